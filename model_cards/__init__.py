@@ -1,0 +1,61 @@
+"""Model cards: one template per method, front matter from its row in the zoo, rendered with huggingface_hub."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Any
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from avzoo import zoo
+
+
+def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_folder: str | None = None) -> ModelCard:
+    """The card of a method, ready to save or to push.
+
+    Args:
+        method: a method of the zoo.
+        source: what `convert_checkpoint` recorded about converted weights; adds where they came from.
+        model_folder: what the card's snippet loads. None: `avzoo/<method>`.
+
+    Raises:
+        ValueError: no method of that name, or a tag that the Hub does not list.
+    """
+    row = zoo.method(method)
+    check_tags(row)
+    variant = next((v for v in row.variants if source and v.name == source.get("variant")), None)
+    weights = row.licenses["weights"]
+    data = ModelCardData(
+        license=weights.identifier,
+        library_name="avzoo",
+        pipeline_tag=row.pipeline_tag,
+        tags=[row.task, *row.tags, f"arxiv:{row.paper}"],
+        datasets=[variant.training_data] if variant and variant.training_data else None,
+    )
+    template = resources.files(__package__).joinpath(f"{row.name}.md").read_text(encoding="utf-8")
+    return ModelCard.from_template(
+        data,
+        template_str="---\n{{ card_data }}\n---\n\n" + template,
+        row=row,
+        source=source,
+        variant=variant,
+        model_folder=model_folder or f"avzoo/{row.name}",
+    )
+
+
+def hub_tags() -> dict[str, Any]:
+    """Tags and licences that the Hub lists, with the date they were written down."""
+    return json.loads(resources.files(__package__).joinpath("hub_tags.json").read_text(encoding="utf-8"))
+
+
+def check_tags(row: zoo.Method) -> None:
+    """Raise a ValueError if a row's front matter is not of the Hub's lists."""
+    listed = hub_tags()
+    if row.pipeline_tag not in listed["pipeline_tags"]:
+        raise ValueError(f"{row.name}: `pipeline_tag` {row.pipeline_tag!r} is not one the Hub lists.")
+    for thing, terms in row.licenses.items():
+        if terms.identifier not in listed["licenses"]:
+            raise ValueError(f"{row.name}: licence {terms.identifier!r} of its {thing} is not one the Hub lists.")
+
+
+__all__ = ["check_tags", "hub_tags", "render_card"]

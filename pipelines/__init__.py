@@ -1,0 +1,1 @@
+"""Task pipelines: a file in, an answer out."""

@@ -1,0 +1,31 @@
+"""A model zoo for speech and audio-visual methods, in the shape of transformers and diffusers.
+
+`import avzoo` teaches transformers' Auto classes and `pipeline` the zoo's models. It imports neither torch nor
+transformers itself: the registration waits until transformers is there, and every public name is imported when it is
+first used.
+"""
+
+import importlib
+
+from avzoo import zoo
+from avzoo._registration import register_with_transformers
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {name: f"avzoo.{module}" for row in zoo.METHODS for module, names in row.exports.items() for name in names}
+_MODULE_OF["toy_checkpoint"] = "avzoo.toy"
+
+__all__ = ["__version__", "zoo", *sorted(_MODULE_OF)]
+
+register_with_transformers()
+
+
+def __getattr__(name: str):
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        return value
+    raise AttributeError(f"module 'avzoo' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

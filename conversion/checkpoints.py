@@ -1,0 +1,138 @@
+"""Reading the authors' checkpoint files, without running anything that is in them."""
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+CheckpointSource = str | Path | Mapping[str, Any]
+
+_FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
+_INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Tensors of a checkpoint and where they came from.
+
+    Args:
+        content: what the file holds, usually {key: tensor}.
+        name: what to call it in messages.
+        file: name of the file, and sha256 its digest; None for a mapping that was in memory.
+        sidecar: JSON files that lay beside the weights in a folder, by name.
+    """
+
+    content: Mapping[str, Any]
+    name: str
+    file: str | None = None
+    sha256: str | None = None
+    sidecar: Mapping[str, Any] = field(default_factory=dict)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """The content as {key: tensor}, without the prefix `module.` that parallel training leaves on every key.
+
+        Raises:
+            ValueError: the content is empty or holds something that is no tensor.
+        """
+        others = [key for key, value in self.content.items() if not isinstance(value, torch.Tensor)]
+        if others or not self.content:
+            what = f"`{others[0]}` holds a {type(self.content[others[0]]).__name__}" if others else "it is empty"
+            raise ValueError(
+                f"{self.name}: expected a flat dictionary of tensors, but {what}. "
+                "Pass the dictionary of weights itself, or the file of this method."
+            )
+        if all(key.startswith("module.") for key in self.content):
+            return {key.removeprefix("module."): tensor for key, tensor in self.content.items()}
+        return dict(self.content)
+
+
+def read_checkpoint(source: CheckpointSource) -> Checkpoint:
+    """Open a checkpoint: a mapping, a file (.safetensors, or anything torch.save wrote) or a folder of the Hub's layout.
+
+    Raises:
+        FileNotFoundError: the path does not exist, or the folder holds no weights.
+        OSError: the file is truncated or cannot be read.
+        ValueError: the file is no checkpoint, or needs arbitrary code to be unpickled.
+    """
+    if isinstance(source, Mapping):
+        return Checkpoint(source, name="checkpoint")
+    path = Path(source)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"checkpoint `{path}` does not exist.")
+    return Checkpoint(_read_file(path), name=f"checkpoint `{path.name}`", file=path.name, sha256=sha256_of([path]))
+
+
+def _read_folder(folder: Path) -> Checkpoint:
+    files = [folder / name for name in _FOLDER_FILES if (folder / name).is_file()][:1]
+    for index in (folder / name for name in _INDEX_FILES if (folder / name).is_file()):
+        if not files:
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            # A shard is a plain name beside its index; anything else would read outside the folder.
+            bad = [shard for shard in shards if Path(shard).name != shard]
+            if bad:
+                raise ValueError(f"`{index}` points outside its folder: {bad[0]!r}.")
+            files = [folder / shard for shard in shards]
+    if not files:
+        raise FileNotFoundError(
+            f"folder `{folder}` holds no weights; looked for {', '.join(_FOLDER_FILES + _INDEX_FILES)}."
+        )
+    content: dict[str, Any] = {}
+    for file in files:
+        content.update(_read_file(file))
+    sidecar = {}
+    for file in sorted(folder.glob("*config.json")):
+        try:
+            sidecar[file.name] = json.loads(file.read_text(encoding="utf-8"))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`{file}` is not valid JSON: {error}.") from error
+    return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, sha256_of(files), sidecar)
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except pickle.UnpicklingError as error:
+        if _looks_like_pickle(path):
+            raise ValueError(
+                f"checkpoint `{path.name}` needs arbitrary Python objects to be unpickled, which could run code; it is "
+                "not opened. If you trust it, load it in a separate process and save its tensors as .safetensors. "
+                f"({str(error).splitlines()[0]})"
+            ) from error
+        raise ValueError(f"`{path}` is not a checkpoint that torch.save or safetensors wrote.") from error
+    except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
+        raise OSError(
+            f"checkpoint `{path}` cannot be read, it is cut short or damaged: {str(error).splitlines()[0]}"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"checkpoint `{path.name}` holds a {type(content).__name__}, not a dictionary of tensors.")
+    return content
+
+
+def _looks_like_pickle(path: Path) -> bool:
+    """A zip archive, or the first byte of a pickle of protocol 2 or later."""
+    with path.open("rb") as file:
+        return file.read(2)[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+def sha256_of(files: list[Path]) -> str:
+    """Digest of the files' bytes, one after the other."""
+    digest = hashlib.sha256()
+    for path in files:
+        with path.open("rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,301 @@
+"""FlexiAST, original AST and transformers' AST checkpoints to [`FlexiASTForAudioClassification`].
+
+The three layouts hold the same network under other names; `flexiast` files of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8
+hold leftovers besides. What the shapes cannot tell has a default that fits the published files: 64 channels per head,
+128 mel bins.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from avzoo import zoo
+from avzoo.conversion.checkpoints import Checkpoint
+from avzoo.conversion.keymap import KeyMap, ignore, rename, split_rows
+from avzoo.models.flexiast import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo.models.flexiast.labels import label_names
+from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
+
+_TIMM_BLOCKS = (  # the ViT of timm, which both authors' repositories build on
+    rename("v.cls_token", "flexiast.embeddings.cls_token"),
+    rename("v.dist_token", "flexiast.embeddings.distillation_token"),
+    rename("v.blocks.{n}.norm1.{leaf}", "flexiast.layers.{n}.layernorm_before.{leaf}"),
+    rename(
+        "v.blocks.{n}.attn.qkv.{leaf}",
+        [f"flexiast.layers.{{n}}.attention.{part}_proj.{{leaf}}" for part in "qkv"],
+        split_rows(3),  # rows: all of q, then k, then v
+    ),
+    rename("v.blocks.{n}.attn.proj.{leaf}", "flexiast.layers.{n}.attention.o_proj.{leaf}"),
+    rename("v.blocks.{n}.norm2.{leaf}", "flexiast.layers.{n}.layernorm_after.{leaf}"),
+    rename("v.blocks.{n}.mlp.{part}.{leaf}", "flexiast.layers.{n}.mlp.{part}.{leaf}"),
+    rename("v.norm.{leaf}", "flexiast.layernorm.{leaf}"),
+    rename("mlp_head.0.{leaf}", "classifier.layernorm.{leaf}"),
+    rename("mlp_head.1.{leaf}", "classifier.dense.{leaf}"),
+    ignore("v.head.*", why="ImageNet head of the backbone; `forward` never reaches it"),
+    ignore("v.head_dist.*", why="ImageNet head of the distillation token; `forward` never reaches it"),
+)
+
+FLEXIAST_KEYMAP = KeyMap(
+    rename("patch_embed.proj.{leaf}", "flexiast.embeddings.patch_embeddings.{leaf}"),
+    rename("pos_embed.pos_embed", "flexiast.embeddings.position_embeddings"),
+    # The trap of these files: a second kernel and a second grid, at times of the same shape.
+    ignore("v.patch_embed.proj.*", why="kernel of the AST it was initialised from; its evaluation skips it"),
+    ignore("v.pos_embed", why="position grid of the AST it was initialised from; its evaluation skips it"),
+    *_TIMM_BLOCKS,
+)
+
+AST_KEYMAP = KeyMap(
+    rename("v.patch_embed.proj.{leaf}", "flexiast.embeddings.patch_embeddings.{leaf}"),
+    rename("v.pos_embed", "flexiast.embeddings.position_embeddings"),
+    *_TIMM_BLOCKS,
+)
+
+_HUB = "audio_spectrogram_transformer."
+TRANSFORMERS_KEYMAP = KeyMap(  # the names its checkpoints have on the Hub
+    rename(_HUB + "embeddings.patch_embeddings.projection.{leaf}", "flexiast.embeddings.patch_embeddings.{leaf}"),
+    rename(_HUB + "embeddings.{name}", "flexiast.embeddings.{name}"),
+    *(
+        rename(_HUB + f"encoder.layer.{{n}}.{theirs}.{{leaf}}", f"flexiast.layers.{{n}}.{ours}.{{leaf}}")
+        for theirs, ours in {
+            "attention.attention.query": "attention.q_proj",
+            "attention.attention.key": "attention.k_proj",
+            "attention.attention.value": "attention.v_proj",
+            "attention.output.dense": "attention.o_proj",
+            "layernorm_before": "layernorm_before",
+            "layernorm_after": "layernorm_after",
+            "intermediate.dense": "mlp.fc1",
+            "output.dense": "mlp.fc2",
+        }.items()
+    ),
+    rename(_HUB + "layernorm.{leaf}", "flexiast.layernorm.{leaf}"),
+    rename("classifier.{part}.{leaf}", "classifier.{part}.{leaf}"),
+)
+
+RELEASED_BY_NUM_LABELS = {527: "audioset", 309: "vggsound", 1251: "voxceleb"}
+RELEASED_FRAMES = 1024
+
+
+def convert(
+    checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
+) -> tuple[FlexiASTForAudioClassification, str, dict[str, Any]]:
+    """The model, the variant it is, and the arguments of its feature extractor.
+
+    Args:
+        variant: a released checkpoint ("audioset", "vggsound", "voxceleb"), "ast" (any AST as it is) or "flexify" (any
+            AST made flexible). None: told from the keys and the number of classes; an AST is kept as it is.
+        config: fields of [`FlexiASTConfig`] that win over what is read off the checkpoint. For "flexify",
+            `patch_size` and `position_grid` name the new base.
+    """
+    state_dict, overrides = checkpoint.state_dict(), dict(config or {})
+    keymap, names = _layout(state_dict, checkpoint.name)
+    is_flexiast = keymap is FLEXIAST_KEYMAP
+    num_labels = len(_tensor(state_dict, names["classifier"], checkpoint.name))
+    if variant is None:
+        variant = RELEASED_BY_NUM_LABELS.get(num_labels, "flexiast") if is_flexiast else "ast"
+    elif is_flexiast == (variant in ("ast", "flexify")):
+        kind = "a FlexiAST" if is_flexiast else "a plain AST"
+        raise ValueError(f"{checkpoint.name} is {kind} checkpoint, which variant={variant!r} is not for.")
+
+    base = {name: overrides.pop(name) for name in ("patch_size", "position_grid") if name in overrides and variant == "flexify"}
+    fields = _fields_from_shapes(state_dict, names, checkpoint.name)
+    fields |= _fields_from_sidecar(checkpoint.sidecar)
+    released = RELEASED_BY_NUM_LABELS.get(num_labels)
+    labels, processor = None, dict(_processor_from_sidecar(checkpoint.sidecar))
+    if released and variant in (released, "ast", "flexify") and "id2label" not in fields:
+        row = zoo.method("flexiast").variant(released)
+        labels, processor = label_names(row.labels), processor or dict(row.processor)
+        fields |= row.config
+    if labels and not {"id2label", "num_labels"} & overrides.keys():
+        fields["id2label"] = dict(enumerate(labels))
+        fields["label2id"] = {label: index for index, label in enumerate(labels)}
+    elif "id2label" not in fields:
+        fields["num_labels"] = num_labels
+    fields |= overrides
+    if not is_flexiast and "stride" not in fields:
+        fields["stride"] = _infer_stride(fields, names, state_dict, checkpoint.name)
+    if "position_grid" not in fields:
+        fields["position_grid"] = _infer_grid(fields, len(state_dict[names["positions"]][0]), checkpoint.name)
+
+    model = _build(FlexiASTConfig(**fields), keymap, state_dict, checkpoint.name)
+    if variant == "flexify":
+        model = flexify(model, **base)
+    frames = FlexiASTFeatureExtractor().max_length if is_flexiast else _covered_frames(FlexiASTConfig(**fields))
+    processor.setdefault("max_length", RELEASED_FRAMES if abs(frames - RELEASED_FRAMES) < 16 else frames)
+    processor.setdefault("num_mel_bins", model.config.num_mel_bins)
+    return model, variant, processor
+
+
+def flexify(
+    model: FlexiASTForAudioClassification,
+    patch_size: int | tuple[int, int] = 16,
+    position_grid: tuple[int, int] | None = None,
+) -> FlexiASTForAudioClassification:
+    """An AST as the starting point of a FlexiAST: no overlap, another base patch and grid, everything else as it is.
+
+    The kernel is PI-resized if the base differs; the position grid is resampled, never cut (`load_from_ast_pretrain`,
+    JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8). It tags at every patch size afterwards, but well only near its own:
+    training with random sizes is what makes it flexible.
+
+    Args:
+        position_grid: (rows, columns) of the new base grid. None: what covers the length the AST was made for.
+    """
+    old = model.config
+    fields = old.to_dict() | {"patch_size": patch_size, "stride": None, "position_grid": (1, 1)}
+    new = FlexiASTConfig(**{key: value for key, value in fields.items() if key != "model_type"})
+    if position_grid is None:
+        position_grid = new.num_mel_bins // new.patch_size[0], math.ceil(_covered_frames(old) / new.patch_size[1])
+    new.position_grid = tuple(position_grid)
+    state_dict = model.state_dict()
+    kernel, positions = "flexiast.embeddings.patch_embeddings.weight", "flexiast.embeddings.position_embeddings"
+    state_dict[kernel] = resize_patch_kernel(state_dict[kernel], new.patch_size, new.resize_method)
+    state_dict[positions] = resize_position_embeddings(
+        state_dict[positions], old.position_grid, new.position_grid, old.num_prefix_tokens
+    )
+    return _assign(new, state_dict)
+
+
+def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:
+    """The key map of a checkpoint, and the keys that tell its sizes."""
+    timm = {
+        "cls": "v.cls_token",
+        "distillation": "v.dist_token",
+        "intermediate": "v.blocks.0.mlp.fc1.weight",
+        "layer": "v.blocks.",
+        "classifier": "mlp_head.1.weight",
+    }
+    if "pos_embed.pos_embed" in state_dict:
+        return FLEXIAST_KEYMAP, timm | {"kernel": "patch_embed.proj.weight", "positions": "pos_embed.pos_embed"}
+    if "v.pos_embed" in state_dict:
+        return AST_KEYMAP, timm | {"kernel": "v.patch_embed.proj.weight", "positions": "v.pos_embed"}
+    if _HUB + "embeddings.position_embeddings" in state_dict:
+        return TRANSFORMERS_KEYMAP, {
+            "cls": _HUB + "embeddings.cls_token",
+            "distillation": _HUB + "embeddings.distillation_token",
+            "intermediate": _HUB + "encoder.layer.0.intermediate.dense.weight",
+            "layer": _HUB + "encoder.layer.",
+            "classifier": "classifier.dense.weight",
+            "kernel": _HUB + "embeddings.patch_embeddings.projection.weight",
+            "positions": _HUB + "embeddings.position_embeddings",
+        }
+    first = ", ".join(f"`{key}`" for key in list(state_dict)[:3])
+    raise ValueError(
+        f"{name} is no FlexiAST or AST checkpoint: it has none of `pos_embed.pos_embed`, `v.pos_embed`, "
+        f"`{_HUB}embeddings.position_embeddings`. Its keys begin with {first}."
+    )
+
+
+def _tensor(state_dict: Mapping[str, torch.Tensor], key: str, name: str) -> torch.Tensor:
+    if key not in state_dict:
+        raise ValueError(f"{name} lacks `{key}`: it is cut short, or the checkpoint of another method.")
+    return state_dict[key]
+
+
+def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str, str], name: str) -> dict[str, Any]:
+    hidden_size = _tensor(state_dict, names["cls"], name).shape[-1]
+    layers = {key[len(names["layer"]) :].split(".")[0] for key in state_dict if key.startswith(names["layer"])}
+    return {
+        "hidden_size": hidden_size,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": max(1, hidden_size // 64),
+        "intermediate_size": len(_tensor(state_dict, names["intermediate"], name)),
+        "patch_size": tuple(_tensor(state_dict, names["kernel"], name).shape[-2:]),
+        "num_prefix_tokens": 2 if names["distillation"] in state_dict else 1,
+        "num_mel_bins": 128,
+        # transformers writes the epsilon into the config, and this is the default there
+        **({"layer_norm_eps": 1e-12, "classifier_layer_norm_eps": 1e-12} if names["cls"].startswith(_HUB) else {}),
+    }
+
+
+def _fields_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields that the config.json of a transformers AST folder states."""
+    theirs = sidecar.get("config.json", {})
+    fields = {
+        name: theirs[name]
+        for name in (
+            "num_attention_heads hidden_act hidden_dropout_prob attention_probs_dropout_prob initializer_range "
+            "layer_norm_eps num_mel_bins qkv_bias problem_type"
+        ).split()
+        if name in theirs
+    }
+    if "layer_norm_eps" in fields:
+        fields["classifier_layer_norm_eps"] = fields["layer_norm_eps"]
+    if "frequency_stride" in theirs and "time_stride" in theirs:
+        fields["stride"] = (theirs["frequency_stride"], theirs["time_stride"])
+    if "id2label" in theirs:
+        fields["id2label"] = {int(index): label for index, label in theirs["id2label"].items()}
+        fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
+    return fields
+
+
+def _processor_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    theirs = sidecar.get("preprocessor_config.json", {})
+    names = ("sampling_rate", "num_mel_bins", "max_length", "mean", "std", "do_normalize")
+    return {name: theirs[name] for name in names if name in theirs}
+
+
+def _infer_stride(
+    fields: dict[str, Any], names: dict[str, str], state_dict: Mapping[str, torch.Tensor], name: str
+) -> tuple[int, int] | None:
+    """The square stride whose grid over the mel bins divides the number of positions.
+
+    Several can; the one that makes the published 1024 frames wins, else the one with least overlap. Every published AST
+    is told apart; pass `stride` for others.
+    """
+    num_positions = state_dict[names["positions"]].shape[1] - fields["num_prefix_tokens"]
+    mel_side, time_side = fields["patch_size"]
+    candidates = []
+    for stride in range(min(mel_side, time_side), 0, -1):
+        rows = (fields["num_mel_bins"] - mel_side) // stride + 1
+        columns, rest = divmod(num_positions, rows)
+        if rest == 0 and columns:
+            candidates.append((columns != (RELEASED_FRAMES - time_side) // stride + 1, -stride, stride))
+    if not candidates:
+        raise ValueError(
+            f"{name}: no stride fits {num_positions} positions over {fields['num_mel_bins']} mel bins with patch "
+            f"{fields['patch_size']}. Pass config={{'stride': ..., 'num_mel_bins': ...}}."
+        )
+    stride = min(candidates)[-1]
+    return None if (stride, stride) == fields["patch_size"] else (stride, stride)
+
+
+def _infer_grid(fields: dict[str, Any], num_rows: int, name: str) -> tuple[int, int]:
+    """Grid of the stored positions: as many rows as patches fit over the mel bins."""
+    num_positions = num_rows - fields["num_prefix_tokens"]
+    mel_side = _side(fields["patch_size"])
+    stride = mel_side if fields.get("stride") is None else _side(fields["stride"])
+    rows = (fields["num_mel_bins"] - mel_side) // stride + 1
+    columns, rest = divmod(num_positions, max(rows, 1))
+    if rest or rows < 1 or not columns:
+        raise ValueError(
+            f"{name}: {num_positions} positions are no grid of {rows} rows, which {fields['num_mel_bins']} mel bins and "
+            f"patch {fields['patch_size']} make. Pass config={{'position_grid': (rows, columns)}}."
+        )
+    return rows, columns
+
+
+def _side(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else size[0]
+
+
+def _covered_frames(config: FlexiASTConfig) -> int:
+    """Frames that the base grid reaches over."""
+    stride = config.patch_size if config.stride is None else config.stride
+    return config.patch_size[1] + (config.position_grid[1] - 1) * stride[1]
+
+
+def _build(
+    config: FlexiASTConfig, keymap: KeyMap, state_dict: Mapping[str, torch.Tensor], name: str
+) -> FlexiASTForAudioClassification:
+    with torch.device("meta"):
+        shapes = {key: value.shape for key, value in FlexiASTForAudioClassification(config).state_dict().items()}
+    return _assign(config, keymap.apply(state_dict, shapes, name))
+
+
+def _assign(config: FlexiASTConfig, state_dict: Mapping[str, torch.Tensor]) -> FlexiASTForAudioClassification:
+    """A model that owns copies of these weights, in evaluation mode; none is drawn at random first."""
+    with torch.device("meta"):
+        model = FlexiASTForAudioClassification(config)
+    model.load_state_dict({key: value.clone() for key, value in state_dict.items()}, assign=True)
+    return model.eval()

@@ -1,0 +1,133 @@
+"""Declarative key maps: how the tensors of an authors' checkpoint become those of our model.
+
+A `KeyMap` is a table a reader can lay beside the authors' file. In a pattern, `{name}` stands for one part of a key
+between dots and is carried over to the target; `*` stands for any rest, dots included, and is not.
+
+    KEYMAP = KeyMap(
+        rename("v.norm.{leaf}", "model.layernorm.{leaf}"),
+        rename("v.blocks.{n}.attn.qkv.weight", [f"model.layers.{{n}}.{part}.weight" for part in "qkv"], split_rows(3)),
+        ignore("v.head.*", why="ImageNet head; the authors' `forward` never reaches it"),
+    )
+
+Every key of the source must meet a rule and every tensor of the target must be filled, with its own shape. Otherwise
+nothing is converted and the error lists what is left over.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+TensorOperation = Callable[[torch.Tensor], torch.Tensor | Sequence[torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Keys that match `pattern` fill `targets` through `operation`, or are left out because of `why`."""
+
+    pattern: str
+    targets: tuple[str, ...] = ()
+    operation: TensorOperation | None = None
+    why: str = ""
+
+    def match(self, key: str) -> dict[str, str] | None:
+        """What the placeholders stand for in `key`, or None if the rule is not for it."""
+        found = re.fullmatch(_expression(self.pattern), key)
+        return None if found is None else found.groupdict()
+
+
+def rename(source: str, target: str | Sequence[str], operation: TensorOperation | None = None) -> Rule:
+    """Move a tensor to another name, through `operation` if it changes; several targets need an operation that returns
+    as many tensors."""
+    return Rule(source, (target,) if isinstance(target, str) else tuple(target), operation)
+
+
+def ignore(source: str, why: str) -> Rule:
+    """Leave a tensor out. `why` is for the reader of the table."""
+    return Rule(source, why=why)
+
+
+def split_rows(count: int) -> TensorOperation:
+    """Cut a tensor into `count` equal parts along its first dimension, as stacked projections are stored."""
+    return lambda tensor: tensor.chunk(count, dim=0)
+
+
+class KeyMap:
+    """An ordered table of rules; the first that matches a key decides."""
+
+    def __init__(self, *rules: Rule):
+        self.rules = rules
+
+    def apply(
+        self,
+        source: Mapping[str, torch.Tensor],
+        target_shapes: Mapping[str, Sequence[int]],
+        name: str = "checkpoint",
+        hint: str = "",
+    ) -> dict[str, torch.Tensor]:
+        """The target's state dict, in float32 where the source is floating point.
+
+        Args:
+            source: tensors under the authors' keys.
+            target_shapes: shape of every tensor the target has.
+            name: what to call the source in errors. hint: advice to add to them.
+
+        Raises:
+            ValueError: keys without a rule, targets left empty, or shapes that differ; all of them are counted and the
+                first few named.
+        """
+        filled: dict[str, torch.Tensor] = {}
+        unknown: list[str] = []
+        for key, tensor in source.items():
+            for rule in self.rules:
+                parts = rule.match(key)
+                if parts is not None:
+                    filled.update(_run(rule, key, tensor, parts))
+                    break
+            else:
+                unknown.append(key)
+        problems = [
+            _report("key", unknown, "has no rule", "have no rule"),
+            _report("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
+            _report("tensor", [key for key in filled if key not in target_shapes], "is not in the model", "are not in the model"),
+            _report(
+                "shape",
+                [
+                    f"{key}: {tuple(tensor.shape)}, the model has {tuple(target_shapes[key])}"
+                    for key, tensor in filled.items()
+                    if key in target_shapes and tuple(tensor.shape) != tuple(target_shapes[key])
+                ],
+                "differs",
+                "differ",
+            ),
+        ]
+        if any(problems):
+            raise ValueError(f"{name} does not fit: {'; '.join(filter(None, problems))}. {hint}".rstrip())
+        return {key: filled[key].float() if filled[key].is_floating_point() else filled[key] for key in target_shapes}
+
+
+def _expression(pattern: str) -> str:
+    parts = re.split(r"(\{\w+\}|\*)", pattern)
+    return "".join(
+        ".*" if part == "*" else f"(?P<{part[1:-1]}>[^.]+)" if part.startswith("{") else re.escape(part)
+        for part in parts
+    )
+
+
+def _run(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> dict[str, torch.Tensor]:
+    targets = [target.format(**parts) for target in rule.targets]
+    if not targets:
+        return {}
+    result = tensor if rule.operation is None else rule.operation(tensor)
+    results = [result] if isinstance(result, torch.Tensor) else list(result)
+    if len(results) != len(targets):
+        raise ValueError(f"rule for `{key}` made {len(results)} tensors for {len(targets)} targets.")
+    return dict(zip(targets, results, strict=True))
+
+
+def _report(noun: str, items: list[str], singular: str, plural: str) -> str:
+    if not items:
+        return ""
+    shown = ", ".join(f"`{item}`" for item in items[:3]) + (", ..." if len(items) > 3 else "")
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'} {singular if len(items) == 1 else plural} ({shown})"

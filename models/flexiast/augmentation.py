@@ -1,0 +1,43 @@
+"""What FlexiAST's training does to a clip: waveform mixup and masked bands of the spectrogram.
+
+Source: `dataloader.py` of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, which follows YuanGongND/ast.
+"""
+
+import torch
+
+
+def mix_waveforms(first: torch.Tensor, second: torch.Tensor, proportion: float) -> torch.Tensor:
+    """`proportion` of `first` plus the rest of `second`, both (samples,), centred before and after.
+
+    `second` is cut, or padded with zeros at its end, to the length of `first`. The labels mix with the same proportion,
+    which the authors draw from Beta(10, 10).
+    """
+    first, second = first - first.mean(), second - second.mean()
+    second = torch.nn.functional.pad(second, (0, max(0, len(first) - len(second))))[: len(first)]
+    mixed = proportion * first + (1 - proportion) * second
+    return mixed - mixed.mean()
+
+
+def mask_spectrogram(
+    spectrogram: torch.Tensor,
+    generator: torch.Generator,
+    max_mel_bins: int = 48,
+    max_frames: int = 192,
+    value: float = 0.0,
+) -> torch.Tensor:
+    """A copy with one band of mel bins and one stretch of frames set to `value`, drawn anew for each clip.
+
+    Args:
+        spectrogram: (batch, frames, num_mel_bins).
+        max_mel_bins, max_frames: widths are uniform in [0, max]; positions uniform over what fits.
+        value: what the masked part becomes. The authors mask with 0 before normalising; on normalised input that is
+            `extractor.normalize(0)`.
+    """
+    batch, frames, mel_bins = spectrogram.shape
+    hidden = torch.zeros(batch, frames, mel_bins, dtype=torch.bool)
+    for clip in hidden:
+        for dim, limit in ((0, min(max_frames, frames)), (1, min(max_mel_bins, mel_bins))):
+            width = int(torch.rand((), generator=generator) * (limit + 1))
+            start = int(torch.rand((), generator=generator) * (clip.shape[dim] - width + 1))
+            clip.narrow(dim, start, width).fill_(True)
+    return spectrogram.masked_fill(hidden.to(spectrogram.device), value)

@@ -1,0 +1,106 @@
+"""Configuration of FlexiAST and of the Audio Spectrogram Transformers it generalises."""
+
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+
+@strict
+class FlexiASTConfig(PreTrainedConfig):
+    """Configuration of [`FlexiASTModel`] and [`FlexiASTForAudioClassification`].
+
+    Defaults: the network of the released VGGSound and VoxCeleb files (FlexiAST, arXiv 2307.09286;
+    JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8). The AudioSet file differs by `num_prefix_tokens=2`.
+
+    Args:
+        hidden_size: width of a token; a multiple of `num_attention_heads`.
+        intermediate_size: width inside the feed-forward part of a layer.
+        layer_norm_eps: epsilon of the norms in the backbone. The authors use 1e-6, transformers' AST 1e-12.
+        classifier_layer_norm_eps: epsilon of the norm before the classifier.
+        num_mel_bins: height of the spectrogram.
+        patch_size: base patch, (mel bins, frames) or one number for a square: the size the stored kernel has, and
+            the size `forward` uses when it is given none.
+        position_grid: (rows, columns) of the stored position grid: patches along mel, patches along time.
+        num_prefix_tokens: 1 (class token, ViT) or 2 (class and distillation token, DeiT and every original AST).
+            The classifier reads their mean.
+        resize_method: how the patch kernel goes to another size. "pi": pseudo-inverse of bilinear interpolation (all
+            released weights); "bilinear": antialiased interpolation of the kernel's values.
+        stride: step between patches of the base size, (mel bins, frames) or one number. None: patches do not
+            overlap. An original AST has 10. At another patch size the stride is scaled alike, so that the
+            overlap keeps its proportion.
+        patch_sizes: sizes to draw from in training. `forward` draws only in training mode and only when it is given
+            a generator.
+    """
+
+    model_type = "flexiast"
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    qkv_bias: bool = True
+    layer_norm_eps: float = 1e-6
+    classifier_layer_norm_eps: float = 1e-5
+
+    num_mel_bins: int = 128
+    patch_size: int | list[int] | tuple[int, int] = 16
+    position_grid: list[int] | tuple[int, int] = (8, 64)
+    num_prefix_tokens: Literal[1, 2] = 1
+    resize_method: Literal["pi", "bilinear"] = "pi"
+    stride: int | list[int] | tuple[int, int] | None = None
+
+    patch_sizes: list[int | list[int] | tuple[int, int]] | None = None
+    hidden_dropout_prob: float | int = 0.0
+    attention_probs_dropout_prob: float | int = 0.0
+    initializer_range: float = 0.02
+
+    def __setattr__(self, name, value):
+        # However they are given (one number, a list from JSON, an override in from_pretrained), sizes are pairs.
+        if name in ("patch_size", "stride", "position_grid"):
+            value = as_pair(value)
+        elif name == "patch_sizes" and isinstance(value, list):
+            value = [as_pair(size) for size in value]
+        super().__setattr__(name, value)
+
+    def validate_sizes(self):
+        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_mel_bins"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`hidden_size` ({self.hidden_size}) must be a multiple of "
+                f"`num_attention_heads` ({self.num_attention_heads})."
+            )
+
+    def validate_pairs(self):
+        pairs = {"patch_size": self.patch_size, "position_grid": self.position_grid}
+        if self.stride is not None:
+            pairs["stride"] = self.stride
+        pairs.update({f"patch_sizes[{index}]": size for index, size in enumerate(self.patch_sizes or [])})
+        for name, pair in pairs.items():
+            if len(pair) != 2 or min(pair) < 1:
+                raise ValueError(f"`{name}` must be one or two numbers of at least 1, got {pair}.")
+            if name.startswith("patch_size") and pair[0] > self.num_mel_bins:
+                raise ValueError(f"`{name}` {pair} is taller than `num_mel_bins` ({self.num_mel_bins}).")
+        if self.patch_sizes is not None and not self.patch_sizes:
+            raise ValueError("`patch_sizes` is empty; leave it None to train at the base size only.")
+
+    def validate_epsilons_and_dropout(self):
+        for name in ("layer_norm_eps", "classifier_layer_norm_eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)}.")
+        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), got {getattr(self, name)}.")
+
+
+def as_pair(size: Any) -> Any:
+    """One number to a square, a list to a tuple; anything else stays for the type check to name."""
+    if isinstance(size, int):
+        return (size, size)
+    return tuple(size) if isinstance(size, list) else size
+
+
+__all__ = ["FlexiASTConfig"]

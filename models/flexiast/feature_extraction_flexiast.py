@@ -1,0 +1,186 @@
+"""Recordings to normalised log-mel spectrograms, as FlexiAST and every AST expects them."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import BatchFeature, SequenceFeatureExtractor
+
+from avzoo.audio import kaldi_fbank, read_audio
+
+Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | list[float] | dict[str, Any]
+
+
+class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
+    """Recordings to `input_values` (batch, frames, num_mel_bins), 100 frames per second.
+
+    Per recording: one channel at 16 kHz in [-1, 1] -> Kaldi log-mel energies -> zeros appended, or the end cut, to
+    `max_length` frames -> (x - mean) / (2 * std). The zeros are appended to the log-mel energies, so the model sees
+    (0 - mean) / (2 * std) there, which is not silence: the released weights were trained so.
+    Source: `dataloader.py` of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8. Defaults: the VGGSound checkpoint.
+
+    Args:
+        sampling_rate: rate in Hz at which features are computed; recordings at other rates are resampled.
+        num_mel_bins: mel bands between 20 Hz and half the sampling rate.
+        max_length: frames of an input; 1024 is 10.255 s.
+        mean, std: statistics of the training set's log-mel energies, in natural-log units.
+        do_normalize: subtract `mean` and divide by `2 * std`.
+        channels: what several channels become: "first" (the authors' choice) or "mean".
+        return_attention_mask: mark padding frames with 0. The released weights were trained without a mask.
+    """
+
+    model_input_names = ["input_values"]
+
+    def __init__(
+        self,
+        sampling_rate: int = 16000,
+        num_mel_bins: int = 128,
+        max_length: int = 1024,
+        mean: float = -5.0767093,
+        std: float = 4.4533687,
+        do_normalize: bool = True,
+        channels: Literal["first", "mean"] = "first",
+        return_attention_mask: bool = False,
+        padding_value: float = 0.0,
+        feature_size: int | None = None,
+        **kwargs,
+    ):
+        for name, value in {"sampling_rate": sampling_rate, "num_mel_bins": num_mel_bins, "max_length": max_length}.items():
+            if value < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {value}.")
+        if std <= 0:
+            raise ValueError(f"`std` must be above 0, got {std}.")
+        if channels not in ("first", "mean"):
+            raise ValueError(f'`channels` must be "first" or "mean", got {channels!r}.')
+        super().__init__(
+            feature_size=feature_size or num_mel_bins, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
+        )
+        self.num_mel_bins = num_mel_bins
+        self.max_length = max_length
+        self.mean = mean
+        self.std = std
+        self.do_normalize = do_normalize
+        self.channels = channels
+        self.return_attention_mask = return_attention_mask
+
+    @property
+    def hop_length(self) -> int:
+        """Samples from one frame to the next: 10 ms."""
+        return self.sampling_rate // 100
+
+    @property
+    def window_length(self) -> int:
+        """Samples one frame looks at: 25 ms."""
+        return self.sampling_rate // 40
+
+    @property
+    def max_samples(self) -> int:
+        """Samples that fill an input of `max_length` frames."""
+        return self.window_length + (self.max_length - 1) * self.hop_length
+
+    def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
+        """(log_mel - mean) / (2 * std): the standard deviation becomes 0.5, as in every AST."""
+        return (log_mel - self.mean) / (2 * self.std) if self.do_normalize else log_mel
+
+    def __call__(
+        self,
+        audio: Audio | Sequence[Audio],
+        sampling_rate: int | None = None,
+        *,
+        padding: Literal["max_length", "longest"] = "max_length",
+        max_length: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+        **kwargs,
+    ) -> BatchFeature:
+        """Features of one recording or of several, in one pass.
+
+        Args:
+            audio: a recording or a list of them. A recording is a path, the bytes of a file, samples in [-1, 1] as a
+                floating-point array, tensor or list, or a row of `datasets`: {"array", "sampling_rate"},
+                {"path", "bytes"}. A two-dimensional array is a batch of one-channel recordings. Tensors stay on
+                their device and gradients flow through them.
+            sampling_rate: rate in Hz of recordings given as bare samples. Files and rows know theirs.
+            padding: "max_length": every input has `max_length` frames. "longest": only as many as the longest
+                recording needs, at most `max_length`.
+            max_length: frames, in place of the extractor's own.
+
+        Returns:
+            `input_values` (batch, frames, num_mel_bins) float32, and `attention_mask` (batch, frames) if wanted.
+
+        Raises:
+            ValueError: bare samples without a rate, a recording shorter than one window, NaN or infinite samples.
+            TypeError: integer samples.
+            OSError: a file that cannot be read.
+        """
+        if padding not in ("max_length", "longest"):
+            raise ValueError(f'`padding` must be "max_length" or "longest", got {padding!r}.')
+        if max_length is not None and max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1, got {max_length}.")
+        waveforms = [
+            self.load(recording, sampling_rate, name=f"audio[{index}]")
+            for index, recording in enumerate(as_recordings(audio))
+        ]
+        log_mel = kaldi_fbank(waveforms, sampling_rate=self.sampling_rate, num_mel_bins=self.num_mel_bins)
+
+        limit = self.max_length if max_length is None else max_length
+        lengths = [min(len(clip), limit) for clip in log_mel]
+        frames = limit if padding == "max_length" else max(lengths)
+        padded = [
+            nn.functional.pad(clip[:length], (0, 0, 0, frames - length)) for clip, length in zip(log_mel, lengths, strict=True)
+        ]
+        data = {"input_values": self.normalize(torch.stack(padded))}
+        if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
+            ends = torch.tensor(lengths, device=padded[0].device)
+            data["attention_mask"] = (torch.arange(frames, device=ends.device) < ends[:, None]).long()
+        if return_tensors != "pt":
+            data = {name: value.detach().cpu().numpy() for name, value in data.items()}
+        return BatchFeature(data, tensor_type=return_tensors)
+
+    def load(self, recording: Audio, sampling_rate: int | None = None, name: str = "audio") -> torch.Tensor:
+        """One recording as a float32 tensor (samples,), one channel at the extractor's rate."""
+        if isinstance(recording, torch.Tensor) and recording.ndim == 1 and sampling_rate == self.sampling_rate:
+            check_samples(recording, name)
+            return recording.float()
+        samples, _ = read_audio(
+            recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
+        )
+        return torch.from_numpy(samples)
+
+
+
+def check_samples(samples: torch.Tensor, name: str) -> None:
+    """Raise if a waveform tensor holds what no recording holds."""
+    if not samples.is_floating_point():
+        raise TypeError(
+            f"`{name}` holds {samples.dtype} samples; pass floating-point samples in [-1, 1], "
+            "for 16-bit PCM samples / 32768."
+        )
+    if not samples.numel():
+        raise ValueError(f"`{name}` holds no samples.")
+    if not torch.isfinite(samples).all():
+        raise ValueError(f"`{name}` holds NaN or infinite samples.")
+
+
+def as_recordings(audio: Audio | Sequence[Audio]) -> list[Audio]:
+    """A list of recordings, whether one was given or several."""
+    if isinstance(audio, np.ndarray | torch.Tensor):
+        if audio.ndim == 2:
+            return list(audio)
+        if audio.ndim != 1:
+            raise ValueError(
+                f"`audio` must be (samples,) or a batch (batch, samples), got shape {tuple(audio.shape)}. "
+                'For several channels pass a row {"array": (channels, samples), "sampling_rate": rate}.'
+            )
+        return [audio]
+    if isinstance(audio, list | tuple):
+        if not audio:
+            raise ValueError("`audio` is an empty list; pass at least one recording.")
+        return [audio] if isinstance(audio[0], float | int) else list(audio)
+    return [audio]
+
+
+__all__ = ["FlexiASTFeatureExtractor"]

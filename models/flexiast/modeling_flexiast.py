@@ -1,0 +1,553 @@
+"""FlexiAST: an Audio Spectrogram Transformer whose one set of weights works at many patch sizes.
+
+Paper: "FlexiAST: Flexibility is What AST Needs" (arXiv 2307.09286, Interspeech 2023). Facts about the released weights
+come from JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8 and YuanGongND/ast@31088be.
+
+Shapes: batch, frames (100 per second), num_mel_bins; a patch is (mel bins, frames); a grid is (rows along mel, columns
+along time); tokens = num_prefix_tokens + rows * columns, frequency-major: all times of the lowest row first.
+"""
+
+import copy
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from .configuration_flexiast import FlexiASTConfig
+from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, split_position_embeddings
+
+PatchSize = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """Where patches of one size lie on a spectrogram: `size` and `stride` in (mel bins, frames)."""
+
+    size: Grid
+    stride: Grid
+
+    @classmethod
+    def of(cls, config: FlexiASTConfig, patch_size: PatchSize = None) -> "PatchGeometry":
+        """Geometry of `patch_size` (None: the base size) under the configured overlap.
+
+        Raises:
+            TypeError: `patch_size` is not one or two whole numbers.
+            ValueError: a side is below 1, or taller than the spectrogram.
+        """
+        size = config.patch_size if patch_size is None else checked_patch_size(patch_size)
+        if size[0] > config.num_mel_bins:
+            raise ValueError(
+                f"`patch_size` {size} is taller than the spectrogram: it has {config.num_mel_bins} mel bins. "
+                "Pass at most that, (mel bins, frames)."
+            )
+        if config.stride is None:
+            return cls(size, size)
+        scaled = (max(1, round(config.stride[side] * size[side] / config.patch_size[side])) for side in (0, 1))
+        return cls(size, tuple(scaled))
+
+    def grid(self, num_mel_bins: int, num_frames: int) -> Grid:
+        """(rows, columns) of whole patches; what remains at the top and at the end is dropped.
+
+        Raises:
+            ValueError: the patch is longer than the input.
+        """
+        if self.size[1] > num_frames:
+            raise ValueError(
+                f"`patch_size` {self.size} is longer than the input: it has {num_frames} frames. "
+                "Pass a smaller patch, or pad the input to at least one patch."
+            )
+        return tuple(
+            (length - size) // stride + 1
+            for length, size, stride in zip((num_mel_bins, num_frames), self.size, self.stride, strict=True)
+        )
+
+
+def checked_patch_size(patch_size: int | Sequence[int]) -> Grid:
+    """(mel bins, frames) from one number (a square) or two."""
+    pair = (patch_size, patch_size) if not isinstance(patch_size, Sequence) else tuple(patch_size)
+    try:
+        pair = tuple(operator.index(side) for side in pair)
+    except TypeError:
+        pair = ()
+    if len(pair) != 2:
+        raise TypeError(
+            f"`patch_size` must be a whole number or a pair (mel bins, frames) of them, got {patch_size!r}."
+        )
+    if min(pair) < 1:
+        raise ValueError(f"`patch_size` must be at least 1 on both sides, got {pair}.")
+    return pair
+
+
+class FlexiASTPatchEmbeddings(nn.Conv2d):
+    """Spectrogram to patch tokens; the kernel is resized to the patch size at hand."""
+
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__(1, config.hidden_size, kernel_size=config.patch_size)
+        self.resize_method = config.resize_method
+
+    def forward(self, input_values: torch.Tensor, geometry: PatchGeometry) -> torch.Tensor:
+        """(batch, frames, num_mel_bins) to (batch, hidden_size, rows, columns)."""
+        kernel = resize_patch_kernel(self.weight, geometry.size, self.resize_method)
+        spectrogram = input_values.transpose(1, 2).unsqueeze(1)  # mel is the height: (batch, 1, num_mel_bins, frames)
+        return nn.functional.conv2d(spectrogram, kernel, self.bias, stride=geometry.stride)
+
+
+class FlexiASTEmbeddings(nn.Module):
+    """Prefix tokens and patch tokens, position embeddings added."""
+
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__()
+        self.config = config
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        if config.num_prefix_tokens == 2:
+            self.distillation_token = nn.Parameter(torch.zeros(1, 1, config.hidden_size))
+        rows, columns = config.position_grid
+        num_positions = config.num_prefix_tokens + rows * columns
+        self.position_embeddings = nn.Parameter(torch.zeros(1, num_positions, config.hidden_size))
+        self.patch_embeddings = FlexiASTPatchEmbeddings(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, input_values: torch.Tensor, geometry: PatchGeometry, num_frames: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Tokens entering the first layer, and which of them count.
+
+        Args:
+            input_values: (batch, frames, num_mel_bins).
+            num_frames: (batch,), frames of each clip before padding. None: no clip is padded.
+
+        Returns:
+            hidden_states (batch, tokens, hidden_size) and token_mask (batch, tokens) or None.
+        """
+        batch, frames, num_mel_bins = input_values.shape
+        grid = geometry.grid(num_mel_bins, frames)
+        patches = self.patch_embeddings(input_values, geometry).flatten(2).transpose(1, 2)
+        if num_frames is None:
+            positions, token_mask = self.positions(grid).expand(batch, -1, -1), None
+        else:
+            positions, token_mask = self.padded_positions(geometry, grid, num_mel_bins, num_frames)
+        prefix = [self.cls_token]
+        if self.config.num_prefix_tokens == 2:
+            prefix.append(self.distillation_token)
+        prefix = torch.cat(prefix, dim=1).expand(batch, -1, -1)
+        return self.dropout(torch.cat([prefix, patches], dim=1) + positions), token_mask
+
+    def positions(self, grid: Grid) -> torch.Tensor:
+        """Stored position embeddings on another grid: (1, tokens, hidden_size)."""
+        config = self.config
+        return resize_position_embeddings(
+            self.position_embeddings, config.position_grid, grid, config.num_prefix_tokens
+        )
+
+    def padded_positions(
+        self, geometry: PatchGeometry, grid: Grid, num_mel_bins: int, num_frames: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every clip's own positions, laid out on the grid of the longest, and the mask of tokens that exist.
+
+        A clip gets the grid it would have alone; its columns beyond that are padding.
+        """
+        num_prefix = self.config.num_prefix_tokens
+        rows, columns = grid
+        positions = self.position_embeddings.new_zeros(
+            len(num_frames), num_prefix + rows * columns, self.position_embeddings.shape[-1]
+        )
+        token_mask = torch.zeros(positions.shape[:2], dtype=torch.bool, device=positions.device)
+        for frames in num_frames.unique().tolist():
+            own_grid = geometry.grid(num_mel_bins, frames)
+            prefix, patches = split_position_embeddings(self.positions(own_grid), own_grid, num_prefix)
+            padding = (0, 0, 0, columns - own_grid[1])  # hidden_size untouched, columns grow at the end
+            patches = nn.functional.pad(patches, padding).flatten(0, 1)
+            clips = num_frames == frames
+            positions[clips] = torch.cat([prefix[0], patches])
+            exists = torch.ones(rows, own_grid[1], dtype=torch.bool, device=positions.device)
+            exists = nn.functional.pad(exists, (0, columns - own_grid[1])).flatten()
+            token_mask[clips] = nn.functional.pad(exists, (num_prefix, 0), value=True)
+        return positions, token_mask
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(Q K^T * scaling + mask) V written out: the reference, and the one that returns its weights."""
+    scores = query @ key.transpose(2, 3) * scaling  # (batch, heads, tokens, tokens)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class FlexiASTAttention(nn.Module):
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        batch, tokens, _ = hidden_states.shape
+        query, key, value = (
+            projection(hidden_states).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )  # (batch, heads, tokens, head_dim)
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        mixed, weights = attention(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=self.scaling,
+            dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
+            **kwargs,
+        )
+        return self.o_proj(mixed.reshape(batch, tokens, -1)), weights
+
+
+class FlexiASTMLP(nn.Module):
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__()
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.fc2(self.activation(self.fc1(hidden_states)))
+
+
+class FlexiASTLayer(GradientCheckpointingLayer):
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__()
+        self.layernorm_before = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.attention = FlexiASTAttention(config)
+        self.layernorm_after = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = FlexiASTMLP(config)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        attended, weights = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
+        hidden_states = hidden_states + self.dropout(attended)
+        hidden_states = hidden_states + self.dropout(self.mlp(self.layernorm_after(hidden_states)))
+        return hidden_states, weights
+
+
+class FlexiASTPreTrainedModel(PreTrainedModel):
+    config: FlexiASTConfig
+    config_class = FlexiASTConfig
+    base_model_prefix = "flexiast"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["FlexiASTEmbeddings", "FlexiASTLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    def __init__(self, config: FlexiASTConfig, *args, **kwargs):
+        config.validate()  # overrides given to from_pretrained have not been checked yet
+        super().__init__(config, *args, **kwargs)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        super()._init_weights(module)
+        if isinstance(module, FlexiASTEmbeddings):
+            for parameter in module.parameters(recurse=False):  # tokens and positions
+                init.trunc_normal_(parameter, std=self.config.initializer_range)
+
+    def num_tokens(self, num_frames: int, patch_size: PatchSize = None) -> int:
+        """Tokens a clip of `num_frames` frames becomes at `patch_size`, prefix tokens included."""
+        rows, columns = PatchGeometry.of(self.config, patch_size).grid(self.config.num_mel_bins, num_frames)
+        return self.config.num_prefix_tokens + rows * columns
+
+    def multiply_accumulates(self, num_frames: int, patch_size: PatchSize = None) -> int:
+        """Multiply-accumulate operations of the transformer layers for one clip (norms and softmax not counted)."""
+        config, tokens = self.config, self.num_tokens(num_frames, patch_size)
+        linear = tokens * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
+        attention = 2 * tokens**2 * config.hidden_size
+        return config.num_hidden_layers * (linear + attention)
+
+    def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> "FlexiASTPreTrainedModel":
+        """A copy with kernel and positions resized once and for all: nothing is resized in its forward.
+
+        Args:
+            patch_size: the size that becomes the base size of the copy.
+            num_frames: length the copy's position grid is made for. None: the length this model's base grid covers.
+                The copy still takes other lengths, by resampling its own grid.
+
+        Returns:
+            A model of the same class in the same mode, ready to save or to export.
+        """
+        config = copy.deepcopy(self.config)
+        geometry = PatchGeometry.of(config, patch_size)
+        if num_frames is None:
+            base = PatchGeometry.of(config)
+            num_frames = base.size[1] + (config.position_grid[1] - 1) * base.stride[1]
+        embeddings = getattr(self, self.base_model_prefix, self).embeddings
+        config.position_grid = geometry.grid(config.num_mel_bins, num_frames)
+        folded = {
+            "patch_embeddings.weight": resize_patch_kernel(
+                embeddings.patch_embeddings.weight, geometry.size, config.resize_method
+            ),
+            "position_embeddings": embeddings.positions(config.position_grid),
+        }
+        config.patch_size = geometry.size
+        config.stride = None if config.stride is None else geometry.stride
+        state_dict = self.state_dict()
+        prefix = "" if embeddings is getattr(self, "embeddings", None) else f"{self.base_model_prefix}."
+        state_dict.update({f"{prefix}embeddings.{name}": value.detach() for name, value in folded.items()})
+        with torch.device("meta"):
+            model = type(self)(config)
+        model.load_state_dict({name: value.clone() for name, value in state_dict.items()}, assign=True)
+        return model.train(self.training)
+
+
+class FlexiASTModel(FlexiASTPreTrainedModel):
+    """The transformer without a head: spectrogram to tokens and one pooled vector."""
+
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__(config)
+        self.embeddings = FlexiASTEmbeddings(config)
+        self.layers = nn.ModuleList([FlexiASTLayer(config) for _ in range(config.num_hidden_layers)])
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_embeddings
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        patch_size: PatchSize = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        output_hidden_states: bool = False,
+        output_attentions: bool = False,
+        **kwargs,
+    ) -> BaseModelOutputWithPooling:
+        """Spectrogram to tokens.
+
+        Args:
+            input_values: (batch, frames, num_mel_bins), log-mel energies normalised by the feature extractor; any
+                number of frames that holds one patch.
+            patch_size: whole number (a square) or (mel bins, frames). None: the base size, also in training.
+            attention_mask: (batch, frames), 1 = frame, 0 = padding at the end. A clip in a padded batch then gets what
+                it gets alone. None: every frame counts, as in the authors' code.
+            generator: in training mode, and when `patch_size` is None, draws the size from `config.patch_sizes`.
+                Ignored in evaluation mode.
+            output_hidden_states: also return the tokens entering each layer and leaving the last.
+            output_attentions: also return attention weights; needs `attn_implementation="eager"`.
+
+        Returns:
+            last_hidden_state (batch, tokens, hidden_size) after the final norm; pooler_output (batch, hidden_size), the
+            mean of the prefix tokens.
+
+        Raises:
+            ValueError: a shape, the patch size or the mask does not fit; the message says which and how.
+        """
+        check_input_values(input_values, self.config.num_mel_bins)
+        if output_attentions and self.config._attn_implementation != "eager":
+            raise ValueError(
+                f"`output_attentions` needs the eager attention, but the model runs {self.config._attn_implementation}. "
+                'Call model.set_attn_implementation("eager") first.'
+            )
+        if patch_size is None and generator is not None and self.training:
+            patch_size = draw_patch_size(self.config, generator)
+        geometry = PatchGeometry.of(self.config, patch_size)
+        num_frames = None if attention_mask is None else count_frames(attention_mask, input_values)
+
+        hidden_states, token_mask = self.embeddings(input_values.to(self.dtype), geometry, num_frames)
+        if token_mask is not None:
+            token_mask = create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+            )
+        all_hidden_states, all_attentions = [hidden_states], []
+        for layer in self.layers:
+            hidden_states, attention = layer(hidden_states, token_mask, **kwargs)
+            all_hidden_states.append(hidden_states)
+            all_attentions.append(attention)
+        hidden_states = self.layernorm(hidden_states)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden_states,
+            pooler_output=hidden_states[:, : self.config.num_prefix_tokens].mean(dim=1),
+            hidden_states=tuple(all_hidden_states) if output_hidden_states else None,
+            attentions=tuple(all_attentions) if output_attentions else None,
+        )
+
+
+class FlexiASTClassifier(nn.Module):
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__()
+        self.layernorm = nn.LayerNorm(config.hidden_size, eps=config.classifier_layer_norm_eps)
+        self.dense = nn.Linear(config.hidden_size, config.num_labels)
+
+    def forward(self, pooled: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.layernorm(pooled))
+
+
+class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
+    """FlexiAST with the authors' classification head: a norm and a linear layer on the pooled prefix tokens."""
+
+    def __init__(self, config: FlexiASTConfig):
+        super().__init__(config)
+        self.flexiast = FlexiASTModel(config)
+        self.classifier = FlexiASTClassifier(config)
+        self.post_init()
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        patch_size: PatchSize = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Spectrogram to class logits. Arguments beside `labels` are those of [`FlexiASTModel.forward`].
+
+        Args:
+            labels: class indices (batch,), or one value per class in [0, 1] (batch, num_labels). Adds `loss`: with
+                `config.problem_type` "multi_label_classification" the mean binary cross-entropy, else cross-entropy
+                (with the most probable class, where one value per class is given, as the authors train VoxCeleb).
+
+        Returns:
+            logits (batch, num_labels), not yet through sigmoid (multi-label) or softmax.
+        """
+        outputs = self.flexiast(input_values, patch_size, attention_mask, **kwargs)
+        logits = self.classifier(outputs.pooler_output)
+        loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
+        )
+
+    def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
+        """This model at one patch size as a transformers `ASTForAudioClassification`, for tools that know only that.
+
+        transformers' AST has two prefix tokens, square patches and one epsilon in every norm, so only models with two
+        prefix tokens can go, and logits differ by the classifier's epsilon (below 1e-5).
+
+        Args:
+            patch_size: side of the square patch. None: the base size.
+            num_frames: the one input length the result will take. None: what the base grid covers.
+
+        Raises:
+            ValueError: one prefix token, or a patch that is not square.
+        """
+        from transformers import ASTConfig, ASTForAudioClassification
+
+        config, size = self.config, PatchGeometry.of(self.config, patch_size).size
+        if config.num_prefix_tokens != 2:
+            raise ValueError(
+                "`to_transformers_ast` needs a model with `num_prefix_tokens=2`, this one has 1: transformers' AST "
+                "always has a distillation token. Use `fold` and this class instead."
+            )
+        if size[0] != size[1]:
+            raise ValueError(f"`patch_size` must be square for transformers' AST, got {size}.")
+        folded = self.fold(patch_size, num_frames)
+        geometry = PatchGeometry.of(folded.config)
+        ast_config = ASTConfig(
+            **{
+                name: getattr(config, name)
+                for name in (
+                    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act qkv_bias "
+                    "hidden_dropout_prob attention_probs_dropout_prob initializer_range layer_norm_eps num_mel_bins "
+                    "id2label label2id problem_type"
+                ).split()
+            },
+            patch_size=size[0],
+            frequency_stride=geometry.stride[0],
+            time_stride=geometry.stride[1],
+            max_length=size[1] + (folded.config.position_grid[1] - 1) * geometry.stride[1],
+        )
+        model = ASTForAudioClassification(ast_config)
+        renamed = {
+            name.replace("flexiast.", "audio_spectrogram_transformer.", 1).replace(
+                "patch_embeddings.", "patch_embeddings.projection."
+            ): value
+            for name, value in folded.state_dict().items()
+        }
+        model.load_state_dict(renamed)
+        return model.to(self.dtype).train(self.training)
+
+
+def draw_patch_size(config: FlexiASTConfig, generator: torch.Generator) -> Grid:
+    """One of `config.patch_sizes`, each as likely as another.
+
+    Ranks that hold generators of one seed and draw as often agree on the size.
+    """
+    if not config.patch_sizes:
+        raise ValueError(
+            "`generator` asks for a random patch size, but `config.patch_sizes` is not set. Name the sizes to draw "
+            "from, or leave `generator` out."
+        )
+    index = torch.randint(len(config.patch_sizes), (), generator=generator, device=generator.device)
+    return config.patch_sizes[int(index)]
+
+
+def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:
+    """Raise a ValueError that says what `input_values` must be, if it isn't that."""
+    if input_values.ndim != 3 or input_values.shape[-1] != num_mel_bins or not input_values.shape[0]:
+        raise ValueError(
+            f"`input_values` must be (batch, frames, {num_mel_bins}) log-mel features, got {tuple(input_values.shape)}. "
+            "The feature extractor makes them from a recording."
+        )
+    if not input_values.is_floating_point():
+        raise TypeError(f"`input_values` must be floating point, got {input_values.dtype}.")
+
+
+def count_frames(attention_mask: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
+    """Frames of each clip, (batch,), from a mask that has its padding at the end."""
+    if attention_mask.shape != input_values.shape[:2]:
+        raise ValueError(
+            f"`attention_mask` must be (batch, frames) = {tuple(input_values.shape[:2])}, "
+            f"got {tuple(attention_mask.shape)}."
+        )
+    mask = attention_mask.bool()
+    if (mask[:, 1:] & ~mask[:, :-1]).any():
+        raise ValueError("`attention_mask` must mark padding at the end of a clip only, but a 1 follows a 0.")
+    return mask.sum(dim=1)
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
+    """Mean loss of a batch of logits (batch, num_labels); lower is better, 0 is perfect.
+
+    Binary cross-entropy over batch and classes for "multi_label_classification" (paper's setting for AudioSet and
+    VGGSound), else cross-entropy over the batch.
+    """
+    multi_label = problem_type == "multi_label_classification"
+    if multi_label and labels.shape == logits.shape:
+        return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
+    if not multi_label and labels.shape in (logits.shape[:1], logits.shape):
+        indices = labels if labels.ndim == 1 else labels.argmax(dim=-1)
+        return nn.functional.cross_entropy(logits, indices.long())
+    expected = f"{tuple(logits.shape)}" if multi_label else f"{tuple(logits.shape[:1])} or {tuple(logits.shape)}"
+    raise ValueError(f"`labels` must be {expected} for problem_type={problem_type!r}, got {tuple(labels.shape)}.")
+
+
+__all__ = ["FlexiASTForAudioClassification", "FlexiASTModel", "FlexiASTPreTrainedModel"]

@@ -1,0 +1,159 @@
+"""Audio tagging: a recording in, labels with scores out, however long the recording is."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import AudioClassificationPipeline as StockAudioClassificationPipeline
+from transformers.pipelines.base import ChunkPipeline
+
+from avzoo import zoo
+from avzoo.audio import iter_audio
+
+
+class AudioClassificationPipeline(ChunkPipeline):
+    """`transformers.pipeline("audio-classification")` for the models of the zoo.
+
+    Takes a path, the bytes of a file, samples at the model's rate, or a row {"array", "sampling_rate"}; any container,
+    rate and channel count, without an ffmpeg binary. What is longer than the model's input is read in blocks and cut
+    into windows that overlap, so memory does not grow with the recording. Models that are not of the zoo get
+    transformers' own pipeline.
+
+    Parameters, at construction or at each call:
+        top_k: number of labels returned, the likeliest first. None: all.
+        function_to_apply: "sigmoid", "softmax" or "none". None: sigmoid for multi-label models, else softmax.
+        patch_size: the dial between speed and accuracy, a number or (mel bins, frames). None: the base size.
+        window_seconds: length of a window. None: what fills the model's input.
+        overlap: part of a window that the next one repeats, in [0, 1).
+        pooling: how the windows' scores become one: "mean" or "max".
+        return_windows: the answer is one record per window and label, {"start", "end", "label", "score"} with times in
+            seconds, in place of the pooled [{"label", "score"}].
+        batch_size: windows per forward pass.
+    """
+
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = True
+    _load_tokenizer = False
+
+    def __new__(cls, model=None, *args, **kwargs):
+        model_types = {row.load(row.config_class).model_type for row in zoo.METHODS if row.task == "audio-classification"}
+        if model is not None and model.config.model_type not in model_types:
+            return StockAudioClassificationPipeline(model, *args, **kwargs)
+        return super().__new__(cls)
+
+    @classmethod
+    def register(cls, registry) -> None:
+        """Serve this task in `registry`, a transformers `PipelineRegistry`."""
+        # register_pipeline would warn that the task exists, and lose its default model.
+        registry.supported_tasks["audio-classification"]["impl"] = cls
+
+    def __init__(self, *args, **kwargs):
+        kwargs.setdefault("top_k", 5)
+        super().__init__(*args, **kwargs)
+
+    def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
+        check_parameters(parameters)
+        steps = (("window_seconds", "overlap"), ("patch_size",), ("top_k", "function_to_apply", "pooling", "return_windows"))
+        unknown = parameters.keys() - {name for names in steps for name in names}
+        if unknown:
+            raise TypeError(f"audio-classification has no parameter {sorted(unknown)[0]!r}.")
+        return tuple({name: parameters[name] for name in names if name in parameters} for names in steps)
+
+    def preprocess(self, recording, window_seconds: float | None = None, overlap: float = 0.5) -> Iterator[dict[str, Any]]:
+        extractor = self.feature_extractor
+        window = extractor.max_samples if window_seconds is None else round(window_seconds * extractor.sampling_rate)
+        if window > extractor.max_samples or window < extractor.window_length:
+            raise ValueError(
+                f"`window_seconds` must lie between {extractor.window_length / extractor.sampling_rate} and "
+                f"{extractor.max_samples / extractor.sampling_rate:.3f}, which fills the model's input; got {window_seconds}."
+            )
+        blocks = iter_audio(
+            as_row(recording, extractor.sampling_rate), extractor.sampling_rate, channels=extractor.channels
+        )
+        for start, samples, is_last in cut_windows(blocks, window, hop=max(1, round(window * (1 - overlap)))):
+            features = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+            span = (start / extractor.sampling_rate, (start + len(samples)) / extractor.sampling_rate)
+            yield {"is_last": is_last, "span": torch.tensor([span], dtype=torch.float64), **features}
+
+    def _forward(self, model_inputs: dict[str, Any], patch_size=None) -> dict[str, Any]:
+        is_last, span = model_inputs.pop("is_last"), model_inputs.pop("span")
+        logits = self.model(**model_inputs, patch_size=patch_size).logits
+        return {"is_last": is_last, "span": span, "logits": logits.float()}
+
+    def postprocess(
+        self,
+        windows: list[dict[str, Any]],
+        top_k: int | None = 5,
+        function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None,
+        pooling: Literal["mean", "max"] = "mean",
+        return_windows: bool = False,
+    ) -> list[dict[str, Any]]:
+        config = self.model.config
+        logits = torch.cat([window["logits"] for window in windows])  # (windows, classes)
+        if function_to_apply is None:
+            function_to_apply = "sigmoid" if config.problem_type == "multi_label_classification" else "softmax"
+        scores = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1), "none": logits}[function_to_apply]
+        top_k = min(top_k or config.num_labels, config.num_labels)
+        if not return_windows:
+            return ranked(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
+        spans = torch.cat([window["span"] for window in windows]).tolist()
+        return [
+            {"start": start, "end": end, **answer}
+            for (start, end), window_scores in zip(spans, scores, strict=True)
+            for answer in ranked(window_scores, top_k, config.id2label)
+        ]
+
+
+def ranked(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> list[dict[str, Any]]:
+    """The `top_k` highest of (classes,) scores with their labels, highest first."""
+    values, indices = scores.topk(top_k)
+    return [
+        {"score": score, "label": id2label[index]}
+        for score, index in zip(values.tolist(), indices.tolist(), strict=True)
+    ]
+
+
+def cut_windows(blocks: Iterator[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Overlapping windows of a stream: (first sample, samples, whether it is the last).
+
+    Windows begin every `hop` samples. The last one ends where the stream ends and begins earlier than its turn, so that
+    every window of a stream longer than one is full; a shorter stream is one window of its own length.
+    """
+    held, first = np.zeros(0, dtype=np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= window + hop:  # a later window is sure to come
+            yield first, held[:window], False
+            held, first = held[hop:], first + hop
+    if len(held) > window:
+        yield first, held[:window], False
+    start = max(0, len(held) - window)
+    yield first + start, held[start:], True
+
+
+def as_row(recording, sampling_rate: int):
+    """Bare samples are at the model's rate, as in every transformers pipeline; rows and files know theirs."""
+    if isinstance(recording, np.ndarray | torch.Tensor | list):
+        return {"array": recording, "sampling_rate": sampling_rate}
+    return recording
+
+
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Raise a ValueError that names the parameter which cannot work."""
+    allowed = {
+        "pooling": ("mean", "max"),
+        "function_to_apply": (None, "sigmoid", "softmax", "none"),
+    }
+    for name, values in allowed.items():
+        if name in parameters and parameters[name] not in values:
+            raise ValueError(f"`{name}` must be one of {values}, got {parameters[name]!r}.")
+    top_k = parameters.get("top_k")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"`top_k` must be at least 1, or None for all labels; got {top_k}.")
+    if not 0 <= parameters.get("overlap", 0) < 1:
+        raise ValueError(f"`overlap` must be in [0, 1), got {parameters['overlap']}.")
+
+
+__all__ = ["AudioClassificationPipeline"]

@@ -1,0 +1,95 @@
+"""Makes transformers' Auto classes and task pipelines find the zoo, as soon as the program has imported them.
+
+transformers is large; a program that only lists the zoo, or parses its arguments, should not wait for it. So nothing is
+imported here. Instead, right after Python has imported one of the modules that hold transformers' registries, the rows
+of the zoo are entered. Where transformers was imported first, they are entered at once.
+"""
+
+import importlib.abc
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from avzoo import zoo
+
+
+def register_with_transformers() -> None:
+    """Enter every row of the zoo, now or when transformers' registries come to be imported."""
+    sys.meta_path.insert(0, _AfterImport({*_REGISTER, *_NEEDED_BY_US}, _register_what_is_there))
+    _register_what_is_there()
+
+
+def _register_configs(module: ModuleType, row: zoo.Method) -> None:
+    config_class = row.load(row.config_class)
+    module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+
+
+def _register_feature_extractor(module: ModuleType, row: zoo.Method) -> None:
+    if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
+        config_class, extractor_class = row.load(row.config_class), row.load(row.processor_class)
+        module.AutoFeatureExtractor.register(config_class, extractor_class, exist_ok=True)
+
+
+def _register_models(module: ModuleType, row: zoo.Method) -> None:
+    for auto_class, model_class in row.auto_classes.items():
+        getattr(module, auto_class).register(row.load(row.config_class), row.load(model_class), exist_ok=True)
+
+
+def _register_pipeline(module: ModuleType, row: zoo.Method) -> None:
+    if row.task_pipeline:
+        row.load(row.task_pipeline).register(module.PIPELINE_REGISTRY)
+
+
+_REGISTER: dict[str, Callable[[ModuleType, zoo.Method], None]] = {
+    "transformers.models.auto.configuration_auto": _register_configs,
+    "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
+    "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.pipelines": _register_pipeline,
+}
+# A registry can come to be imported in the middle of one of these, when our classes cannot be made yet.
+_NEEDED_BY_US = {
+    "transformers.configuration_utils",
+    "transformers.feature_extraction_sequence_utils",
+    "transformers.modeling_utils",
+    "transformers.pipelines.base",
+    *(f"avzoo.{module}" for row in zoo.METHODS for module in row.exports),
+}
+_done: set[str] = set()
+
+
+def _register_what_is_there() -> None:
+    for name, register in _REGISTER.items():
+        if name in sys.modules and name not in _done:
+            _done.add(name)  # first, because loading our classes may import another registry
+            for row in zoo.METHODS:
+                register(sys.modules[name], row)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls `then` each time an outermost import of the modules `names` is over."""
+
+    def __init__(self, names: set[str], then: Callable[[], None]):
+        self.names, self.then, self.depth = names, then, 0
+
+    def find_spec(self, name, path, target=None):
+        if name not in self.names:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None:
+                # A loader belongs to one module, so its method can be replaced without touching any other import.
+                spec.loader.exec_module = self.watched(spec.loader.exec_module)
+                return spec
+        return None
+
+    def watched(self, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+        def execute(module: ModuleType) -> None:
+            self.depth += 1
+            try:
+                exec_module(module)
+            finally:
+                self.depth -= 1
+            if self.depth == 0:
+                self.then()
+
+        return execute

@@ -1,0 +1,455 @@
+"""Waveforms from what people have (files of any codec, bytes, arrays, `datasets` rows), and back to a WAV file.
+
+Samples are float32, full scale is [-1, 1] (lossy codecs overshoot a little), time is the last axis. One chain serves
+[`read_audio`] and [`iter_audio`]: pieces are decoded, checked, mixed, resampled, so both give the same samples and
+the same errors. libsndfile reads wav, flac, ogg and mp3; FFmpeg, through PyAV, everything else and what libsndfile
+refuses. Samples are consecutive: gaps and a late start in a container's time stamps are not filled with silence.
+Encoder delay is removed where the file states it (mp4, webm, ogg, mp3 with a LAME tag), not where it can't be known
+(bare aac, ts, avi: about 25 ms); up to one codec frame of padding can remain at the end of AAC.
+"""
+
+import io
+import math
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import av
+import numpy as np
+import soundfile
+import soxr
+
+from avzoo.audio.resampling import QUALITY, check_rate
+
+_PIECE = 1 << 16  # samples per channel decoded at once, so that memory doesn't grow with the file
+_UNKNOWN_SIZE = 0x7FFFF000  # from here up, a WAV header's data size means "was written to a pipe"
+_FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
+
+Pieces = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
+
+
+def read_audio(
+    source: Any,
+    sampling_rate: int | None = None,
+    *,
+    source_rate: int | None = None,
+    channels: Literal["mean", "first", "all"] = "mean",
+    name: str = "audio",
+) -> tuple[np.ndarray, int]:
+    """The whole recording, at the rate you want.
+
+    Args:
+        source: one of
+            - a path (`str` or `os.PathLike`) of any audio file, or of a video with a sound track (the first is read);
+            - the `bytes` of such a file, or a binary file object, read from where it stands and left open;
+            - an array, tensor or list of floats in [-1, 1], (samples,) or (channels, samples), with `source_rate`;
+            - a row of `datasets`: a decoder with `get_all_samples()`, {"path", "bytes"}, {"array", "sampling_rate"},
+              or {"raw", "sampling_rate"} as transformers' pipelines write it.
+        sampling_rate: wanted rate, Hz. None keeps the source's.
+        source_rate: rate of an array, Hz. Files carry their own and ignore it.
+        channels: "mean" of all channels, the "first", or "all" of them.
+        name: what error messages call the source.
+
+    Returns:
+        The samples, float32, (samples,), or (channels, samples) for "all"; always a fresh array. And their rate, Hz.
+
+    Raises:
+        OSError: the file isn't there or can't be opened (`FileNotFoundError`, `IsADirectoryError`, ...).
+        TypeError: the source is none of the above, or holds integers (scale PCM to [-1, 1] first), complex numbers,
+            booleans or strings.
+        ValueError: not audio, no sound track, no samples, broken midway or cut short (where the file announces its
+            length: wav, flac, mp4, most mp3), NaN or infinite samples, an array without its rate.
+    """
+    pieces = _prepared(source, sampling_rate, source_rate, channels, name)
+    rate, parts = 0, []
+    for rate, samples in pieces:  # noqa: B007 - the last rate is every piece's rate
+        parts.append(samples)
+    samples = np.concatenate(parts, axis=1)
+    return samples if channels == "all" else samples[0], rate
+
+
+def iter_audio(
+    source: Any,
+    sampling_rate: int | None = None,
+    *,
+    source_rate: int | None = None,
+    block_seconds: float = 30.0,
+    channels: Literal["mean", "first", "all"] = "mean",
+    name: str = "audio",
+) -> Iterator[np.ndarray]:
+    """The same samples as [`read_audio`], block by block, in memory bounded by the block.
+
+    Args:
+        source, sampling_rate, source_rate, channels, name: as for [`read_audio`].
+        block_seconds: length of every block but the last, which may be shorter.
+
+    Yields:
+        float32, (samples,), or (channels, samples) for "all".
+
+    Raises:
+        What [`read_audio`] raises: for arguments and missing files at the call, for what is wrong further inside a
+        file when the blocks reach it, NaN and infinite samples after the last sound block.
+    """
+    if not (math.isfinite(block_seconds) and block_seconds > 0):
+        raise ValueError(f"`block_seconds` must be a positive number of seconds, got {block_seconds!r}.")
+    pieces = _prepared(source, sampling_rate, source_rate, channels, name)
+    blocks = _regrouped(pieces, block_seconds)
+    return blocks if channels == "all" else (block[0] for block in blocks)
+
+
+def write_wav(
+    path: str | os.PathLike,
+    samples: np.ndarray,
+    sampling_rate: int,
+    *,
+    encoding: Literal["float32", "pcm16"] = "float32",
+) -> None:
+    """Write a WAV file in one step: the file is either there and whole, or as it was before.
+
+    Args:
+        path: where to; an existing file is replaced.
+        samples: (samples,) or (channels, samples), floating point, full scale [-1, 1]. "pcm16" clips beyond.
+        sampling_rate: Hz.
+        encoding: "float32" keeps every value, "pcm16" is half the size and plays everywhere.
+
+    Raises:
+        TypeError: `samples` is not floating point.
+        ValueError: `samples` has another shape or is NaN or infinite somewhere; an unknown `encoding`.
+        OSError: the folder is missing or can't be written.
+    """
+    subtypes = {"float32": "FLOAT", "pcm16": "PCM_16"}
+    if encoding not in subtypes:
+        raise ValueError(f"`encoding` must be float32 or pcm16, got {encoding!r}.")
+    rate = check_rate(sampling_rate, "sampling_rate")
+    samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
+    if not np.isfinite(samples).all():
+        raise ValueError(f"`samples`: {_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
+    path = os.fspath(path)
+    # In the same folder, since only within one file system a file can take another's place in one step.
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            soundfile.write(file, samples.T, rate, format="WAV", subtype=subtypes[encoding])
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
+
+
+# The chain: decode -> check -> mix -> resample.
+
+
+def _prepared(source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str) -> Pieces:
+    """Checked, mixed and resampled pieces, all at one rate. Arguments are checked and files opened at the call."""
+    if sampling_rate is not None:
+        sampling_rate = check_rate(sampling_rate, "sampling_rate")
+    if source_rate is not None:
+        source_rate = check_rate(source_rate, "source_rate")
+    if channels not in ("mean", "first", "all"):
+        raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
+    label, pieces = _decoded(source, source_rate, f"`{name}`")
+    return _resampled(_mixed(_checked(pieces, label), channels, label), sampling_rate, label)
+
+
+def _checked(pieces: Pieces, label: str) -> Pieces:
+    """Refuse a recording without samples, or with NaN or infinite ones (counted to its end, for the message)."""
+    position, bad, first = 0, 0, ""
+    for rate, samples in pieces:
+        finite = np.isfinite(samples)
+        if not finite.all():
+            if not bad:
+                at = position + int(np.argmin(finite.all(axis=0)))
+                first = f"sample {at} ({at / rate:.3f} s)"
+            bad += int(finite.size - np.count_nonzero(finite))
+        position += samples.shape[1]
+        if not bad and samples.shape[1]:
+            yield rate, samples
+    if bad:
+        raise ValueError(f"{label}: {bad} samples are NaN or infinite, the first at {first}; repair or drop it.")
+    if not position:
+        raise ValueError(f"{label} holds no samples: 0 seconds of audio.")
+
+
+def _mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
+    count = None
+    for rate, samples in pieces:
+        if channels == "mean":
+            samples = samples.mean(axis=0, keepdims=True)
+        elif channels == "first":
+            samples = samples[:1]
+        elif count not in (None, len(samples)):
+            raise ValueError(
+                f'{label} changes from {count} to {len(samples)} channels midway, which channels="all" cannot hold; '
+                'read it with channels="mean" or "first".'
+            )
+        count = len(samples)
+        yield rate, samples
+
+
+def _resampled(pieces: Pieces, target: int | None, label: str) -> Pieces:
+    """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
+    current, stream, width, made = None, None, 0, 0
+    for rate, samples in pieces:
+        target, width = target or rate, len(samples)
+        if rate != current:
+            if stream is not None:
+                yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
+            stream = None if rate == target else soxr.ResampleStream(rate, target, width, "float32", QUALITY)
+            current = rate
+        if stream is not None:
+            samples = _through(stream, samples)
+        made += samples.shape[1]
+        yield target, samples
+    if stream is not None:
+        rest = _through(stream, np.zeros((width, 0), np.float32), last=True)
+        made += rest.shape[1]
+        yield target, rest
+    if not made:
+        raise ValueError(f"{label} is too short: at {target} Hz not one sample is left.")
+
+
+def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:
+    columns = stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
+    return columns.reshape(-1, len(samples)).T
+
+
+def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:
+    """Blocks of exactly `seconds`, the last one shorter."""
+    waiting, count = [], 0
+    for rate, samples in pieces:
+        size = max(1, round(seconds * rate))
+        while samples.shape[1]:
+            taken, samples = samples[:, : size - count], samples[:, size - count :]
+            waiting.append(taken)
+            count += taken.shape[1]
+            if count == size:
+                yield np.concatenate(waiting, axis=1)
+                waiting, count = [], 0
+    if waiting:
+        yield np.concatenate(waiting, axis=1)
+
+
+# Sources: what was given -> (what messages call it, pieces).
+
+
+def _decoded(source: Any, source_rate: int | None, label: str) -> tuple[str, Pieces]:
+    if isinstance(source, Mapping):
+        return _decoded_row(source, source_rate, label)
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        if re.match(r"https?://", path):
+            raise ValueError(f"{label} is a URL ({path}); download it first and pass the file.")
+        with open(path, "rb") as file:  # says at once, as an OSError with the path, what can't be opened
+            empty = not file.read(1)
+        return _decoded_file(path, empty, f"{label} ({os.path.basename(path)})")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decoded_stream(io.BytesIO(source), label)
+    if hasattr(source, "read"):
+        return _decoded_stream(source, label)
+    if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
+        decoded = source.get_all_samples()
+        return label, _sliced(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
+    samples = _as_channels(source, label)
+    if source_rate is None:
+        raise ValueError(f"{label} is an array, which doesn't tell its sampling rate; pass it as `source_rate` (Hz).")
+    return label, _sliced(samples, source_rate)
+
+
+def _decoded_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Pieces]:
+    """A dict as `datasets` and transformers' pipelines write it."""
+    path = row.get("path")
+    array = row.get("array") if row.get("array") is not None else row.get("raw")
+    if array is not None:
+        stated = row.get("sampling_rate")
+        if stated is not None:
+            stated = check_rate(stated, "sampling_rate")
+            if source_rate not in (None, stated):
+                raise ValueError(f"{label} says {stated} Hz, `source_rate` says {source_rate} Hz; pass only one.")
+            source_rate = stated
+        return _decoded(array, source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+    if row.get("bytes") is not None:
+        return _decoded(row["bytes"], source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+    if path is not None:
+        return _decoded(path, source_rate, label)
+    raise ValueError(
+        f'{label} is a dict with the keys {sorted(map(str, row))}; expected "array" or "raw" with "sampling_rate", '
+        'or "bytes" or "path".'
+    )
+
+
+def _decoded_stream(file: Any, label: str) -> tuple[str, Pieces]:
+    if isinstance(file, io.TextIOBase):
+        raise TypeError(f'{label} is a text file object; open it in binary mode ("rb").')
+    file_name = getattr(file, "name", None)
+    if isinstance(file_name, str):
+        label = f"{label} ({os.path.basename(file_name)})"
+    # Decoders seek, and count from the file's first byte.
+    if not (hasattr(file, "seekable") and file.seekable() and file.tell() == 0):
+        file = io.BytesIO(file.read())
+    empty = not file.read(1)
+    file.seek(0)
+    return _decoded_file(file, empty, label)
+
+
+def _as_channels(source: Any, label: str) -> np.ndarray:
+    """(channels, samples) of a floating-point numpy type; nothing is copied that needn't be."""
+    if hasattr(source, "detach") and hasattr(source, "cpu"):  # a torch tensor, told without importing torch
+        source = source.detach().cpu()
+        source = (source.float() if source.is_floating_point() else source).numpy()  # numpy has no bfloat16
+    elif not isinstance(source, np.ndarray | list | tuple):
+        raise TypeError(
+            f"{label} must be a path, the bytes of a file, a binary file object, an array, a tensor, a list of floats "
+            f"or a row of `datasets`, got {type(source).__name__}."
+        )
+    try:
+        samples = np.asarray(source)
+    except ValueError as error:
+        raise ValueError(f"{label} is a list whose parts differ in length; expected (channels, samples).") from error
+    if np.issubdtype(samples.dtype, np.integer):
+        raise TypeError(
+            f"{label} holds integers ({samples.dtype}); scale PCM to floats in [-1, 1] first, for 16 bits "
+            "`samples.astype('float32') / 32768`."
+        )
+    if not np.issubdtype(samples.dtype, np.floating):
+        raise TypeError(f"{label} must hold real floating-point samples, got {samples.dtype}.")
+    if samples.ndim not in (1, 2):
+        raise ValueError(f"{label} must be (samples,) or (channels, samples), got {samples.shape}.")
+    if samples.ndim == 2 and samples.shape[0] > samples.shape[1] > 0:
+        raise ValueError(
+            f"{label} of shape {samples.shape} would be {samples.shape[0]} channels of {samples.shape[1]} samples; "
+            "expected (channels, samples), so pass its transpose."
+        )
+    return np.atleast_2d(samples)
+
+
+def _sliced(samples: np.ndarray, rate: int) -> Pieces:
+    for start in range(0, samples.shape[1], _PIECE):
+        with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused as such
+            yield rate, samples[:, start : start + _PIECE].astype(np.float32)
+
+
+# Encoded files.
+
+
+def _decoded_file(opened: str | io.IOBase, empty: bool, label: str) -> tuple[str, Pieces]:
+    if empty:
+        raise ValueError(f"{label} is empty: 0 bytes (of a file object: from where it stands).")
+    return label, _decoded_by_either(opened, label)
+
+
+def _decoded_by_either(opened: str | io.IOBase, label: str) -> Pieces:
+    try:
+        sound = soundfile.SoundFile(opened)
+    except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
+        if not isinstance(opened, str):
+            opened.seek(0)
+        yield from _decoded_by_ffmpeg(opened, label)
+        return
+    with sound:
+        yield from _decoded_by_libsndfile(sound, opened, label)
+
+
+def _decoded_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, label: str) -> Pieces:
+    rate, done = sound.samplerate, 0
+    while True:
+        try:
+            samples = sound.read(_PIECE, dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise _broken(label, done / rate, str(error)) from error
+        if not len(samples):
+            break
+        done += len(samples)
+        yield rate, samples.T
+    # libsndfile shortens a WAV's length to what is there, but keeps a note of it.
+    note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
+    short = note and int(note[2]) < int(note[1]) < _UNKNOWN_SIZE
+    if short or (done < sound.frames and (sound.format != "MP3" or _tells_mp3_length(opened))):
+        raise _broken(label, done / rate, "the header announces more")
+
+
+def _tells_mp3_length(opened: str | io.IOBase) -> bool:
+    """Whether an MP3 states its length; without this tag it is a guess from the bit rate, often far off."""
+    if isinstance(opened, str):
+        with open(opened, "rb") as file:
+            head = file.read(_PIECE)
+    else:
+        opened.seek(0)
+        head = opened.read(_PIECE)
+    return b"Xing" in head or b"Info" in head
+
+
+def _decoded_by_ffmpeg(opened: str | io.IOBase, label: str) -> Pieces:
+    # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist off the network.
+    url = f"file:{opened}" if isinstance(opened, str) else opened
+    try:
+        container = av.open(url, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"{label} is no audio or video file that libsndfile or FFmpeg can read ({reason}); check that it is whole."
+        ) from error
+    with container:
+        if not container.streams.audio:
+            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+            raise ValueError(f"{label} has no audio stream (streams: {kinds}).")
+        yield from _gathered(_frames(container, container.streams.audio[0], label))
+
+
+def _frames(container: av.container.InputContainer, stream: av.AudioStream, label: str) -> Pieces:
+    if stream.codec_context is None:
+        raise ValueError(f"{label}: FFmpeg has no decoder for its audio stream; convert it to wav or flac first.")
+    announced = len(stream.index_entries)  # mp4 lists all its packets up front; others list fewer
+    packets, seconds = 0, 0.0
+    try:
+        for packet in container.demux(stream):
+            packets += packet.size > 0
+            for frame in packet.decode():
+                seconds += frame.samples / frame.sample_rate
+                yield frame.sample_rate, _planes(frame)
+    except av.error.FFmpegError as error:
+        raise _broken(label, seconds, error.strerror or str(error)) from error
+    if packets < announced:
+        raise _broken(label, seconds, f"{packets} of {announced} packets are there")
+
+
+def _planes(frame: av.AudioFrame) -> np.ndarray:
+    """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, frame.layout.nb_channels).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128.0) / 128.0
+    full_scale = _FULL_SCALE.get(samples.dtype.str[1:])
+    return samples.astype(np.float32) if full_scale is None else samples.astype(np.float32) / np.float32(full_scale)
+
+
+def _gathered(pieces: Pieces) -> Pieces:
+    """Join a codec's small frames (20 ms) up to a piece, so that the next steps run per second, not per frame."""
+    waiting: list[np.ndarray] = []
+    current, count = None, 0
+    for rate, samples in pieces:
+        if waiting and ((rate, len(samples)) != current or count >= _PIECE):
+            yield current[0], np.concatenate(waiting, axis=1)
+            waiting, count = [], 0
+        current = (rate, len(samples))
+        waiting.append(samples)
+        count += samples.shape[1]
+    if waiting:
+        yield current[0], np.concatenate(waiting, axis=1)
+
+
+def _broken(label: str, seconds: float, reason: str) -> ValueError:
+    reason = reason.strip(" .") or "the decoder gave no reason"
+    if not seconds:
+        return ValueError(f"{label}: nothing in it could be decoded ({reason}); the file is damaged or cut short.")
+    return ValueError(
+        f"{label} breaks off: {seconds:.2f} s could be decoded ({reason}). The file is damaged or cut short; get it "
+        "again, or cut it to what is whole."
+    )
+
+
+def _not_finite(samples: np.ndarray) -> int:
+    return int(samples.size - np.count_nonzero(np.isfinite(samples)))

@@ -1,0 +1,201 @@
+"""The command line: avzoo list | info | card | convert | run | demo | push.
+
+What a command needs is imported when it runs, so that `avzoo --help` and `avzoo list` answer at once.
+"""
+
+import argparse
+import ast
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from avzoo import zoo
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0, or 1 with the reason on stderr."""
+    options = build_parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"avzoo: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="avzoo", description="A model zoo for speech and audio-visual methods.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run, help: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=help, description=help)
+        sub.set_defaults(command=run)
+        return sub
+
+    listing = command("list", list_methods, "Every method: task, paper, classes.")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+    listing.add_argument("--commercial-ok", action="store_true", help="only where code, weights and data allow it")
+
+    info = command("info", show_method, "All that the zoo knows of one method.")
+    info.add_argument("method")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    card = command("card", print_card, "Print a method's model card.")
+    card.add_argument("method")
+
+    convert = command("convert", convert_file, "Authors' checkpoint to a folder that from_pretrained loads.")
+    convert.add_argument("method")
+    convert.add_argument("checkpoint", nargs="?", help="file or folder; with --part, the main one if there is one")
+    convert.add_argument("output", help="folder to make")
+    convert.add_argument("--variant", help="which released checkpoint it is; told from the file if left out")
+    convert.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="config fields shapes cannot tell")
+    convert.add_argument("--part", action="append", default=[], metavar="NAME=PATH", help="one part of several")
+
+    run = command("run", run_task, "A file in, an answer out.")
+    run.add_argument("task", choices=sorted({row.task for row in zoo.METHODS}))
+    run.add_argument("file", type=Path)
+    run.add_argument("-o", "--output", type=Path, help="file to write; its ending is the format. Default: stdout")
+    run.add_argument("--format", help="json, csv, rttm, srt or vtt; default json")
+    run.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
+    run.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    run.add_argument("--batch-size", type=int, default=8)
+    run.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="one number, or mel bins and frames")
+    run.add_argument("--top-k", type=int, default=1, help="labels per window")
+    run.add_argument("--pooled", action="store_true", help="one answer for the whole recording")
+
+    demo = command("demo", run_demo, "Tag recordings with the toy checkpoint at several patch sizes; draws a picture.")
+    demo.add_argument("audio", nargs="*", type=Path, help="recordings. Default: real ones that ship with gradio")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for the picture")
+
+    push = command("push", push_folder, "Upload a converted folder to the Hub.")
+    push.add_argument("folder", type=Path)
+    push.add_argument("repository", help="owner/name")
+    push.add_argument("--private", action="store_true")
+    return parser
+
+
+def list_methods(options: argparse.Namespace) -> None:
+    rows = [row for row in zoo.METHODS if row.commercial_use or not options.commercial_ok]
+    if options.json:
+        print(json.dumps([describe(row) for row in rows], indent=2))
+        return
+    for row in rows:
+        print(f"{row.name:<20} {row.task:<28} arXiv {row.paper}  {row.summary}")
+
+
+def show_method(options: argparse.Namespace) -> None:
+    row = zoo.method(options.method)
+    if options.json:
+        print(json.dumps(describe(row), indent=2))
+        return
+    print(f"{row.title}: {row.summary}")
+    print(f"  paper       {row.paper_title}, https://arxiv.org/abs/{row.paper}")
+    print(f"  source      {row.repository}")
+    print(f"  task        {row.task}")
+    print(f"  classes     {', '.join(row.public_names)}")
+    for thing, terms in row.licenses.items():
+        print(f"  {thing + ' licence':<11} {terms.identifier}; {terms.note}")
+    print("  variants")
+    for variant in row.variants:
+        print(f"    {variant.name:<12} {variant.summary}" + (f" File: {variant.checkpoint}" if variant.checkpoint else ""))
+
+
+def describe(row: zoo.Method) -> dict[str, Any]:
+    return dataclasses.asdict(row) | {"commercial_use": row.commercial_use}
+
+
+def print_card(options: argparse.Namespace) -> None:
+    from avzoo.model_cards import render_card
+
+    print(render_card(options.method))
+
+
+def convert_file(options: argparse.Namespace) -> None:
+    from avzoo.conversion import convert_checkpoint, save_converted
+
+    config = {name: literal(value) for name, value in map(split_pair, options.config)}
+    parts = dict(map(split_pair, options.part))
+    if options.checkpoint is not None and parts:
+        parts["checkpoint"] = options.checkpoint
+    if options.checkpoint is None and not parts:
+        raise ValueError("name a checkpoint, or its parts with --part NAME=PATH.")
+    model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
+    print(save_converted(model, options.output))
+
+
+def run_task(options: argparse.Namespace) -> None:
+    import transformers
+
+    import avzoo
+    from avzoo.records import FORMATS, Records
+
+    format = options.format or (options.output.suffix.removeprefix(".") if options.output else "json")
+    if format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
+    if not options.file.is_file():
+        raise FileNotFoundError(f"`{options.file}` does not exist.")
+    row = next(row for row in zoo.METHODS if row.task == options.task)
+    model = options.model or avzoo.toy_checkpoint(row.name)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    patch_size = options.patch_size[0] if options.patch_size and len(options.patch_size) == 1 else options.patch_size
+    answer = pipe(
+        str(options.file),
+        batch_size=options.batch_size,
+        patch_size=patch_size,
+        top_k=options.top_k,
+        return_windows=True,
+        **({"pooled": True} if options.pooled else {}),
+    )
+    records = Records(
+        task=options.task,
+        model=Path(model).name if options.model is None else model,
+        source=options.file.name,
+        score="probability",
+        device=str(pipe.device),
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        records=answer,
+    )
+    if options.output is None:
+        print(records.export(format), end="")
+    else:
+        print(records.save(options.output, format), file=sys.stderr)
+
+
+def run_demo(options: argparse.Namespace) -> None:
+    from avzoo.demo import demo
+
+    demo(options.audio, options.output)
+
+
+def push_folder(options: argparse.Namespace) -> None:
+    from huggingface_hub import HfApi
+
+    if not (options.folder / "config.json").is_file():
+        raise FileNotFoundError(f"`{options.folder}` holds no config.json; convert or train a model first.")
+    api = HfApi()
+    api.create_repo(options.repository, private=options.private, exist_ok=True)
+    print(api.upload_folder(repo_id=options.repository, folder_path=options.folder))
+
+
+def split_pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not name:
+        raise ValueError(f"expected KEY=VALUE, got {text!r}.")
+    return name, value
+
+
+def literal(text: str) -> Any:
+    """A Python literal (numbers, tuples, None, true/false), else the text itself."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,417 @@
+"""Ten classes of short recordings, each clip a pure function of its seed.
+
+    clip = sound_event(7)
+    clip["audio"], clip["name"]        # float32 (32000,), "music"
+
+A clip is an event ([`speech`](speech.py), [`music`](music.py), the others in `noises.py`) seen through a random
+recording: onset, a weak other event, room, noise, microphone, codec, level. The recording is drawn from the same
+distribution for every class but silence, so that loudness and background tell little about the label.
+
+Splits: clip `index` of a split has the seed `clip_seed(seed, split, index)`, 128 bits that numpy's `SeedSequence`
+hashes from all three. Two splits, two base seeds or two indices therefore never share a clip (a collision has a
+probability of 2^-128 per pair), and growing a split changes none of its earlier clips.
+"""
+
+import functools
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import espeak, noises
+from . import synthesis as syn
+from .music import music
+from .speech import speech
+
+VERSION = 1  # raise it whenever a change alters rendered samples: it is part of the cache key
+
+_GENERATORS: dict[str, Callable[[syn.Generator, int, int], np.ndarray]] = {
+    "speech": speech,
+    "music": music,
+    "siren": noises.siren,
+    "rain_noise": noises.rain_noise,
+    "bell": noises.bell,
+    "engine": noises.engine,
+    "clicks": noises.clicks,
+    "bird": noises.bird,
+    "hum": noises.hum,
+    "silence": noises.silence,
+}
+SOUND_EVENT_CLASSES: tuple[str, ...] = tuple(_GENERATORS)
+
+# Recorded through a telephone, a bird is gone.
+_LOWEST_CUTOFF_HZ = {"bird": 6500.0, "bell": 5000.0, "clicks": 4500.0}
+
+_SYNTHESIS_RATE = 16000
+
+
+def sound_event(
+    seed: int, *, label: int | str | None = None, seconds: float = 2.0, sampling_rate: int = 16000
+) -> dict[str, Any]:
+    """One clip with its truth. The same arguments give the same samples.
+
+    Args:
+        seed: any integer from 0 on; see [`clip_seed`] for seeds of disjoint splits.
+        label: the class, as an index into `SOUND_EVENT_CLASSES` or a name. None: drawn.
+        seconds: length of the clip, at least 0.1.
+        sampling_rate: in Hz, 8000 or more. Clips are synthesised at 16 kHz, so above 8 kHz there is nothing.
+
+    Returns:
+        dict of `audio` (float32 (num_samples,), within [-1, 1]), `sampling_rate` in Hz, `label` (index), `name`,
+        `seed`, `onset_seconds` and `offset_seconds` (where the event lies in the clip), `peak_db` (of the clip,
+        relative to full scale; -inf for digital silence), `snr_db` (event to background noise; None without noise).
+
+    Raises:
+        ImportError: the clip is speech and espeak-ng is not installed (`pip install avzoo[toy]`).
+        ValueError: an argument out of range.
+    """
+    if seed < 0:
+        raise ValueError(f"`seed` must be 0 or more, got {seed}.")
+    if not 0.1 <= seconds < 3600:
+        raise ValueError(f"`seconds` must be from 0.1 to 3600, got {seconds}.")
+    if sampling_rate < 8000:
+        raise ValueError(f"`sampling_rate` must be 8000 Hz or more, got {sampling_rate}.")
+    generator = np.random.default_rng(int(seed))
+    drawn = int(generator.integers(len(SOUND_EVENT_CLASSES)))  # drawn in any case: the rest must not depend on it
+    label = drawn if label is None else _label_index(label)
+    name = SOUND_EVENT_CLASSES[label]
+
+    num_samples = round(seconds * _SYNTHESIS_RATE)
+    event, onset = _place(name, generator, num_samples)
+    if name != "silence" and generator.random() < 0.15:
+        event = event + _something_else(name, generator, num_samples)
+    clip = _record(event, name, generator)
+    audio = syn.resample(clip.pop("audio"), _SYNTHESIS_RATE, sampling_rate)
+    audio = syn.fit_length(np.clip(audio, -1, 1), round(seconds * sampling_rate)).astype(np.float32)
+    return {
+        "audio": audio,
+        "sampling_rate": int(sampling_rate),
+        "label": label,
+        "name": name,
+        "seed": int(seed),
+        "onset_seconds": onset / _SYNTHESIS_RATE,
+        **clip,
+    }
+
+
+def _label_index(label: int | str) -> int:
+    if isinstance(label, str):
+        if label not in SOUND_EVENT_CLASSES:
+            raise ValueError(f"`label` must be one of {', '.join(SOUND_EVENT_CLASSES)}; got {label!r}.")
+        return SOUND_EVENT_CLASSES.index(label)
+    if not 0 <= label < len(SOUND_EVENT_CLASSES):
+        raise ValueError(f"`label` must be from 0 to {len(SOUND_EVENT_CLASSES) - 1}, got {label}.")
+    return int(label)
+
+
+def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.ndarray, int]:
+    """(event on a silent track at unit loudness, first sample of the event)."""
+    onset = 0
+    duration = num_samples
+    if name != "silence" and generator.random() < 0.45:  # otherwise it fills the clip
+        duration = int(num_samples * generator.uniform(0.45, 1.0))
+        onset = int(generator.integers(0, num_samples - duration + 1))
+    event = _GENERATORS[name](generator, duration, _SYNTHESIS_RATE)[:duration]
+    if len(event) < duration and onset == 0:  # shorter than its place (a short phrase)
+        onset = int(generator.integers(0, duration - len(event) + 1) * generator.random())
+    event = syn.fade_edges(event, _SYNTHESIS_RATE, syn.log_uniform(generator, 0.002, 0.05))
+    event = event / max(syn.root_mean_square(event), 1e-9)
+    track = np.zeros(num_samples)
+    syn.add_at(track, event, onset)
+    return track, onset
+
+
+def _something_else(name: str, generator: syn.Generator, num_samples: int) -> np.ndarray:
+    """Another event in the background, 8 to 30 dB weaker: films have music under speech, streets have motors."""
+    others = [other for other in SOUND_EVENT_CLASSES if other not in (name, "silence", "speech")]
+    other = "music" if name == "speech" and generator.random() < 0.5 else str(generator.choice(others))
+    background = syn.fit_length(_GENERATORS[other](generator, num_samples, _SYNTHESIS_RATE), num_samples)
+    return background * syn.decibels_to_gain(-generator.uniform(8, 30)) / max(syn.root_mean_square(background), 1e-9)
+
+
+def _record(track: np.ndarray, name: str, generator: syn.Generator) -> dict[str, Any]:
+    """The event through room, background, microphone, converter and codec."""
+    rate, num_samples = _SYNTHESIS_RATE, len(track)
+    # 1. Room
+    if generator.random() < 0.55:
+        room = syn.room_response(generator, rate, syn.log_uniform(generator, 0.08, 1.5), generator.uniform(0, 1))
+        track = syn.convolve(track, room)[:num_samples]
+        track = track / max(syn.root_mean_square(track), 1e-9)
+    # 2. Background
+    snr_db = None
+    if name != "silence" and generator.random() < 0.75:
+        snr_db = float(generator.uniform(6, 50))
+        noise = syn.coloured_noise(generator, num_samples, rate, generator.uniform(-8, 1))
+        if generator.random() < 0.3:  # uneven
+            noise = noise * syn.decibels_to_gain(3 * syn.slow_curve(generator, num_samples, rate, 2.0))
+        track = track + noise * syn.decibels_to_gain(-snr_db)
+    # 3. Microphone, loudspeaker, bandwidth
+    colour = syn.random_equaliser(generator, generator.uniform(0, 4), 1)
+    low_cut = syn.log_uniform(generator, 20, 300)
+    high_cut = 8000.0
+    if generator.random() < 0.5:
+        high_cut = generator.uniform(max(3400.0, _LOWEST_CUTOFF_HZ.get(name, 0)), 8000.0)
+    order = float(generator.choice([2, 4, 30]))  # 30: the brick wall of a resampler or codec
+    track = syn.shape_spectrum(
+        track,
+        rate,
+        lambda f: (
+            colour(f)
+            * syn.high_pass_gain(f, low_cut, 2)
+            * (syn.low_pass_gain(f, high_cut, order) if high_cut < 8000 else 1.0)
+        ),
+    )
+    # 4. Overdrive
+    peak = float(np.max(np.abs(track), initial=0.0))
+    if peak > 0:
+        track = track / peak
+        if name != "silence" and generator.random() < 0.15:
+            track = np.tanh(track * generator.uniform(1, 6))
+            track = track / np.max(np.abs(track))
+    # 5. Level: silence is what the others never are
+    peak_db = float(generator.uniform(-90, -55) if name == "silence" else -40 * generator.beta(1.0, 1.6))
+    track = track * syn.decibels_to_gain(peak_db)
+    # 6. Converter and codec
+    kind = generator.random()
+    if kind < 0.08:
+        track = _mu_law(track)
+    elif kind < 0.25:
+        bits = int(generator.choice([12, 16])) if name != "silence" else 16
+        track = np.round(track * 2 ** (bits - 1)) / 2 ** (bits - 1)
+    elif kind < 0.45:
+        track = _drop_weak_bands(track, float(generator.uniform(25, 60)))
+    peak = float(np.max(np.abs(track), initial=0.0))
+    return {
+        "audio": track,
+        "offset_seconds": _last_loud_sample(track) / rate,
+        "peak_db": float(20 * np.log10(peak)) if peak > 0 else float("-inf"),
+        "snr_db": snr_db,
+    }
+
+
+def _last_loud_sample(track: np.ndarray) -> int:
+    loud = np.flatnonzero(np.abs(track) > 0.02 * np.max(np.abs(track), initial=0.0))
+    return int(loud[-1]) + 1 if len(loud) else len(track)
+
+
+def _mu_law(track: np.ndarray) -> np.ndarray:
+    """8-bit telephone coding."""
+    compressed = np.sign(track) * np.log1p(255 * np.abs(track)) / np.log(256)
+    compressed = np.round(compressed * 127) / 127
+    return np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(256)) / 255
+
+
+def _drop_weak_bands(track: np.ndarray, depth_db: float, size: int = 512) -> np.ndarray:
+    """What perceptual codecs do: in every frame, bins `depth_db` below the strongest become zero."""
+    hop = size // 2
+    num_frames = -(-len(track) // hop) + 1
+    padded = np.pad(track, (hop, num_frames * hop + size - hop - len(track)))
+    window = np.sin(np.pi * (np.arange(size) + 0.5) / size)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: num_frames * hop : hop]
+    spectrum = np.fft.rfft(frames * window)
+    magnitude = np.abs(spectrum)
+    # Codecs give the high bands less: 15 dB less from 0 to 8 kHz.
+    threshold = magnitude.max(axis=1, keepdims=True) * syn.decibels_to_gain(-depth_db)
+    threshold = threshold * syn.decibels_to_gain(np.linspace(-7, 8, magnitude.shape[1]))
+    frames = np.fft.irfft(np.where(magnitude < threshold, 0, spectrum), size) * window
+    result = np.zeros(len(frames) * hop + hop)
+    result[:-hop] += frames[:, :hop].ravel()
+    result[hop:] += frames[:, hop:].ravel()
+    return result[hop : hop + len(track)]
+
+
+# ---------------------------------------------------------------------------------------------- data sets
+
+
+def clip_seed(seed: int, split: str, index: int) -> int:
+    """Seed of clip `index` of `split`: 128 bits, so that no two (seed, split, index) share a clip."""
+    split_code = int.from_bytes(hashlib.sha256(split.encode("utf-8")).digest()[:8], "big")
+    words = np.random.SeedSequence(seed, spawn_key=(split_code, index)).generate_state(4, np.uint32)
+    return int.from_bytes(words.astype("<u4").tobytes(), "little")
+
+
+class SoundEvents:
+    """Map-style data set of [`sound_event`] clips; `torch.utils.data.DataLoader` takes it as it is.
+
+    Every run of ten consecutive clips holds each class once, in an order of its own: any contiguous part is balanced.
+
+    Args:
+        num_clips: length of the data set.
+        seed: base seed; other seeds give other clips.
+        seconds, sampling_rate: of each clip, see [`sound_event`].
+        split: name of the split ("train", "validation", "test", ...); splits share no clip.
+        cache_dir: folder for rendered clips. Each is written once, atomically, below a sub-folder named by
+            `VERSION` and the arguments; several processes may share it. None: render on every access.
+    """
+
+    def __init__(
+        self,
+        num_clips: int,
+        seed: int = 0,
+        seconds: float = 2.0,
+        sampling_rate: int = 16000,
+        *,
+        split: str = "train",
+        cache_dir: str | os.PathLike | None = None,
+    ) -> None:
+        if num_clips < 0:
+            raise ValueError(f"`num_clips` must be 0 or more, got {num_clips}.")
+        if seed < 0:
+            raise ValueError(f"`seed` must be 0 or more, got {seed}.")
+        self.num_clips = num_clips
+        self.seed = seed
+        self.seconds = seconds
+        self.sampling_rate = sampling_rate
+        self.split = split
+        self.cache_dir = None if cache_dir is None else Path(cache_dir) / self._cache_name()
+
+    def _cache_name(self) -> str:
+        arguments = json.dumps([VERSION, self.seed, self.seconds, self.sampling_rate, self.split])
+        return f"sound_events-v{VERSION}-" + hashlib.sha256(arguments.encode("utf-8")).hexdigest()[:16]
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def label(self, index: int) -> int:
+        """Class of clip `index`, without rendering it."""
+        num_classes = len(SOUND_EVENT_CLASSES)
+        block, place = divmod(index, num_classes)
+        order = np.random.default_rng(clip_seed(self.seed, self.split + "/labels", block)).permutation(num_classes)
+        return int(order[place])
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        """`audio` (float32 (num_samples,)), `sampling_rate`, `label` and `name` of one clip."""
+        if not -self.num_clips <= index < self.num_clips:
+            raise IndexError(f"clip {index} of a data set of {self.num_clips}")
+        index = int(index) % self.num_clips
+        label = self.label(index)
+        return {
+            "audio": self._audio(index, label),
+            "sampling_rate": self.sampling_rate,
+            "label": label,
+            "name": SOUND_EVENT_CLASSES[label],
+        }
+
+    def _render(self, index: int, label: int) -> np.ndarray:
+        seed = clip_seed(self.seed, self.split, index)
+        return sound_event(seed, label=label, seconds=self.seconds, sampling_rate=self.sampling_rate)["audio"]
+
+    def _audio(self, index: int, label: int) -> np.ndarray:
+        if self.cache_dir is None:
+            return self._render(index, label)
+        path = self.cache_dir / f"{index // 1000:04d}" / f"{index:07d}.npy"
+        try:
+            return np.load(path, allow_pickle=False)
+        except (FileNotFoundError, ValueError, EOFError):  # not there yet, or damaged: render it (again)
+            audio = self._render(index, label)
+            _save_atomically(path, audio)
+            return audio
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[index] for index in range(self.num_clips))
+
+
+def _save_atomically(path: Path, audio: np.ndarray) -> None:
+    """A reader sees the whole file or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, audio, allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _generate_examples(ranges: list[tuple[int, int]], data: SoundEvents) -> Iterator[dict[str, Any]]:
+    for start, stop in ranges:
+        for index in range(start, stop):
+            yield {"id": f"{data.split}-{index:07d}", **data[index]}
+
+
+def as_iterable_dataset(
+    num_clips: int,
+    seed: int = 0,
+    seconds: float = 2.0,
+    sampling_rate: int = 16000,
+    *,
+    split: str = "train",
+    num_shards: int = 8,
+    cache_dir: str | os.PathLike | None = None,
+):
+    """[`SoundEvents`] as a `datasets.IterableDataset`: rendered while it is read.
+
+    It has `num_shards` contiguous shards, so `DataLoader(dataset, num_workers=k)` renders in k processes for k up to
+    `num_shards`; `state_dict()` and `load_state_dict()` continue where a reader stopped. Columns: `id`, `audio`
+    (a list of floats; `.with_format("numpy")` or `"torch"` gives float32 arrays), `sampling_rate`, `label`
+    (`ClassLabel`), `name`.
+    """
+    from datasets import ClassLabel, Features, IterableDataset, Sequence, Value
+
+    data = SoundEvents(num_clips, seed, seconds, sampling_rate, split=split, cache_dir=cache_dir)
+    if num_shards < 1:
+        raise ValueError(f"`num_shards` must be 1 or more, got {num_shards}.")
+    edges = np.linspace(0, num_clips, min(num_shards, max(num_clips, 1)) + 1).astype(int).tolist()
+    features = Features(
+        {
+            "id": Value("string"),
+            "audio": Sequence(Value("float32")),
+            "sampling_rate": Value("int32"),
+            "label": ClassLabel(names=list(SOUND_EVENT_CLASSES)),
+            "name": Value("string"),
+        }
+    )
+    ranges = list(itertools.pairwise(edges))
+    return IterableDataset.from_generator(
+        _generate_examples, features=features, gen_kwargs={"ranges": ranges, "data": data}
+    )
+
+
+def _render_range(data: SoundEvents, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    clips = [data[index] for index in range(start, stop)]
+    return np.stack([clip["audio"] for clip in clips]), np.array([clip["label"] for clip in clips], np.int64)
+
+
+def render_sound_events(
+    count: int,
+    seed: int = 0,
+    seconds: float = 2.0,
+    num_workers: int | None = None,
+    *,
+    sampling_rate: int = 16000,
+    split: str = "train",
+    cache_dir: str | os.PathLike | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A whole balanced set at once, rendered by several processes. The result does not depend on their number.
+
+    Args:
+        count: number of clips, at least 1.
+        num_workers: processes; 0 or 1 renders in this one, None takes one per CPU of this process.
+
+    Returns:
+        (audio float32 (count, num_samples), labels int64 (count,)).
+    """
+    if count < 1:
+        raise ValueError(f"`count` must be 1 or more, got {count}.")
+    data = SoundEvents(count, seed, seconds, sampling_rate, split=split, cache_dir=cache_dir)
+    if num_workers is None:
+        num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if num_workers <= 1:
+        return _render_range(data, 0, count)
+    espeak._paths()  # fail here, with one clear message, and not in every worker
+    starts = range(0, count, 20)
+    # Spawned, not forked: a forked child of a process that runs torch threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        render = functools.partial(_render_range, data)
+        parts = list(pool.map(render, starts, [min(start + 20, count) for start in starts]))
+    return np.concatenate([audio for audio, _ in parts]), np.concatenate([labels for _, labels in parts])

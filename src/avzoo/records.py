@@ -1,0 +1,122 @@
+"""The one form in which every task pipeline's answer is written down, and its exports.
+
+A record is a dict with `start` and `end` (seconds from the beginning of the source), `label`, `score`, a `track_id`
+where there are tracks, and whatever else the task has to say (`box`, `mask`, `audio` ...). A header says what the
+records are about. JSON keeps all of it; the other formats keep what they have a place for.
+"""
+
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SCHEMA_VERSION = 1
+
+ScoreMeaning = Literal["probability", "logit", "cosine", "distance"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records of one source and their header.
+
+    Args:
+        task: name of the task pipeline. model: folder or Hub id. source: what was analysed.
+        score: what a score means.
+        device, dtype: what the model ran on and in.
+        records: in order of time.
+    """
+
+    task: str
+    model: str
+    source: str
+    score: ScoreMeaning
+    device: str
+    dtype: str
+    records: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self):
+        for index, record in enumerate(self.records):
+            missing = [name for name in ("start", "end", "label", "score") if name not in record]
+            if missing:
+                raise ValueError(f"`records[{index}]` lacks {', '.join(missing)}; it has {', '.join(record)}.")
+
+    @property
+    def header(self) -> dict[str, Any]:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            **{name: getattr(self, name) for name in ("task", "model", "source", "score", "device", "dtype")},
+        }
+
+    def to_json(self) -> str:
+        return json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
+
+    def to_csv(self) -> str:
+        """One row per record; columns are the fields any record has, the header is left out."""
+        columns = list(dict.fromkeys(name for record in self.records for name in record))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns or ["start", "end", "label", "score"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.records)
+        return text.getvalue()
+
+    def to_rttm(self) -> str:
+        """NIST's speaker lines; the name is the track where there is one, else the label."""
+        name = Path(self.source).stem.replace(" ", "_") or "source"
+        return "".join(
+            f"SPEAKER {name} 1 {record['start']:.3f} {record['end'] - record['start']:.3f} <NA> <NA> "
+            f"{str(record.get('track_id', record['label'])).replace(' ', '_')} {record['score']:.4f} <NA>\n"
+            for record in self.records
+        )
+
+    def to_srt(self) -> str:
+        return "\n".join(
+            f"{index}\n{_clock(record['start'], ',')} --> {_clock(record['end'], ',')}\n{record['label']}\n"
+            for index, record in enumerate(self.records, start=1)
+        )
+
+    def to_vtt(self) -> str:
+        return "WEBVTT\n\n" + "\n".join(
+            f"{_clock(record['start'], '.')} --> {_clock(record['end'], '.')}\n{record['label']}\n"
+            for record in self.records
+        )
+
+    def export(self, format: str) -> str:
+        """The text of one of `FORMATS`.
+
+        Raises:
+            ValueError: a format that does not exist.
+        """
+        if format not in FORMATS:
+            raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, got {format!r}.")
+        return FORMATS[format](self)
+
+    def save(self, path: str | os.PathLike, format: str | None = None) -> Path:
+        """Write one of `FORMATS`, told by the file's ending where it is not given; the file appears whole or not."""
+        path = Path(path)
+        text = self.export(format or path.suffix.removeprefix("."))
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8", suffix=".part") as file:
+            file.write(text)
+        os.replace(file.name, path)
+        return path
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(seconds * 1000)
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds // 1000:02d}{point}{milliseconds % 1000:03d}"
+
+
+FORMATS: dict[str, Callable[[Records], str]] = {
+    "json": Records.to_json,
+    "csv": Records.to_csv,
+    "rttm": Records.to_rttm,
+    "srt": Records.to_srt,
+    "vtt": Records.to_vtt,
+}
+
+__all__ = ["FORMATS", "SCHEMA_VERSION", "Records"]

@@ -1,0 +1,225 @@
+"""Checkpoints that are either complete or not there, and the folder of the trained model.
+
+A checkpoint is a folder of safetensors and JSON, no pickle. It is written under a temporary name and renamed, which
+file systems do at once: whatever kills the process, a folder called `checkpoint-000123` is whole.
+
+    model.safetensors       weights and persistent buffers
+    optimizer.safetensors   "<index of parameter>.<name>" -> tensor
+    ema.safetensors         with `ema_decay` only
+    state.json              place in the run, logs, loss scale, and what a resumed run must agree on
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import HfApi
+from safetensors.torch import load_file, load_model, save_file, save_model
+from torch import nn
+from transformers.utils import logging
+
+from .ema import ExponentialMovingAverage
+
+_COMPLETE = re.compile(r"checkpoint-(\d+)")
+_TEMPORARY = ".tmp"
+_LEFTOVER = re.compile(r"(checkpoint-\d+|best|model)(\.old)?\.tmp")
+
+
+def find_checkpoints(output_dir: Path) -> list[Path]:
+    """The complete checkpoints, oldest first."""
+    found = [(match, path) for path in output_dir.glob("checkpoint-*") if (match := _COMPLETE.fullmatch(path.name))]
+    return [path for _, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+
+
+def remove_leftovers(output_dir: Path) -> None:
+    """Delete what a killed process left half-written or half-deleted."""
+    replaced = output_dir / f"best.old{_TEMPORARY}"
+    if replaced.exists() and not (output_dir / "best").exists():
+        os.replace(replaced, output_dir / "best")  # killed between taking the old one away and putting the new one
+    for path in output_dir.glob(f"*{_TEMPORARY}"):
+        if _LEFTOVER.fullmatch(path.name):
+            shutil.rmtree(path)
+
+
+def save_checkpoint(
+    output_dir: Path,
+    step: int,
+    *,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ema: ExponentialMovingAverage | None,
+    state: dict[str, Any],
+    keep: int,
+) -> None:
+    """Write `checkpoint-<step>`, then delete all but the newest `keep`."""
+    folder = output_dir / f"checkpoint-{step:06d}"
+    temporary = _fresh(folder)
+    save_model(model, str(temporary / "model.safetensors"))
+    tensors, scalars = _flatten_optimizer(optimizer)
+    save_file(tensors, temporary / "optimizer.safetensors")
+    if ema is not None:
+        save_file(_contiguous(ema.state_dict()), temporary / "ema.safetensors")
+    (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
+    _put_in_place(temporary, folder)
+    remove_oldest(output_dir, keep)
+
+
+def remove_oldest(output_dir: Path, keep: int) -> None:
+    """Delete all checkpoints but the newest `keep`."""
+    for old in find_checkpoints(output_dir)[:-keep]:
+        shutil.rmtree(_take_away(old))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """`state.json` of a checkpoint.
+
+    Raises:
+        ValueError: `folder` isn't a checkpoint.
+    """
+    try:
+        return json.loads((folder / "state.json").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"`resume`: {folder} is no complete checkpoint ({error}).") from error
+
+
+def load_checkpoint(
+    folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
+) -> None:
+    """Put the tensors of a checkpoint into model, optimizer and average."""
+    device = next(model.parameters()).device
+    load_model(model, folder / "model.safetensors", device=str(device))
+    moments: dict[int, dict[str, Any]] = {
+        int(index): dict(values) for index, values in read_state(folder)["optimizer_scalars"].items()
+    }
+    for key, tensor in load_file(folder / "optimizer.safetensors").items():
+        index, name = key.split(".", 1)
+        moments.setdefault(int(index), {})[name] = tensor
+    # The groups (rates, betas) are this run's: they were compared with the checkpoint's before.
+    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    if ema is not None:
+        ema.load_state_dict(load_file(folder / "ema.safetensors"))
+
+
+def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Its class and settings, as JSON can hold them."""
+    groups = [
+        {name: value for name, value in group.items() if name not in ("params", "initial_lr")}
+        | {"parameters": len(group["params"])}
+        for group in optimizer.state_dict()["param_groups"]
+    ]
+    return {"class": type(optimizer).__name__, "groups": json.loads(json.dumps(groups, default=str))}
+
+
+def refuse_a_changed_run(folder: Path, saved: dict[str, Any], current: dict[str, Any]) -> None:
+    """Compare what steers a run with what the checkpoint's run was steered by.
+
+    Raises:
+        ValueError: they differ; the message names the field.
+    """
+    for name, value in json.loads(json.dumps(current)).items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"`{name}`: {folder.name} was written with {saved.get(name)!r}, this run has {value!r}; resumed, it "
+                "would be neither of the two runs. Set it back, or start anew in another `output_dir`."
+            )
+
+
+def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
+    """Save model and processor so that `from_pretrained(folder)` loads them; each file is replaced at once.
+
+    Other files of the folder stay. A model without `save_pretrained` is saved as a bare `model.safetensors`.
+    """
+    temporary = _fresh(folder / "model")
+    with _no_other_bar():
+        for part in (model, processor):
+            if hasattr(part, "save_pretrained"):
+                part.save_pretrained(temporary)
+    if not hasattr(model, "save_pretrained"):
+        save_model(model, str(temporary / "model.safetensors"))
+    for path in sorted(temporary.rglob("*")):
+        target = folder / path.relative_to(temporary)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            os.replace(path, target)
+    shutil.rmtree(temporary)
+
+
+def save_best(output_dir: Path, model: nn.Module, processor: Any = None) -> None:
+    """Replace `best/` by this model."""
+    temporary = _fresh(output_dir / "best")
+    save_trained(temporary, model, processor)
+    _put_in_place(temporary, output_dir / "best")
+
+
+def create_repository(model_id: str, private: bool) -> str:
+    """Make sure that the Hub repository exists and may be written to; gives its full name."""
+    return HfApi().create_repo(model_id, private=private, exist_ok=True).repo_id
+
+
+def upload_trained(repository: str, folder: Path) -> None:
+    """Upload the trained model, without checkpoints, logs and `best/`."""
+    HfApi().upload_folder(
+        repo_id=repository,
+        folder_path=folder,
+        commit_message="Upload the trained model",
+        ignore_patterns=["checkpoint-*/**", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
+    )
+
+
+@contextlib.contextmanager
+def _no_other_bar() -> Iterator[None]:
+    """transformers draws a progress bar for every file, across that of the training."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _fresh(folder: Path) -> Path:
+    temporary = folder.with_name(folder.name + _TEMPORARY)
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _put_in_place(temporary: Path, folder: Path) -> None:
+    old = _take_away(folder)
+    os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _take_away(folder: Path) -> Path:
+    """Rename, to delete next: killed in between, it leaves nothing that looks complete."""
+    old = folder.with_name(f"{folder.name}.old{_TEMPORARY}")
+    if folder.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(folder, old)
+    return old
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+
+def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, dict[str, Any]]]:
+    tensors, scalars = {}, {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value
+            elif value is None or isinstance(value, (bool, int, float, str)):
+                scalars.setdefault(str(index), {})[name] = value
+            else:
+                raise TypeError(f"`optimizer`: {type(optimizer).__name__} keeps a {type(value).__name__} as {name!r}.")
+    return _contiguous(tensors), scalars

@@ -1,0 +1,188 @@
+"""The zoo as data: one row per method. Every list of methods in the project is derived from `METHODS`.
+
+Reading a row imports neither torch nor transformers; the classes it names are imported when they are asked for.
+"""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class License:
+    """Terms of one thing. `identifier` is the Hub's (SPDX in lower case, "other", "unknown")."""
+
+    identifier: str
+    commercial_use: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One released checkpoint, or one kind of file, that a method's converter understands.
+
+    Args:
+        checkpoint: name of the authors' file, where there is one.
+        config: config fields that the checkpoint's shapes do not tell.
+        labels: name of the list of its classes.
+        processor: arguments of the processor that belongs to it.
+        training_data: the dataset as the Hub names it, or as the authors do.
+    """
+
+    name: str
+    summary: str
+    checkpoint: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    labels: str | None = None
+    processor: Mapping[str, Any] = field(default_factory=dict)
+    training_data: str | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """One published method.
+
+    Args:
+        name: folder under `models/`, name of its card, and the word the command line takes.
+        paper: arXiv number. repository: where the facts about the released weights come from, owner/name@commit.
+        task: name of its pipeline. pipeline_tag: the tag from the Hub's list that comes nearest.
+        exports: module under `avzoo` -> public names it holds; they are also reachable as `avzoo.<name>`.
+        config_class, model_class, processor_class: names among `exports`; model_class is the one that does the task.
+        auto_classes: transformers' Auto class -> name of the model class it finds.
+        task_pipeline: name among `exports` of the class that serves `task` in `transformers.pipeline`.
+        licenses: terms of "code", "weights" and "data" as the owners state them.
+    """
+
+    name: str
+    title: str
+    summary: str
+    paper: str
+    paper_title: str
+    repository: str
+    task: str
+    pipeline_tag: str
+    tags: tuple[str, ...]
+    exports: Mapping[str, tuple[str, ...]]
+    config_class: str
+    model_class: str
+    processor_class: str | None
+    auto_classes: Mapping[str, str]
+    task_pipeline: str | None
+    licenses: Mapping[str, License]
+    variants: tuple[Variant, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    def load(self, name: str) -> Any:
+        """The class or function `name` of this method, imported now."""
+        for module, names in self.exports.items():
+            if name in names:
+                return getattr(importlib.import_module(f"avzoo.{module}"), name)
+        raise AttributeError(f"{self.name} has no public name {name!r}; it has {', '.join(self.public_names)}.")
+
+    @property
+    def public_names(self) -> tuple[str, ...]:
+        return tuple(name for names in self.exports.values() for name in names)
+
+    @property
+    def commercial_use(self) -> bool | None:
+        """Whether code, weights and data all allow commercial use; None where an owner does not say."""
+        answers = [terms.commercial_use for terms in self.licenses.values()]
+        return False if False in answers else None if None in answers else True
+
+    def variant(self, name: str) -> Variant:
+        """The variant called `name`.
+
+        Raises:
+            ValueError: there is none; the message lists those there are.
+        """
+        return _find(self.variants, name, f"variant of {self.name}")
+
+
+# Sizes the authors draw from in training, square or 16 mel bins high.
+_SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
+_TIME_SIZES = [[16, frames] for frames in (8, 10, 12, 16, 20, 24, 30, 32, 40, 48)]
+
+METHODS: tuple[Method, ...] = (
+    Method(
+        name="flexiast",
+        title="FlexiAST",
+        summary="Audio tagging with one dial between speed and accuracy: one set of weights for every patch size.",
+        paper="2307.09286",
+        paper_title="FlexiAST: Flexibility is What AST Needs",
+        repository="JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8",
+        task="audio-classification",
+        pipeline_tag="audio-classification",
+        tags=("audio", "audio-tagging", "sound-event-classification", "audio-spectrogram-transformer", "flexible-patch"),
+        exports={
+            "models.flexiast": (
+                "FlexiASTConfig",
+                "FlexiASTModel",
+                "FlexiASTForAudioClassification",
+                "FlexiASTFeatureExtractor",
+            ),
+            "pipelines.audio_classification": ("AudioClassificationPipeline",),
+        },
+        config_class="FlexiASTConfig",
+        model_class="FlexiASTForAudioClassification",
+        processor_class="FlexiASTFeatureExtractor",
+        auto_classes={
+            "AutoModel": "FlexiASTModel",
+            "AutoModelForAudioClassification": "FlexiASTForAudioClassification",
+        },
+        task_pipeline="AudioClassificationPipeline",
+        licenses={
+            "code": License("bsd-3-clause", True, "the authors' repository; nothing of it is used here"),
+            "weights": License("bsd-3-clause", True, "published with the repository, which states no other terms"),
+            "data": License("unknown", None, "AudioSet, VGGSound and VoxCeleb point to videos of many owners"),
+        },
+        variants=(
+            Variant(
+                "audioset",
+                "527 AudioSet classes, two prefix tokens, multi-label.",
+                "AudioSet_DeiT384_Flexified",
+                {"problem_type": "multi_label_classification", "patch_sizes": _SQUARE_SIZES},
+                "audioset",
+                {"mean": -4.2677393, "std": 4.5689974},
+                "AudioSet",
+            ),
+            Variant(
+                "vggsound",
+                "309 VGGSound classes, one prefix token, trained with binary cross-entropy.",
+                "VGGSound_ViT224_Flexified",
+                {"problem_type": "multi_label_classification", "patch_sizes": _SQUARE_SIZES},
+                "vggsound",
+                {"mean": -5.0767093, "std": 4.4533687},
+                "VGGSound",
+            ),
+            Variant(
+                "voxceleb",
+                "1251 VoxCeleb1 speakers, patches flexible along time only: (16, frames).",
+                "VoxCeleb_ViT224_OnlyTime_Flexified",
+                {"problem_type": "single_label_classification", "patch_sizes": _TIME_SIZES},
+                "voxceleb",
+                {"mean": -3.7614744, "std": 4.2011642},
+                "VoxCeleb1",
+            ),
+            Variant("ast", "An AST file of YuanGongND/ast, or an AST folder of transformers, exactly as it is."),
+            Variant("flexify", "The same files made flexible: base patch 16 without overlap, positions resampled."),
+        ),
+        metrics=("mAP", "accuracy"),
+    ),
+)
+
+
+def method(name: str) -> Method:
+    """The row called `name`.
+
+    Raises:
+        ValueError: there is none; the message lists those there are.
+    """
+    return _find(METHODS, name, "method")
+
+
+def _find(rows: tuple, name: str, kind: str):
+    for row in rows:
+        if row.name == name:
+            return row
+    raise ValueError(f"no {kind} is called {name!r}; there are: {', '.join(row.name for row in rows)}.")

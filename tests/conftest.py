@@ -1,0 +1,32 @@
+"""What every test stands on: no network, and the folder of golden cases."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--golden",
+        type=Path,
+        default=Path(__file__).parent / "golden" / "cases",
+        help="folder of golden cases, DIR/<method>/<case>/case.json",
+    )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network():
+    """Connections leave this process only to itself, so a test that needs the Hub fails here as it would offline."""
+    connect = socket.socket.connect
+
+    def guarded(self, address):
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests must not open connections, but one to {address} was asked for")
+        return connect(self, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", guarded)
+    patch.setenv("HF_HUB_OFFLINE", "1")
+    yield
+    patch.undo()

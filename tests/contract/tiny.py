@@ -1,0 +1,90 @@
+"""Tiny forms of every method: what the contract suite needs to know beside the row in the zoo.
+
+A new method adds one entry to `TINY`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from avzoo import zoo
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A small random network and inputs for it.
+
+    Args:
+        config: config fields that make it small. Every feature that adds parameters should be on.
+        inputs: lengths of the items of a batch -> the arguments of forward, padded and masked.
+        single: the same arguments and an index -> that item alone, unpadded.
+        labels: number of items -> what forward takes as `labels`.
+        bad_values: config field -> a value that cannot work.
+        frozen: patterns of parameters that get no gradient on purpose.
+    """
+
+    config: Mapping[str, Any]
+    inputs: Callable[[Sequence[int]], dict[str, torch.Tensor]]
+    single: Callable[[Sequence[int], int], dict[str, torch.Tensor]]
+    labels: Callable[[int], Any]
+    bad_values: Mapping[str, Any]
+    lengths: Sequence[int] = (33, 20, 9)
+    frozen: Sequence[str] = field(default_factory=tuple)
+
+
+def _flexiast_features(length: int) -> torch.Tensor:
+    return torch.randn(length, 16, generator=torch.Generator().manual_seed(length))
+
+
+def _flexiast_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
+    longest = max(lengths)
+    inputs = {
+        "input_values": torch.stack(
+            [torch.nn.functional.pad(_flexiast_features(n), (0, 0, 0, longest - n), value=7.0) for n in lengths]
+        )
+    }
+    if min(lengths) < longest:
+        inputs["attention_mask"] = torch.tensor([[1] * n + [0] * (longest - n) for n in lengths])
+    return inputs
+
+
+TINY: dict[str, Tiny] = {
+    "flexiast": Tiny(
+        config={
+            "hidden_size": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "intermediate_size": 24,
+            "num_mel_bins": 16,
+            "patch_size": 4,
+            "position_grid": (4, 6),
+            "num_prefix_tokens": 2,
+            "num_labels": 3,
+            "initializer_range": 0.3,
+        },
+        inputs=_flexiast_inputs,
+        single=lambda lengths, index: {"input_values": _flexiast_features(lengths[index])[None]},
+        labels=lambda count: torch.arange(count) % 3,
+        bad_values={
+            "hidden_size": 17,
+            "num_hidden_layers": 0,
+            "patch_size": 0,
+            "position_grid": (4, 6, 8),
+            "num_prefix_tokens": 3,
+            "resize_method": "nearest",
+            "stride": (0, 2),
+            "patch_sizes": [[99, 2]],
+            "layer_norm_eps": 0.0,
+            "hidden_dropout_prob": 1.0,
+        },
+    ),
+}
+
+
+def tiny_model(row: zoo.Method, **overrides: Any) -> Any:
+    """The method's task model at tiny size, weights drawn from one seed, in evaluation mode."""
+    torch.manual_seed(0)
+    config = row.load(row.config_class)(**{**TINY[row.name].config, **overrides})
+    return row.load(row.model_class)(config).eval()

@@ -1,0 +1,200 @@
+"""Interrupted runs end with the bits of the uninterrupted ones; runs on two ranks agree."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training.launch_script import (
+    Interrupt,
+    Points,
+    PointStream,
+    arguments,
+    hard_run,
+    tiny_model,
+    weights,
+)
+
+from avzoo.training import train
+
+SCRIPT = Path(__file__).with_name("launch_script.py")
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def assert_equal_bits(actual, expected):
+    assert actual.keys() == expected.keys()
+    different = [name for name in expected if not torch.equal(actual[name], expected[name])]
+    assert not different
+
+
+def interrupted(output_dir, step, **changes):
+    with pytest.raises(KeyboardInterrupt):
+        hard_run(output_dir, callbacks=[Interrupt(step)], **changes)
+
+
+def checkpoint_names(folder):
+    return sorted(path.name for path in folder.glob("checkpoint-*"))
+
+
+@pytest.fixture(scope="module")
+def killed_runs(tmp_path_factory):
+    out = tmp_path_factory.mktemp("kills")
+    subprocess.run([sys.executable, SCRIPT, "kills", out], check=True, env=ENVIRONMENT, capture_output=True)
+    return out, json.loads((out / "codes.json").read_text())
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(killed_runs):
+    out, codes = killed_runs
+    assert codes.pop("whole") == 0
+    assert len(codes) > 25  # steps, files half-written, renames, folders half-deleted
+    for folder, exit_codes in codes.items():
+        assert exit_codes == [9, 0], folder
+        for file in ("model.safetensors", "best/model.safetensors"):
+            assert_equal_bits(load_file(out / folder / file), load_file(out / "whole" / file))
+
+
+def test_a_run_killed_at_any_moment_has_the_same_logs_and_nothing_left_over(killed_runs):
+    out, codes = killed_runs
+    for folder in codes:
+        state = json.loads((out / folder / "checkpoint-000006" / "state.json").read_text())
+        whole = json.loads((out / "whole" / "checkpoint-000006" / "state.json").read_text())
+        del state["training"]["seconds"], whole["training"]["seconds"]
+        assert state == whole, folder
+        assert sorted(os.listdir(out / folder)) == sorted(os.listdir(out / "whole")), folder
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["points", "stream"])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_resuming_finds_the_exact_batch(tmp_path, stream, num_workers):
+    changes = {"stream": stream, "num_workers": num_workers}
+    whole = hard_run(tmp_path / "whole", **changes)
+    interrupted(tmp_path / "cut", 5, **changes)
+    resumed = hard_run(tmp_path / "cut", **changes)
+    assert_equal_bits(weights(resumed.model), weights(whole.model))
+    assert resumed.train_loss == whole.train_loss
+    assert resumed.evaluations == whole.evaluations
+    assert resumed.best_metrics == whole.best_metrics
+
+
+def test_random_crops_do_not_depend_on_the_number_of_workers(tmp_path):
+    alone, helped = (hard_run(tmp_path / str(workers), num_workers=workers) for workers in (0, 2))
+    assert_equal_bits(weights(alone.model), weights(helped.model))
+
+
+def test_only_the_newest_checkpoints_are_kept(tmp_path):
+    hard_run(tmp_path, checkpoint_every_steps=1, keep_checkpoints=2)
+    assert checkpoint_names(tmp_path) == ["checkpoint-000005", "checkpoint-000006"]
+
+
+def test_a_named_checkpoint_can_be_resumed_in_another_folder(tmp_path):
+    whole = hard_run(tmp_path / "whole")
+    elsewhere = hard_run(tmp_path / "other", resume=str(tmp_path / "whole" / "checkpoint-000004"))
+    assert_equal_bits(weights(elsewhere.model), weights(whole.model))
+
+
+def test_a_half_written_checkpoint_is_cleaned_away_and_foreign_files_stay(tmp_path):
+    (tmp_path / "checkpoint-000099.tmp").mkdir()
+    (tmp_path / "checkpoint-000099.tmp" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / "notes.tmp").write_text("mine")
+    (tmp_path / "best.old.tmp").mkdir()
+    train(tiny_model(), Points(), arguments(tmp_path, max_steps=1))
+    assert checkpoint_names(tmp_path) == []
+    assert (tmp_path / "notes.tmp").exists()
+    assert (tmp_path / "best").exists()  # a replacement that was cut short is undone
+
+
+def test_a_finished_run_with_a_constant_rate_can_be_continued(tmp_path):
+    options = {"batch_size": 4, "checkpoint_every_steps": 3}
+    longer = train(tiny_model(), Points(), arguments(tmp_path / "longer", **options, max_steps=8))
+    train(tiny_model(), Points(), arguments(tmp_path / "short", **options, max_steps=6))
+    continued = train(tiny_model(), Points(), arguments(tmp_path / "short", **options, max_steps=8))
+    assert_equal_bits(weights(continued.model), weights(longer.model))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("batch_size", 6),
+        ("seed", 1),
+        ("schedule", "linear"),
+        ("num_epochs", 3),
+        ("learning_rate", 0.5),
+        ("ema_decay", 0.5),
+        ("gradient_accumulation_steps", 1),
+        ("metric_for_best_model", "other"),
+    ],
+)
+def test_a_changed_argument_is_refused_by_name(tmp_path_factory, name, value):
+    folder = tmp_path_factory.getbasetemp() / "changed-arguments"
+    if not folder.exists():
+        interrupted(folder, 3)
+    with pytest.raises(ValueError, match=rf"`{name}`: checkpoint-000002 was written with .*, this run has "):
+        hard_run(folder, **{name: value})
+
+
+def test_a_dataset_of_another_length_is_refused(tmp_path):
+    options = {"max_steps": 2, "checkpoint_every_steps": 1}
+    train(tiny_model(), Points(24), arguments(tmp_path, **options))
+    with pytest.raises(ValueError, match="`train_dataset`: checkpoint-000002 was written with 24, this run has 25"):
+        train(tiny_model(), Points(25), arguments(tmp_path, **options))
+
+
+def test_starting_anew_among_checkpoints_is_refused(tmp_path):
+    train(tiny_model(), Points(), arguments(tmp_path, max_steps=1, checkpoint_every_steps=1))
+    with pytest.raises(ValueError, match=r"`resume`=\"never\", but `output_dir` .* holds checkpoint-000001"):
+        train(tiny_model(), Points(), arguments(tmp_path, resume="never"))
+
+
+def test_resuming_from_something_else_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"`resume`: .*nowhere is no complete checkpoint"):
+        train(tiny_model(), Points(), arguments(tmp_path, resume=str(tmp_path / "nowhere")))
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """One run of two processes; what each of them drew and ended with."""
+    out = tmp_path_factory.mktemp("ranks")
+    done = subprocess.run([sys.executable, SCRIPT, "ranks", out], env=ENVIRONMENT, capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(done.stderr[-3000:], pytrace=False)
+    return out
+
+
+def rank_weights(out, name):
+    return [torch.load(out / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def test_ranks_share_one_generator_and_differ_in_the_others(ranks):
+    first, second = (json.loads((ranks / f"draws-{rank}.json").read_text()) for rank in (0, 1))
+    assert len(first) == 12  # 22 points: 5 global batches of 4 and one of 2, twice
+    for (shared, own, dropout), (other_shared, other_own, other_dropout) in zip(first, second, strict=True):
+        assert shared == other_shared
+        assert own != other_own
+        assert dropout != other_dropout
+    assert len({draw for draws in first for draw in draws}) == 36  # and no draw comes twice
+
+
+@pytest.mark.parametrize("name", ["plain", "stream", "whole", "resumed"])
+def test_ranks_end_with_the_same_weights(ranks, name):
+    assert_equal_bits(*rank_weights(ranks, name))
+
+
+def test_two_ranks_resume_to_the_same_bits(ranks):
+    assert_equal_bits(rank_weights(ranks, "resumed")[0], rank_weights(ranks, "whole")[0])
+
+
+@pytest.mark.parametrize("name", ["plain", "stream"])
+def test_two_ranks_equal_one_process_with_twice_the_batch(ranks, tmp_path, name):
+    def loss(model, batch, step):
+        return model(**batch).loss * (0.5 + torch.rand((), generator=step.generator))
+
+    options = {"batch_size": 4, "gradient_accumulation_steps": 3, "num_epochs": 2}
+    if name == "plain":
+        single = train(tiny_model(), Points(22), arguments(tmp_path, **options), compute_loss=loss)
+    else:
+        single = train(tiny_model(), PointStream(22), arguments(tmp_path, **options, max_steps=4))
+    torch.testing.assert_close(rank_weights(ranks, name)[0], weights(single.model), rtol=0, atol=1e-5)
