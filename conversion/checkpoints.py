@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def read_checkpoint(source: CheckpointSource) -> Checkpoint:
-    """Open a checkpoint: a mapping, a file (.safetensors, or anything torch.save wrote) or a folder of the Hub's layout.
+    """Open a checkpoint: a mapping, a file (.safetensors, or what torch.save wrote) or a folder laid out like the Hub's.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.

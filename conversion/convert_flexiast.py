@@ -73,6 +73,18 @@ TRANSFORMERS_KEYMAP = KeyMap(  # the names its checkpoints have on the Hub
     rename("classifier.{part}.{leaf}", "classifier.{part}.{leaf}"),
 )
 
+_STATED_BY_TRANSFORMERS = (  # fields of ASTConfig that mean the same here
+    "num_attention_heads",
+    "hidden_act",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+    "layer_norm_eps",
+    "num_mel_bins",
+    "qkv_bias",
+    "problem_type",
+)
+
 RELEASED_BY_NUM_LABELS = {527: "audioset", 309: "vggsound", 1251: "voxceleb"}
 RELEASED_FRAMES = 1024
 
@@ -98,7 +110,11 @@ def convert(
         kind = "a FlexiAST" if is_flexiast else "a plain AST"
         raise ValueError(f"{checkpoint.name} is {kind} checkpoint, which variant={variant!r} is not for.")
 
-    base = {name: overrides.pop(name) for name in ("patch_size", "position_grid") if name in overrides and variant == "flexify"}
+    base = {
+        name: overrides.pop(name)
+        for name in ("patch_size", "position_grid")
+        if name in overrides and variant == "flexify"
+    }
     fields = _fields_from_shapes(state_dict, names, checkpoint.name)
     fields |= _fields_from_sidecar(checkpoint.sidecar)
     released = RELEASED_BY_NUM_LABELS.get(num_labels)
@@ -211,14 +227,7 @@ def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str,
 def _fields_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     """Fields that the config.json of a transformers AST folder states."""
     theirs = sidecar.get("config.json", {})
-    fields = {
-        name: theirs[name]
-        for name in (
-            "num_attention_heads hidden_act hidden_dropout_prob attention_probs_dropout_prob initializer_range "
-            "layer_norm_eps num_mel_bins qkv_bias problem_type"
-        ).split()
-        if name in theirs
-    }
+    fields = {name: theirs[name] for name in _STATED_BY_TRANSFORMERS if name in theirs}
     if "layer_norm_eps" in fields:
         fields["classifier_layer_norm_eps"] = fields["layer_norm_eps"]
     if "frequency_stride" in theirs and "time_stride" in theirs:
@@ -269,8 +278,8 @@ def _infer_grid(fields: dict[str, Any], num_rows: int, name: str) -> tuple[int, 
     columns, rest = divmod(num_positions, max(rows, 1))
     if rest or rows < 1 or not columns:
         raise ValueError(
-            f"{name}: {num_positions} positions are no grid of {rows} rows, which {fields['num_mel_bins']} mel bins and "
-            f"patch {fields['patch_size']} make. Pass config={{'position_grid': (rows, columns)}}."
+            f"{name}: {num_positions} positions are no grid of {rows} rows, as patch {fields['patch_size']} makes of "
+            f"{fields['num_mel_bins']} mel bins. Pass config={{'position_grid': (rows, columns)}}."
         )
     return rows, columns
 

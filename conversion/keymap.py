@@ -90,7 +90,12 @@ class KeyMap:
         problems = [
             _report("key", unknown, "has no rule", "have no rule"),
             _report("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
-            _report("tensor", [key for key in filled if key not in target_shapes], "is not in the model", "are not in the model"),
+            _report(
+                "tensor",
+                [key for key in filled if key not in target_shapes],
+                "is not in the model",
+                "are not in the model",
+            ),
             _report(
                 "shape",
                 [

@@ -38,7 +38,9 @@ class AudioClassificationPipeline(ChunkPipeline):
     _load_tokenizer = False
 
     def __new__(cls, model=None, *args, **kwargs):
-        model_types = {row.load(row.config_class).model_type for row in zoo.METHODS if row.task == "audio-classification"}
+        model_types = {
+            row.load(row.config_class).model_type for row in zoo.METHODS if row.task == "audio-classification"
+        }
         if model is not None and model.config.model_type not in model_types:
             return StockAudioClassificationPipeline(model, *args, **kwargs)
         return super().__new__(cls)
@@ -55,19 +57,25 @@ class AudioClassificationPipeline(ChunkPipeline):
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
         check_parameters(parameters)
-        steps = (("window_seconds", "overlap"), ("patch_size",), ("top_k", "function_to_apply", "pooling", "return_windows"))
+        steps = (
+            ("window_seconds", "overlap"),
+            ("patch_size",),
+            ("top_k", "function_to_apply", "pooling", "return_windows"),
+        )
         unknown = parameters.keys() - {name for names in steps for name in names}
         if unknown:
             raise TypeError(f"audio-classification has no parameter {sorted(unknown)[0]!r}.")
         return tuple({name: parameters[name] for name in names if name in parameters} for names in steps)
 
-    def preprocess(self, recording, window_seconds: float | None = None, overlap: float = 0.5) -> Iterator[dict[str, Any]]:
+    def preprocess(
+        self, recording, window_seconds: float | None = None, overlap: float = 0.5
+    ) -> Iterator[dict[str, Any]]:
         extractor = self.feature_extractor
         window = extractor.max_samples if window_seconds is None else round(window_seconds * extractor.sampling_rate)
         if window > extractor.max_samples or window < extractor.window_length:
             raise ValueError(
-                f"`window_seconds` must lie between {extractor.window_length / extractor.sampling_rate} and "
-                f"{extractor.max_samples / extractor.sampling_rate:.3f}, which fills the model's input; got {window_seconds}."
+                f"`window_seconds` must lie between {extractor.window_length / extractor.sampling_rate} and the "
+                f"{extractor.max_samples / extractor.sampling_rate:.3f} that fill the model's input, got {window_seconds}."
             )
         blocks = iter_audio(
             as_row(recording, extractor.sampling_rate), extractor.sampling_rate, channels=extractor.channels

@@ -48,7 +48,11 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         feature_size: int | None = None,
         **kwargs,
     ):
-        for name, value in {"sampling_rate": sampling_rate, "num_mel_bins": num_mel_bins, "max_length": max_length}.items():
+        for name, value in {
+            "sampling_rate": sampling_rate,
+            "num_mel_bins": num_mel_bins,
+            "max_length": max_length,
+        }.items():
             if value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value}.")
         if std <= 0:
@@ -56,7 +60,10 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         if channels not in ("first", "mean"):
             raise ValueError(f'`channels` must be "first" or "mean", got {channels!r}.')
         super().__init__(
-            feature_size=feature_size or num_mel_bins, sampling_rate=sampling_rate, padding_value=padding_value, **kwargs
+            feature_size=feature_size or num_mel_bins,
+            sampling_rate=sampling_rate,
+            padding_value=padding_value,
+            **kwargs,
         )
         self.num_mel_bins = num_mel_bins
         self.max_length = max_length
@@ -130,7 +137,8 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         lengths = [min(len(clip), limit) for clip in log_mel]
         frames = limit if padding == "max_length" else max(lengths)
         padded = [
-            nn.functional.pad(clip[:length], (0, 0, 0, frames - length)) for clip, length in zip(log_mel, lengths, strict=True)
+            nn.functional.pad(clip[:length], (0, 0, 0, frames - length))
+            for clip, length in zip(log_mel, lengths, strict=True)
         ]
         data = {"input_values": self.normalize(torch.stack(padded))}
         if self.return_attention_mask if return_attention_mask is None else return_attention_mask:
@@ -149,7 +157,6 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
         )
         return torch.from_numpy(samples)
-
 
 
 def check_samples(samples: torch.Tensor, name: str) -> None:

@@ -27,6 +27,24 @@ from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, spl
 
 PatchSize = int | Sequence[int] | None
 
+# Config fields that mean the same in transformers' ASTConfig.
+SHARED_WITH_TRANSFORMERS_AST = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "qkv_bias",
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "initializer_range",
+    "layer_norm_eps",
+    "num_mel_bins",
+    "id2label",
+    "label2id",
+    "problem_type",
+)
+
 
 @dataclass(frozen=True)
 class PatchGeometry:
@@ -375,7 +393,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         check_input_values(input_values, self.config.num_mel_bins)
         if output_attentions and self.config._attn_implementation != "eager":
             raise ValueError(
-                f"`output_attentions` needs the eager attention, but the model runs {self.config._attn_implementation}. "
+                f"`output_attentions` needs the eager attention, not {self.config._attn_implementation!r}. "
                 'Call model.set_attn_implementation("eager") first.'
             )
         if patch_size is None and generator is not None and self.training:
@@ -472,14 +490,7 @@ class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
         folded = self.fold(patch_size, num_frames)
         geometry = PatchGeometry.of(folded.config)
         ast_config = ASTConfig(
-            **{
-                name: getattr(config, name)
-                for name in (
-                    "hidden_size num_hidden_layers num_attention_heads intermediate_size hidden_act qkv_bias "
-                    "hidden_dropout_prob attention_probs_dropout_prob initializer_range layer_norm_eps num_mel_bins "
-                    "id2label label2id problem_type"
-                ).split()
-            },
+            **{name: getattr(config, name) for name in SHARED_WITH_TRANSFORMERS_AST},
             patch_size=size[0],
             frequency_stride=geometry.stride[0],
             time_stride=geometry.stride[1],
@@ -514,7 +525,7 @@ def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:
     """Raise a ValueError that says what `input_values` must be, if it isn't that."""
     if input_values.ndim != 3 or input_values.shape[-1] != num_mel_bins or not input_values.shape[0]:
         raise ValueError(
-            f"`input_values` must be (batch, frames, {num_mel_bins}) log-mel features, got {tuple(input_values.shape)}. "
+            f"`input_values` must be (batch, frames, {num_mel_bins}) features, got {tuple(input_values.shape)}. "
             "The feature extractor makes them from a recording."
         )
     if not input_values.is_floating_point():

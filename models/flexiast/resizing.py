@@ -9,8 +9,8 @@ as one dense pseudo-inverse of a (new area x old area) matrix, again in every fo
 while the other shrinks, the matrix is rank deficient and its float32 pseudo-inverse inverts rounding noise; side by
 side the two small ones are well conditioned.
 
-- kernels, "pi" (pseudo-inverse): with R the interpolation matrix of one side, the new kernel is pinv(R_f^T) W pinv(R_t^T)^T.
-  When both sides grow, a patch and its enlargement then have the same product with their kernels.
+- kernels, "pi" (pseudo-inverse): with R the interpolation matrix of one side, the new kernel is
+  pinv(R_f^T) W pinv(R_t^T)^T. When both sides grow, a patch and its enlargement then have the same product with their kernels.
 - positions, and kernels "bilinear": the new values are R_f X R_t^T.
 """
 
@@ -78,7 +78,7 @@ def _matrix(rule: str, source: int, target: int, interpolation: Interpolation, a
     return torch.tensor(build(source, target, interpolation, antialias), dtype=torch.float32, device="cpu")
 
 
-# torch.compile cannot look inside NumPy code and a cache; as an operator of its own the matrix is one node of the graph.
+# torch.compile cannot look inside NumPy code and a cache; as an operator of its own the matrix is one node.
 _matrix_operator = torch.library.custom_op(
     "avzoo::resize_matrix",
     _matrix,

@@ -51,7 +51,9 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("checkpoint", nargs="?", help="file or folder; with --part, the main one if there is one")
     convert.add_argument("output", help="folder to make")
     convert.add_argument("--variant", help="which released checkpoint it is; told from the file if left out")
-    convert.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="config fields shapes cannot tell")
+    convert.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="config fields shapes cannot tell"
+    )
     convert.add_argument("--part", action="append", default=[], metavar="NAME=PATH", help="one part of several")
 
     run = command("run", run_task, "A file in, an answer out.")
@@ -100,7 +102,9 @@ def show_method(options: argparse.Namespace) -> None:
         print(f"  {thing + ' licence':<11} {terms.identifier}; {terms.note}")
     print("  variants")
     for variant in row.variants:
-        print(f"    {variant.name:<12} {variant.summary}" + (f" File: {variant.checkpoint}" if variant.checkpoint else ""))
+        print(
+            f"    {variant.name:<12} {variant.summary}" + (f" File: {variant.checkpoint}" if variant.checkpoint else "")
+        )
 
 
 def describe(row: zoo.Method) -> dict[str, Any]:

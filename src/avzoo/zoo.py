@@ -113,7 +113,13 @@ METHODS: tuple[Method, ...] = (
         repository="JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8",
         task="audio-classification",
         pipeline_tag="audio-classification",
-        tags=("audio", "audio-tagging", "sound-event-classification", "audio-spectrogram-transformer", "flexible-patch"),
+        tags=(
+            "audio",
+            "audio-tagging",
+            "sound-event-classification",
+            "audio-spectrogram-transformer",
+            "flexible-patch",
+        ),
         exports={
             "models.flexiast": (
                 "FlexiASTConfig",

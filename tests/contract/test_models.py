@@ -83,7 +83,9 @@ def test_a_batch_equals_its_items(row, tiny):
     model, lengths = tiny_model(row), [tiny.lengths[0]] * 3
     batched = logits_of(model, tiny.inputs(lengths))
     for index in range(3):
-        torch.testing.assert_close(batched[index : index + 1], logits_of(model, tiny.single(lengths, index)), **FLOAT_NOISE)
+        torch.testing.assert_close(
+            batched[index : index + 1], logits_of(model, tiny.single(lengths, index)), **FLOAT_NOISE
+        )
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

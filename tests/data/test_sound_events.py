@@ -96,7 +96,7 @@ def test_without_espeak_speech_says_what_to_install(monkeypatch):
     with pytest.raises(ImportError, match=r"pip install avzoo\[toy\]"):
         sound_event(0, label="speech")
     with pytest.raises(ImportError, match=r"pip install avzoo\[toy\]"):
-        render_sound_events(40, num_workers=2)
+        render_sound_events(10, seconds=0.5, num_workers=0)
     assert len(sound_event(0, label="music")["audio"]) == 32000  # the other classes need no synthesiser
 
 

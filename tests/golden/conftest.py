@@ -11,10 +11,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # the runners and the case loade
 def pytest_generate_tests(metafunc):
     if "case_folder" in metafunc.fixturenames:
         root = metafunc.config.getoption("--golden").resolve()
-        folders = [
-            path.parent
-            for row in zoo.METHODS
-            for path in sorted((root / row.name).glob("*/case.json"))
-        ]
+        folders = [path.parent for row in zoo.METHODS for path in sorted((root / row.name).glob("*/case.json"))]
         ids = [f"{folder.parent.name}/{folder.name}" for folder in folders]
         metafunc.parametrize("case_folder", folders, ids=ids)

@@ -82,11 +82,15 @@ def run_ast(case: GoldenCase, folder) -> Iterator[Outputs]:
     for form in both(model, folder):
         with torch.no_grad():
             outputs = form(case.inputs["x"], output_hidden_states=True)
-            yield {
-                "logits": outputs.logits,
-                "embeddings": outputs.hidden_states[0],
-                "pooled": pooled(form, outputs),
-            } if "embeddings" in case.outputs else {"logits": outputs.logits}
+            yield (
+                {
+                    "logits": outputs.logits,
+                    "embeddings": outputs.hidden_states[0],
+                    "pooled": pooled(form, outputs),
+                }
+                if "embeddings" in case.outputs
+                else {"logits": outputs.logits}
+            )
 
 
 def run_init_from_ast(case: GoldenCase, folder) -> Iterator[Outputs]:
@@ -216,24 +220,27 @@ def run_ast_position_from_imagenet(case: GoldenCase, folder) -> Iterator[Outputs
 def run_fbank(case: GoldenCase, folder) -> Iterator[Outputs]:
     results = {}
     for name in case.outputs:
-        what, _, clip = name.rpartition("_") if not name.startswith("mixup") else ("mixup", "", name)
-        if what != "mixup":
-            clip = name.removeprefix("features_").removeprefix("log_mel_")
-            waveform = case.inputs[f"wave_{clip}"]
-        else:
-            _, first, second = clip.split("_")
-            proportion = case.config[clip]["lam"]
-            waveform = mix_waveforms(case.inputs[f"wave_{first}"], case.inputs[f"wave_{second}"], proportion)
+        what = "mixup" if name.startswith("mixup_") else "log_mel" if name.startswith("log_mel_") else "features"
+        clip = name if what == "mixup" else name.removeprefix(f"{what}_")
+        waveform = mixed_waveform(case, name) if what == "mixup" else case.inputs[f"wave_{clip}"]
         settings = case.config[clip]
         extractor = FlexiASTFeatureExtractor(
             max_length=settings["target_length"],
             mean=settings.get("mean", 0.0),
             std=settings.get("std", 1.0),
-            do_normalize=name.startswith("features_"),
+            do_normalize=what == "features",
         )
         row = {"array": waveform.numpy(), "sampling_rate": 16000}
         results[name] = extractor(row, return_tensors="pt").input_values[0]
     yield results
+
+
+def mixed_waveform(case: GoldenCase, name: str) -> torch.Tensor:
+    """ "mixup_<first>_<second>" of two input waveforms, whose names may hold underscores themselves."""
+    words = name.split("_")[1:]
+    pairs = [("_".join(words[:cut]), "_".join(words[cut:])) for cut in range(1, len(words))]
+    first, second = next(both for both in pairs if all(f"wave_{clip}" in case.inputs for clip in both))
+    return mix_waveforms(case.inputs[f"wave_{first}"], case.inputs[f"wave_{second}"], case.config[name]["lam"])
 
 
 def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:

@@ -53,7 +53,9 @@ def accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
     """
     scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
     if scores.ndim != 2 or not scores.size or len(targets) != len(scores):
-        raise ValueError(f"`scores` {scores.shape} and `targets` {targets.shape} must hold the same clips, at least one.")
+        raise ValueError(
+            f"`scores` {scores.shape} and `targets` {targets.shape} must hold the same clips, at least one."
+        )
     classes = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return float(np.mean(scores.argmax(axis=1) == classes))
 
@@ -79,7 +81,7 @@ def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
 
 
 def _roc_auc(scores: np.ndarray, targets: np.ndarray) -> float:
-    values, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
     ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]  # mean rank of equal scores, from 1
     positives = int(targets.sum())
     negatives = len(targets) - positives
@@ -90,7 +92,8 @@ def _checked(scores: ArrayLike, targets: ArrayLike) -> tuple[np.ndarray, np.ndar
     scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise ValueError(
-            f"`scores` and `targets` must both be (clips, classes) and not empty, got {scores.shape} and {targets.shape}."
+            "`scores` and `targets` must both be (clips, classes) and not empty, "
+            f"got {scores.shape} and {targets.shape}."
         )
     if not np.isfinite(scores).all():
         raise ValueError(f"`scores` holds {np.count_nonzero(~np.isfinite(scores))} values that are NaN or infinite.")

@@ -459,7 +459,7 @@ def _make_optimizer(model: nn.Module, arguments: TrainingArguments) -> torch.opt
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:
     names = ("activation_checkpointing_enable", "gradient_checkpointing_enable", "enable_gradient_checkpointing")
-    for name in names:  # transformers from 5.20 or so, transformers before, diffusers
+    for name in names:  # transformers now, transformers before, diffusers
         if hasattr(model, name):
             getattr(model, name)()
             return

@@ -112,7 +112,7 @@ def play_sustained(
     vibrato_depth = np.zeros(num_samples)
     gap = 0.0 if generator.random() < 0.4 else generator.uniform(0.01, 0.12)
     attack = syn.log_uniform(generator, 0.004, 0.02) if keyed else syn.log_uniform(generator, 0.01, 0.12)
-    scoop = 0.0 if keyed else generator.uniform(0, 0.6)
+    scoop, glide_seconds = (0.0 if keyed else generator.uniform(0, 1.2)), generator.uniform(0.01, 0.06)
     for note in notes:
         start, stop = (
             int(note.start_seconds * sampling_rate),
@@ -123,7 +123,7 @@ def play_sustained(
             continue
         since = time[start:stop] - time[start]
         pitch[start:] = note.pitch
-        pitch[start:stop] -= scoop * np.exp(-since / 0.03)
+        pitch[start:stop] -= scoop * np.exp(-since / glide_seconds)
         vibrato_depth[start:stop] = np.clip((since - 0.15) / 0.2, 0, 1)
         left = note.duration_seconds - gap - since
         loudness[start:stop] = note.loudness * np.minimum(since / attack, 1) * np.clip(left / 0.03, 0, 1)
@@ -157,12 +157,12 @@ def play_sustained(
 
 
 STRUCK = ("piano", "pluck", "pluck", "bar", "piano")
-SUSTAINED = ("reed", "reed", "brass", "bowed", "bowed", "flute", "organ", "synth")
+SUSTAINED = ("reed", "reed", "reed", "brass", "bowed", "bowed", "flute", "organ", "synth")
 
 
 def play(notes: list[Note], generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
     """One line of notes on a random instrument, at unit loudness."""
-    if generator.random() < 0.45:
+    if generator.random() < 0.35:
         line = play_struck(notes, generator, num_samples, sampling_rate, str(generator.choice(STRUCK)))
     else:
         line = play_sustained(notes, generator, num_samples, sampling_rate, str(generator.choice(SUSTAINED)))
@@ -266,7 +266,7 @@ def music(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     first = 0.0 if generator.random() < 0.5 else generator.uniform(0, min(beat, 0.3 * seconds))
     scale = SCALES[generator.integers(len(SCALES))]
     key = float(generator.uniform(55, 67))  # not on the 440 Hz raster: recordings are out of tune
-    size = generator.choice(["solo", "duo", "band"], p=[0.4, 0.25, 0.35])
+    size = generator.choice(["solo", "duo", "band"], p=[0.45, 0.2, 0.35])
 
     octave = float(generator.choice([-12, 0, 0, 0, 12]))
     mix = play(_melody(generator, scale, key + octave, beat, first, seconds), generator, num_samples, sampling_rate)

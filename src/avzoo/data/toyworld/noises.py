@@ -10,7 +10,7 @@ def siren(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     time = np.arange(num_samples) / sampling_rate + generator.uniform(0, 10)
     low = generator.uniform(350, 900)
     high = low * generator.uniform(1.4, 2.6)
-    kind = generator.choice(["wail", "yelp", "two_tone", "whoop"])
+    kind = generator.choice(["wail", "wail", "yelp", "yelp", "whoop", "whoop", "two_tone"])
     if kind == "two_tone":
         high = low * generator.uniform(1.2, 1.5)
         position = ((time * generator.uniform(0.8, 2.5)) % 1 < 0.5).astype(float)

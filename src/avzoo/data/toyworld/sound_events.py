@@ -7,6 +7,19 @@ A clip is an event ([`speech`](speech.py), [`music`](music.py), the others in `n
 recording: onset, a weak other event, room, noise, microphone, codec, level. The recording is drawn from the same
 distribution for every class but silence, so that loudness and background tell little about the label.
 
+| class | contains |
+| --- | --- |
+| speech | espeak-ng: 13 languages, 32 accents, 80 speakers, real and made-up words; roughened, see `speech.py` |
+| music | solo, duo or band in 8 scales: plucked, struck, bowed, blown, keyed; bass, drums |
+| siren | wail, yelp, two-tone, whoop |
+| rain_noise | rain, wind, white to brown noise |
+| bell | church bell, hand bell, ringer |
+| engine | combustion motors, idling, revving |
+| clicks | keyboard, clock, clapping, knocking |
+| bird | one to three chirping birds |
+| hum | mains hum, fan, steady tone |
+| silence | recording noise below -55 dB of full scale, or zeros |
+
 Splits: clip `index` of a split has the seed `clip_seed(seed, split, index)`, 128 bits that numpy's `SeedSequence`
 hashes from all three. Two splits, two base seeds or two indices therefore never share a clip (a collision has a
 probability of 2^-128 per pair), and growing a split changes none of its earlier clips.
@@ -26,7 +39,7 @@ from typing import Any
 
 import numpy as np
 
-from . import espeak, noises
+from . import noises
 from . import synthesis as syn
 from .music import music
 from .speech import speech
@@ -393,6 +406,8 @@ def render_sound_events(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A whole balanced set at once, rendered by several processes. The result does not depend on their number.
 
+    The processes are spawned, so a script calls this below `if __name__ == "__main__":`.
+
     Args:
         count: number of clips, at least 1.
         num_workers: processes; 0 or 1 renders in this one, None takes one per CPU of this process.
@@ -407,9 +422,8 @@ def render_sound_events(
         num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if num_workers <= 1:
         return _render_range(data, 0, count)
-    espeak._paths()  # fail here, with one clear message, and not in every worker
     starts = range(0, count, 20)
-    # Spawned, not forked: a forked child of a process that runs torch threads may hang.
+    # Not forked: a forked child of a process that runs torch threads may hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
         render = functools.partial(_render_range, data)
