@@ -1,4 +1,4 @@
-"""Log-mel features of a batch: `avzoo.audio.kaldi_fbank` beside transformers' ASTFeatureExtractor and kaldi-native-fbank.
+"""Log-mel features: `avzoo.audio.kaldi_fbank` beside transformers' ASTFeatureExtractor and kaldi-native-fbank.
 
     python benchmarks/feature_extraction.py --clips 32 --seconds 10 --rounds 7
 

@@ -15,8 +15,10 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
 
     Args:
         method: a method of the zoo.
-        source: what `convert_checkpoint` recorded about converted weights; adds where they came from.
-        model_folder: what the card's snippet loads. None: `avzoo/<method>`.
+        source: what `convert_checkpoint` recorded about converted weights; adds where they came from. A training script
+            gives {"variant": "toy"} for weights trained on synthetic data, with the "command" that makes them and
+            measured "results" {what: value} if it likes.
+        model_folder: what the card's snippet loads. None: `./<method>`.
 
     Raises:
         ValueError: no method of that name, or a tag that the Hub does not list.
@@ -24,13 +26,20 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     row = zoo.method(method)
     check_tags(row)
     variant = next((v for v in row.variants if source and v.name == source.get("variant")), None)
-    weights = row.licenses["weights"]
+    released = variant if variant and variant.checkpoint else None
+    is_toy = bool(source) and source.get("variant") == "toy"
+    if is_toy:
+        weights = zoo.License("apache-2.0", True, "trained by this package's own script on its own data")
+    elif source and not released:  # the row speaks of the released checkpoints, not of anybody's own
+        weights = zoo.License("unknown", None, "those of the checkpoint that was converted; ask its owner")
+    else:
+        weights = row.licenses["weights"]
     data = ModelCardData(
         license=weights.identifier,
         library_name="avzoo",
         pipeline_tag=row.pipeline_tag,
         tags=[row.task, *row.tags, f"arxiv:{row.paper}"],
-        datasets=[variant.training_data] if variant and variant.training_data else None,
+        datasets=[released.training_data] if released and released.training_data else None,
     )
     template = resources.files(__package__).joinpath(f"{row.name}.md").read_text(encoding="utf-8")
     return ModelCard.from_template(
@@ -39,7 +48,10 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
         row=row,
         source=source,
         variant=variant,
-        model_folder=model_folder or f"avzoo/{row.name}",
+        released=released,
+        is_toy=is_toy,
+        weights=weights,
+        model_folder=model_folder or f"./{row.name}",
     )
 
 

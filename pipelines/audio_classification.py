@@ -29,6 +29,7 @@ class AudioClassificationPipeline(ChunkPipeline):
         pooling: how the windows' scores become one: "mean" or "max".
         return_windows: the answer is one record per window and label, {"start", "end", "label", "score"} with times in
             seconds, in place of the pooled [{"label", "score"}].
+        return_times: the pooled records say "start" and "end" too: 0 and the length of the recording in seconds.
         batch_size: windows per forward pass.
     """
 
@@ -60,7 +61,7 @@ class AudioClassificationPipeline(ChunkPipeline):
         steps = (
             ("window_seconds", "overlap"),
             ("patch_size",),
-            ("top_k", "function_to_apply", "pooling", "return_windows"),
+            ("top_k", "function_to_apply", "pooling", "return_windows", "return_times"),
         )
         unknown = parameters.keys() - {name for names in steps for name in names}
         if unknown:
@@ -97,6 +98,7 @@ class AudioClassificationPipeline(ChunkPipeline):
         function_to_apply: Literal["sigmoid", "softmax", "none"] | None = None,
         pooling: Literal["mean", "max"] = "mean",
         return_windows: bool = False,
+        return_times: bool = False,
     ) -> list[dict[str, Any]]:
         config = self.model.config
         logits = torch.cat([window["logits"] for window in windows])  # (windows, classes)
@@ -104,9 +106,10 @@ class AudioClassificationPipeline(ChunkPipeline):
             function_to_apply = "sigmoid" if config.problem_type == "multi_label_classification" else "softmax"
         scores = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1), "none": logits}[function_to_apply]
         top_k = min(top_k or config.num_labels, config.num_labels)
-        if not return_windows:
-            return ranked(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
         spans = torch.cat([window["span"] for window in windows]).tolist()
+        if not return_windows:
+            pooled = ranked(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
+            return [{"start": 0.0, "end": spans[-1][1], **answer} for answer in pooled] if return_times else pooled
         return [
             {"start": start, "end": end, **answer}
             for (start, end), window_scores in zip(spans, scores, strict=True)

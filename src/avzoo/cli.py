@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status is 0, or 1 with the reason on stderr."""
     options = build_parser().parse_args(arguments)
     try:
-        options.command(options)
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"avzoo: {error}", file=sys.stderr)
+        with warnings.catch_warnings():
+            if not sys.warnoptions:  # they speak to developers; `python -W default -m avzoo.cli` shows them
+                warnings.simplefilter("ignore")
+            options.command(options)
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        print("avzoo:", " ".join(str(error).split()), file=sys.stderr)
         return 1
     return 0
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the error says what is wrong with what was given; any other is a bug and keeps its traceback."""
+    if isinstance(error, ValueError | TypeError | OSError | ImportError):
+        return True
+    from huggingface_hub.errors import StrictDataclassError  # what config classes raise; no ValueError
+
+    return isinstance(error, StrictDataclassError)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -120,6 +135,7 @@ def print_card(options: argparse.Namespace) -> None:
 def convert_file(options: argparse.Namespace) -> None:
     from avzoo.conversion import convert_checkpoint, save_converted
 
+    quieten_transformers()
     config = {name: literal(value) for name, value in map(split_pair, options.config)}
     parts = dict(map(split_pair, options.part))
     if options.checkpoint is not None and parts:
@@ -141,10 +157,14 @@ def run_task(options: argparse.Namespace) -> None:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
     if not options.file.is_file():
         raise FileNotFoundError(f"`{options.file}` does not exist.")
+    if options.output is not None and (options.output.is_dir() or not options.output.parent.is_dir()):
+        raise OSError(f"`{options.output}` cannot be written: it is a folder, or the folder it is in does not exist.")
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
+    check_device(options.device)
     row = next(row for row in zoo.METHODS if row.task == options.task)
     model = options.model or avzoo.toy_checkpoint(row.name)
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    quieten_transformers()
     pipe = transformers.pipeline(options.task, model=model, device=options.device)
     patch_size = options.patch_size[0] if options.patch_size and len(options.patch_size) == 1 else options.patch_size
     answer = pipe(
@@ -152,8 +172,8 @@ def run_task(options: argparse.Namespace) -> None:
         batch_size=options.batch_size,
         patch_size=patch_size,
         top_k=options.top_k,
-        return_windows=True,
-        **({"pooled": True} if options.pooled else {}),
+        return_windows=not options.pooled,
+        return_times=True,
     )
     records = Records(
         task=options.task,
@@ -168,6 +188,24 @@ def run_task(options: argparse.Namespace) -> None:
         print(records.export(format), end="")
     else:
         print(records.save(options.output, format), file=sys.stderr)
+
+
+def quieten_transformers() -> None:
+    """Keep its notes and its bars for loading and saving off stderr, where a command's own word is looked for."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def check_device(name: str | None) -> None:
+    """Raise a ValueError if torch has no such device."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def run_demo(options: argparse.Namespace) -> None:

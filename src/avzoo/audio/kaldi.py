@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 import torch
 
-# Frames worked on at once. On a CPU about a megabyte, which stays in the core's cache through all passes (2-3 times
-# faster than one pass over everything); elsewhere a bound on memory, about half a gigabyte.
-_FRAMES_AT_ONCE_CPU = 256
+# Frames worked on at once. On a CPU about two megabytes per thread, which stay in cache through all passes: twice as
+# fast as one pass over everything. Smaller parts gain nothing and make threads that share a busy core wait for each
+# other more often. Elsewhere a bound on memory, about half a gigabyte.
+_FRAMES_PER_CPU_THREAD = 1024
 _FRAMES_AT_ONCE = 65536
 
 
@@ -94,7 +95,7 @@ def kaldi_fbank(
             return log_mel(frames[0])
         leading = frames[0].shape[:-1]  # ([batch,] frames), for a single tensor
         rows = list(frames[0]) if single and frames[0].ndim == 3 else frames
-        limit = _FRAMES_AT_ONCE_CPU if on_cpu else _FRAMES_AT_ONCE
+        limit = _FRAMES_PER_CPU_THREAD * torch.get_num_threads() if on_cpu else _FRAMES_AT_ONCE
         energies = torch.cat([log_mel(part) for part in _parts(rows, limit)])  # (all frames, num_mel_bins)
     if single:
         return energies.view(*leading, num_mel_bins)
@@ -114,7 +115,7 @@ def _log_mel(
     first = frames[..., :1] * (1 - preemphasis)
     frames = torch.cat([first, torch.sub(frames[..., 1:], frames[..., :-1], alpha=preemphasis)], -1).mul_(window)
     spectrum = torch.view_as_real(torch.fft.rfft(frames, n=fft_size))[..., : fft_size // 2, :]  # (..., bins, 2)
-    # Multiply, then add the two parts: four times faster on a CPU than `abs() ** 2` or a sum over the last axis.
+    # Multiply, then add the two parts: on a CPU twice as fast as `abs() ** 2` or a sum over the last axis.
     squares = spectrum * spectrum
     power = squares[..., 0] + squares[..., 1]  # (..., bins)
     return (power @ bank).clamp_min_(log_floor).log_()

@@ -1,10 +1,10 @@
 """Ten classes of short recordings, each clip a pure function of its seed.
 
-    clip = sound_event(7)
+    clip = sound_event(11)
     clip["audio"], clip["name"]        # float32 (32000,), "music"
 
 A clip is an event ([`speech`](speech.py), [`music`](music.py), the others in `noises.py`) seen through a random
-recording: onset, a weak other event, room, noise, microphone, codec, level. The recording is drawn from the same
+recording: onset, a weak other event, room, noise, microphone, codec, level. The recording is drawn from nearly the same
 distribution for every class but silence, so that loudness and background tell little about the label.
 
 | class | contains |
@@ -79,8 +79,9 @@ def sound_event(
 
     Returns:
         dict of `audio` (float32 (num_samples,), within [-1, 1]), `sampling_rate` in Hz, `label` (index), `name`,
-        `seed`, `onset_seconds` and `offset_seconds` (where the event lies in the clip), `peak_db` (of the clip,
-        relative to full scale; -inf for digital silence), `snr_db` (event to background noise; None without noise).
+        `seed`, `background_name` (a weak other event, mostly None), `onset_seconds` and `offset_seconds` (where the
+        event lies in the clip; a room may ring on), `peak_db` (of the clip, relative to full scale; -inf for
+        digital silence), `snr_db` (event to background noise; None without noise).
 
     Raises:
         ImportError: the clip is speech and espeak-ng is not installed (`pip install avzoo[toy]`).
@@ -98,9 +99,11 @@ def sound_event(
     name = SOUND_EVENT_CLASSES[label]
 
     num_samples = round(seconds * _SYNTHESIS_RATE)
-    event, onset = _place(name, generator, num_samples)
+    event, onset, offset = _place(name, generator, num_samples)
+    background_name = None
     if name != "silence" and generator.random() < 0.15:
-        event = event + _something_else(name, generator, num_samples)
+        background_name, background = _something_else(name, generator, num_samples)
+        event = event + background
     clip = _record(event, name, generator)
     audio = syn.resample(clip.pop("audio"), _SYNTHESIS_RATE, sampling_rate)
     audio = syn.fit_length(np.clip(audio, -1, 1), round(seconds * sampling_rate)).astype(np.float32)
@@ -110,7 +113,9 @@ def sound_event(
         "label": label,
         "name": name,
         "seed": int(seed),
+        "background_name": background_name,
         "onset_seconds": onset / _SYNTHESIS_RATE,
+        "offset_seconds": offset / _SYNTHESIS_RATE,
         **clip,
     }
 
@@ -125,8 +130,8 @@ def _label_index(label: int | str) -> int:
     return int(label)
 
 
-def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.ndarray, int]:
-    """(event on a silent track at unit loudness, first sample of the event)."""
+def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.ndarray, int, int]:
+    """(event on a silent track at unit loudness, its first sample, the sample after its last)."""
     onset = 0
     duration = num_samples
     if name != "silence" and generator.random() < 0.45:  # otherwise it fills the clip
@@ -139,15 +144,16 @@ def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.nd
     event = event / max(syn.root_mean_square(event), 1e-9)
     track = np.zeros(num_samples)
     syn.add_at(track, event, onset)
-    return track, onset
+    return track, onset, onset + len(event)
 
 
-def _something_else(name: str, generator: syn.Generator, num_samples: int) -> np.ndarray:
-    """Another event in the background, 8 to 30 dB weaker: films have music under speech, streets have motors."""
+def _something_else(name: str, generator: syn.Generator, num_samples: int) -> tuple[str, np.ndarray]:
+    """(name, signal) of another event in the background, 8 to 30 dB weaker: films have music under speech."""
     others = [other for other in SOUND_EVENT_CLASSES if other not in (name, "silence", "speech")]
     other = "music" if name == "speech" and generator.random() < 0.5 else str(generator.choice(others))
     background = syn.fit_length(_GENERATORS[other](generator, num_samples, _SYNTHESIS_RATE), num_samples)
-    return background * syn.decibels_to_gain(-generator.uniform(8, 30)) / max(syn.root_mean_square(background), 1e-9)
+    level = syn.decibels_to_gain(-generator.uniform(8, 30))
+    return other, background * level / max(syn.root_mean_square(background), 1e-9)
 
 
 def _record(track: np.ndarray, name: str, generator: syn.Generator) -> dict[str, Any]:
@@ -204,15 +210,9 @@ def _record(track: np.ndarray, name: str, generator: syn.Generator) -> dict[str,
     peak = float(np.max(np.abs(track), initial=0.0))
     return {
         "audio": track,
-        "offset_seconds": _last_loud_sample(track) / rate,
         "peak_db": float(20 * np.log10(peak)) if peak > 0 else float("-inf"),
         "snr_db": snr_db,
     }
-
-
-def _last_loud_sample(track: np.ndarray) -> int:
-    loud = np.flatnonzero(np.abs(track) > 0.02 * np.max(np.abs(track), initial=0.0))
-    return int(loud[-1]) + 1 if len(loud) else len(track)
 
 
 def _mu_law(track: np.ndarray) -> np.ndarray:

@@ -1,0 +1,506 @@
+"""The command line: answers on stdout, reasons on stderr, nothing half-written."""
+
+import csv
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract.tiny import TINY, tiny_model
+from safetensors.torch import save_file
+
+import avzoo
+from avzoo import zoo
+from avzoo.audio import write_wav
+from avzoo.cli import literal, main
+
+SECONDS = 1.25
+NEEDS_NO_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+@pytest.fixture
+def avzoo_command(capfd):
+    """Run one command: (exit status, stdout, stderr), as the shell would see them."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def refused(answer: tuple[int, str, str], *reasons: str) -> None:
+    """Assert that a command failed with one line on stderr that gives the reasons, and nothing on stdout."""
+    status, out, err = answer
+    assert (status, out) == (1, "")
+    assert err.startswith("avzoo: ")
+    assert err.count("\n") == 1, err
+    for reason in reasons:
+        assert reason in err
+
+
+# list, info, card
+
+
+def test_list_has_a_line_for_every_method(avzoo_command):
+    status, out, err = avzoo_command("list")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in out.splitlines()] == [row.name for row in zoo.METHODS]
+    for line, row in zip(out.splitlines(), zoo.METHODS, strict=True):
+        assert row.task in line
+        assert row.paper in line
+
+
+def test_list_as_json(avzoo_command):
+    rows = json.loads(avzoo_command("list", "--json")[1])
+    assert [row["name"] for row in rows] == [row.name for row in zoo.METHODS]
+    assert rows[0]["licenses"]["weights"]["identifier"] == zoo.METHODS[0].licenses["weights"].identifier
+
+
+def test_list_of_what_may_be_used_commercially(avzoo_command):
+    rows = json.loads(avzoo_command("list", "--json", "--commercial-ok")[1])
+    assert [row["name"] for row in rows] == [row.name for row in zoo.METHODS if row.commercial_use]
+    assert "flexiast" not in [row["name"] for row in rows]  # nobody can say it of its training data
+
+
+def test_info_says_what_the_row_says(avzoo_command):
+    _, out, _ = avzoo_command("info", "flexiast")
+    row = zoo.method("flexiast")
+    for expected in (
+        row.title,
+        row.paper,
+        row.repository,
+        *row.public_names,
+        *(v.checkpoint or "" for v in row.variants),
+    ):
+        assert expected in out
+
+
+def test_info_as_json(avzoo_command):
+    described = json.loads(avzoo_command("info", "flexiast", "--json")[1])
+    assert described["task"] == "audio-classification"
+    assert described["commercial_use"] is None
+
+
+def test_card_prints_the_card(avzoo_command):
+    status, out, _ = avzoo_command("card", "flexiast")
+    assert status == 0
+    assert out.startswith("---\n")
+    assert "# FlexiAST" in out
+
+
+@pytest.mark.parametrize("command", ["info", "card"])
+def test_an_unknown_method_is_named(avzoo_command, command):
+    refused(avzoo_command(command, "flexist"), "no method is called 'flexist'", "flexiast")
+
+
+def test_help_and_mistakes_are_argparses(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "convert" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="2"):
+        main(["tag"])
+
+
+def test_the_command_is_installed_and_says_one_line(tmp_path):
+    write_code(tmp_path / "code.pth")
+    command = [Path(sys.executable).with_name("avzoo"), "convert", "flexiast", "code.pth", "output"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    refused((result.returncode, result.stdout, result.stderr), "could run code")  # no warning of torch beside it
+
+
+# convert
+
+
+def ast_tensors(distilled: bool = True, width: int = 64, mlp: int = 96, classes: int = 5) -> dict[str, torch.Tensor]:
+    """An original AST file at a small size: one block, patch 16, stride 16, 8 x 4 positions."""
+    shapes = {
+        "v.cls_token": (1, 1, width),
+        "v.pos_embed": (1, 1 + distilled + 8 * 4, width),
+        "v.patch_embed.proj.weight": (width, 1, 16, 16),
+        "v.patch_embed.proj.bias": (width,),
+        "v.blocks.0.norm1.weight": (width,),
+        "v.blocks.0.norm1.bias": (width,),
+        "v.blocks.0.attn.qkv.weight": (3 * width, width),
+        "v.blocks.0.attn.qkv.bias": (3 * width,),
+        "v.blocks.0.attn.proj.weight": (width, width),
+        "v.blocks.0.attn.proj.bias": (width,),
+        "v.blocks.0.norm2.weight": (width,),
+        "v.blocks.0.norm2.bias": (width,),
+        "v.blocks.0.mlp.fc1.weight": (mlp, width),
+        "v.blocks.0.mlp.fc1.bias": (mlp,),
+        "v.blocks.0.mlp.fc2.weight": (width, mlp),
+        "v.blocks.0.mlp.fc2.bias": (width,),
+        "v.norm.weight": (width,),
+        "v.norm.bias": (width,),
+        "mlp_head.0.weight": (width,),
+        "mlp_head.0.bias": (width,),
+        "mlp_head.1.weight": (classes, width),
+        "mlp_head.1.bias": (classes,),
+    }
+    if distilled:
+        shapes["v.dist_token"] = (1, 1, width)
+    generator = torch.Generator().manual_seed(0)
+    return {f"module.{key}": torch.randn(shape, generator=generator) * 0.1 for key, shape in shapes.items()}
+
+
+def flexiast_tensors() -> dict[str, torch.Tensor]:
+    """A FlexiAST file at the same size, leftovers of its AST included."""
+    tensors = ast_tensors(distilled=False)
+    kernel, positions = tensors["module.v.patch_embed.proj.weight"], tensors["module.v.pos_embed"]
+    return tensors | {
+        "module.patch_embed.proj.weight": kernel + 1,
+        "module.patch_embed.proj.bias": tensors["module.v.patch_embed.proj.bias"],
+        "module.pos_embed.pos_embed": positions + 1,
+        "module.v.head.weight": torch.zeros(10, 64),
+    }
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "files" / "small.pth"
+    path.parent.mkdir()
+    torch.save(ast_tensors(), path)
+    return path
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Where to convert to; the folder it is in is empty before."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    yield folder / "converted"
+    leftovers = [path.name for path in folder.iterdir() if path.name != "converted"]
+    assert not leftovers, leftovers
+
+
+def test_a_converted_ast_loads_with_transformers(avzoo_command, checkpoint, output):
+    import hashlib
+
+    from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+
+    status, out, _ = avzoo_command("convert", "flexiast", checkpoint, output)
+    assert (status, out) == (0, f"{output}\n")
+    model = AutoModelForAudioClassification.from_pretrained(output)
+    assert isinstance(AutoModel.from_pretrained(output), avzoo.FlexiASTModel)
+    assert isinstance(AutoFeatureExtractor.from_pretrained(output), avzoo.FlexiASTFeatureExtractor)
+    torch.testing.assert_close(model.classifier.dense.weight, ast_tensors()["module.mlp_head.1.weight"])
+    source = model.config.avzoo_source
+    assert source["file"] == "small.pth"
+    assert source["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (source["method"], source["variant"], source["avzoo_version"]) == ("flexiast", "ast", avzoo.__version__)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert source["sha256"] in card
+    assert "`small.pth`" in card
+
+
+def test_a_flexiast_file_keeps_its_own_kernel(avzoo_command, checkpoint, output):
+    torch.save(flexiast_tensors(), checkpoint)
+    assert avzoo_command("convert", "flexiast", checkpoint, output)[0] == 0
+    model = avzoo.FlexiASTForAudioClassification.from_pretrained(output)
+    kernel = model.flexiast.embeddings.patch_embeddings.weight
+    torch.testing.assert_close(kernel, flexiast_tensors()["module.patch_embed.proj.weight"])
+
+
+def test_config_fields_and_variant_are_taken(avzoo_command, checkpoint, output):
+    settings = [
+        "--variant",
+        "flexify",
+        "--config",
+        "num_attention_heads=4",
+        "layer_norm_eps=1e-12",
+        "patch_size=(8,16)",
+    ]
+    assert avzoo_command("convert", "flexiast", checkpoint, output, *settings)[0] == 0
+    config = avzoo.FlexiASTConfig.from_pretrained(output)
+    assert config.num_attention_heads == 4
+    assert config.layer_norm_eps == 1e-12
+    assert config.patch_size == (8, 16)
+    assert config.avzoo_source["variant"] == "flexify"
+
+
+def test_safetensors_and_an_empty_folder_are_fine(avzoo_command, tmp_path, output):
+    save_file(ast_tensors(), tmp_path / "small.safetensors")
+    output.mkdir()
+    assert avzoo_command("convert", "flexiast", tmp_path / "small.safetensors", output)[0] == 0
+    assert {path.name for path in output.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("this_code_ran",)
+
+
+def spoil_nothing(path):
+    pass
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def write_code(path):
+    path.write_bytes(pickle.dumps({"module.v.cls_token": RunsCode()}))
+
+
+def save_code(path):
+    torch.save({"module.v.cls_token": RunsCode()}, path)
+
+
+def write_text(path):
+    path.write_text("<html>quota exceeded</html>")
+
+
+def save_a_list(path):
+    torch.save([torch.zeros(3)], path)
+
+
+def save_another_method(path):
+    torch.save({"encoder.weight": torch.zeros(3)}, path)
+
+
+def save_one_key_more(path):
+    torch.save({**ast_tensors(), "module.lipsync.fc.bias": torch.zeros(3)}, path)
+
+
+def save_one_key_less(path):
+    torch.save({key: value for key, value in ast_tensors().items() if "fc2.bias" not in key}, path)
+
+
+def wrap(path):
+    torch.save({"epoch": 3, "model": ast_tensors()}, path)
+
+
+BAD_CHECKPOINTS = [
+    (Path.unlink, [], "`{path}` does not exist"),
+    (truncate, [], "`{path}` cannot be read, it is cut short or damaged"),
+    (empty, [], "`{path}`"),
+    (write_text, [], "`{path}`"),
+    (write_code, [], "could run code"),
+    (save_code, [], "could run code"),
+    (save_a_list, [], "holds a list, not a dictionary of tensors"),
+    (wrap, [], "`epoch` holds a int"),
+    (save_another_method, [], "is no FlexiAST or AST checkpoint", "`encoder.weight`"),
+    (save_one_key_more, [], "1 key has no rule (`lipsync.fc.bias`)"),
+    (save_one_key_less, [], "1 tensor stays empty (`flexiast.layers.0.mlp.fc2.bias`)"),
+    (spoil_nothing, ["--variant", "audiosett"], "no variant of flexiast is called 'audiosett'", "vggsound"),
+    (spoil_nothing, ["--variant", "vggsound"], "is a plain AST checkpoint", "'vggsound'"),
+    (spoil_nothing, ["--config", "num_heads=4"], "`config` has no field 'num_heads'", "num_attention_heads"),
+    (spoil_nothing, ["--config", "num_attention_heads=7"], "`hidden_size` (64)", "`num_attention_heads` (7)"),
+    (spoil_nothing, ["--config", "num_attention_heads=many"], "num_attention_heads", "many"),
+    (spoil_nothing, ["--config", "num_attention_heads"], "expected KEY=VALUE, got 'num_attention_heads'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "reasons"),
+    [(spoil, options, reasons) for spoil, options, *reasons in BAD_CHECKPOINTS],
+    ids=lambda value: getattr(value, "__name__", None) or (value[-1] if value else "plain"),
+)
+def test_a_bad_conversion_says_why_and_writes_nothing(
+    avzoo_command, checkpoint, output, spoil, options, reasons, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    spoil(checkpoint)
+    answer = avzoo_command("convert", "flexiast", checkpoint, output, *options)
+    refused(answer, *(reason.format(path=checkpoint) for reason in reasons))
+    assert not output.exists()
+    assert not Path("this_code_ran").exists()
+
+
+def test_an_unknown_method_converts_nothing(avzoo_command, checkpoint, output):
+    refused(avzoo_command("convert", "flexist", checkpoint, output), "no method is called 'flexist'")
+    assert not output.exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(avzoo_command, checkpoint, output):
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    refused(avzoo_command("convert", "flexiast", checkpoint, output), f"`{output}` exists and is not an empty folder")
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+
+
+def test_an_output_inside_a_file_is_refused(avzoo_command, checkpoint):
+    refused(avzoo_command("convert", "flexiast", checkpoint, checkpoint / "converted"), str(checkpoint))
+
+
+@NEEDS_NO_ROOT
+def test_an_output_that_cannot_be_written_is_refused(avzoo_command, checkpoint, output):
+    output.parent.chmod(0o500)
+    try:
+        refused(avzoo_command("convert", "flexiast", checkpoint, output), str(output.parent))
+    finally:
+        output.parent.chmod(0o700)
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing(avzoo_command, checkpoint, output, monkeypatch):
+    def break_off(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(avzoo.FlexiASTFeatureExtractor, "save_pretrained", break_off)
+    refused(avzoo_command("convert", "flexiast", checkpoint, output), "No space left on device")
+    assert not output.exists()
+
+
+# run
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    row = zoo.method("flexiast")
+    tiny_model(row).save_pretrained(folder)
+    row.load(row.processor_class)(num_mel_bins=TINY["flexiast"].config["num_mel_bins"], max_length=48).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture
+def recording(tmp_path):
+    path = tmp_path / "two tones.wav"
+    time = np.arange(round(SECONDS * 16000)) / 16000
+    write_wav(path, (np.sin(time * 2000) * time / SECONDS).astype(np.float32), 16000)
+    return path
+
+
+@pytest.fixture
+def tag(avzoo_command, model_folder, recording):
+    return lambda *options: avzoo_command("run", "audio-classification", recording, "--model", model_folder, *options)
+
+
+def test_run_prints_json_and_nothing_else(tag, model_folder):
+    status, out, _ = tag()
+    assert status == 0
+    answer = json.loads(out)
+    header = {key: value for key, value in answer.items() if key != "records"}
+    assert header.pop("device")
+    assert header == {
+        "schema_version": 1,
+        "task": "audio-classification",
+        "model": str(model_folder),
+        "source": "two tones.wav",
+        "score": "probability",
+        "dtype": "float32",
+    }
+    spans = [(record["start"], record["end"]) for record in answer["records"]]
+    assert spans == sorted(spans)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == SECONDS
+    assert len(spans) > 2
+    assert all(0 <= record["score"] <= 1 for record in answer["records"])
+
+
+def test_run_pooled_is_one_span_over_the_whole_recording(tag):
+    records = json.loads(tag("--pooled", "--top-k", "2")[1])["records"]
+    assert [(record["start"], record["end"]) for record in records] == [(0, SECONDS)] * 2
+    assert records[0]["score"] >= records[1]["score"]
+    assert len({record["label"] for record in records}) == 2
+
+
+def test_the_patch_size_reaches_the_model(tag):
+    base, small, flat = (
+        json.loads(tag("--pooled", *option)[1])["records"][0]["score"]
+        for option in ([], ["--patch-size", "8"], ["--patch-size", "4", "8"])
+    )
+    assert len({base, small, flat}) == 3
+
+
+@pytest.mark.parametrize("ending", ["json", "csv", "rttm", "srt", "vtt"])
+def test_run_writes_the_format_of_the_ending(tag, tmp_path, ending):
+    output = tmp_path / f"out.{ending}"
+    status, out, err = tag("-o", output)
+    assert (status, out) == (0, "")
+    assert str(output) in err
+    text = output.read_text(encoding="utf-8")
+    if ending == "csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        assert float(rows[-1]["end"]) == SECONDS
+    else:
+        assert text.startswith(
+            {"json": "{", "rttm": "SPEAKER two_tones 1 0.000", "srt": "1\n", "vtt": "WEBVTT"}[ending]
+        )
+
+
+def test_the_format_can_be_named(tag):
+    assert tag("--format", "csv")[1].splitlines()[0] == "start,end,score,label"
+
+
+def test_bad_requests_to_run_say_why(avzoo_command, tag, model_folder, recording, tmp_path):
+    refused(tag("--format", "xml"), "--format must be one of", "'xml'")
+    refused(tag("-o", tmp_path / "out.txt"), "--format must be one of", "'txt'")
+    refused(tag("-o", tmp_path / "nowhere" / "out.json"), "nowhere")
+    refused(tag("-o", tmp_path, "--format", "json"), str(tmp_path))
+    refused(tag("--device", "abacus"), "--device abacus cannot be used")
+    refused(tag("--batch-size", "0"), "--batch-size must be at least 1, got 0")
+    refused(tag("--top-k", "0"), "`top_k` must be at least 1")
+    refused(tag("--patch-size", "99"), "`patch_size`", "99")
+    refused(tag("--patch-size", "1", "2", "3"), "`patch_size`")
+    task = ("run", "audio-classification")
+    refused(avzoo_command(*task, tmp_path / "no.wav", "--model", model_folder), "no.wav` does not exist")
+    refused(avzoo_command(*task, recording, "--model", tmp_path / "no_model"), "no_model")
+    recording.write_bytes(b"not a sound")
+    refused(tag(), "no audio or video file")
+    recording.write_bytes(b"")
+    refused(tag(), "is empty")
+
+
+# push
+
+
+def test_push_uploads_the_folder(avzoo_command, model_folder, monkeypatch):
+    import huggingface_hub
+
+    calls = []
+
+    class FakeApi:
+        def create_repo(self, repo_id, **options):
+            calls.append(("create", repo_id, options))
+
+        def upload_folder(self, **options):
+            calls.append(("upload", options))
+            return "the address of the commit"
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
+    status, out, _ = avzoo_command("push", model_folder, "someone/flexiast", "--private")
+    assert (status, out) == (0, "the address of the commit\n")
+    assert calls == [
+        ("create", "someone/flexiast", {"private": True, "exist_ok": True}),
+        ("upload", {"repo_id": "someone/flexiast", "folder_path": model_folder}),
+    ]
+
+
+def test_push_refuses_a_folder_without_a_model(avzoo_command, tmp_path):
+    refused(avzoo_command("push", tmp_path, "someone/flexiast"), "holds no config.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("4", 4),
+        ("1e-12", 1e-12),
+        ("(8,16)", (8, 16)),
+        ("[[16,8]]", [[16, 8]]),
+        ("true", True),
+        ("null", None),
+        ("pi", "pi"),
+        ("multi_label_classification", "multi_label_classification"),
+    ],
+)
+def test_values_on_the_command_line(text, value):
+    assert literal(text) == value
