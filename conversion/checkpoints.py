@@ -3,14 +3,12 @@
 import hashlib
 import json
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 CheckpointSource = str | Path | Mapping[str, Any]
@@ -43,8 +41,10 @@ class Checkpoint:
             ValueError: the content is empty or holds something that is no tensor.
         """
         others = [key for key, value in self.content.items() if not isinstance(value, torch.Tensor)]
-        if others or not self.content:
+        unnamed = [key for key in self.content if not isinstance(key, str)]
+        if others or unnamed or not self.content:
             what = f"`{others[0]}` holds a {type(self.content[others[0]]).__name__}" if others else "it is empty"
+            what = f"its key {unnamed[0]!r} is no name" if unnamed else what
             raise ValueError(
                 f"{self.name}: expected a flat dictionary of tensors, but {what}. "
                 "Pass the dictionary of weights itself, or the file of this method."
@@ -55,7 +55,7 @@ class Checkpoint:
 
 
 def read_checkpoint(source: CheckpointSource) -> Checkpoint:
-    """Open a checkpoint: a mapping, a file (.safetensors, or what torch.save wrote) or a folder laid out like the Hub's.
+    """Open a mapping, a file (.safetensors, or what torch.save wrote) or a folder laid out like the Hub's.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.
@@ -76,9 +76,12 @@ def _read_folder(folder: Path) -> Checkpoint:
     files = [folder / name for name in _FOLDER_FILES if (folder / name).is_file()][:1]
     for index in (folder / name for name in _INDEX_FILES if (folder / name).is_file()):
         if not files:
-            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            weight_map = _read_json(index).get("weight_map")
+            if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
+                raise ValueError(f"`{index}` has no `weight_map` from tensors to files.")
+            shards = sorted(set(weight_map.values()))
             # A shard is a plain name beside its index; anything else would read outside the folder.
-            bad = [shard for shard in shards if Path(shard).name != shard]
+            bad = [shard for shard in shards if Path(shard).name != shard or shard in ("", "..")]
             if bad:
                 raise ValueError(f"`{index}` points outside its folder: {bad[0]!r}.")
             files = [folder / shard for shard in shards]
@@ -89,13 +92,18 @@ def _read_folder(folder: Path) -> Checkpoint:
     content: dict[str, Any] = {}
     for file in files:
         content.update(_read_file(file))
-    sidecar = {}
-    for file in sorted(folder.glob("*config.json")):
-        try:
-            sidecar[file.name] = json.loads(file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"`{file}` is not valid JSON: {error}.") from error
+    sidecar = {file.name: _read_json(file) for file in sorted(folder.glob("*config.json"))}
     return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, sha256_of(files), sidecar)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no UTF-8, too
+        raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path}` holds a JSON {type(content).__name__}, expected an object.")
+    return content
 
 
 def _read_file(path: Path) -> Mapping[str, Any]:
@@ -113,10 +121,9 @@ def _read_file(path: Path) -> Mapping[str, Any]:
                 f"({str(error).splitlines()[0]})"
             ) from error
         raise ValueError(f"`{path}` is not a checkpoint that torch.save or safetensors wrote.") from error
-    except (SafetensorError, RuntimeError, EOFError, zipfile.BadZipFile, OSError) as error:
-        raise OSError(
-            f"checkpoint `{path}` cannot be read, it is cut short or damaged: {str(error).splitlines()[0]}"
-        ) from error
+    except Exception as error:  # a damaged pickle raises anything: KeyError, IndexError, UnicodeDecodeError, ...
+        reason = (str(error).splitlines() or ["the file ends early"])[0]
+        raise OSError(f"checkpoint `{path}` cannot be read, it is cut short or damaged: {reason}") from error
     if not isinstance(content, Mapping):
         raise ValueError(f"checkpoint `{path.name}` holds a {type(content).__name__}, not a dictionary of tensors.")
     return content

@@ -14,7 +14,7 @@ import torch
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, ignore, rename, split_rows
-from avzoo.models.flexiast import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.labels import label_names
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
 
@@ -85,6 +85,7 @@ _STATED_BY_TRANSFORMERS = (  # fields of ASTConfig that mean the same here
     "problem_type",
 )
 
+_PLAIN_AST = ("ast", "flexify")  # variants that start from an AST which is not flexible yet
 RELEASED_BY_NUM_LABELS = {527: "audioset", 309: "vggsound", 1251: "voxceleb"}
 RELEASED_FRAMES = 1024
 
@@ -102,45 +103,57 @@ def convert(
     """
     state_dict, overrides = checkpoint.state_dict(), dict(config or {})
     keymap, names = _layout(state_dict, checkpoint.name)
-    is_flexiast = keymap is FLEXIAST_KEYMAP
-    num_labels = len(_tensor(state_dict, names["classifier"], checkpoint.name))
-    if variant is None:
-        variant = RELEASED_BY_NUM_LABELS.get(num_labels, "flexiast") if is_flexiast else "ast"
-    elif is_flexiast == (variant in ("ast", "flexify")):
-        kind = "a FlexiAST" if is_flexiast else "a plain AST"
-        raise ValueError(f"{checkpoint.name} is {kind} checkpoint, which variant={variant!r} is not for.")
+    released = RELEASED_BY_NUM_LABELS.get(len(_tensor(state_dict, names["classifier"], 2, checkpoint.name)))
+    variant = _variant(variant, keymap is FLEXIAST_KEYMAP, released, checkpoint.name)
+    new_base = {}
+    if variant == "flexify":
+        new_base = {name: overrides.pop(name) for name in ("patch_size", "position_grid") if name in overrides}
 
-    base = {
-        name: overrides.pop(name)
-        for name in ("patch_size", "position_grid")
-        if name in overrides and variant == "flexify"
-    }
-    fields = _fields_from_shapes(state_dict, names, checkpoint.name)
-    fields |= _fields_from_sidecar(checkpoint.sidecar)
-    released = RELEASED_BY_NUM_LABELS.get(num_labels)
-    labels, processor = None, dict(_processor_from_sidecar(checkpoint.sidecar))
-    if released and variant in (released, "ast", "flexify") and "id2label" not in fields:
-        row = zoo.method("flexiast").variant(released)
-        labels, processor = label_names(row.labels), processor or dict(row.processor)
+    # 1. What the shapes, the folder's JSON files and the published constants tell, the later ones winning.
+    fields = _fields_from_shapes(state_dict, names, checkpoint.name) | _fields_from_sidecar(checkpoint.sidecar)
+    processor = _processor_from_sidecar(checkpoint.sidecar)
+    known = variant if variant in RELEASED_BY_NUM_LABELS.values() else released
+    if known and "id2label" not in fields:
+        row = zoo.method("flexiast").variant(known)
         fields |= row.config
-    if labels and not {"id2label", "num_labels"} & overrides.keys():
-        fields["id2label"] = dict(enumerate(labels))
-        fields["label2id"] = {label: index for index, label in enumerate(labels)}
-    elif "id2label" not in fields:
-        fields["num_labels"] = num_labels
+        mel_bins = overrides.get("num_mel_bins", fields["num_mel_bins"])
+        fields["patch_sizes"] = [size for size in row.config["patch_sizes"] if _side(size) <= mel_bins] or None
+        if known == released:  # else a fine-tuned form of it, with classes of its own
+            fields |= _labels(label_names(row.labels))
+        processor = processor or dict(row.processor)
+    if "num_labels" in overrides:
+        fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
     fields |= overrides
-    if not is_flexiast and "stride" not in fields:
+    # 2. What follows from the number of stored positions.
+    if keymap is not FLEXIAST_KEYMAP and "stride" not in fields:
         fields["stride"] = _infer_stride(fields, names, state_dict, checkpoint.name)
     if "position_grid" not in fields:
         fields["position_grid"] = _infer_grid(fields, len(state_dict[names["positions"]][0]), checkpoint.name)
-
+    # 3. The weights.
     model = _build(FlexiASTConfig(**fields), keymap, state_dict, checkpoint.name)
+    frames = _covered_frames(model.config)
     if variant == "flexify":
-        model = flexify(model, **base)
-    frames = FlexiASTFeatureExtractor().max_length if is_flexiast else _covered_frames(FlexiASTConfig(**fields))
-    processor.setdefault("max_length", RELEASED_FRAMES if abs(frames - RELEASED_FRAMES) < 16 else frames)
+        model = flexify(model, **new_base)
+    # The last frames of 1024 are no whole patch for most strides; features are still made 1024 long.
+    processor.setdefault("max_length", RELEASED_FRAMES if 0 <= RELEASED_FRAMES - frames < 16 else frames)
     processor.setdefault("num_mel_bins", model.config.num_mel_bins)
     return model, variant, processor
+
+
+def _variant(variant: str | None, is_flexiast: bool, released: str | None, name: str) -> str:
+    """The variant asked for, or the one the file is; refused if the file cannot be it."""
+    if variant is None:
+        return (released or "flexiast") if is_flexiast else "ast"
+    if is_flexiast == (variant in _PLAIN_AST):
+        kind = "FlexiAST" if is_flexiast else "plain AST"
+        raise ValueError(f"{name} is a {kind} checkpoint, which variant={variant!r} is not for.")
+    if is_flexiast and released and variant != released:
+        raise ValueError(f"{name} has the classes of variant={released!r}, not of {variant!r}.")
+    return variant
+
+
+def _labels(names: list[str]) -> dict[str, Any]:
+    return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
 
 
 def flexify(
@@ -202,23 +215,27 @@ def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, 
     )
 
 
-def _tensor(state_dict: Mapping[str, torch.Tensor], key: str, name: str) -> torch.Tensor:
+def _tensor(state_dict: Mapping[str, torch.Tensor], key: str, ndim: int, name: str) -> torch.Tensor:
     if key not in state_dict:
         raise ValueError(f"{name} lacks `{key}`: it is cut short, or the checkpoint of another method.")
+    if state_dict[key].ndim != ndim:
+        raise ValueError(f"{name}: `{key}` must have {ndim} dimensions, got {tuple(state_dict[key].shape)}.")
     return state_dict[key]
 
 
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str, str], name: str) -> dict[str, Any]:
-    hidden_size = _tensor(state_dict, names["cls"], name).shape[-1]
+    _tensor(state_dict, names["positions"], 3, name)
+    hidden_size = _tensor(state_dict, names["cls"], 3, name).shape[-1]
     layers = {key[len(names["layer"]) :].split(".")[0] for key in state_dict if key.startswith(names["layer"])}
     return {
         "hidden_size": hidden_size,
         "num_hidden_layers": len(layers),
         "num_attention_heads": max(1, hidden_size // 64),
-        "intermediate_size": len(_tensor(state_dict, names["intermediate"], name)),
-        "patch_size": tuple(_tensor(state_dict, names["kernel"], name).shape[-2:]),
+        "intermediate_size": len(_tensor(state_dict, names["intermediate"], 2, name)),
+        "patch_size": tuple(_tensor(state_dict, names["kernel"], 4, name).shape[-2:]),
         "num_prefix_tokens": 2 if names["distillation"] in state_dict else 1,
         "num_mel_bins": 128,
+        "num_labels": len(state_dict[names["classifier"]]),
         # transformers writes the epsilon into the config, and this is the default there
         **({"layer_norm_eps": 1e-12, "classifier_layer_norm_eps": 1e-12} if names["cls"].startswith(_HUB) else {}),
     }
@@ -233,8 +250,7 @@ def _fields_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     if "frequency_stride" in theirs and "time_stride" in theirs:
         fields["stride"] = (theirs["frequency_stride"], theirs["time_stride"])
     if "id2label" in theirs:
-        fields["id2label"] = {int(index): label for index, label in theirs["id2label"].items()}
-        fields["label2id"] = {label: index for index, label in fields["id2label"].items()}
+        fields |= _labels([theirs["id2label"][index] for index in sorted(theirs["id2label"], key=int)])
     return fields
 
 
@@ -285,6 +301,7 @@ def _infer_grid(fields: dict[str, Any], num_rows: int, name: str) -> tuple[int, 
 
 
 def _side(size: int | tuple[int, int]) -> int:
+    """The mel side of a size."""
     return size if isinstance(size, int) else size[0]
 
 

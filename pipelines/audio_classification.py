@@ -1,6 +1,9 @@
 """Audio tagging: a recording in, labels with scores out, however long the recording is."""
 
+import math
+import os
 from collections.abc import Iterator
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import numpy as np
@@ -72,19 +75,25 @@ class AudioClassificationPipeline(ChunkPipeline):
         self, recording, window_seconds: float | None = None, overlap: float = 0.5
     ) -> Iterator[dict[str, Any]]:
         extractor = self.feature_extractor
-        window = extractor.max_samples if window_seconds is None else round(window_seconds * extractor.sampling_rate)
-        if window > extractor.max_samples or window < extractor.window_length:
+        rate, shortest, longest = extractor.sampling_rate, extractor.window_length, extractor.max_samples
+        window = longest
+        if window_seconds is not None:
+            window = round(window_seconds * rate) if math.isfinite(window_seconds) else 0
+        if not shortest <= window <= longest:
             raise ValueError(
-                f"`window_seconds` must lie between {extractor.window_length / extractor.sampling_rate} and the "
-                f"{extractor.max_samples / extractor.sampling_rate:.3f} that fill the model's input, got {window_seconds}."
+                f"`window_seconds` must lie between {shortest / rate} and the {longest / rate:.3f} that fill the "
+                f"model's input, got {window_seconds}."
             )
-        blocks = iter_audio(
-            as_row(recording, extractor.sampling_rate), extractor.sampling_rate, channels=extractor.channels
-        )
+        blocks = iter_audio(as_row(recording, rate), rate, channels=extractor.channels)
         for start, samples, is_last in cut_windows(blocks, window, hop=max(1, round(window * (1 - overlap)))):
-            features = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-            span = (start / extractor.sampling_rate, (start + len(samples)) / extractor.sampling_rate)
-            yield {"is_last": is_last, "span": torch.tensor([span], dtype=torch.float64), **features}
+            if len(samples) < shortest:  # only a whole recording can be
+                file = f" ({os.path.basename(recording)})" if isinstance(recording, str | os.PathLike) else ""
+                raise ValueError(
+                    f"`audio`{file} is too short: {len(samples)} samples at {rate} Hz, the model needs {shortest}."
+                )
+            features = extractor(samples, sampling_rate=rate, return_tensors="pt")
+            # In samples: whole numbers survive every device, 64-bit floats do not.
+            yield {"is_last": is_last, "span": torch.tensor([[start, start + len(samples)]]), **features}
 
     def _forward(self, model_inputs: dict[str, Any], patch_size=None) -> dict[str, Any]:
         is_last, span = model_inputs.pop("is_last"), model_inputs.pop("span")
@@ -106,7 +115,8 @@ class AudioClassificationPipeline(ChunkPipeline):
             function_to_apply = "sigmoid" if config.problem_type == "multi_label_classification" else "softmax"
         scores = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1), "none": logits}[function_to_apply]
         top_k = min(top_k or config.num_labels, config.num_labels)
-        spans = torch.cat([window["span"] for window in windows]).tolist()
+        rate = self.feature_extractor.sampling_rate
+        spans = [(start / rate, end / rate) for window in windows for start, end in window["span"].tolist()]
         if not return_windows:
             pooled = ranked(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
             return [{"start": 0.0, "end": spans[-1][1], **answer} for answer in pooled] if return_times else pooled
@@ -152,7 +162,7 @@ def as_row(recording, sampling_rate: int):
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
-    """Raise a ValueError that names the parameter which cannot work."""
+    """Raise a ValueError or TypeError that names the parameter which cannot work."""
     allowed = {
         "pooling": ("mean", "max"),
         "function_to_apply": (None, "sigmoid", "softmax", "none"),
@@ -160,6 +170,10 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     for name, values in allowed.items():
         if name in parameters and parameters[name] not in values:
             raise ValueError(f"`{name}` must be one of {values}, got {parameters[name]!r}.")
+    for name, kinds in {"top_k": (Integral, type(None)), "window_seconds": (Real, type(None)), "overlap": Real}.items():
+        value = parameters.get(name, 0)
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise TypeError(f"`{name}` must be a {'whole ' if name == 'top_k' else ''}number, got {value!r}.")
     top_k = parameters.get("top_k")
     if top_k is not None and top_k < 1:
         raise ValueError(f"`top_k` must be at least 1, or None for all labels; got {top_k}.")

@@ -149,14 +149,26 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         return BatchFeature(data, tensor_type=return_tensors)
 
     def load(self, recording: Audio, sampling_rate: int | None = None, name: str = "audio") -> torch.Tensor:
-        """One recording as a float32 tensor (samples,), one channel at the extractor's rate."""
+        """One recording as a float32 tensor (samples,), one channel at the extractor's rate, of one frame at least."""
+        if sampling_rate is None and isinstance(recording, np.ndarray | torch.Tensor | list | tuple):
+            raise ValueError(
+                f"`{name}` is bare samples, which do not tell their rate; pass it as `sampling_rate`, in Hz. "
+                "Files and rows know theirs."
+            )
         if isinstance(recording, torch.Tensor) and recording.ndim == 1 and sampling_rate == self.sampling_rate:
             check_samples(recording, name)
-            return recording.float()
-        samples, _ = read_audio(
-            recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
-        )
-        return torch.from_numpy(samples)
+            samples = recording.float()
+        else:
+            samples, _ = read_audio(
+                recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
+            )
+            samples = torch.from_numpy(samples)
+        if len(samples) < self.window_length:
+            raise ValueError(
+                f"`{name}` is too short: {len(samples)} samples at {self.sampling_rate} Hz, one frame needs "
+                f"{self.window_length}. Leave it out, or pad it with zeros."
+            )
+        return samples
 
 
 def check_samples(samples: torch.Tensor, name: str) -> None:
@@ -175,7 +187,7 @@ def check_samples(samples: torch.Tensor, name: str) -> None:
 def as_recordings(audio: Audio | Sequence[Audio]) -> list[Audio]:
     """A list of recordings, whether one was given or several."""
     if isinstance(audio, np.ndarray | torch.Tensor):
-        if audio.ndim == 2:
+        if audio.ndim == 2 and len(audio):
             return list(audio)
         if audio.ndim != 1:
             raise ValueError(

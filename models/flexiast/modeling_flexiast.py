@@ -113,10 +113,18 @@ class FlexiASTPatchEmbeddings(nn.Conv2d):
         self.resize_method = config.resize_method
 
     def forward(self, input_values: torch.Tensor, geometry: PatchGeometry) -> torch.Tensor:
-        """(batch, frames, num_mel_bins) to (batch, hidden_size, rows, columns)."""
+        """(batch, frames, num_mel_bins) to (batch, rows * columns, hidden_size)."""
         kernel = resize_patch_kernel(self.weight, geometry.size, self.resize_method)
-        spectrogram = input_values.transpose(1, 2).unsqueeze(1)  # mel is the height: (batch, 1, num_mel_bins, frames)
-        return nn.functional.conv2d(spectrogram, kernel, self.bias, stride=geometry.stride)
+        if geometry.stride != geometry.size:
+            image = input_values.transpose(1, 2).unsqueeze(1)  # mel is the height: (batch, 1, num_mel_bins, frames)
+            return nn.functional.conv2d(image, kernel, self.bias, stride=geometry.stride).flatten(2).transpose(1, 2)
+        # Patches that do not overlap are a reshape and one matrix product, up to twice as fast as the convolution.
+        batch, frames, num_mel_bins = input_values.shape
+        rows, columns = geometry.grid(num_mel_bins, frames)
+        mel_side, time_side = geometry.size
+        whole = input_values[:, : columns * time_side, : rows * mel_side]
+        patches = whole.reshape(batch, columns, time_side, rows, mel_side).permute(0, 3, 1, 4, 2)
+        return nn.functional.linear(patches.reshape(batch, rows * columns, -1), kernel.flatten(1), self.bias)
 
 
 class FlexiASTEmbeddings(nn.Module):
@@ -148,7 +156,7 @@ class FlexiASTEmbeddings(nn.Module):
         """
         batch, frames, num_mel_bins = input_values.shape
         grid = geometry.grid(num_mel_bins, frames)
-        patches = self.patch_embeddings(input_values, geometry).flatten(2).transpose(1, 2)
+        patches = self.patch_embeddings(input_values, geometry)
         if num_frames is None:
             positions, token_mask = self.positions(grid).expand(batch, -1, -1), None
         else:

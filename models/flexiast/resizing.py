@@ -10,7 +10,8 @@ while the other shrinks, the matrix is rank deficient and its float32 pseudo-inv
 side the two small ones are well conditioned.
 
 - kernels, "pi" (pseudo-inverse): with R the interpolation matrix of one side, the new kernel is
-  pinv(R_f^T) W pinv(R_t^T)^T. When both sides grow, a patch and its enlargement then have the same product with their kernels.
+  pinv(R_f^T) W pinv(R_t^T)^T. When both sides grow, a patch and its enlargement then have the same product with
+  their kernels.
 - positions, and kernels "bilinear": the new values are R_f X R_t^T.
 """
 

@@ -1,0 +1,260 @@
+"""FlexiAST's claim on synthetic sound events; `train_flexiast.py --toy` runs it.
+
+A plain AST is trained at patch size 16, then trained on with random patch sizes (flexified). Two controls: the same
+extra epochs at 16 only, and the plain AST with its kernel resized by plain interpolation instead of PI. Every network
+is tested at all patch sizes on clips that share no seed with the training clips.
+
+The networks of different seeds do not depend on each other, so each is trained in a process of its own.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import TensorDataset
+
+from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES, render_sound_events
+from avzoo.model_cards import render_card
+from avzoo.training import TrainingArguments, train
+
+PATCH_SIZES = (8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48)
+NUM_FRAMES = 128
+NUM_TEST_CLIPS = 400
+LEARNING_RATE = 5e-3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run: where it starts, at which sizes it trains, where it and the data lie."""
+
+    name: str
+    seed: int
+    epochs: float
+    flexible: bool
+    start: Path  # folder of the model to start from
+    output: Path
+    data: Path
+
+
+def show_claim(options: argparse.Namespace) -> None:
+    """Train, test and print; save the flexified model of the first seed in `options.output_dir`."""
+    begin = time.perf_counter()
+    output = Path(options.output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
+        data, extractor = prepare_data(Path(scratch), options.toy_clips)
+        note(f"{options.toy_clips} training clips rendered", begin)
+        results = train_all(Path(scratch), data, options, begin)
+        report = summarise(results)
+        save_shipped(output, Path(scratch) / f"flexified-{options.toy_seeds[0]}", extractor, options, report)
+    print(table(results, report))
+    print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
+
+
+def prepare_data(folder: Path, num_clips: int) -> tuple[Path, FlexiASTFeatureExtractor]:
+    """Normalised features of the training and test clips in one file, and the extractor that makes them."""
+    extractor = FlexiASTFeatureExtractor(max_length=NUM_FRAMES, mean=0.0, std=0.5, channels="mean")
+    seconds = extractor.max_samples / extractor.sampling_rate
+    tensors = {}
+    for split, count in (("train", num_clips), ("test", NUM_TEST_CLIPS)):
+        audio, labels = render_sound_events(count, seed=0, seconds=seconds, split=split)
+        parts = [extractor(part, sampling_rate=16000, return_tensors="pt").input_values for part in batches(audio, 64)]
+        tensors[split] = (torch.cat(parts), torch.from_numpy(labels))
+    log_mel = tensors["train"][0]
+    extractor.mean, extractor.std = round(float(log_mel.mean()), 4), round(float(log_mel.std()), 4)
+    tensors = {split: (extractor.normalize(features), labels) for split, (features, labels) in tensors.items()}
+    torch.save(tensors, folder / "features.pt")
+    return folder / "features.pt", extractor
+
+
+def train_all(
+    scratch: Path, data: Path, options: argparse.Namespace, begin: float
+) -> dict[str, list[dict[str, float]]]:
+    """{"plain", "flexified", ...: per seed {patch size: accuracy}}."""
+    plain_epochs, flexible_epochs = options.toy_epochs
+    first, second = [], []
+    for seed in options.toy_seeds:
+        start = new_model(scratch / f"new-{seed}", seed, *options.toy_width)
+        plain = scratch / f"plain-{seed}"
+        first.append(Job("plain", seed, plain_epochs, False, start, plain, data))
+        # The slow ones first: the last to finish is then a short one.
+        if options.toy_controls:
+            second.insert(0, Job("control", seed, flexible_epochs, False, plain, scratch / f"control-{seed}", data))
+        second.append(Job("flexified", seed, flexible_epochs, True, plain, scratch / f"flexified-{seed}", data))
+
+    results: dict[str, list[dict[str, float]]] = {}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(cores, len(second)))
+    os.environ["TQDM_DISABLE"] = "1"  # for the workers: several bars at once would overwrite each other
+    context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
+    with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
+        for jobs in (first, second):
+            for job, accuracies in zip(jobs, pool.map(run, jobs), strict=True):
+                note(f"{job.name}, seed {job.seed}: {accuracies['16']:.3f} at patch 16", begin)
+                results.setdefault(job.name, []).append({k: v for k, v in accuracies.items() if k.isdigit()})
+                if job.name == "plain":
+                    interpolated = {k.removeprefix("bilinear "): v for k, v in accuracies.items() if " " in k}
+                    results.setdefault("plain, bilinear", []).append(interpolated)
+    return results
+
+
+def new_model(folder: Path, seed: int, hidden_size: int, num_hidden_layers: int) -> Path:
+    """A small random AST."""
+    torch.manual_seed(seed)
+    config = FlexiASTConfig(
+        hidden_size=hidden_size,
+        num_hidden_layers=num_hidden_layers,
+        num_attention_heads=hidden_size // 32,
+        intermediate_size=4 * hidden_size,
+        position_grid=(128 // 16, NUM_FRAMES // 16),
+        patch_sizes=list(PATCH_SIZES),
+        id2label=dict(enumerate(SOUND_EVENT_CLASSES)),
+        label2id={name: index for index, name in enumerate(SOUND_EVENT_CLASSES)},
+        problem_type="single_label_classification",
+        initializer_range=0.2,  # 0.02 is for wide networks; this narrow one learns from it in far fewer steps
+    )
+    model = FlexiASTForAudioClassification(config)
+    # In so few epochs positions are used only if they stand out from the first step on.
+    torch.nn.init.normal_(model.flexiast.embeddings.position_embeddings)
+    model.save_pretrained(folder)
+    return folder
+
+
+def set_up_worker(num_threads: int) -> None:
+    torch.set_num_threads(num_threads)
+
+
+def run(job: Job) -> dict[str, float]:
+    """Train one network and test it at every patch size; runs in a worker process."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    data = torch.load(job.data, weights_only=True)
+    model = FlexiASTForAudioClassification.from_pretrained(job.start)
+
+    def loss(model, batch, step):
+        features, labels = batch
+        return model(features, labels=labels, generator=step.generator if job.flexible else None).loss
+
+    arguments = TrainingArguments(
+        output_dir=str(job.output),
+        num_epochs=job.epochs,
+        batch_size=16,
+        drop_last=True,
+        learning_rate=LEARNING_RATE,
+        weight_decay=0.05,
+        adam_beta2=0.98,
+        schedule="one_cycle",
+        warmup_steps=100,
+        seed=job.seed,
+        cpu=True,
+    )
+    train(model, TensorDataset(*data["train"]), arguments, compute_loss=loss, batch_transform=augment)
+    accuracies = test(model, *data["test"])
+    if job.name == "plain":
+        model.flexiast.embeddings.patch_embeddings.resize_method = "bilinear"
+        accuracies |= {f"bilinear {size}": value for size, value in test(model, *data["test"]).items()}
+    return accuracies
+
+
+def augment(batch, step):
+    """Another level, and another onset: the clip is turned around in time."""
+    features, labels = batch
+    generator = step.rank_generator
+    gain = (torch.rand(len(features), 1, 1, generator=generator) - 0.5) * 0.6
+    shifts = torch.randint(features.shape[1], (len(features),), generator=generator)
+    frames = (torch.arange(features.shape[1]) - shifts[:, None]) % features.shape[1]
+    turned = torch.gather(features, 1, frames.unsqueeze(-1).expand_as(features))
+    return turned + gain, labels
+
+
+@torch.inference_mode()
+def test(model, features: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
+    """{patch size: accuracy}."""
+    model.eval()
+    return {
+        str(size): float(
+            torch.cat([model(part, size).logits.argmax(-1) for part in batches(features, 50)])
+            .eq(labels)
+            .double()
+            .mean()
+        )
+        for size in PATCH_SIZES
+    }
+
+
+def batches(values, size: int):
+    return (values[start : start + size] for start in range(0, len(values), size))
+
+
+def mean_of_others(accuracies: dict[str, float]) -> float:
+    return float(np.mean([value for size, value in accuracies.items() if size != "16"]))
+
+
+def summarise(results: dict[str, list[dict[str, float]]]) -> dict[str, float]:
+    """What the claim is about, averaged over seeds, and its worst seed."""
+    rises = [
+        mean_of_others(after) - mean_of_others(before)
+        for before, after in zip(results["plain"], results["flexified"], strict=True)
+    ]
+    changes = [after["16"] - before["16"] for before, after in zip(results["plain"], results["flexified"], strict=True)]
+    return {
+        "rise": float(np.mean(rises)),
+        "worst rise": min(rises),
+        "change at 16": float(np.mean(changes)),
+        "worst change at 16": min(changes),
+    }
+
+
+def table(results: dict[str, list[dict[str, float]]], report: dict[str, float]) -> str:
+    lines = [
+        f"accuracy by patch size, mean of {len(results['plain'])} seeds",
+        f"{'':<16}" + "".join(f"{size:>6}" for size in PATCH_SIZES) + "  all but 16, per seed",
+    ]
+    for name in ("plain", "plain, bilinear", "control", "flexified"):
+        if name in results:
+            means = [np.mean([seed[str(size)] for seed in results[name]]) for size in PATCH_SIZES]
+            others = " ".join(f"{mean_of_others(seed):.3f}" for seed in results[name])
+            lines.append(f"{name:<16}" + "".join(f"{value:6.3f}" for value in means) + f"  {others}")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"sizes other than 16 rise by {report['rise']:+.3f} (worst seed {report['worst rise']:+.3f}), "
+            f"size 16 changes by {report['change at 16']:+.3f} (worst seed {report['worst change at 16']:+.3f})",
+        ]
+    )
+
+
+def save_shipped(
+    output: Path,
+    trained: Path,
+    extractor: FlexiASTFeatureExtractor,
+    options: argparse.Namespace,
+    report: dict[str, float],
+) -> None:
+    """Model, extractor, card and accuracies of the first seed, as one folder for `from_pretrained`."""
+    for file in ("config.json", "model.safetensors"):
+        shutil.copyfile(trained / file, output / file)
+    extractor.save_pretrained(output)
+    command = "python examples/train_flexiast.py " + " ".join(sys.argv[1:])
+    results = {name: f"{value:+.3f}" for name, value in report.items()}
+    render_card("flexiast", source={"variant": "toy", "command": command, "results": results}).save(
+        output / "README.md"
+    )
+    (output / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def note(text: str, begin: float) -> None:
+    print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)
