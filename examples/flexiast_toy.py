@@ -96,7 +96,6 @@ def train_all(
     results: dict[str, list[dict[str, float]]] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = max(1, min(cores, len(second)))
-    os.environ["TQDM_DISABLE"] = "1"  # for the workers: several bars at once would overwrite each other
     context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
         for jobs in (first, second):
@@ -152,13 +151,15 @@ def run(job: Job) -> dict[str, float]:
         num_epochs=job.epochs,
         batch_size=16,
         drop_last=True,
+        optimizer="muon",
         learning_rate=LEARNING_RATE,
         weight_decay=0.05,
         adam_beta2=0.98,
         schedule="one_cycle",
-        warmup_steps=100,
+        warmup_steps=60,
         seed=job.seed,
         cpu=True,
+        progress_bar=False,  # several at once would overwrite each other
     )
     train(model, TensorDataset(*data["train"]), arguments, compute_loss=loss, batch_transform=augment)
     accuracies = test(model, *data["test"])

@@ -276,9 +276,12 @@ class FlexiASTLayer(GradientCheckpointingLayer):
     def forward(
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        attended, weights = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
-        hidden_states = hidden_states + self.dropout(attended)
-        hidden_states = hidden_states + self.dropout(self.mlp(self.layernorm_after(hidden_states)))
+        residual = hidden_states
+        # A name of its own would keep the attention's output in memory next to the far larger one of the MLP.
+        hidden_states, weights = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
+        hidden_states = residual + self.dropout(hidden_states)
+        residual = hidden_states
+        hidden_states = residual + self.dropout(self.mlp(self.layernorm_after(hidden_states)))
         return hidden_states, weights
 
 
@@ -417,8 +420,11 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             hidden_states, attention = layer(hidden_states, token_mask, **kwargs)
-            all_hidden_states.append(hidden_states)
-            all_attentions.append(attention)
+            # Kept only for who asks: memory that is reused instead is also faster.
+            if output_hidden_states:
+                all_hidden_states.append(hidden_states)
+            if output_attentions:
+                all_attentions.append(attention)
         hidden_states = self.layernorm(hidden_states)
         return BaseModelOutputWithPooling(
             last_hidden_state=hidden_states,

@@ -156,18 +156,18 @@ def test_a_damaged_byte_is_refused_with_the_name_or_harmless(path, as_zip):
     torch.save(weights(), path, _use_new_zipfile_serialization=as_zip)
     content = path.read_bytes()
     generator = random.Random(0)
-    refused = 0
+    errors = []
     for _ in range(100):
         damaged = bytearray(content)
         damaged[generator.randrange(400)] = generator.randrange(256)
         path.write_bytes(damaged)
         try:
             read_checkpoint(path)
-        except (OSError, ValueError) as error:
-            assert type(error) in (OSError, ValueError)
-            assert path.name in str(error)
-            refused += 1
-    assert refused > 20
+        except Exception as error:
+            errors.append(error)
+    assert len(errors) > 20
+    assert {type(error) for error in errors} <= {OSError, ValueError}
+    assert all(path.name in str(error) for error in errors)
 
 
 def test_a_web_page_in_place_of_the_file_is_told(path):
@@ -189,13 +189,13 @@ def test_a_missing_file_is_named(path):
 
 
 class RunsCode:
-    """Unpickled, it makes a file."""
+    """Unpickled, it makes a folder."""
 
     def __init__(self, mark: Path):
         self.mark = mark
 
     def __reduce__(self):
-        return os.mknod, (str(self.mark),)
+        return os.mkdir, (str(self.mark),)
 
 
 @pytest.mark.parametrize("how", ["zip", "legacy", "pickle"])

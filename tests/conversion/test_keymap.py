@@ -43,7 +43,7 @@ def test_a_placeholder_stands_for_one_part_and_is_carried_over():
         ("{a}.{b}", "x.y", {"a": "x", "b": "y"}),
         ("head.*", "head.weight", {}),
         ("head.*", "head.layers.0.weight", {}),  # any rest, dots included
-        ("head.*", "head_dist.weight", {}.get("never")),
+        ("head.*", "head_dist.weight", None),
         ("*.num_batches_tracked", "a.b.num_batches_tracked", {}),
         ("a+b(c).[d]", "a+b(c).[d]", {}),  # signs mean themselves
     ],
@@ -137,7 +137,7 @@ IDENTITY = KeyMap(rename("known.{leaf}", "known.{leaf}"))
 def test_what_does_not_fit_is_counted_and_named(source, target, message):
     source = {key: torch.zeros(size) for key, size in source.items()}
     target = {key: (size,) for key, size in target.items()}
-    with pytest.raises(ValueError, match="^checkpoint does not fit: ") as caught:
+    with pytest.raises(ValueError, match="checkpoint does not fit") as caught:
         IDENTITY.apply(source, target)
     assert str(caught.value) == f"checkpoint does not fit: {message}."
 

@@ -39,7 +39,9 @@ class TrainingArguments:
     gradient_accumulation_steps: int = _argument(1, "forward passes per optimizer step", at_least=1)
 
     # Optimizer
-    optimizer: Literal["adamw", "adam"] = _argument("adamw", "adam adds weight_decay to the gradient, adamw doesn't")
+    optimizer: Literal["adamw", "adam", "muon"] = _argument(
+        "adamw", "adam adds weight_decay to the gradient, adamw doesn't; muon: for layers' matrices, adamw for the rest"
+    )
     learning_rate: float = _argument(1e-4, "peak learning rate", at_least=0)
     adam_beta1: float = _argument(0.9, "decay of the gradient's mean", at_least=0, below=1)
     adam_beta2: float = _argument(0.999, "decay of the squared gradient's mean", at_least=0, below=1)
@@ -85,6 +87,7 @@ class TrainingArguments:
     )
 
     # Reports
+    progress_bar: bool = _argument(True, "show a bar on stderr", same_on_resume=False)
     log_every_steps: int = _argument(10, "steps per logged mean", at_least=1, same_on_resume=False)
     report_to: tuple[str, ...] = _argument((), "trackers of accelerate (tensorboard, wandb, ...)", same_on_resume=False)
     push_to_hub: bool = _argument(False, "upload the trained model", same_on_resume=False)

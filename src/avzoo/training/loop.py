@@ -28,6 +28,7 @@ from . import checkpoints
 from .arguments import TrainingArguments
 from .data import TrainingData, derive_seed, seed_generators
 from .ema import ExponentialMovingAverage
+from .optimizers import make_optimizer
 from .schedules import make_schedule
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
 
@@ -145,7 +146,7 @@ class _Run:
 
         if arguments.gradient_checkpointing:
             _enable_gradient_checkpointing(self.model)
-        self.optimizer = self.optimizer or _make_optimizer(self.model, arguments)
+        self.optimizer = self.optimizer or make_optimizer(self.model, arguments)
         self.learned = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
         if not set(self.learned) <= set(self.model.parameters()):
             raise ValueError("`optimizer` holds parameters that `model` doesn't; they would not be saved.")
@@ -168,7 +169,9 @@ class _Run:
         self.model.train()
         self._call("on_train_begin")
         bar = {"desc": "training", "total": state.total_steps, "initial": state.step}
-        with tqdm(**bar, disable=not self.accelerator.is_main_process) as self.progress:
+        with tqdm(
+            **bar, disable=not (self.arguments.progress_bar and self.accelerator.is_main_process)
+        ) as self.progress:
             while not self._finished():
                 self._call("on_epoch_begin")
                 for group in _in_groups(self._batches(), arguments.gradient_accumulation_steps):
@@ -442,19 +445,6 @@ def _make_accelerator(arguments: TrainingArguments) -> Accelerator:
     if accelerator.distributed_type in sharded:
         raise ValueError(f"launched with {accelerator.distributed_type.value}; this loop replicates the model (DDP).")
     return accelerator
-
-
-def _make_optimizer(model: nn.Module, arguments: TrainingArguments) -> torch.optim.Optimizer:
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[arguments.optimizer]
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ValueError("`model` has no trainable parameter.")
-    return kind(
-        parameters,
-        lr=arguments.learning_rate,
-        betas=(arguments.adam_beta1, arguments.adam_beta2),
-        weight_decay=arguments.weight_decay,
-    )
 
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:
