@@ -169,9 +169,8 @@ class _Run:
         self.model.train()
         self._call("on_train_begin")
         bar = {"desc": "training", "total": state.total_steps, "initial": state.step}
-        with tqdm(
-            **bar, disable=not (self.arguments.progress_bar and self.accelerator.is_main_process)
-        ) as self.progress:
+        bar["disable"] = not (self.arguments.progress_bar and self.accelerator.is_main_process)
+        with tqdm(**bar) as self.progress:
             while not self._finished():
                 self._call("on_epoch_begin")
                 for group in _in_groups(self._batches(), arguments.gradient_accumulation_steps):
