@@ -1,0 +1,88 @@
+"""The training example, run as its docstring says: on a dataset's own layout, on two processes, and on the toy."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
+
+from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo.audio import write_wav
+
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_flexiast.py"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+@pytest.fixture
+def esc50(tmp_path) -> Path:
+    """ESC-50's layout with ten short clips of two classes, a low and a high tone."""
+    root = tmp_path / "ESC-50"
+    (root / "meta").mkdir(parents=True)
+    (root / "audio").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for index in range(10):
+        fold, target = index // 2 + 1, index % 2
+        name = f"{fold}-{index}-A-{target}.wav"
+        time = np.arange(8000) / 16000
+        tone = 0.3 * np.sin(2 * np.pi * (300 + 2500 * target + 10 * index) * time)
+        write_wav(root / "audio" / name, tone.astype(np.float32), 16000)
+        rows.append(f"{name},{fold},{target},{('low', 'high')[target]},False,{index},A")
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def start(tmp_path) -> Path:
+    folder = tmp_path / "start"
+    torch.manual_seed(0)
+    config = FlexiASTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, position_grid=(8, 3)
+    )
+    FlexiASTForAudioClassification(config).save_pretrained(folder)
+    FlexiASTFeatureExtractor(max_length=48).save_pretrained(folder)
+    return folder
+
+
+def arguments(esc50: Path, start: Path, output: Path, *more: str) -> list[str]:
+    recipe = "--num_epochs 2 --schedule constant --schedule_milestones --warmup_steps 0 --optimizer adamw"
+    sizes = "--learning_rate 0.01 --max_length 48 --patch_sizes 8 16 24 --batch_size 2"
+    places = ["--dataset", "esc50", "--data_dir", str(esc50), "--model", str(start), "--output_dir", str(output)]
+    return [str(SCRIPT), *places, *recipe.split(), *sizes.split(), *more]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess:
+    result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=280)
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result
+
+
+def test_two_processes_train_on_a_dataset_layout(esc50, start, tmp_path):
+    """Ranks draw one patch size per step; were they to disagree, gradients would not match and weights would part."""
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
+    run([*launch, *arguments(esc50, start, tmp_path / "two", "--mixup", "0.5")])
+    model = AutoModelForAudioClassification.from_pretrained(tmp_path / "two")
+    assert sorted(model.config.id2label.values()) == ["high", "low"]
+    assert model.config.patch_sizes == [(8, 8), (16, 16), (24, 24)]
+    extractor = AutoFeatureExtractor.from_pretrained(tmp_path / "two")
+    assert extractor.max_length == 48
+    clip = next((esc50 / "audio").iterdir())
+    assert model(**extractor(clip, return_tensors="pt")).logits.isfinite().all()
+
+
+def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):
+    small = "--toy_seeds 0 --toy_clips 32 --toy_epochs 1 1 --toy_width 32 1 --no-toy_controls"
+    result = run([sys.executable, str(SCRIPT), "--toy", "--output_dir", str(tmp_path / "toy"), *small.split()])
+    assert "flexified" in result.stdout
+    assert "sizes other than 16 rise by" in result.stdout
+    folder = tmp_path / "toy"
+    assert {path.name for path in folder.iterdir()} == {
+        "README.md", "config.json", "model.safetensors", "preprocessor_config.json",
+    }  # fmt: skip
+    assert "speech" in json.loads((folder / "config.json").read_text())["label2id"]
+    assert "synthetic data" in (folder / "README.md").read_text()

@@ -1,0 +1,51 @@
+"""The checkpoint that ships: small, and right about real recordings it never saw."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from transformers import pipeline
+
+import avzoo
+
+FOLDER = Path(avzoo.toy_checkpoint("flexiast"))
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return pipeline("audio-classification", model=str(FOLDER), device="cpu")
+
+
+def recording(name: str) -> str:
+    return str(Path(find_spec("gradio").origin).parent / "media_assets" / "audio" / name)
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 2e6
+
+
+@pytest.mark.parametrize("name", ["cate_blanch.mp3", "cate_blanch_2.mp3", "heath_ledger.mp3"])
+@pytest.mark.parametrize("patch_size", [12, 16, 24])
+def test_real_human_speech_is_speech(tagger, name, patch_size):
+    assert tagger(recording(name), patch_size=patch_size, top_k=1)[0]["label"] == "speech"
+
+
+@pytest.mark.parametrize("name", ["cantina.wav", "sax.wav"])
+@pytest.mark.parametrize("patch_size", [12, 16, 24])
+def test_real_music_is_music(tagger, name, patch_size):
+    assert tagger(recording(name), patch_size=patch_size, top_k=1)[0]["label"] == "music"
+
+
+def test_it_knows_the_synthetic_classes(tagger):
+    from avzoo.data.toyworld.sound_events import render_sound_events
+
+    clips, labels = render_sound_events(60, seed=12, seconds=1.3, num_workers=1, split="test")
+    names = tagger.model.config.id2label
+    answers = tagger(list(clips), patch_size=16, top_k=1, batch_size=20)
+    right = [answer[0]["label"] == names[int(label)] for answer, label in zip(answers, labels, strict=True)]
+    assert sum(right) / len(right) > 0.7
+
+
+def test_a_method_without_one_is_told():
+    with pytest.raises(ValueError, match="no method is called 'nothing'"):
+        avzoo.toy_checkpoint("nothing")
