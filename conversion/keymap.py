@@ -74,21 +74,25 @@ class KeyMap:
             name: what to call the source in errors. hint: advice to add to them.
 
         Raises:
-            ValueError: keys without a rule, targets left empty, or shapes that differ; all of them are counted and the
+            ValueError: keys without a rule, targets left empty or filled twice, or shapes that differ; all of them are counted and the
                 first few named.
         """
         filled: dict[str, torch.Tensor] = {}
         unknown: list[str] = []
+        twice: list[str] = []
         for key, tensor in source.items():
             for rule in self.rules:
                 parts = rule.match(key)
                 if parts is not None:
-                    filled.update(_run(rule, key, tensor, parts))
+                    results = _run(rule, key, tensor, parts)
+                    twice += [f"{target} from {key}" for target in results if target in filled]
+                    filled.update(results)
                     break
             else:
                 unknown.append(key)
         problems = [
             _report("key", unknown, "has no rule", "have no rule"),
+            _report("tensor", twice, "is filled twice", "are filled twice"),
             _report("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
             _report(
                 "tensor",

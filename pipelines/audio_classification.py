@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, Literal
+from urllib.request import urlopen
 
 import numpy as np
 import torch
@@ -18,10 +19,10 @@ from avzoo.audio import iter_audio
 class AudioClassificationPipeline(ChunkPipeline):
     """`transformers.pipeline("audio-classification")` for the models of the zoo.
 
-    Takes a path, the bytes of a file, samples at the model's rate, or a row {"array", "sampling_rate"}; any container,
-    rate and channel count, without an ffmpeg binary. What is longer than the model's input is read in blocks and cut
-    into windows that overlap, so memory does not grow with the recording. Models that are not of the zoo get
-    transformers' own pipeline.
+    Takes a path or URL, the bytes of a file, samples at the model's rate, or a row {"array", "sampling_rate"}; any
+    container, rate and channel count, without an ffmpeg binary. What is longer than the model's input is read in
+    blocks and cut into windows that overlap, so memory does not grow with the recording. Models that are not of the
+    zoo get transformers' own pipeline.
 
     Parameters, at construction or at each call:
         top_k: number of labels returned, the likeliest first. None: all.
@@ -155,7 +156,10 @@ def cut_windows(blocks: Iterator[np.ndarray], window: int, hop: int) -> Iterator
 
 
 def as_row(recording, sampling_rate: int):
-    """Bare samples are at the model's rate, as in every transformers pipeline; rows and files know theirs."""
+    """Bare samples are at the model's rate, as in every transformers pipeline; files and rows know theirs."""
+    if isinstance(recording, str) and recording.startswith(("http://", "https://")):
+        with urlopen(recording) as response:
+            return response.read()
     if isinstance(recording, np.ndarray | torch.Tensor | list):
         return {"array": recording, "sampling_rate": sampling_rate}
     return recording

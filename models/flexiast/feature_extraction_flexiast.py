@@ -108,8 +108,9 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         Args:
             audio: a recording or a list of them. A recording is a path, the bytes of a file, samples in [-1, 1] as a
                 floating-point array, tensor or list, or a row of `datasets`: {"array", "sampling_rate"},
-                {"path", "bytes"}. A two-dimensional array is a batch of one-channel recordings. Tensors stay on
-                their device and gradients flow through them.
+                {"path", "bytes"}. A two-dimensional array is a batch of one-channel recordings. Bare tensors
+                at the extractor's rate stay on their device and gradients flow through them; others are resampled
+                on the CPU, without gradients.
             sampling_rate: rate in Hz of recordings given as bare samples. Files and rows know theirs.
             padding: "max_length": every input has `max_length` frames. "longest": only as many as the longest
                 recording needs, at most `max_length`.

@@ -149,3 +149,9 @@ def test_all_that_does_not_fit_is_told_at_once_with_the_advice():
     message = str(caught.value)
     assert message.startswith("teacher.pth does not fit: 1 key has no rule (`other`); 1 tensor stays empty (`known.b`)")
     assert message.endswith('1 shape differs (`known.a: (2,), the model has (3,)`). Pass variant="teacher".')
+
+
+def test_a_target_that_is_filled_twice_is_told():
+    table = KeyMap(rename("a", "x"), rename("b", "x"))
+    with pytest.raises(ValueError, match=r"1 tensor is filled twice \(`x from b`\)"):
+        table.apply({"a": torch.zeros(2), "b": torch.zeros(2)}, {"x": (2,)})

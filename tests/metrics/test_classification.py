@@ -213,3 +213,17 @@ def test_an_area_without_a_finite_d_prime_is_named(auc):
 def test_accuracy_needs_the_same_clips(scores, targets):
     with pytest.raises(ValueError, match="must hold the same clips, at least one"):
         accuracy(scores, targets)
+
+
+@pytest.mark.parametrize(
+    ("scores", "targets", "message"),
+    [
+        ([[np.nan, 1.0]], [0], "1 NaN"),
+        ([[0.0, 1.0]], [2], r"class indices in \[0, 2\), got 2"),
+        ([[0.0, 1.0]], [-1], "class indices"),
+        ([[0.0, 1.0]], [[1, 0, 0]], "must hold the same clips"),
+    ],
+)
+def test_accuracy_refuses_what_means_nothing(scores, targets, message):
+    with pytest.raises(ValueError, match=message):
+        accuracy(scores, targets)

@@ -481,3 +481,16 @@ def test_a_missing_file_and_a_folder_are_named(pipe, tmp_path):
 def test_samples_that_are_no_recording_are_refused(pipe, recording, error, message):
     with pytest.raises(error, match=message):
         pipe(recording)
+
+
+def test_a_url_is_fetched(pipe, tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "melody.wav", melody(0.4), RATE)
+    opened = []
+
+    def fetch(url):
+        opened.append(url)
+        return (tmp_path / "melody.wav").open("rb")
+
+    monkeypatch.setattr("avzoo.pipelines.audio_classification.urlopen", fetch)
+    assert pipe("https://example.org/melody.wav") == pipe(str(tmp_path / "melody.wav"))
+    assert opened == ["https://example.org/melody.wav"]

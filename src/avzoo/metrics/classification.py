@@ -52,11 +52,18 @@ def accuracy(scores: ArrayLike, targets: ArrayLike) -> float:
         scores: (clips, classes). targets: (clips, classes), or class indices (clips,).
     """
     scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
-    if scores.ndim != 2 or not scores.size or len(targets) != len(scores):
+    fits = targets.shape in (scores.shape[:1], scores.shape)
+    if scores.ndim != 2 or not scores.size or not fits:
         raise ValueError(
             f"`scores` {scores.shape} and `targets` {targets.shape} must hold the same clips, at least one."
         )
+    if np.isnan(scores).any():
+        raise ValueError(f"`scores` holds {np.count_nonzero(np.isnan(scores))} NaN values.")
     classes = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    if classes.min() < 0 or classes.max() >= scores.shape[1]:
+        raise ValueError(
+            f"`targets` must be class indices in [0, {scores.shape[1]}), got {classes.min()} to {classes.max()}."
+        )
     return float(np.mean(scores.argmax(axis=1) == classes))
 
 
