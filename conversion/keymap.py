@@ -74,8 +74,8 @@ class KeyMap:
             name: what to call the source in errors. hint: advice to add to them.
 
         Raises:
-            ValueError: keys without a rule, targets left empty or filled twice, or shapes that differ; all of them are counted and the
-                first few named.
+            ValueError: keys without a rule, targets left empty or filled twice, or shapes that differ; all of them are
+                counted and the first few named.
         """
         filled: dict[str, torch.Tensor] = {}
         unknown: list[str] = []
