@@ -64,14 +64,13 @@ class KeyMap:
         source: Mapping[str, torch.Tensor],
         target_shapes: Mapping[str, Sequence[int]],
         name: str = "checkpoint",
-        hint: str = "",
     ) -> dict[str, torch.Tensor]:
         """The target's state dict, in float32 where the source is floating point.
 
         Args:
             source: tensors under the authors' keys.
             target_shapes: shape of every tensor the target has.
-            name: what to call the source in errors. hint: advice to add to them.
+            name: what to call the source in errors.
 
         Raises:
             ValueError: keys without a rule, targets left empty or filled twice, or shapes that differ; all of them are
@@ -112,7 +111,7 @@ class KeyMap:
             ),
         ]
         if any(problems):
-            raise ValueError(f"{name} does not fit: {'; '.join(filter(None, problems))}. {hint}".rstrip())
+            raise ValueError(f"{name} does not fit: {'; '.join(filter(None, problems))}.")
         return {key: filled[key].float() if filled[key].is_floating_point() else filled[key] for key in target_shapes}
 
 
