@@ -331,7 +331,7 @@ def test_a_gradient_that_is_not_finite_is_never_applied(tmp_path):
         ({"learning_rate": "fast"}, "`learning_rate` must be float, got 'fast'"),
         ({"adam_beta2": 1.0}, "`adam_beta2` must be below 1"),
         ({"max_gradient_norm": 0.0}, "`max_gradient_norm` must be more than 0"),
-        ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, adam, got 'sgd'"),
+        ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, adam, muon, got 'sgd'"),
         ({"schedule": "exponential"}, "`schedule` must be one of constant, .* got 'exponential'"),
         ({"schedule": "step"}, "`schedule_milestones`"),
         ({"schedule_milestones": [1]}, "`schedule_milestones`"),
