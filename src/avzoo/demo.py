@@ -123,6 +123,7 @@ def draw(recording: Path, extractor, curve: dict[int, tuple[float, float]], pict
     dial.set(
         title=f"the dial, on {NUM_TEST_CLIPS} synthetic clips", xlabel="ms per clip", ylabel="accuracy", ylim=(0, 1.02)
     )
+    dial.set_xscale("log")
     dial.grid(alpha=0.3)
     axes[1, 2].axis("off")
     axes[1, 2].text(
