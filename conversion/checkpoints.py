@@ -130,9 +130,9 @@ def _read_file(path: Path) -> Mapping[str, Any]:
 
 
 def _looks_like_pickle(path: Path) -> bool:
-    """A zip archive, or the first byte of a pickle of protocol 2 or later."""
+    """A zip archive, or the first bytes of a pickle of protocol 2 or later."""
     with path.open("rb") as file:
-        return file.read(2)[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+        return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
 def sha256_of(files: list[Path]) -> str:

@@ -5,6 +5,7 @@ hold leftovers besides. What the shapes cannot tell has a default that fits the 
 128 mel bins.
 """
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +17,7 @@ from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, ignore, rename, split_rows
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.labels import label_names
-from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
+from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
 
 _TIMM_BLOCKS = (  # the ViT of timm, which both authors' repositories build on
     rename("v.cls_token", "flexiast.embeddings.cls_token"),
@@ -170,19 +171,14 @@ def flexify(
     Args:
         position_grid: (rows, columns) of the new base grid. None: what covers the length the AST was made for.
     """
-    old = model.config
-    fields = old.to_dict() | {"patch_size": patch_size, "stride": None, "position_grid": (1, 1)}
-    new = FlexiASTConfig(**{key: value for key, value in fields.items() if key != "model_type"})
+    config = copy.deepcopy(model.config)
+    config.patch_size, config.stride = patch_size, None
+    config.validate()
     if position_grid is None:
-        position_grid = new.num_mel_bins // new.patch_size[0], math.ceil(_covered_frames(old) / new.patch_size[1])
-    new.position_grid = tuple(position_grid)
-    state_dict = model.state_dict()
-    kernel, positions = "flexiast.embeddings.patch_embeddings.weight", "flexiast.embeddings.position_embeddings"
-    state_dict[kernel] = resize_patch_kernel(state_dict[kernel], new.patch_size, new.resize_method)
-    state_dict[positions] = resize_position_embeddings(
-        state_dict[positions], old.position_grid, new.position_grid, old.num_prefix_tokens
-    )
-    return _assign(new, state_dict)
+        rows = config.num_mel_bins // config.patch_size[0]
+        position_grid = rows, math.ceil(_covered_frames(model.config) / config.patch_size[1])
+    config.position_grid = position_grid
+    return model.rebased(config)
 
 
 def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:
@@ -307,21 +303,14 @@ def _side(size: int | tuple[int, int]) -> int:
 
 def _covered_frames(config: FlexiASTConfig) -> int:
     """Frames that the base grid reaches over."""
-    stride = config.patch_size if config.stride is None else config.stride
-    return config.patch_size[1] + (config.position_grid[1] - 1) * stride[1]
+    return PatchGeometry.of(config).num_frames(config.position_grid[1])
 
 
 def _build(
     config: FlexiASTConfig, keymap: KeyMap, state_dict: Mapping[str, torch.Tensor], name: str
 ) -> FlexiASTForAudioClassification:
-    with torch.device("meta"):
-        shapes = {key: value.shape for key, value in FlexiASTForAudioClassification(config).state_dict().items()}
-    return _assign(config, keymap.apply(state_dict, shapes, name))
-
-
-def _assign(config: FlexiASTConfig, state_dict: Mapping[str, torch.Tensor]) -> FlexiASTForAudioClassification:
-    """A model that owns copies of these weights, in evaluation mode; none is drawn at random first."""
-    with torch.device("meta"):
+    with torch.device("meta"):  # no weight is drawn at random first
         model = FlexiASTForAudioClassification(config)
-    model.load_state_dict({key: value.clone() for key, value in state_dict.items()}, assign=True)
+    weights = keymap.apply(state_dict, {key: value.shape for key, value in model.state_dict().items()}, name)
+    model.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
     return model.eval()

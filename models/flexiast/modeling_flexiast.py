@@ -88,6 +88,10 @@ class PatchGeometry:
             for length, size, stride in zip((num_mel_bins, num_frames), self.size, self.stride, strict=True)
         )
 
+    def num_frames(self, columns: int) -> int:
+        """Frames that `columns` patches reach over."""
+        return self.size[1] + (columns - 1) * self.stride[1]
+
 
 def checked_patch_size(patch_size: int | Sequence[int]) -> Grid:
     """(mel bins, frames) from one number (a square) or two."""
@@ -336,21 +340,29 @@ class FlexiASTPreTrainedModel(PreTrainedModel):
         config = copy.deepcopy(self.config)
         geometry = PatchGeometry.of(config, patch_size)
         if num_frames is None:
-            base = PatchGeometry.of(config)
-            num_frames = base.size[1] + (config.position_grid[1] - 1) * base.stride[1]
-        embeddings = getattr(self, self.base_model_prefix, self).embeddings
+            num_frames = PatchGeometry.of(config).num_frames(config.position_grid[1])
         config.position_grid = geometry.grid(config.num_mel_bins, num_frames)
-        folded = {
+        config.patch_size = geometry.size
+        config.stride = None if config.stride is None else geometry.stride
+        return self.rebased(config)
+
+    def rebased(self, config: FlexiASTConfig) -> "FlexiASTPreTrainedModel":
+        """A copy under a config with another `patch_size`, `position_grid` or `stride`: kernel and positions resized.
+
+        Returns:
+            A model of the same class in the same mode, which owns its weights.
+        """
+        config.validate()
+        embeddings = getattr(self, self.base_model_prefix, self).embeddings
+        resized = {
             "patch_embeddings.weight": resize_patch_kernel(
-                embeddings.patch_embeddings.weight, geometry.size, config.resize_method
+                embeddings.patch_embeddings.weight, config.patch_size, config.resize_method
             ),
             "position_embeddings": embeddings.positions(config.position_grid),
         }
-        config.patch_size = geometry.size
-        config.stride = None if config.stride is None else geometry.stride
         state_dict = self.state_dict()
         prefix = "" if embeddings is getattr(self, "embeddings", None) else f"{self.base_model_prefix}."
-        state_dict.update({f"{prefix}embeddings.{name}": value.detach() for name, value in folded.items()})
+        state_dict.update({f"{prefix}embeddings.{name}": value.detach() for name, value in resized.items()})
         with torch.device("meta"):
             model = type(self)(config)
         model.load_state_dict({name: value.clone() for name, value in state_dict.items()}, assign=True)
@@ -508,7 +520,7 @@ class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
             patch_size=size[0],
             frequency_stride=geometry.stride[0],
             time_stride=geometry.stride[1],
-            max_length=size[1] + (folded.config.position_grid[1] - 1) * geometry.stride[1],
+            max_length=geometry.num_frames(folded.config.position_grid[1]),
         )
         model = ASTForAudioClassification(ast_config)
         renamed = {
