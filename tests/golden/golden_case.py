@@ -43,6 +43,11 @@ class GoldenCase:
             description,
         )
 
+    def tolerance_of(self, output: str) -> float:
+        """The bound on the relative error of one output; some cases give outputs, or "<name>.<i>", one of their own."""
+        own = self.description.get("tolerance_by_output") or self.description.get("tolerance_per_output") or {}
+        return own.get(output, own.get(output.rpartition(".")[0], self.tolerance))
+
     def checkpoint(self) -> dict[str, torch.Tensor]:
         """{key: tensor} exactly as the released file holds it."""
         stored = load_file(self.folder / "io.safetensors")
