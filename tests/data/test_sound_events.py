@@ -11,11 +11,10 @@ from avzoo.data.toyworld import sound_events
 from avzoo.data.toyworld.sound_events import (
     SOUND_EVENT_CLASSES,
     SoundEvents,
-    as_iterable_dataset,
-    clip_seed,
     render_sound_events,
     sound_event,
 )
+from avzoo.data.toyworld.worlds import clip_seed
 
 CLASSES = pytest.mark.parametrize("name", SOUND_EVENT_CLASSES)
 
@@ -157,7 +156,7 @@ def test_worker_processes_render_the_same_bits():
 def test_the_cache_is_read_and_a_damaged_file_is_rendered_again(tmp_path, monkeypatch):
     data = SoundEvents(3, seed=1, seconds=0.5, cache_dir=tmp_path)
     expected = [clip["audio"] for clip in data]
-    files = sorted(tmp_path.rglob("*.npy"))
+    files = sorted(tmp_path.rglob("*.npz"))
     assert len(files) == 3
     assert not list(tmp_path.rglob("*.tmp"))
     files[1].write_bytes(files[1].read_bytes()[:200])
@@ -174,7 +173,7 @@ def test_the_cache_is_read_and_a_damaged_file_is_rendered_again(tmp_path, monkey
 
 
 def test_the_stream_equals_the_map_style_set_and_can_be_resumed():
-    data, stream = SoundEvents(12, seed=3, seconds=0.25), as_iterable_dataset(12, seed=3, seconds=0.25, num_shards=3)
+    data, stream = SoundEvents(12, seed=3, seconds=0.25), SoundEvents(12, seed=3, seconds=0.25).as_iterable_dataset(3)
     assert stream.num_shards == 3
     rows = list(stream)
     assert [row["label"] for row in rows] == [data.label(index) for index in range(12)]
@@ -185,7 +184,7 @@ def test_the_stream_equals_the_map_style_set_and_can_be_resumed():
     for _ in range(5):
         next(reader)
     state = stream.state_dict()
-    resumed = as_iterable_dataset(12, seed=3, seconds=0.25, num_shards=3)
+    resumed = SoundEvents(12, seed=3, seconds=0.25).as_iterable_dataset(3)
     resumed.load_state_dict(state)
     assert [row["id"] for row in resumed] == [row["id"] for row in rows[5:]]
 

@@ -19,22 +19,10 @@ distribution for every class but silence, so that loudness and background tell l
 | bird | one to three chirping birds |
 | hum | mains hum, fan, steady tone |
 | silence | recording noise below -55 dB of full scale, or zeros |
-
-Splits: clip `index` of a split has the seed `clip_seed(seed, split, index)`, 128 bits that numpy's `SeedSequence`
-hashes from all three. Two splits, two base seeds or two indices therefore never share a clip (a collision has a
-probability of 2^-128 per pair), and growing a split changes none of its earlier clips.
 """
 
-import functools
-import hashlib
-import itertools
-import json
-import multiprocessing
 import os
-import tempfile
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -43,8 +31,7 @@ from . import noises
 from . import synthesis as syn
 from .music import music
 from .speech import speech
-
-VERSION = 1  # raise it whenever a change alters rendered samples: it is part of the cache key
+from .worlds import World, check_seed, clip_seed
 
 _GENERATORS: dict[str, Callable[[syn.Generator, int, int], np.ndarray]] = {
     "speech": speech,
@@ -87,8 +74,7 @@ def sound_event(
         ImportError: the clip is speech and espeak-ng is not installed (`pip install avzoo[toy]`).
         ValueError: an argument out of range.
     """
-    if seed < 0:
-        raise ValueError(f"`seed` must be 0 or more, got {seed}.")
+    check_seed(seed)
     if not 0.1 <= seconds < 3600:
         raise ValueError(f"`seconds` must be from 0.1 to 3600, got {seconds}.")
     if sampling_rate < 8000:
@@ -244,26 +230,19 @@ def _drop_weak_bands(track: np.ndarray, depth_db: float, size: int = 512) -> np.
 # ---------------------------------------------------------------------------------------------- data sets
 
 
-def clip_seed(seed: int, split: str, index: int) -> int:
-    """Seed of clip `index` of `split`: 128 bits, so that no two (seed, split, index) share a clip."""
-    split_code = int.from_bytes(hashlib.sha256(split.encode("utf-8")).digest()[:8], "big")
-    words = np.random.SeedSequence(seed, spawn_key=(split_code, index)).generate_state(4, np.uint32)
-    return int.from_bytes(words.astype("<u4").tobytes(), "little")
-
-
-class SoundEvents:
-    """Map-style data set of [`sound_event`] clips; `torch.utils.data.DataLoader` takes it as it is.
+class SoundEvents(World):
+    """Data set of [`sound_event`] clips with their labels.
 
     Every run of ten consecutive clips holds each class once, in an order of its own: any contiguous part is balanced.
 
     Args:
-        num_clips: length of the data set.
-        seed: base seed; other seeds give other clips.
+        num_clips, seed, split, cache_dir: see [`World`].
         seconds, sampling_rate: of each clip, see [`sound_event`].
-        split: name of the split ("train", "validation", "test", ...); splits share no clip.
-        cache_dir: folder for rendered clips. Each is written once, atomically, below a sub-folder named by
-            `VERSION` and the arguments; several processes may share it. None: render on every access.
     """
+
+    name = "sound_events"
+    version = 2
+    make = staticmethod(sound_event)
 
     def __init__(
         self,
@@ -275,23 +254,9 @@ class SoundEvents:
         split: str = "train",
         cache_dir: str | os.PathLike | None = None,
     ) -> None:
-        if num_clips < 0:
-            raise ValueError(f"`num_clips` must be 0 or more, got {num_clips}.")
-        if seed < 0:
-            raise ValueError(f"`seed` must be 0 or more, got {seed}.")
-        self.num_clips = num_clips
-        self.seed = seed
-        self.seconds = seconds
-        self.sampling_rate = sampling_rate
-        self.split = split
-        self.cache_dir = None if cache_dir is None else Path(cache_dir) / self._cache_name()
-
-    def _cache_name(self) -> str:
-        arguments = json.dumps([VERSION, self.seed, self.seconds, self.sampling_rate, self.split])
-        return f"sound_events-v{VERSION}-" + hashlib.sha256(arguments.encode("utf-8")).hexdigest()[:16]
-
-    def __len__(self) -> int:
-        return self.num_clips
+        super().__init__(
+            num_clips, seed, split=split, cache_dir=cache_dir, seconds=seconds, sampling_rate=sampling_rate
+        )
 
     def label(self, index: int) -> int:
         """Class of clip `index`, without rendering it."""
@@ -300,98 +265,23 @@ class SoundEvents:
         order = np.random.default_rng(clip_seed(self.seed, self.split + "/labels", block)).permutation(num_classes)
         return int(order[place])
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def render(self, index: int) -> dict[str, Any]:
         """`audio` (float32 (num_samples,)), `sampling_rate`, `label` and `name` of one clip."""
-        if not -self.num_clips <= index < self.num_clips:
-            raise IndexError(f"clip {index} of a data set of {self.num_clips}")
-        index = int(index) % self.num_clips
-        label = self.label(index)
-        return {
-            "audio": self._audio(index, label),
-            "sampling_rate": self.sampling_rate,
-            "label": label,
-            "name": SOUND_EVENT_CLASSES[label],
-        }
+        clip = sound_event(clip_seed(self.seed, self.split, index), label=self.label(index), **self.settings)
+        return {name: clip[name] for name in ("audio", "sampling_rate", "label", "name")}
 
-    def _render(self, index: int, label: int) -> np.ndarray:
-        seed = clip_seed(self.seed, self.split, index)
-        return sound_event(seed, label=label, seconds=self.seconds, sampling_rate=self.sampling_rate)["audio"]
+    def features(self):
+        from datasets import ClassLabel, Features, Sequence, Value
 
-    def _audio(self, index: int, label: int) -> np.ndarray:
-        if self.cache_dir is None:
-            return self._render(index, label)
-        path = self.cache_dir / f"{index // 1000:04d}" / f"{index:07d}.npy"
-        try:
-            return np.load(path, allow_pickle=False)
-        except (FileNotFoundError, ValueError, EOFError):  # not there yet, or damaged: render it (again)
-            audio = self._render(index, label)
-            _save_atomically(path, audio)
-            return audio
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[index] for index in range(self.num_clips))
-
-
-def _save_atomically(path: Path, audio: np.ndarray) -> None:
-    """A reader sees the whole file or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, audio, allow_pickle=False)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _generate_examples(ranges: list[tuple[int, int]], data: SoundEvents) -> Iterator[dict[str, Any]]:
-    for start, stop in ranges:
-        for index in range(start, stop):
-            yield {"id": f"{data.split}-{index:07d}", **data[index]}
-
-
-def as_iterable_dataset(
-    num_clips: int,
-    seed: int = 0,
-    seconds: float = 2.0,
-    sampling_rate: int = 16000,
-    *,
-    split: str = "train",
-    num_shards: int = 8,
-    cache_dir: str | os.PathLike | None = None,
-):
-    """[`SoundEvents`] as a `datasets.IterableDataset`: rendered while it is read.
-
-    It has `num_shards` contiguous shards, so `DataLoader(dataset, num_workers=k)` renders in k processes for k up to
-    `num_shards`; `state_dict()` and `load_state_dict()` continue where a reader stopped. Columns: `id`, `audio`
-    (a list of floats; `.with_format("numpy")` or `"torch"` gives float32 arrays), `sampling_rate`, `label`
-    (`ClassLabel`), `name`.
-    """
-    from datasets import ClassLabel, Features, IterableDataset, Sequence, Value
-
-    data = SoundEvents(num_clips, seed, seconds, sampling_rate, split=split, cache_dir=cache_dir)
-    if num_shards < 1:
-        raise ValueError(f"`num_shards` must be 1 or more, got {num_shards}.")
-    edges = np.linspace(0, num_clips, min(num_shards, max(num_clips, 1)) + 1).astype(int).tolist()
-    features = Features(
-        {
-            "id": Value("string"),
-            "audio": Sequence(Value("float32")),
-            "sampling_rate": Value("int32"),
-            "label": ClassLabel(names=list(SOUND_EVENT_CLASSES)),
-            "name": Value("string"),
-        }
-    )
-    ranges = list(itertools.pairwise(edges))
-    return IterableDataset.from_generator(
-        _generate_examples, features=features, gen_kwargs={"ranges": ranges, "data": data}
-    )
-
-
-def _render_range(data: SoundEvents, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    clips = [data[index] for index in range(start, stop)]
-    return np.stack([clip["audio"] for clip in clips]), np.array([clip["label"] for clip in clips], np.int64)
+        return Features(
+            {
+                "id": Value("string"),
+                "audio": Sequence(Value("float32")),
+                "sampling_rate": Value("int32"),
+                "label": ClassLabel(names=list(SOUND_EVENT_CLASSES)),
+                "name": Value("string"),
+            }
+        )
 
 
 def render_sound_events(
@@ -418,14 +308,5 @@ def render_sound_events(
     if count < 1:
         raise ValueError(f"`count` must be 1 or more, got {count}.")
     data = SoundEvents(count, seed, seconds, sampling_rate, split=split, cache_dir=cache_dir)
-    if num_workers is None:
-        num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if num_workers <= 1:
-        return _render_range(data, 0, count)
-    starts = range(0, count, 20)
-    # Not forked: a forked child of a process that runs torch threads may hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
-        render = functools.partial(_render_range, data)
-        parts = list(pool.map(render, starts, [min(start + 20, count) for start in starts]))
-    return np.concatenate([audio for audio, _ in parts]), np.concatenate([labels for _, labels in parts])
+    clips = list(data.iterate(num_workers, clips_at_once=20))
+    return np.stack([clip["audio"] for clip in clips]), np.array([clip["label"] for clip in clips], np.int64)
