@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from avzoo.files import written_whole
+
 SCHEMA_VERSION = 1
 
 ScoreMeaning = Literal["probability", "logit", "cosine", "distance"]
@@ -98,12 +100,8 @@ class Records:
         """Write one of `FORMATS`, told by the file's ending where it is not given; the file appears whole or not."""
         path = Path(path)
         text = self.export(format or path.suffix.removeprefix("."))
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
+        with written_whole(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
-            os.replace(unfinished, path)
-        finally:
-            unfinished.unlink(missing_ok=True)
         return path
 
 

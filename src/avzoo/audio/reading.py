@@ -12,7 +12,6 @@ import io
 import math
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ import soundfile
 import soxr
 
 from avzoo.audio.resampling import QUALITY, check_rate
+from avzoo.files import written_whole
 
 _PIECE = 1 << 14  # samples per channel decoded at once; a decoder that fails loses no more than these
 _UNKNOWN_SIZE = 0x7FFFF000  # from here up, a WAV header's data size means "was written to a pipe"
@@ -126,17 +126,8 @@ def write_wav(
     samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise ValueError(f"`samples`: {_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
-    path = os.fspath(path)
-    # In the same folder, since only within one file system a file can take another's place in one step.
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            soundfile.write(file, samples.T, rate, format="WAV", subtype=subtypes[encoding])
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.remove(temporary)
-        raise
+    with written_whole(path) as unfinished:
+        soundfile.write(unfinished, samples.T, rate, format="WAV", subtype=subtypes[encoding])
 
 
 # The chain: decode -> check -> mix -> resample.

@@ -1,6 +1,6 @@
 """Labelled media made from nothing but a seed: each world is a pure function of its arguments.
 
-`world(name)` is the data set class of a world; `avzoo toyworld NAME --n 4 --out folder` writes some of its clips as files.
+`world(name)` is the data set class of a world; `avzoo toyworld NAME --n 4 --out folder` writes clips as files.
 
 - talkers ([`avzoo.data.toyworld.talkers`]): drawn faces that speak, alone, together, off screen, in time or not.
 - sessions ([`avzoo.data.toyworld.sessions`]): the same voices through rooms, microphones, codecs and noise.

@@ -16,7 +16,6 @@ import itertools
 import json
 import multiprocessing
 import os
-import tempfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,6 +24,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+
+from avzoo.audio import write_wav
+from avzoo.files import written_whole
 
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
 
@@ -147,6 +149,18 @@ class World:
             while waiting:
                 yield from waiting.popleft().result()
 
+    def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
+        """Write a clip as files that people can open, named by its `id`: here its sound, and its labels as JSON.
+
+        Returns:
+            The files. A subclass that has more to show adds to them.
+        """
+        files = []
+        if "audio" in clip:
+            files.append(Path(folder, f"{clip['id']}.wav"))
+            write_wav(files[-1], clip["audio"], clip["sampling_rate"])
+        return [*files, write_labels(clip, folder)]
+
     def as_iterable_dataset(self, num_shards: int | None = None):
         """The clips as a `datasets.IterableDataset`, rendered while they are read.
 
@@ -172,6 +186,15 @@ class World:
         return None
 
 
+def write_labels(clip: dict[str, Any], folder: str | os.PathLike) -> Path:
+    """Write all of a clip that is no array to `<id>.json`."""
+    path = Path(folder, f"{clip['id']}.json")
+    labels = {name: value for name, value in clip.items() if not isinstance(value, np.ndarray)}
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(labels, ensure_ascii=False, indent=2, allow_nan=False) + "\n", "utf-8")
+    return path
+
+
 def _rows(ranges: list[tuple[int, int]], world: World) -> Iterator[dict[str, Any]]:
     for start, stop in ranges:
         for index in range(start, stop):
@@ -183,19 +206,12 @@ def _render_range(world: World, start: int, stop: int) -> list[dict[str, Any]]:
 
 
 def _save(path: Path, clip: dict[str, Any]) -> None:
-    """A reader sees the whole file or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: value for name, value in clip.items() if isinstance(value, np.ndarray)}
     # Every name is listed, so that the clip comes back with its fields in order.
     labels = json.dumps({name: None if name in arrays else value for name, value in clip.items()}, allow_nan=False)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays, **{_LABELS: np.frombuffer(labels.encode("utf-8"), np.uint8)})
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with written_whole(path) as unfinished, open(unfinished, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays, **{_LABELS: np.frombuffer(labels.encode("utf-8"), np.uint8)})
 
 
 def _load(path: Path) -> dict[str, Any]:
