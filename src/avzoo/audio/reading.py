@@ -18,16 +18,13 @@ from typing import Any, Literal
 import av
 import numpy as np
 import soundfile
-import soxr
 
-from avzoo.audio.resampling import QUALITY, check_rate
+from avzoo.audio.media_files import broken, locate, open_container, stream_kinds
+from avzoo.audio.pieces import PIECE, Pieces, gathered, mixed, planes, resampled
+from avzoo.audio.resampling import check_rate
 from avzoo.files import written_whole
 
-_PIECE = 1 << 14  # samples per channel decoded at once; a decoder that fails loses no more than these
 _UNKNOWN_SIZE = 0x7FFFF000  # from here up, a WAV header's data size means "was written to a pipe"
-_FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
-
-Pieces = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
 
 
 def read_audio(
@@ -142,7 +139,7 @@ def _prepared(source: Any, sampling_rate: int | None, source_rate: int | None, c
     if channels not in ("mean", "first", "all"):
         raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
     label, pieces = _decoded(source, source_rate, f"`{name}`")
-    return _resampled(_mixed(_checked(pieces, label), channels, label), sampling_rate, label)
+    return resampled(mixed(_checked(pieces, label), channels, label), sampling_rate, label)
 
 
 def _checked(pieces: Pieces, label: str) -> Pieces:
@@ -162,49 +159,6 @@ def _checked(pieces: Pieces, label: str) -> Pieces:
         raise ValueError(f"{label}: {bad} samples are NaN or infinite, the first at {first}; repair or drop it.")
     if not position:
         raise ValueError(f"{label} holds no samples: 0 seconds of audio.")
-
-
-def _mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
-    count = None
-    for rate, samples in pieces:
-        if channels == "mean":
-            samples = sum(samples[1:], start=samples[0])[None] / np.float32(len(samples))  # faster than `mean(axis=0)`
-        elif channels == "first":
-            samples = samples[:1]
-        elif count not in (None, len(samples)):
-            raise ValueError(
-                f'{label} changes from {count} to {len(samples)} channels midway, which channels="all" cannot hold; '
-                'read it with channels="mean" or "first".'
-            )
-        count = len(samples)
-        yield rate, samples
-
-
-def _resampled(pieces: Pieces, target: int | None, label: str) -> Pieces:
-    """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
-    current, stream, width, made = None, None, 0, 0
-    for rate, samples in pieces:
-        target, width = target or rate, len(samples)
-        if rate != current:
-            if stream is not None:
-                yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
-            stream = None if rate == target else soxr.ResampleStream(rate, target, width, "float32", QUALITY)
-            current = rate
-        if stream is not None:
-            samples = _through(stream, samples)
-        made += samples.shape[1]
-        yield target, samples
-    if stream is not None:
-        rest = _through(stream, np.zeros((width, 0), np.float32), last=True)
-        made += rest.shape[1]
-        yield target, rest
-    if not made:
-        raise ValueError(f"{label} is too short: at {target} Hz not one sample is left.")
-
-
-def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:
-    columns = stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
-    return columns.reshape(-1, len(samples)).T
 
 
 def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:
@@ -229,17 +183,10 @@ def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:
 def _decoded(source: Any, source_rate: int | None, label: str) -> tuple[str, Pieces]:
     if isinstance(source, Mapping):
         return _decoded_row(source, source_rate, label)
-    if isinstance(source, str | os.PathLike):
-        path = os.fsdecode(source)
-        if re.match(r"https?://", path):
-            raise ValueError(f"{label} is a URL ({path}); download it first and pass the file.")
-        with open(path, "rb") as file:  # says at once, as an OSError with the path, what can't be opened
-            empty = not file.read(1)
-        return _decoded_file(path, empty, f"{label} ({os.path.basename(path)})")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decoded_stream(io.BytesIO(source), label)
-    if hasattr(source, "read"):
-        return _decoded_stream(source, label)
+    located = locate(source, label)
+    if located is not None:
+        label, opened = located
+        return label, _decoded_by_either(opened, label)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
         decoded = source.get_all_samples()
         return label, _sliced(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
@@ -269,20 +216,6 @@ def _decoded_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str
         f'{label} is a dict with the keys {sorted(map(str, row))}; expected "array" or "raw" with "sampling_rate", '
         'or "bytes" or "path".'
     )
-
-
-def _decoded_stream(file: Any, label: str) -> tuple[str, Pieces]:
-    if isinstance(file, io.TextIOBase):
-        raise TypeError(f'{label} is a text file object; open it in binary mode ("rb").')
-    file_name = getattr(file, "name", None)
-    if isinstance(file_name, str):
-        label = f"{label} ({os.path.basename(file_name)})"
-    # Decoders seek, and count from the file's first byte.
-    if not (hasattr(file, "seekable") and file.seekable() and file.tell() == 0):
-        file = io.BytesIO(file.read())
-    empty = not file.read(1)
-    file.seek(0)
-    return _decoded_file(file, empty, label)
 
 
 def _as_channels(source: Any, label: str) -> np.ndarray:
@@ -317,9 +250,9 @@ def _as_channels(source: Any, label: str) -> np.ndarray:
 
 
 def _sliced(samples: np.ndarray, rate: int) -> Pieces:
-    for start in range(0, samples.shape[1], _PIECE):
+    for start in range(0, samples.shape[1], PIECE):
         with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused as such
-            yield rate, samples[:, start : start + _PIECE].astype(np.float32)
+            yield rate, samples[:, start : start + PIECE].astype(np.float32)
 
 
 # Encoded files.
@@ -331,12 +264,6 @@ class _Sequential(soundfile.SoundFile):
 
     def seekable(self) -> bool:
         return False
-
-
-def _decoded_file(opened: str | io.IOBase, empty: bool, label: str) -> tuple[str, Pieces]:
-    if empty:
-        raise ValueError(f"{label} is empty: 0 bytes (of a file object: from where it stands).")
-    return label, _decoded_by_either(opened, label)
 
 
 def _decoded_by_either(opened: str | io.IOBase, label: str) -> Pieces:
@@ -355,9 +282,9 @@ def _decoded_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, 
     rate, done = sound.samplerate, 0
     while True:
         try:
-            samples = sound.read(_PIECE, dtype="float32", always_2d=True)
+            samples = sound.read(PIECE, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise _broken(label, done / rate, str(error)) from error
+            raise broken(label, done / rate, str(error)) from error
         if not len(samples):
             break
         done += len(samples)
@@ -366,7 +293,7 @@ def _decoded_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, 
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
     short = note and int(note[2]) < int(note[1]) < _UNKNOWN_SIZE
     if short or (done < sound.frames and (sound.format != "MP3" or _tells_mp3_length(opened))):
-        raise _broken(label, done / rate, "the header announces more")
+        raise broken(label, done / rate, "the header announces more")
 
 
 def _tells_mp3_length(opened: str | io.IOBase) -> bool:
@@ -381,20 +308,10 @@ def _tells_mp3_length(opened: str | io.IOBase) -> bool:
 
 
 def _decoded_by_ffmpeg(opened: str | io.IOBase, label: str) -> Pieces:
-    # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist off the network.
-    url = f"file:{opened}" if isinstance(opened, str) else opened
-    try:
-        container = av.open(url, metadata_errors="ignore", options={"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(
-            f"{label} is no audio or video file that libsndfile or FFmpeg can read ({reason}); check that it is whole."
-        ) from error
-    with container:
+    with open_container(opened, label) as container:
         if not container.streams.audio:
-            kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "none"
-            raise ValueError(f"{label} has no audio stream (streams: {kinds}).")
-        yield from _gathered(_frames(container, container.streams.audio[0], label))
+            raise ValueError(f"{label} has no audio stream (streams: {stream_kinds(container)}).")
+        yield from gathered(_frames(container, container.streams.audio[0], label))
 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream, label: str) -> Pieces:
@@ -407,51 +324,11 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, labe
             packets += packet.size > 0
             for frame in packet.decode():
                 seconds += frame.samples / frame.sample_rate
-                yield frame.sample_rate, _planes(frame)
+                yield frame.sample_rate, planes(frame)
     except av.error.FFmpegError as error:
-        raise _broken(label, seconds, error.strerror or str(error)) from error
+        raise broken(label, seconds, error.strerror or str(error)) from error
     if packets < announced:
-        raise _broken(label, seconds, f"{packets} of {announced} packets are there")
-
-
-def _planes(frame: av.AudioFrame) -> np.ndarray:
-    """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
-    channels = frame.layout.nb_channels
-    if frame.format.is_planar and channels >= 8:
-        # PyAV (18.1) reads past the end of eight or more separate planes and crashes: interleave them first.
-        (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, channels).T
-    if samples.dtype == np.uint8:
-        return (samples.astype(np.float32) - 128.0) / 128.0
-    full_scale = _FULL_SCALE.get(samples.dtype.str[1:])
-    return samples.astype(np.float32) if full_scale is None else samples.astype(np.float32) / np.float32(full_scale)
-
-
-def _gathered(pieces: Pieces) -> Pieces:
-    """Join a codec's small frames (20 ms) up to a piece, so that the next steps run per second, not per frame."""
-    waiting: list[np.ndarray] = []
-    current, count = None, 0
-    for rate, samples in pieces:
-        if waiting and ((rate, len(samples)) != current or count >= _PIECE):
-            yield current[0], np.concatenate(waiting, axis=1)
-            waiting, count = [], 0
-        current = (rate, len(samples))
-        waiting.append(samples)
-        count += samples.shape[1]
-    if waiting:
-        yield current[0], np.concatenate(waiting, axis=1)
-
-
-def _broken(label: str, seconds: float, reason: str) -> ValueError:
-    reason = reason.strip(" .") or "the decoder gave no reason"
-    if not seconds:
-        return ValueError(f"{label}: nothing in it could be decoded ({reason}); the file is damaged or cut short.")
-    return ValueError(
-        f"{label} breaks off: {seconds:.2f} s could be decoded ({reason}). The file is damaged or cut short; get it "
-        "again, or cut it to what is whole."
-    )
+        raise broken(label, seconds, f"{packets} of {announced} packets are there")
 
 
 def _not_finite(samples: np.ndarray) -> int:

@@ -1,0 +1,81 @@
+"""Files with sound or pictures, before anything in them is decoded: given as a path, as bytes or as a file object."""
+
+import io
+import os
+import re
+from typing import Any
+
+import av
+
+
+def locate(source: Any, label: str) -> tuple[str, str | io.IOBase] | None:
+    """What messages call the file, and what a decoder can open; None if `source` is no file.
+
+    Args:
+        source: a path, the `bytes` of a file, or a binary file object, which is read from where it stands.
+        label: what messages call the source; the file's name is added where there is one.
+
+    Raises:
+        OSError: the path is not there or can't be opened.
+        TypeError: a file object in text mode.
+        ValueError: a URL, or no bytes at all.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = os.fsdecode(source)
+        if re.match(r"https?://", path):
+            raise ValueError(f"{label} is a URL ({path}); download it first and pass the file.")
+        with open(path, "rb") as file:  # says at once, as an OSError with the path, what can't be opened
+            empty = not file.read(1)
+        label, opened = f"{label} ({os.path.basename(path)})", path
+    elif isinstance(source, bytes | bytearray | memoryview):
+        opened, empty = io.BytesIO(source), not len(source)
+    elif hasattr(source, "read"):
+        if isinstance(source, io.TextIOBase):
+            raise TypeError(f'{label} is a text file object; open it in binary mode ("rb").')
+        name = getattr(source, "name", None)
+        if isinstance(name, str):
+            label = f"{label} ({os.path.basename(name)})"
+        # Decoders seek, and count from the file's first byte.
+        opened = source
+        if not (hasattr(opened, "seekable") and opened.seekable() and opened.tell() == 0):
+            opened = io.BytesIO(opened.read())
+        empty = not opened.read(1)
+        opened.seek(0)
+    else:
+        return None
+    if empty:
+        raise ValueError(f"{label} is empty: 0 bytes (of a file object: from where it stands).")
+    return label, opened
+
+
+def open_container(opened: str | io.IOBase, label: str) -> av.container.InputContainer:
+    """The file, opened by FFmpeg. Only this file is read, whatever a playlist inside it names.
+
+    Raises:
+        ValueError: FFmpeg doesn't know what it is.
+    """
+    # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist off the network.
+    url = f"file:{opened}" if isinstance(opened, str) else opened
+    try:
+        return av.open(url, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+    except (av.error.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(
+            f"{label} is no audio or video file that libsndfile or FFmpeg can read ({reason}); check that it is whole."
+        ) from error
+
+
+def stream_kinds(container: av.container.InputContainer) -> str:
+    """The kinds of stream in a file, for messages: "audio, video"."""
+    return ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+
+
+def broken(label: str, seconds: float, reason: str) -> ValueError:
+    """The error for a file that ends too early; `seconds` of it could be decoded."""
+    reason = reason.strip(" .") or "the decoder gave no reason"
+    if not seconds:
+        return ValueError(f"{label}: nothing in it could be decoded ({reason}); the file is damaged or cut short.")
+    return ValueError(
+        f"{label} breaks off: {seconds:.2f} s could be decoded ({reason}). The file is damaged or cut short; get it "
+        "again, or cut it to what is whole."
+    )

@@ -1,0 +1,88 @@
+"""Sound on its way from a decoder: pieces of a few thousand samples, each with its rate."""
+
+from collections.abc import Iterator
+
+import av
+import numpy as np
+import soxr
+
+from avzoo.audio.resampling import QUALITY
+
+PIECE = 1 << 14  # samples per channel in a piece; a decoder that fails loses no more than these
+_FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
+
+Pieces = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
+
+
+def mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
+    """The "mean" of all channels, the "first", or "all" as they are, as long as their number stays the same."""
+    count = None
+    for rate, samples in pieces:
+        if channels == "mean":
+            samples = sum(samples[1:], start=samples[0])[None] / np.float32(len(samples))  # faster than `mean(axis=0)`
+        elif channels == "first":
+            samples = samples[:1]
+        elif count not in (None, len(samples)):
+            raise ValueError(
+                f'{label} changes from {count} to {len(samples)} channels midway, which channels="all" cannot hold; '
+                'read it with channels="mean" or "first".'
+            )
+        count = len(samples)
+        yield rate, samples
+
+
+def resampled(pieces: Pieces, target: int | None, label: str) -> Pieces:
+    """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
+    current, stream, width, made = None, None, 0, 0
+    for rate, samples in pieces:
+        target, width = target or rate, len(samples)
+        if rate != current:
+            if stream is not None:
+                yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
+            stream = None if rate == target else soxr.ResampleStream(rate, target, width, "float32", QUALITY)
+            current = rate
+        if stream is not None:
+            samples = _through(stream, samples)
+        made += samples.shape[1]
+        yield target, samples
+    if stream is not None:
+        rest = _through(stream, np.zeros((width, 0), np.float32), last=True)
+        made += rest.shape[1]
+        yield target, rest
+    if not made:
+        raise ValueError(f"{label} is too short: at {target} Hz not one sample is left.")
+
+
+def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:
+    columns = stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
+    return columns.reshape(-1, len(samples)).T
+
+
+def planes(frame: av.AudioFrame) -> np.ndarray:
+    """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels >= 8:
+        # PyAV (18.1) reads past the end of eight or more separate planes and crashes: interleave them first.
+        (frame,) = av.AudioResampler(format=frame.format.packed).resample(frame)
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, channels).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128.0) / 128.0
+    full_scale = _FULL_SCALE.get(samples.dtype.str[1:])
+    return samples.astype(np.float32) if full_scale is None else samples.astype(np.float32) / np.float32(full_scale)
+
+
+def gathered(pieces: Pieces) -> Pieces:
+    """Join a codec's small frames (20 ms) up to a piece, so that the next steps run per second, not per frame."""
+    waiting: list[np.ndarray] = []
+    current, count = None, 0
+    for rate, samples in pieces:
+        if waiting and ((rate, len(samples)) != current or count >= PIECE):
+            yield current[0], np.concatenate(waiting, axis=1)
+            waiting, count = [], 0
+        current = (rate, len(samples))
+        waiting.append(samples)
+        count += samples.shape[1]
+    if waiting:
+        yield current[0], np.concatenate(waiting, axis=1)
