@@ -1,0 +1,31 @@
+"""Video in, faces out: reading and writing, drawing, face detection, tracking, shots, crops.
+
+Every name is imported when it is first used.
+"""
+
+import importlib
+
+_MODULE_OF = {
+    name: f"avzoo.video.{module}"
+    for module, names in {
+        "crops": ("LowerFace", "MouthHalf", "TightFace", "WholeFace", "crop_track", "crop_tracks", "grey_face")
+        + ("iter_track_crops",),
+        "detection": ("Detections", "FaceDetector", "YuNetDetector", "detect_faces"),
+        "resizing": ("resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"),
+        "tracking": ("Track", "smooth_scores", "track_faces"),
+    }.items()
+    for name in names
+}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str):
+    if name in _MODULE_OF:
+        value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
+        return value
+    raise AttributeError(f"module 'avzoo.video' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})

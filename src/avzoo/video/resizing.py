@@ -1,0 +1,213 @@
+"""Grey conversion, HSV and bilinear resizing of 8-bit pictures, bit for bit as OpenCV's and torch's.
+
+Face networks were trained on pixels that one of these made, and their differences (a grey level here and there without
+antialiasing, whole blurred edges with it) change scores. So each is named after the library that it equals. OpenCV
+itself is not needed.
+
+Pictures are uint8, (height, width), (height, width, channels) or (pictures, height, width, channels).
+"""
+
+from typing import Literal
+
+import numpy as np
+
+ChannelOrder = Literal["rgb", "bgr"]
+
+# 0.299 R + 0.587 G + 0.114 B in units of 2**-15, as OpenCV's 8-bit conversion has them.
+_GREY_WEIGHTS = {"rgb": (9798, 19235, 3735), "bgr": (3735, 19235, 9798)}
+
+
+def to_grey(pictures: np.ndarray, order: ChannelOrder = "rgb") -> np.ndarray:
+    """Colour to grey as `cv2.cvtColor` does it: 0.299 R + 0.587 G + 0.114 B, rounded, in integers.
+
+    Args:
+        pictures: (..., 3) uint8, full range.
+        order: which colour comes first.
+
+    Returns:
+        (...) uint8.
+
+    Raises:
+        TypeError: not uint8. ValueError: the last axis does not hold three colours, or `order` is unknown.
+    """
+    if order not in _GREY_WEIGHTS:
+        raise ValueError(f'`order` must be "rgb" or "bgr", got {order!r}.')
+    _check_uint8(pictures)
+    if pictures.ndim < 1 or pictures.shape[-1] != 3:
+        raise ValueError(f"`pictures` must be (..., 3), got {pictures.shape}.")
+    first, second, third = _GREY_WEIGHTS[order]
+    grey = pictures[..., 0] * np.uint32(first)
+    grey += pictures[..., 1] * np.uint32(second)
+    grey += pictures[..., 2] * np.uint32(third)
+    grey += np.uint32(1 << 14)
+    grey >>= np.uint32(15)
+    return grey.astype(np.uint8)
+
+
+def to_hsv(pictures: np.ndarray) -> np.ndarray:
+    """RGB to hue (0..179, steps of 2 degrees), saturation and value (0..255), as `cv2.cvtColor` does it.
+
+    Args:
+        pictures: (..., 3) uint8 RGB.
+
+    Returns:
+        (..., 3) uint8.
+
+    Raises:
+        TypeError: not uint8. ValueError: the last axis does not hold three colours.
+    """
+    _check_uint8(pictures)
+    if pictures.ndim < 1 or pictures.shape[-1] != 3:
+        raise ValueError(f"`pictures` must be (..., 3), got {pictures.shape}.")
+    red, green, blue = (pictures[..., channel].astype(np.int32) for channel in range(3))
+    value = np.maximum(np.maximum(red, green), blue)
+    spread = value - np.minimum(np.minimum(red, green), blue)
+    sector = np.where(
+        value == red,
+        green - blue,
+        np.where(value == green, blue - red + 2 * spread, red - green + 4 * spread),
+    )
+    hue = (sector * _HUE_OVER_SPREAD[spread] + (1 << 11)) >> 12
+    hue += 180 * (hue < 0)
+    saturation = (spread * _SATURATION_OVER_VALUE[value] + (1 << 11)) >> 12
+    return np.stack([hue, saturation, value], axis=-1).astype(np.uint8)
+
+
+def _divisions(numerator: float) -> np.ndarray:
+    """numerator / n for n = 0..255 in units of 2**-12, with 0 for n = 0."""
+    table = np.zeros(256, np.int32)
+    table[1:] = np.rint(numerator * 4096 / np.arange(1, 256))
+    return table
+
+
+_HUE_OVER_SPREAD = _divisions(180 / 6)
+_SATURATION_OVER_VALUE = _divisions(255)
+
+
+def resize_as_opencv(
+    pictures: np.ndarray,
+    height: int,
+    width: int,
+    *,
+    rows: slice = slice(None),
+    columns: slice = slice(None),
+) -> np.ndarray:
+    """Bilinear resizing as `cv2.resize` does it to 8-bit pictures: half-pixel centres, no antialiasing, fixed point.
+
+    Weights have 11 bits, the product of the horizontal pass is cut to 16 bits before the vertical one, and halving both
+    sides exactly is the mean of 2 x 2 pixels. The aspect ratio is not kept.
+
+    Args:
+        pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
+        height, width: of the result, pixels.
+        rows, columns: the part of the result that is wanted; no other part is computed.
+
+    Returns:
+        uint8 of the same number of axes.
+
+    Raises:
+        TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
+    """
+    pictures = _as_batch(pictures, height, width)
+    num_axes, pictures = pictures
+    source_height, source_width = pictures.shape[1:3]
+    if (source_height, source_width) == (2 * height, 2 * width):
+        blocks = pictures[:, _doubled(rows, height), _doubled(columns, width)].astype(np.uint16)
+        total = blocks[:, ::2, ::2] + blocks[:, 1::2, ::2] + blocks[:, ::2, 1::2] + blocks[:, 1::2, 1::2]
+        return _as_given(((total + 2) >> 2).astype(np.uint8), num_axes)
+    if (source_height, source_width) == (height, width):
+        return _as_given(pictures[:, rows, columns].copy(), num_axes)
+
+    above, upper, lower = (values[rows] for values in _neighbours(source_height, height))
+    left, near, far = (values[columns] for values in _neighbours(source_width, width))
+    # At the left and right edge OpenCV takes the one pixel there is; at the top and bottom it weighs that row twice,
+    # which can differ by the rounding.
+    outside = (left < 0) | (left >= source_width - 1)
+    near, far = np.where(outside, 2048, near), np.where(outside, 0, far)
+    left = np.clip(left, 0, source_width - 1)
+    right = np.minimum(left + 1, source_width - 1)
+    # Only the rows that are read pass the horizontal step, each once.
+    used = np.unique(np.clip(np.concatenate([above, above + 1]), 0, source_height - 1))
+    source = np.ascontiguousarray(pictures[:, used])
+    horizontal = np.take(source, left, axis=2) * near[:, None]
+    horizontal += np.take(source, right, axis=2) * far[:, None]
+    horizontal >>= 4
+    first = np.searchsorted(used, np.clip(above, 0, source_height - 1))
+    second = np.searchsorted(used, np.clip(above + 1, 0, source_height - 1))
+    result = (np.take(horizontal, first, axis=1) * upper[:, None, None]) >> 16
+    result += (np.take(horizontal, second, axis=1) * lower[:, None, None]) >> 16
+    result += 2
+    result >>= 2
+    return _as_given(result.astype(np.uint8), num_axes)
+
+
+def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias: bool = False) -> np.ndarray:
+    """Bilinear resizing as `torch.nn.functional.interpolate` does it in float32, rounded to whole numbers.
+
+    This is what torchvision's resize made of 8-bit tensors: without antialiasing up to version 0.16, with it since.
+
+    Args:
+        pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
+        height, width: of the result, pixels.
+        antialias: average over all pixels that fall into one, where the picture shrinks.
+
+    Returns:
+        uint8 of the same number of axes.
+
+    Raises:
+        TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
+    """
+    import torch
+
+    num_axes, pictures = _as_batch(pictures, height, width)
+    planes = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
+    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=antialias)
+    return _as_given(resized.round_().clamp_(0, 255).byte().numpy().transpose(0, 2, 3, 1), num_axes)
+
+
+def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each place of the target axis: the source place before it (-1 at the edge), and both weights of 11 bits."""
+    scale = 1.0 / (target / source)  # in this order, as the last bit decides the weights
+    position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
+    before = np.floor(position)
+    fraction = position - before
+    weights = (np.rint((np.float32(1) - fraction) * np.float32(2048)), np.rint(fraction * np.float32(2048)))
+    return before.astype(np.int64), weights[0].astype(np.int32), weights[1].astype(np.int32)
+
+
+def _doubled(part: slice, length: int) -> slice:
+    """The slice of an axis twice as long that `part` of an axis of `length` is the mean of."""
+    start, stop, step = part.indices(length)
+    if step != 1:
+        raise ValueError(f"`rows` and `columns` must be slices of step 1, got {part}.")
+    return slice(2 * start, 2 * stop)
+
+
+def _check_uint8(pictures: np.ndarray) -> None:
+    if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
+        what = pictures.dtype if isinstance(pictures, np.ndarray) else type(pictures).__name__
+        raise TypeError(f"`pictures` must be a uint8 array with values 0..255, got {what}.")
+
+
+def _as_batch(pictures: np.ndarray, height: int, width: int) -> tuple[int, np.ndarray]:
+    """The number of axes that was given, and (pictures, height, width, channels)."""
+    _check_uint8(pictures)
+    if height < 1 or width < 1:
+        raise ValueError(f"`height` and `width` must be at least 1 pixel, got {height} x {width}.")
+    shaped = {2: lambda: pictures[None, :, :, None], 3: lambda: pictures[None], 4: lambda: pictures}
+    if pictures.ndim not in shaped:
+        raise ValueError(
+            "`pictures` must be (height, width), (height, width, channels) or (pictures, height, width, channels), "
+            f"got {pictures.shape}."
+        )
+    batch = shaped[pictures.ndim]()
+    if not batch.shape[1] or not batch.shape[2]:
+        raise ValueError(f"`pictures` have a side of 0 pixels: {pictures.shape}.")
+    return pictures.ndim, batch
+
+
+def _as_given(batch: np.ndarray, num_axes: int) -> np.ndarray:
+    return batch if num_axes == 4 else batch[0] if num_axes == 3 else batch[0, :, :, 0]
+
+
+__all__ = ["resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"]
