@@ -139,7 +139,7 @@ class Canvas:
         """
         if smooth:
             if np.ndim(width):
-                width = smooth_curve(np.stack([np.asarray(width, float)] * 2, axis=1))[:, 0]
+                width = smooth_curve(np.asarray(width, float))
             points = smooth_curve(points)
         places = np.asarray(points, float) @ self._axes + self._origin
         radii = np.broadcast_to(np.asarray(width, float) * (self._line_scale / 2), len(places))
@@ -212,7 +212,10 @@ def _curve_weights(count: int, closed: bool, pieces: int) -> np.ndarray:
 
 
 def smooth_curve(points: Points, closed: bool = False, pieces: int = 6) -> np.ndarray:
-    """A curve through all points (Catmull-Rom), with `pieces` straight pieces from one to the next: (samples, 2)."""
+    """A curve through all points (Catmull-Rom), with `pieces` straight pieces from one to the next: (samples, 2).
+
+    One number per point, (points,), is smoothed likewise.
+    """
     points = np.asarray(points, float)
     return _curve_weights(len(points), closed, pieces) @ points
 
