@@ -1,0 +1,146 @@
+"""What features made frame by frame have in common: checked input, work in parts of bounded size, power spectra.
+
+A feature cuts its clips into frames by `Tensor.unfold`, which copies nothing, and hands them to [`map_frames`] with the
+function that turns frames into rows. Tables (windows, filter banks) are cached as float64 numpy: a tensor made while a
+model is traced or on the meta device must not outlive that.
+"""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+
+# Frames worked on at once. On a CPU about two megabytes per thread, which stay in cache through all passes: twice as
+# fast as one pass over everything. Smaller parts gain nothing and make threads that share a busy core wait for each
+# other more often. Elsewhere a bound on memory, about half a gigabyte.
+_FRAMES_PER_CPU_THREAD = 1024
+_FRAMES_AT_ONCE = 65536
+
+LOUDEST = 16.0  # 24 dB above full scale: no recording in [-1, 1] gets there, 16-bit numbers do at once
+
+
+def checked_clips(
+    waveforms: torch.Tensor | Sequence[torch.Tensor],
+    fewest_samples: int,
+    needed_for: str = "one frame needs",
+    *,
+    loudest: float | None = None,
+) -> tuple[list[torch.Tensor], bool]:
+    """The waveforms as a list, float32 or float64, and whether they were a single tensor.
+
+    Args:
+        waveforms: (samples,), (batch, samples), or a list of (samples,) of any lengths.
+        fewest_samples: least length of a clip; `needed_for` says why.
+        loudest: refuse samples beyond it. Looked at on a CPU only: elsewhere it would make the device wait.
+
+    Raises:
+        TypeError: a waveform that is no floating-point tensor.
+        ValueError: an empty list or batch, a wrong shape, a clip too short or too loud.
+    """
+    single = isinstance(waveforms, torch.Tensor)
+    clips = [waveforms] if single else list(waveforms)
+    if not clips:
+        raise ValueError("`waveforms` is an empty list.")
+    for index, clip in enumerate(clips):
+        name = "`waveforms`" if single else f"`waveforms[{index}]`"
+        if not isinstance(clip, torch.Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(clip).__name__}; wrap arrays with `torch.from_numpy`.")
+        if not clip.is_floating_point():
+            raise TypeError(
+                f"{name} must be floating point, got {clip.dtype}; scale integer PCM to [-1, 1] first (int16 / 32768)."
+            )
+        if clip.ndim != 1 and not (single and clip.ndim == 2):
+            expected = "(samples,) or (batch, samples)" if single else "(samples,)"
+            raise ValueError(f"{name} must be {expected}, got {tuple(clip.shape)}.")
+        if clip.ndim == 2 and clip.shape[0] == 0:
+            raise ValueError(f"{name} is an empty batch, {tuple(clip.shape)}.")
+        if clip.shape[-1] < fewest_samples:
+            raise ValueError(
+                f"{name} has {clip.shape[-1]} samples, {needed_for} {fewest_samples}: the recording is too short; "
+                "drop it or pad it with zeros."
+            )
+        if loudest is not None and clip.device.type == "cpu" and not torch.compiler.is_compiling():
+            peak = max(abs(extreme) for extreme in torch.stack(clip.detach().aminmax()).tolist())
+            if peak > loudest:
+                raise ValueError(
+                    f"{name} reaches {peak:g}, full scale is 1: it seems to hold integer PCM as floats; "
+                    "divide it by its full scale (32768 for 16 bits)."
+                )
+    return [clip if clip.dtype == torch.float64 else clip.float() for clip in clips], single
+
+
+def map_frames(
+    rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool
+) -> torch.Tensor | list[torch.Tensor]:
+    """`rows_of` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
+
+    Args:
+        rows_of: (..., size) to (..., features), each frame for itself.
+        frames: (frames, size) per clip; for a single tensor one entry, ([batch,] frames, size).
+        single: see [`checked_clips`].
+
+    Returns:
+        ([batch,] frames, features) for a single tensor, else a list of (frames, features).
+    """
+    # Autocast would run the mel sums in half precision.
+    device = frames[0].device.type
+    with torch.autocast(device if torch.amp.is_autocast_available(device) else "cpu", enabled=False):
+        on_cpu = device == "cpu"
+        if single and (torch.compiler.is_compiling() or not on_cpu):
+            return rows_of(frames[0])
+        leading = frames[0].shape[:-1]  # ([batch,] frames), for a single tensor
+        clips = list(frames[0]) if single and frames[0].ndim == 3 else frames
+        limit = _FRAMES_PER_CPU_THREAD * torch.get_num_threads() if on_cpu else _FRAMES_AT_ONCE
+        rows = torch.cat([rows_of(part) for part in _parts(clips, limit)])  # (all frames, features)
+    return rows.view(*leading, *rows.shape[1:]) if single else list(rows.split([len(clip) for clip in clips]))
+
+
+def _parts(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
+    """The frames of all clips in order, at most `limit` at a time; short clips share a part."""
+    waiting, count = [], 0
+    for clip in clips:
+        for piece in clip.split(limit):
+            if waiting and count + len(piece) > limit:
+                yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
+                waiting, count = [], 0
+            waiting.append(piece)
+            count += len(piece)
+    yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
+
+
+def power_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
+    """(..., size) to (..., fft_size // 2 + 1): squared magnitudes; zeros up to the FFT size, what is longer is cut."""
+    spectrum = torch.view_as_real(torch.fft.rfft(frames, n=fft_size))  # (..., bins, 2)
+    # Multiply, then add the two parts: on a CPU twice as fast as `abs() ** 2` or a sum over the last axis.
+    squares = spectrum * spectrum
+    return squares[..., 0] + squares[..., 1]
+
+
+def magnitude_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
+    """(..., size) to (..., fft_size // 2 + 1). The gradient of a silent bin is zero, not infinite."""
+    power = power_spectrum(frames, fft_size)
+    return power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()
+
+
+def preemphasized(clip: torch.Tensor, coefficient: float) -> torch.Tensor:
+    """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays as it is."""
+    return torch.cat([clip[..., :1], torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)], -1)
+
+
+def cached(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Keeps the last 32 tables. `torch.compile` traces the plain function instead, without the cache's warning."""
+    keeping = functools.lru_cache(maxsize=32)(table)
+
+    @functools.wraps(table)
+    def either(*settings):
+        return (table if torch.compiler.is_compiling() else keeping)(*settings)
+
+    either.cache_clear = keeping.cache_clear
+    return either
+
+
+@cached
+def periodic_hann(size: int) -> np.ndarray:
+    """(size,), float64: one period of a raised cosine, zero at the first sample only."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)

@@ -1,0 +1,59 @@
+"""Mel filter banks as tables: the weight of each FFT bin in each band. float64 numpy, cached.
+
+Two families, alike in name only: triangles drawn over the mel axis (Kaldi, VGGish), and triangles drawn over the
+frequency axis between points of Slaney's mel scale (librosa, and so Wav2Lip, Tacotron, HiFi-GAN, AudioLDM).
+"""
+
+import numpy as np
+
+from avzoo.audio.framing import cached
+
+
+@cached
+def mel_linear_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
+    """(fft_size // 2, num_mel_bins): bins below Nyquist; triangles linear in mel = 1127 ln(1 + f / 700), peak 1.
+
+    `low` and `high` are in Hz; `high` of 0 or less counts from half the sampling rate.
+    """
+    top = high if high > 0 else sampling_rate / 2 + high
+    _check_band(num_mel_bins, sampling_rate, low, high, top)
+
+    def mel(frequency):
+        return 1127.0 * np.log1p(np.asarray(frequency) / 700.0)
+
+    step = (mel(top) - mel(low)) / (num_mel_bins + 1)
+    left = mel(low) + step * np.arange(num_mel_bins)  # where each triangle starts; it peaks a step later
+    position = (mel(np.arange(fft_size // 2) * sampling_rate / fft_size)[:, None] - left) / step
+    return np.maximum(0.0, np.minimum(position, 2.0 - position))
+
+
+@cached
+def slaney_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
+    """(fft_size // 2 + 1, num_mel_bins): triangles linear in Hz, each of area 1 (per Hz), as librosa's default.
+
+    Slaney's mel scale is linear up to 1000 Hz (15 mel) and logarithmic above, 27 mel for a factor of 6.4.
+    `low` and `high` are in Hz.
+    """
+    _check_band(num_mel_bins, sampling_rate, low, high, high)
+    log_step = np.log(6.4) / 27.0
+
+    def mel(frequency):
+        logarithmic = 15.0 + np.log(np.maximum(frequency, 1000.0) / 1000.0) / log_step
+        return np.where(frequency < 1000.0, frequency * 3.0 / 200.0, logarithmic)
+
+    mels = np.linspace(mel(np.array(float(low))), mel(np.array(float(high))), num_mel_bins + 2)
+    edges = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp(log_step * (mels - 15.0)))  # Hz
+    left, peak, right = edges[:-2], edges[1:-1], edges[2:]
+    frequency = (np.arange(fft_size // 2 + 1) * (sampling_rate / fft_size))[:, None]
+    rising, falling = (frequency - left) / (peak - left), (right - frequency) / (right - peak)
+    return np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (right - left))
+
+
+def _check_band(num_mel_bins: int, sampling_rate: int, low: float, high: float, top: float) -> None:
+    if not 0 <= low < top <= sampling_rate / 2:
+        raise ValueError(
+            f"`low_frequency` ({low} Hz) must lie below `high_frequency` ({high}: {top} Hz), both between 0 and half "
+            f"of `sampling_rate` ({sampling_rate / 2} Hz)."
+        )
+    if num_mel_bins < 1:
+        raise ValueError(f"`num_mel_bins` must be at least 1, got {num_mel_bins}.")
