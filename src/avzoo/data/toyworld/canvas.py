@@ -53,6 +53,7 @@ class Canvas:
         else:
             image = Image.new("RGB", fine_size, tuple(background))
         self._attach(image, None)
+        self._outline: tuple[Colour, int] | None = None
         self._axes = np.eye(2) * self.supersample
         self._origin = np.zeros(2) - 0.5  # a fine pixel's index is the place of its centre
         self._line_scale = float(self.supersample)
@@ -101,6 +102,12 @@ class Canvas:
         view._attach(self._image, Image.new("L", self._image.size))
         return view
 
+    def outlined(self, colour: Colour, width: float) -> "Canvas":
+        """The same canvas, which from here on draws a contour round every shape."""
+        view = self._view()
+        view._outline = (colour, max(round(width * self._line_scale), 1))
+        return view
+
     def place(self, points: Points) -> np.ndarray:
         """Where `points` of this canvas' units lie in the picture, in pixels: (points, 2)."""
         return (np.asarray(points, float) @ self._axes + self._origin + 0.5) / self.supersample
@@ -143,14 +150,24 @@ class Canvas:
             points = smooth_curve(points)
         places = np.asarray(points, float) @ self._axes + self._origin
         radii = np.broadcast_to(np.asarray(width, float) * (self._line_scale / 2), len(places))
-        for corners in _capsules(places, np.maximum(radii, 0.35)):
-            self._fill(corners, colour)
+        radii = np.maximum(radii, 0.35)
+        if self._outline is not None:  # round the line as a whole, not round its pieces
+            contour, contour_width = self._outline
+            for corners in _capsules(places, radii + contour_width / 2):
+                self._fill(corners, contour, plain=True)
+        for corners in _capsules(places, radii):
+            self._fill(corners, colour, plain=True)
 
-    def _fill(self, corners: np.ndarray, colour: Colour) -> None:
+    def _fill(self, corners: np.ndarray, colour: Colour, plain: bool = False) -> None:
         flat = np.rint(corners).ravel().tolist()  # PIL would cut the fraction off
         (self._opaque if len(colour) == 3 else self._translucent).polygon(flat, fill=colour)
         if self._tracing is not None:
             self._tracing.polygon(flat, fill=255)
+        if self._outline is not None and not plain:
+            contour, contour_width = self._outline
+            self._opaque.line(flat + flat[:4], fill=contour, width=contour_width)
+            if self._tracing is not None:
+                self._tracing.line(flat + flat[:4], fill=255, width=contour_width)
 
     # ---------------------------------------------------------------------------------------------- results
 

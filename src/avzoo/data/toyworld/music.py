@@ -192,7 +192,8 @@ def _drum(kind: str, generator: syn.Generator, sampling_rate: int) -> np.ndarray
     return 0.5 * syn.shape_spectrum(hiss, sampling_rate, lambda f: syn.high_pass_gain(f, 4500, 3))
 
 
-def _drums(generator: syn.Generator, beat: float, first: float, num_samples: int, sampling_rate: int) -> np.ndarray:
+def drums(generator: syn.Generator, beat: float, first: float, num_samples: int, sampling_rate: int) -> np.ndarray:
+    """A kit that plays one pattern of eight half beats over and over, at unit loudness. Times in seconds."""
     output = np.zeros(num_samples)
     sounds = {kind: _drum(kind, generator, sampling_rate) for kind in ("kick", "snare", "hat")}
     chances = {
@@ -217,7 +218,7 @@ def _degree_to_pitch(degree: int, scale: tuple[int, ...], key: float) -> float:
     return key + 12 * octave + scale[step]
 
 
-def _melody(
+def melody(
     generator: syn.Generator, scale: tuple[int, ...], key: float, beat: float, first: float, seconds: float
 ) -> list[Note]:
     """A walk over the scale in a rhythm of its own; at least two different pitches, or it would be a tone."""
@@ -269,7 +270,7 @@ def music(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     size = generator.choice(["solo", "duo", "band"], p=[0.45, 0.2, 0.35])
 
     octave = float(generator.choice([-12, 0, 0, 0, 12]))
-    mix = play(_melody(generator, scale, key + octave, beat, first, seconds), generator, num_samples, sampling_rate)
+    mix = play(melody(generator, scale, key + octave, beat, first, seconds), generator, num_samples, sampling_rate)
     if size != "solo" or generator.random() < 0.2:
         lines, roots = _chords(generator, scale, key - 12, beat, first, seconds)
         struck, kind = (
@@ -290,6 +291,6 @@ def music(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
         low = play(bass, generator, num_samples, sampling_rate)
         mix = mix + low * syn.decibels_to_gain(generator.uniform(-14, 3))
         if generator.random() < 0.75:
-            drums = _drums(generator, beat, first, num_samples, sampling_rate)
-            mix = mix + drums * syn.decibels_to_gain(generator.uniform(-14, 3))
+            beats = drums(generator, beat, first, num_samples, sampling_rate)
+            mix = mix + beats * syn.decibels_to_gain(generator.uniform(-14, 3))
     return mix

@@ -1,4 +1,7 @@
-"""Everything that is neither speech nor music: alarms, weather, bells, motors, clicks, birds, hum, silence."""
+"""Everything that is neither speech nor music: alarms, weather, bells, motors, clicks, birds, hum, silence.
+
+Each draws which `kind` of it sounds, or makes the one that is named.
+"""
 
 import numpy as np
 
@@ -31,9 +34,9 @@ def siren(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     return syn.shape_spectrum(wave, sampling_rate, horn)
 
 
-def rain_noise(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+def rain_noise(generator: syn.Generator, num_samples: int, sampling_rate: int, kind: str | None = None) -> np.ndarray:
     """Rain, wind, waterfall, or the plain noise of a generator: no pitch, no pattern."""
-    kind = generator.choice(["rain", "wind", "plain", "plain"])
+    kind = kind or generator.choice(["rain", "wind", "plain", "plain"])
     if kind == "plain":
         noise = syn.coloured_noise(generator, num_samples, sampling_rate, generator.uniform(-7, 2))
         return syn.shape_spectrum(noise, sampling_rate, syn.random_equaliser(generator, 3.0, 1))
@@ -55,9 +58,9 @@ def rain_noise(generator: syn.Generator, num_samples: int, sampling_rate: int) -
     return hiss + drops * syn.decibels_to_gain(generator.uniform(-15, 3))
 
 
-def bell(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+def bell(generator: syn.Generator, num_samples: int, sampling_rate: int, kind: str | None = None) -> np.ndarray:
     """One or several strokes on a church bell, a hand bell, a bicycle bell, or an alarm bell."""
-    kind = generator.choice(["church", "hand", "ringer"])
+    kind = kind or generator.choice(["church", "hand", "ringer"])
     strike = syn.log_uniform(generator, 150, 700) if kind == "church" else syn.log_uniform(generator, 900, 3200)
     ratios = (
         np.array([0.5, 1, 1.19, 1.5, 2, 2.5, 2.66, 3.0, 4.1, 5.3, 6.6])
@@ -102,9 +105,9 @@ def engine(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np
     return body / max(syn.root_mean_square(body), 1e-9) + level * air
 
 
-def clicks(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+def clicks(generator: syn.Generator, num_samples: int, sampling_rate: int, kind: str | None = None) -> np.ndarray:
     """Keyboard typing, a ticking clock, clapping hands, knocking: short bursts with nothing between."""
-    kind = generator.choice(["keyboard", "clock", "claps", "knock"])
+    kind = kind or generator.choice(["keyboard", "clock", "claps", "knock"])
     decay, low, high, rate_hz, jitter = {
         "keyboard": (0.006, 1200, 5000, generator.uniform(3, 10), 0.6),
         "clock": (0.004, 1500, 5500, generator.choice([1.0, 2.0, 4.0]), 0.01),
@@ -149,10 +152,10 @@ def bird(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.n
     return output
 
 
-def hum(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
+def hum(generator: syn.Generator, num_samples: int, sampling_rate: int, kind: str | None = None) -> np.ndarray:
     """Mains hum, a fan or transformer, or a steady test tone: nothing changes."""
     time = np.arange(num_samples) / sampling_rate
-    kind = generator.choice(["mains", "fan", "tone"])
+    kind = kind or generator.choice(["mains", "fan", "tone"])
     if kind == "tone":
         frequency = syn.log_uniform(generator, 120, 3000)
         amplitudes = np.zeros(12)
