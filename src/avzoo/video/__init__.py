@@ -5,17 +5,25 @@ Every name is imported when it is first used.
 
 import importlib
 
-_MODULE_OF = {
-    name: f"avzoo.video.{module}"
-    for module, names in {
-        "crops": ("LowerFace", "MouthHalf", "TightFace", "WholeFace", "crop_track", "crop_tracks", "grey_face")
-        + ("iter_track_crops",),
-        "detection": ("Detections", "FaceDetector", "YuNetDetector", "detect_faces"),
-        "resizing": ("resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"),
-        "tracking": ("Track", "smooth_scores", "track_faces"),
-    }.items()
-    for name in names
+_NAMES = {
+    "crops": [
+        "CropConvention",
+        "LowerFace",
+        "MouthHalf",
+        "TightFace",
+        "WholeFace",
+        "crop_track",
+        "crop_tracks",
+        "grey_face",
+        "iter_track_crops",
+    ],
+    "detection": ["Detections", "FaceDetector", "YuNetDetector", "detect_faces"],
+    "resizing": ["resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"],
+    "shots": ["detect_shots"],
+    "track_files": ["FaceTracks", "GivenBoxes", "load_tracks", "save_tracks"],
+    "tracking": ["Track", "smooth_scores", "track_faces"],
 }
+_MODULE_OF = {name: f"avzoo.video.{module}" for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_MODULE_OF)
 

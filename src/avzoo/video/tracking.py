@@ -116,7 +116,8 @@ def track_faces(
             continue
         for chain in _chains(detections, first, stop, iou_threshold, max_gap):
             if len(chain) > min_detections:
-                track = _interpolated(len(tracks), chain)
+                frames, boxes, scores = (np.array(values) for values in zip(*chain, strict=True))
+                track = joined_boxes(len(tracks), frames, boxes, scores)
                 if (track.boxes[:, 2:] - track.boxes[:, :2]).mean(axis=0).max() > min_face_size:
                     tracks.append(track)
     if max_faces is not None and len(tracks) > max_faces:
@@ -171,15 +172,16 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return common / (areas - common)
 
 
-def _interpolated(track_id: int, chain: list[_Face]) -> Track:
-    """A chain with its gaps filled."""
-    numbers = np.array([frame for frame, _, _ in chain], dtype=np.int64)
-    boxes = np.array([box for _, box, _ in chain])
-    frames = np.arange(numbers[0], numbers[-1] + 1)
-    filled = np.stack([np.interp(frames, numbers, boxes[:, side]) for side in range(4)], axis=1)
-    scores = np.full(len(frames), np.nan)
-    scores[numbers - numbers[0]] = [score for _, _, score in chain]
-    return Track(track_id, frames, filled, scores)
+def joined_boxes(track_id: int, frames: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Track:
+    """The track through boxes of some frames, ascending: gaps filled by linear interpolation, their scores NaN.
+
+    Of several boxes of one frame the last counts.
+    """
+    every = np.arange(frames[0], frames[-1] + 1)
+    filled = np.stack([np.interp(every, frames, boxes[:, side]) for side in range(4)], axis=1)
+    of_frame = np.full(len(every), np.nan)
+    of_frame[frames - frames[0]] = scores
+    return Track(track_id, every, filled, of_frame)
 
 
 def median_filter(values: np.ndarray, kernel_size: int) -> np.ndarray:

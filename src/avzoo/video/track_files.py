@@ -1,0 +1,297 @@
+"""Face tracks and boxes in files: JSON that keeps all of a track, and CSV tables of boxes that people have.
+
+The JSON holds one video's tracks:
+
+    {"schema_version": 1, "source": "talk.mp4", "fps": 25.0, "width": 640, "height": 360, "num_frames": 250,
+     "tracks": [{"track_id": 0, "start_frame": 10, "start": 0.4, "end": 2.0,
+                 "boxes": [[x1, y1, x2, y2], ...], "scores": [0.98, null, ...]}]}
+
+`boxes` and `scores` have one entry per frame from `start_frame` on; a score of null means that the box is interpolated
+or has none. `start` and `end` are seconds on the video's clock, for readers; frames are what counts. A CSV table has
+one row per box and the columns `frame,x1,y1,x2,y2`, and may have `score` and `track_id`.
+"""
+
+import csv
+import itertools
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avzoo.files import written_whole
+from avzoo.video.detection import Detections
+from avzoo.video.tracking import Track, joined_boxes, track_faces
+
+SCHEMA_VERSION = 1
+_COLUMNS = ("frame", "x1", "y1", "x2", "y2")
+
+
+@dataclass(frozen=True, eq=False)
+class FaceTracks:
+    """The tracks of one video.
+
+    Args:
+        tracks: with numbers of their own each, within the video's frames.
+        fps: frames per second.
+        width, height: of a frame, pixels.
+        num_frames: frames in the video.
+        source: name of the video.
+
+    Raises:
+        ValueError: numbers that are not positive, a track beyond the video, two tracks of one number.
+    """
+
+    tracks: list[Track]
+    fps: float
+    width: int
+    height: int
+    num_frames: int
+    source: str = ""
+
+    def __post_init__(self):
+        for name in ("fps", "width", "height"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"`{name}` must be positive, got {value!r}.")
+        seen = set()
+        for track in self.tracks:
+            if track.stop_frame > self.num_frames:
+                raise ValueError(
+                    f"track {track.track_id} ends with frame {track.stop_frame - 1}, but the video has "
+                    f"`num_frames` {self.num_frames}."
+                )
+            if track.track_id in seen:
+                raise ValueError(f"`tracks`: two of them have the number {track.track_id}.")
+            seen.add(track.track_id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the JSON file holds."""
+        header = {name: getattr(self, name) for name in ("source", "fps", "width", "height", "num_frames")}
+        tracks = [
+            {
+                "track_id": track.track_id,
+                "start_frame": track.start_frame,
+                "start": track.start_frame / self.fps,
+                "end": track.stop_frame / self.fps,
+                "boxes": track.boxes.tolist(),
+                "scores": [score if math.isfinite(score) else None for score in track.scores.tolist()],
+            }
+            for track in self.tracks
+        ]
+        return {"schema_version": SCHEMA_VERSION, **header, "tracks": tracks}
+
+
+def save_tracks(path: str | os.PathLike, tracks: FaceTracks) -> Path:
+    """Write the tracks of a video as JSON; the file appears whole or not at all, and replaces one that is there.
+
+    Raises:
+        OSError: the folder is missing or can't be written.
+    """
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(tracks.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def load_tracks(path: str | os.PathLike) -> FaceTracks:
+    """Read what [`save_tracks`] wrote, or what somebody wrote like it.
+
+    Raises:
+        OSError: the file can't be opened.
+        ValueError: it is no such file; the message names the file, the track and what is wrong with it.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no UTF-8, too
+        raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
+    try:
+        return _from_dict(content)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"`{path}`: {error}") from error
+
+
+def _from_dict(content: Any) -> FaceTracks:
+    header = ("schema_version", "fps", "width", "height", "num_frames", "tracks")
+    _check_fields(content, header, "the file")
+    if content["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"`schema_version` is {content['schema_version']!r}; this version of avzoo reads {SCHEMA_VERSION}."
+        )
+    for name in header[1:-1]:
+        if isinstance(content[name], bool) or not isinstance(content[name], int | float):
+            raise ValueError(f"`{name}` must be a number, got {content[name]!r}.")
+    if not isinstance(content["tracks"], list):
+        raise ValueError(f"`tracks` must be a list, got {type(content['tracks']).__name__}.")
+    tracks = [_track(index, entry) for index, entry in enumerate(content["tracks"])]
+    sizes = {name: int(content[name]) for name in ("width", "height", "num_frames")}
+    return FaceTracks(tracks, fps=float(content["fps"]), source=str(content.get("source") or ""), **sizes)
+
+
+def _track(index: int, entry: Any) -> Track:
+    name = f"tracks[{index}]"
+    _check_fields(entry, ("track_id", "start_frame", "boxes"), name)
+    for field in ("track_id", "start_frame"):
+        if isinstance(entry[field], bool) or not isinstance(entry[field], int):
+            raise ValueError(f"{name}: `{field}` must be a whole number, got {entry[field]!r}.")
+    try:
+        boxes = np.array(entry["boxes"], dtype=np.float64)
+        scores = entry.get("scores")
+        scores = None if scores is None else np.array([math.nan if s is None else s for s in scores], np.float64)
+        return Track(entry["track_id"], entry["start_frame"] + np.arange(len(boxes)), boxes, scores)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _check_fields(entry: Any, names: Iterable[str], what: str) -> None:
+    if not isinstance(entry, Mapping):
+        raise ValueError(f"{what} must be a JSON object, got {type(entry).__name__}.")
+    missing = [name for name in names if name not in entry]
+    if missing:
+        raise ValueError(f"{what} lacks {', '.join(f'`{name}`' for name in missing)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class GivenBoxes:
+    """Face boxes that you have already, in place of a detector's.
+
+    They know their frames, so no pixels are looked at. With track numbers they are tracks as they stand (gaps filled by
+    interpolation); without, the tracker joins them like a detector's.
+
+    Args:
+        frames: (n,) frame number of each box, from 0.
+        boxes: (n, 4), x1, y1, x2, y2 in pixels.
+        scores: (n,). None: the boxes have none.
+        track_ids: (n,), whole numbers. None: not known who is who.
+
+    Raises:
+        ValueError: shapes that don't fit each other, frame or track numbers that are not whole or below 0, impossible
+            boxes.
+    """
+
+    frames: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray | None = None
+    track_ids: np.ndarray | None = None
+
+    def __post_init__(self):
+        detections = Detections(self.boxes, self.scores)
+        frames = _whole_numbers(self.frames, "frames", len(detections))
+        track_ids = None if self.track_ids is None else _whole_numbers(self.track_ids, "track_ids", len(detections))
+        checked = {"frames": frames, "boxes": detections.boxes, "scores": detections.scores, "track_ids": track_ids}
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike) -> "GivenBoxes":
+        """Boxes of a file: `.json` as [`save_tracks`] writes it, `.csv` with a header `frame,x1,y1,x2,y2` and, where
+        known, `score` and `track_id` (an empty score is none).
+
+        Raises:
+            OSError: the file can't be opened.
+            ValueError: another ending, or what is wrong in the file, with its line.
+        """
+        path = Path(path)
+        if path.suffix.lower() == ".json":
+            return cls.of_tracks(load_tracks(path).tracks)
+        if path.suffix.lower() == ".csv":
+            return cls._read_csv(path)
+        raise ValueError(f"`{path}`: boxes are read from .json or .csv files, not from {path.suffix or 'this'!r}.")
+
+    @classmethod
+    def of_tracks(cls, tracks: Iterable[Track]) -> "GivenBoxes":
+        """The boxes of tracks, with their numbers."""
+        tracks = list(tracks)
+        if not tracks:
+            return cls(np.zeros(0), np.zeros((0, 4)), track_ids=np.zeros(0))
+        return cls(
+            np.concatenate([track.frames for track in tracks]),
+            np.concatenate([track.boxes for track in tracks]),
+            np.concatenate([track.scores for track in tracks]),
+            np.concatenate([np.full(len(track), track.track_id) for track in tracks]),
+        )
+
+    @classmethod
+    def _read_csv(cls, path: Path) -> "GivenBoxes":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(file, skipinitialspace=True)
+            header = rows.fieldnames or []
+            missing = [name for name in _COLUMNS if name not in header]
+            if missing:
+                raise ValueError(
+                    f"`{path}`: the first line must name the columns {','.join(_COLUMNS)}[,score][,track_id]; "
+                    f"{', '.join(missing)} missing in {','.join(header)!r}."
+                )
+            optional = [name for name in ("score", "track_id") if name in header]
+            table = [_numbers(row, [*_COLUMNS, *optional], f"`{path}`, line {rows.line_num}") for row in rows]
+        columns = np.array(table).reshape(-1, len(_COLUMNS) + len(optional)).T
+        named = dict(zip([*_COLUMNS, *optional], columns, strict=True))
+        try:
+            return cls(named["frame"], columns[1:5].T, named.get("score"), named.get("track_id"))
+        except ValueError as error:
+            raise ValueError(f"`{path}`: {error}") from error
+
+    def detections(self, num_frames: int) -> list[Detections]:
+        """The boxes frame by frame, as a detector would have found them.
+
+        Raises:
+            ValueError: a box beyond `num_frames`.
+        """
+        if len(self.frames) and self.frames.max() >= num_frames:
+            raise ValueError(
+                f"given boxes reach to frame {self.frames.max()}, but the video has {num_frames} frames. "
+                "Frames count from 0, at the frame rate the video is read with."
+            )
+        order = np.argsort(self.frames, kind="stable")
+        ends = np.searchsorted(self.frames[order], np.arange(num_frames + 1))
+        rows = [order[begin:end] for begin, end in itertools.pairwise(ends)]
+        return [Detections(self.boxes[of_frame], self.scores[of_frame]) for of_frame in rows]
+
+    def tracks(self, num_frames: int, shots: Iterable[tuple[int, int]] | None = None, **options: Any) -> list[Track]:
+        """Tracks, by their numbers where these are known, else by [`track_faces`] with `shots` and `options`.
+
+        Raises:
+            ValueError: a box beyond `num_frames`; two boxes of one track in one frame.
+        """
+        if self.track_ids is None:
+            return track_faces(self.detections(num_frames), shots, **options)
+        self.detections(num_frames)  # checks the frames
+        tracks = []
+        for track_id in np.unique(self.track_ids).tolist():
+            rows = np.flatnonzero(self.track_ids == track_id)
+            rows = rows[np.argsort(self.frames[rows], kind="stable")]
+            frames = self.frames[rows]
+            if (np.diff(frames) == 0).any():
+                twice = int(frames[np.argmin(np.diff(frames))])
+                raise ValueError(f"given boxes: track {track_id} has two boxes in frame {twice}.")
+            tracks.append(joined_boxes(track_id, frames, self.boxes[rows], self.scores[rows]))
+        return tracks
+
+
+def _whole_numbers(values: Any, name: str, count: int) -> np.ndarray:
+    values = np.asarray(values)
+    if values.shape != (count,):
+        raise ValueError(f"`{name}` must be ({count},), one for each box, got {values.shape}.")
+    numbers = values.astype(np.float64)
+    bad = ~np.isfinite(numbers) | (numbers != np.floor(numbers)) | (numbers < 0)
+    if bad.any():
+        raise ValueError(f"`{name}` must be whole numbers from 0 on, got {values[np.argmax(bad)]!s}.")
+    return values.astype(np.int64)
+
+
+def _numbers(row: Mapping[str, Any], names: list[str], where: str) -> list[float]:
+    numbers = []
+    for name in names:
+        text = (row[name] or "").strip()
+        try:
+            numbers.append(math.nan if name == "score" and not text else float(text))
+        except ValueError:
+            raise ValueError(f"{where}: `{name}` must be a number, got {text!r}.") from None
+    return numbers
+
+
+__all__ = ["FaceTracks", "GivenBoxes", "load_tracks", "save_tracks"]
