@@ -155,7 +155,7 @@ def _draw_shoulders(canvas: Canvas, face: Face, pose: Pose) -> None:
     body = canvas.at((pose.x - 0.1 * pose.roll / 10 * pose.scale, pose.y), pose.scale)
     neck = 0.55 * face.width
     body.polygon([(-neck, 0.5), (neck, 0.5), (neck * 1.1, 1.6), (-neck * 1.1, 1.6)], shade(face.skin, -0.22))
-    edge = bezier([(-1.75, 4.0), (-1.75, 1.45), (-0.9, 1.5), (-neck, 1.2)], 10)
+    edge = np.concatenate([[(-1.75, 9.0)], bezier([(-1.75, 3.5), (-1.75, 1.45), (-0.9, 1.5), (-neck, 1.2)], 10)])
     collar = bezier([(-neck, 1.2), (0, 1.65), (neck, 1.2)], 8)
     body.polygon(np.concatenate([edge, collar, edge[::-1] * (-1, 1)]), face.clothes)
 
