@@ -3,6 +3,7 @@
 import io
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -68,6 +69,55 @@ def open_container(opened: str | io.IOBase, label: str) -> av.container.InputCon
 def stream_kinds(container: av.container.InputContainer) -> str:
     """The kinds of stream in a file, for messages: "audio, video"."""
     return ", ".join(sorted({stream.type for stream in container.streams})) or "none"
+
+
+def decoded_frames(
+    container: av.container.InputContainer,
+    stream: av.AudioStream | av.VideoStream,
+    label: str,
+    *,
+    whole: bool = True,
+    late_start: bool = False,
+) -> Iterator[av.AudioFrame | av.VideoFrame]:
+    """Every frame of one stream, from where the container stands to its end.
+
+    Args:
+        whole: the container stands at its beginning, so that missing packets can be told at the end.
+        late_start: what can't be decoded before the first frame is skipped, since a recording of a broadcast, or a
+            reading after a seek, begins anywhere, and pictures can only be decoded from one that is stored whole.
+
+    Raises:
+        ValueError: no decoder, damaged in the middle, or fewer packets than the file announces.
+    """
+    if stream.codec_context is None:
+        raise ValueError(f"{label}: FFmpeg has no decoder for its {stream.type} stream; convert the file first.")
+    announced = len(stream.index_entries)  # mp4 lists all its packets up front; others list fewer
+    packets, seconds, skipped = 0, 0.0, None
+    for packet in container.demux(stream):
+        packets += packet.size > 0
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError as error:
+            reason = error.strerror or str(error)
+            if seconds or not late_start:
+                raise broken(label, seconds, reason) from error
+            skipped = reason
+            continue
+        for frame in frames:
+            if stream.type == "audio":
+                seconds += frame.samples / frame.sample_rate
+            else:
+                if frame.is_corrupt:
+                    if late_start and not seconds:
+                        skipped = "no whole picture"
+                        continue
+                    raise broken(label, seconds, "the next picture is damaged")
+                seconds += float((frame.duration or 0) * frame.time_base) or 1 / (stream.guessed_rate or 25)
+            yield frame
+    if whole and packets < announced:
+        raise broken(label, seconds, f"{packets} of {announced} packets are there")
+    if skipped and not seconds:
+        raise broken(label, 0, skipped)
 
 
 def broken(label: str, seconds: float, reason: str) -> ValueError:

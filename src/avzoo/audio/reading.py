@@ -15,11 +15,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-import av
 import numpy as np
 import soundfile
 
-from avzoo.audio.media_files import broken, locate, open_container, stream_kinds
+from avzoo.audio.media_files import broken, decoded_frames, locate, open_container, stream_kinds
 from avzoo.audio.pieces import PIECE, Pieces, gathered, mixed, planes, resampled
 from avzoo.audio.resampling import check_rate
 from avzoo.files import written_whole
@@ -311,24 +310,8 @@ def _decoded_by_ffmpeg(opened: str | io.IOBase, label: str) -> Pieces:
     with open_container(opened, label) as container:
         if not container.streams.audio:
             raise ValueError(f"{label} has no audio stream (streams: {stream_kinds(container)}).")
-        yield from gathered(_frames(container, container.streams.audio[0], label))
-
-
-def _frames(container: av.container.InputContainer, stream: av.AudioStream, label: str) -> Pieces:
-    if stream.codec_context is None:
-        raise ValueError(f"{label}: FFmpeg has no decoder for its audio stream; convert it to wav or flac first.")
-    announced = len(stream.index_entries)  # mp4 lists all its packets up front; others list fewer
-    packets, seconds = 0, 0.0
-    try:
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            for frame in packet.decode():
-                seconds += frame.samples / frame.sample_rate
-                yield frame.sample_rate, planes(frame)
-    except av.error.FFmpegError as error:
-        raise broken(label, seconds, error.strerror or str(error)) from error
-    if packets < announced:
-        raise broken(label, seconds, f"{packets} of {announced} packets are there")
+        frames = decoded_frames(container, container.streams.audio[0], label)
+        yield from gathered((frame.sample_rate, planes(frame)) for frame in frames)
 
 
 def _not_finite(samples: np.ndarray) -> int:

@@ -18,10 +18,13 @@ _NAMES = {
         "iter_track_crops",
     ],
     "detection": ["Detections", "FaceDetector", "YuNetDetector", "detect_faces"],
+    "reading": ["VideoReader", "iter_video", "probe_video", "read_video"],
     "resizing": ["resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"],
     "shots": ["detect_shots"],
     "track_files": ["FaceTracks", "GivenBoxes", "load_tracks", "save_tracks"],
     "tracking": ["Track", "smooth_scores", "track_faces"],
+    "video": ["Video", "VideoInfo"],
+    "writing": ["VideoWriter", "write_video"],
 }
 _MODULE_OF = {name: f"avzoo.video.{module}" for module, names in _NAMES.items() for name in names}
 

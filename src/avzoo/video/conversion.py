@@ -1,0 +1,48 @@
+"""Decoded pictures to upright RGB frames of one size."""
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from avzoo.video.files import Orientation
+
+LONGEST_SIDE = 16384
+
+# Bicubic as FFmpeg's own default; its support grows when a picture shrinks, so nothing aliases. Accurate rounding and
+# whole chroma keep grey grey.
+_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+class RgbConverter:
+    """Writes pictures as uint8 RGB into the rows of an array: colours and size in one pass, then orientation.
+
+    Colours follow the matrix and range the stream declares; undeclared means BT.601 and limited range, as in FFmpeg.
+    More than 8 bits are dithered to 8. Alpha is dropped: the colour beneath shows. Grey has three equal channels.
+    """
+
+    def __init__(self, height: int, width: int, orientation: Orientation | None):
+        self._orientation = orientation or Orientation()
+        self._size = (width, height) if self._orientation.turns % 2 else (height, width)
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, picture: "av.VideoFrame | np.ndarray", frame: np.ndarray) -> None:
+        """`picture` into `frame`, (height, width, 3)."""
+        if isinstance(picture, np.ndarray):
+            self._resized(picture, frame)
+        else:
+            frame[...] = self._orientation.upright(self._scaled(picture, "rgb24"))
+
+    def _resized(self, picture: np.ndarray, frame: np.ndarray) -> None:
+        if picture.shape == frame.shape:
+            frame[...] = picture
+            return
+        for channel in range(3):  # each by itself: swscale would take RGB to YUV and back
+            plane = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., channel]), format="gray")
+            frame[..., channel] = self._scaled(plane, "gray")
+
+    def _scaled(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
+        height, width = self._size
+        scaled = self._reformatter.reformat(
+            picture, width=width, height=height, format=pixel_format, interpolation=_SCALING
+        )
+        return scaled.to_ndarray()

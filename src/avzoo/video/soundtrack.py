@@ -1,0 +1,99 @@
+"""A video's sound on the video's clock."""
+
+import math
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+import numpy as np
+
+from avzoo.audio.media_files import decoded_frames
+from avzoo.audio.pieces import PIECE, Pieces, gathered, mixed, planes, resampled
+
+# Time stamps rounded to milliseconds, as mkv and flv have them, are no gaps; a lost AAC frame (21 ms) is one.
+_JITTER = Fraction(15, 1000)
+_RUN_UP = Fraction(1, 2)  # seconds decoded before a start in the middle: codecs and filters need what came before
+
+
+def read_soundtrack(
+    container: av.container.InputContainer,
+    label: str,
+    origin: Fraction,
+    sampling_rate: int | None,
+    start: Fraction,
+    end: Fraction | None,
+) -> tuple[np.ndarray, int]:
+    """The first sound track from `start` to `end` on the video clock, mono.
+
+    Args:
+        container: an open file with sound.
+        label: what messages call it.
+        origin: the time stamp, seconds, of the first video frame.
+        sampling_rate: wanted rate, Hz. None keeps the track's.
+        start, end: seconds; None: to the track's end. Sample j of the result is the sound at start + j / rate, and
+            zero where the track has none.
+
+    Returns:
+        Samples, float32, (round(end * rate) - round(start * rate),); and their rate, Hz.
+
+    Raises:
+        ValueError: the track is damaged or cut short, or has NaN or infinite samples.
+    """
+    stream = container.streams.audio[0]
+    source_rate = stream.rate
+    rate = sampling_rate or source_rate
+    # A resampler that starts where both rates have a sample, and early enough, gives what one from 0 would.
+    step = Fraction(1, math.gcd(source_rate, rate))
+    begin = max(Fraction(0), (start - _RUN_UP) // step * step)
+    if begin:
+        seek_to = max(Fraction(0), origin + begin - _RUN_UP)
+        try:
+            container.seek(int(seek_to / stream.time_base), stream=stream, backward=True)
+        except av.error.FFmpegError:
+            begin = Fraction(0)
+    frames = decoded_frames(container, stream, label, whole=not begin, late_start=bool(begin))
+    stop = None if end is None else end + _RUN_UP
+    pieces = mixed(gathered(_consecutive(frames, origin, begin, stop)), "mean", label)
+    parts = [samples[0] for _, samples in resampled(pieces, rate, label)]
+    samples = np.concatenate(parts)[sample_at(start, rate) - sample_at(begin, rate) :]
+    bad = samples.size - np.count_nonzero(np.isfinite(samples))
+    if bad:
+        raise ValueError(f"{label}: {bad} samples of its sound are NaN or infinite; repair or drop it.")
+    return on_the_clock(samples, rate, start, end)
+
+
+def on_the_clock(samples: np.ndarray, rate: int, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
+    """Exactly the samples from `start` to `end`, of those from `start` on: the rest is cut, what is missing is zero."""
+    if end is None:
+        return np.ascontiguousarray(samples), rate
+    covered = np.zeros(sample_at(end, rate) - sample_at(start, rate), np.float32)
+    samples = samples[: len(covered)]
+    covered[: len(samples)] = samples
+    return covered, rate
+
+
+def sample_at(seconds: Fraction, rate: int) -> int:
+    """The index of the sample at a time, halves rounded up."""
+    return math.floor(seconds * rate + Fraction(1, 2))
+
+
+def _consecutive(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Pieces:
+    """Consecutive samples from `begin` on: gaps are zeros, what overlaps or comes before is cut."""
+    now, placed = begin, False  # where the next sample belongs
+    for frame in frames:
+        rate, samples = frame.sample_rate, planes(frame)
+        time = now if frame.pts is None else frame.pts * frame.time_base - origin
+        late = time - now
+        if placed and abs(late) <= _JITTER:
+            late = Fraction(0)
+        shift = sample_at(late, rate) if late >= 0 else -sample_at(-late, rate)
+        if -shift >= samples.shape[1]:
+            continue
+        placed = True
+        for gap in range(0, shift, PIECE):
+            yield rate, np.zeros((len(samples), min(PIECE, shift - gap)), np.float32)
+        samples = samples[:, max(0, -shift) :]
+        yield rate, samples
+        now += Fraction(max(shift, 0) + samples.shape[1], rate)
+        if stop is not None and now >= stop:
+            return

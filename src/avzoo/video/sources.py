@@ -1,0 +1,183 @@
+"""What people have, as a source of pictures with their times and of sound.
+
+Every source has `label` (what messages call it), `info`, `fps`, `orientation`, `pictures(start)`, an iterator of (time,
+duration, picture) in seconds on the video clock, and `soundtrack(sampling_rate, start, end)`. A picture is an
+`av.VideoFrame` or a (height, width, 3) array.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from avzoo.audio.media_files import locate
+from avzoo.audio.resampling import check_rate, resample
+from avzoo.video.files import FileSource
+from avzoo.video.soundtrack import on_the_clock, sample_at
+from avzoo.video.video import Video, VideoInfo, check_fps
+
+
+class FrameSource:
+    """Frames in memory at a constant rate, perhaps with sound."""
+
+    orientation = None
+
+    def __init__(self, count: int, frame: Callable[[int], np.ndarray], fps: Fraction, label: str, sound=None):
+        if not count:
+            raise ValueError(f"{label} holds no frames.")
+        self.label, self.fps = label, fps
+        self._count, self._frame, self._sound = count, frame, sound
+        height, width = frame(0).shape[:2]
+        self.info = VideoInfo(
+            height=height,
+            width=width,
+            fps=float(fps),
+            duration=float(count / fps),
+            codec="frames",
+            pixel_format="rgb24",
+            sampling_rate=None if sound is None else sound[1],
+            channels=0 if sound is None else 1,
+        )
+
+    def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
+        for index in range(int(start * self.fps), self._count):
+            yield index / self.fps, 1 / self.fps, self._frame(index)
+
+    def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
+        if self._sound is None:
+            raise ValueError(f"{self.label} has no sound, only frames.")
+        samples, source_rate = self._sound
+        rate = sampling_rate or source_rate
+        samples = resample(samples, source_rate, rate)
+        return on_the_clock(samples[sample_at(start, rate) :], rate, start, end)
+
+
+class DecoderSource(FrameSource):
+    """torchcodec's `VideoDecoder`, whose frames bring their own times. It has no sound."""
+
+    def __init__(self, decoder: Any, label: str):
+        self._decoder = decoder
+        fps = check_fps(decoder.metadata.average_fps, "average_fps")
+        super().__init__(
+            len(decoder), lambda index: _channels_last(_numpy(decoder.get_frame_at(index).data)), fps, label
+        )
+
+    def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
+        origin = None
+        for index in range(self._count):
+            frame = self._decoder.get_frame_at(index)
+            # Its times were exact before they became floats: 0.06 is 3 / 50, and half a frame at 25 per second.
+            time = Fraction(float(frame.pts_seconds)).limit_denominator(1_000_000)
+            origin = time if origin is None else origin
+            duration = Fraction(float(frame.duration_seconds)).limit_denominator(1_000_000)
+            yield time - origin, duration, _channels_last(_numpy(frame.data))
+
+
+Source = FileSource | FrameSource
+
+
+def open_source(source: Any, source_fps: float | None, label: str) -> Source:
+    """The source behind what was given; see `read_video` for what that may be."""
+    if isinstance(source, Mapping):
+        return _row(source, source_fps, label)
+    encoded = getattr(source, "_hf_encoded", None)  # `datasets` notes what its decoder was made from
+    if isinstance(encoded, Mapping):
+        return _row(encoded, source_fps, label)
+    located = locate(source, label)
+    if located is not None:
+        label, opened = located
+        return FileSource(opened, label)
+    if hasattr(source, "get_frame_at") and hasattr(source, "metadata"):
+        return DecoderSource(source, label)
+    sound = None
+    if isinstance(source, Video):
+        if source.audio is not None:
+            sound = np.asarray(source.audio, np.float32), check_rate(source.sampling_rate, "sampling_rate")
+        source, source_fps = source.frames, source.fps
+    count, frame = frames_of(source, label)
+    if source_fps is None:
+        raise ValueError(f"{label} holds frames, which don't tell their rate; pass it as `source_fps`.")
+    return FrameSource(count, frame, check_fps(source_fps, "source_fps"), label, sound)
+
+
+def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
+    """How many frames an array, a tensor or a list holds, and a function from index to (height, width, 3) uint8.
+
+    Raises:
+        TypeError: it is none of them, or not uint8.
+        ValueError: another shape, or pictures of several sizes.
+    """
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        return _listed(source, label)
+    frames = _numpy(source)
+    if not isinstance(frames, np.ndarray):
+        raise TypeError(
+            f"{label} must be a path, the bytes of a file, a binary file object, frames (an array, a tensor or a list "
+            f"of pictures) or a row of `datasets`, got {type(source).__name__}."
+        )
+    _check_uint8(frames, label)
+    if frames.ndim == 3:
+        frames = np.broadcast_to(frames[..., None], (*frames.shape, 3))
+    elif frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
+        frames = np.moveaxis(frames, 1, -1)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or 0 in frames.shape[1:]:
+        raise ValueError(
+            f"{label} must be (frames, height, width, 3), (frames, 3, height, width) or (frames, height, width), "
+            f"got {frames.shape}."
+        )
+    return len(frames), frames.__getitem__
+
+
+def _listed(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
+    shape = None
+
+    def frame(index: int) -> np.ndarray:
+        nonlocal shape
+        picture, at = pictures[index], f"{label}: picture {index}"
+        picture = np.asarray(picture.convert("RGB")) if hasattr(picture, "convert") else _numpy(picture)
+        if not isinstance(picture, np.ndarray):
+            raise TypeError(f"{at} must be an array, a tensor or a PIL image, got {type(picture).__name__}.")
+        _check_uint8(picture, at)
+        picture = _channels_last(picture)
+        if picture.ndim != 3 or picture.shape[-1] != 3 or not picture.size:
+            raise ValueError(f"{at} must be (height, width, 3) or (height, width), got {picture.shape}.")
+        shape = shape or picture.shape
+        if picture.shape != shape:
+            raise ValueError(f"{at} is {picture.shape[:2]}, the first {shape[:2]}; all must have one size.")
+        return picture
+
+    return len(pictures), frame
+
+
+def _channels_last(picture: np.ndarray) -> np.ndarray:
+    if picture.ndim == 2:
+        return np.broadcast_to(picture[..., None], (*picture.shape, 3))
+    if picture.ndim == 3 and picture.shape[-1] != 3 and picture.shape[0] == 3:
+        return np.moveaxis(picture, 0, -1)
+    return picture
+
+
+def _numpy(value: Any) -> Any:
+    if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, told without importing torch
+        return value.detach().cpu().numpy()
+    return value
+
+
+def _check_uint8(frames: np.ndarray, label: str) -> None:
+    if frames.dtype != np.uint8:
+        raise TypeError(
+            f"{label} must be uint8 in [0, 255], got {frames.dtype}; scale floats in [0, 1] first: "
+            "`(frames * 255).round().astype('uint8')`."
+        )
+
+
+def _row(row: Mapping, source_fps: float | None, label: str) -> Source:
+    """A dict as `datasets` writes it."""
+    path = row.get("path")
+    if row.get("bytes") is not None:
+        return open_source(row["bytes"], source_fps, f"{label} ({os.path.basename(path)})" if path else label)
+    if path is not None:
+        return open_source(path, source_fps, label)
+    raise ValueError(f'{label} is a dict with the keys {sorted(map(str, row))}; expected "bytes" or "path".')
