@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from golden_case import GoldenCase
 
+from avzoo.audio import align_to_video, speech_features_mfcc, vggish_log_mel
 from avzoo.video.crops import LowerFace, grey_face
 from avzoo.video.detection import Detections
 from avzoo.video.resizing import resize_as_opencv
@@ -55,7 +56,18 @@ def run_face_preprocess(case: GoldenCase, folder) -> Iterator[Outputs]:
     }
 
 
+def run_audio_features(case: GoldenCase, folder) -> Iterator[Outputs]:
+    results = {}
+    for index, clip in enumerate(case.config["clips"]):
+        waveform = case.inputs[f"audio_{index}"] / 32768  # int16, exact in float32
+        timing = {"fps": clip["fps"], "sampling_rate": case.config["sampling_rate"]}
+        results[f"log_mel_{index}"] = align_to_video(vggish_log_mel(waveform, **timing), clip["num_frames"])
+        results[f"mfcc_{index}"] = align_to_video(speech_features_mfcc(waveform, **timing), clip["num_frames"])
+    yield results
+
+
 RUNNERS = {
+    "audio_features": run_audio_features,
     "tracking": run_tracking,
     "face_preprocess": run_face_preprocess,
 }

@@ -1,16 +1,50 @@
-"""Sound in, features out: reading any file or array, resampling, and Kaldi's log-mel filter bank.
+"""Sound in, features out: reading any file or array, resampling, mixing, and the features that models were trained on.
 
-Reading and resampling need no torch; names that do are imported when they are first used.
+Features take samples in [-1, 1] and give (frames, features); spectrograms are (bins, frames), as `torch.stft` has them.
+Reading, resampling and mixing need no torch; names that do are imported when they are first used.
 """
 
 import importlib
 
+from avzoo.audio.mixing import mix_at_equal_level, mix_at_snr
 from avzoo.audio.reading import iter_audio, read_audio, write_wav
 from avzoo.audio.resampling import resample
 
-_MODULE_OF = {"kaldi_fbank": "avzoo.audio.kaldi", "kaldi_num_frames": "avzoo.audio.kaldi"}
+_MODULE_OF = {
+    "align_to_video": "avzoo.audio.alignment",
+    "compressed_stft": "avzoo.audio.stft",
+    "hifigan_log_mel": "avzoo.audio.mel",
+    "inverse_compressed_stft": "avzoo.audio.stft",
+    "kaldi_fbank": "avzoo.audio.kaldi",
+    "kaldi_num_frames": "avzoo.audio.kaldi",
+    "normalize_peak": "avzoo.audio.levels",
+    "speech_features_mfcc": "avzoo.audio.mfcc",
+    "stft_energy": "avzoo.audio.mel",
+    "tacotron_log_mel": "avzoo.audio.mel",
+    "vggish_log_mel": "avzoo.audio.vggish",
+    "wav2lip_log_mel": "avzoo.audio.mel",
+}
 
-__all__ = ["iter_audio", "kaldi_fbank", "kaldi_num_frames", "read_audio", "resample", "write_wav"]
+__all__ = [
+    "align_to_video",
+    "compressed_stft",
+    "hifigan_log_mel",
+    "inverse_compressed_stft",
+    "iter_audio",
+    "kaldi_fbank",
+    "kaldi_num_frames",
+    "mix_at_equal_level",
+    "mix_at_snr",
+    "normalize_peak",
+    "read_audio",
+    "resample",
+    "speech_features_mfcc",
+    "stft_energy",
+    "tacotron_log_mel",
+    "vggish_log_mel",
+    "wav2lip_log_mel",
+    "write_wav",
+]
 
 
 def __getattr__(name: str):

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import torch
 
+Waveforms = torch.Tensor | Sequence[torch.Tensor]  # (samples,), (batch, samples), or a list of (samples,)
+Features = torch.Tensor | list[torch.Tensor]  # ([batch,] frames, features), or a list of (frames, features)
+
 # Frames worked on at once. On a CPU about two megabytes per thread, which stay in cache through all passes: twice as
 # fast as one pass over everything. Smaller parts gain nothing and make threads that share a busy core wait for each
 # other more often. Elsewhere a bound on memory, about half a gigabyte.
@@ -21,7 +24,7 @@ LOUDEST = 16.0  # 24 dB above full scale: no recording in [-1, 1] gets there, 16
 
 
 def checked_clips(
-    waveforms: torch.Tensor | Sequence[torch.Tensor],
+    waveforms: Waveforms,
     fewest_samples: int,
     needed_for: str = "one frame needs",
     *,
@@ -70,9 +73,7 @@ def checked_clips(
     return [clip if clip.dtype == torch.float64 else clip.float() for clip in clips], single
 
 
-def map_frames(
-    rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool
-) -> torch.Tensor | list[torch.Tensor]:
+def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool) -> Features:
     """`rows_of` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
 
     Args:

@@ -7,13 +7,12 @@ bin; mel = 1127 ln(1 + f / 700), triangles linear in mel and unnormalised; natur
 Samples are taken as they come: no scaling to 16-bit range.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import torch
 
-from avzoo.audio.framing import cached, checked_clips, map_frames, power_spectrum
+from avzoo.audio.framing import Features, Waveforms, cached, checked_clips, map_frames, power_spectrum
 from avzoo.audio.mel_banks import mel_linear_bank
 
 
@@ -26,7 +25,7 @@ def kaldi_num_frames(
 
 
 def kaldi_fbank(
-    waveforms: torch.Tensor | Sequence[torch.Tensor],
+    waveforms: Waveforms,
     *,
     sampling_rate: int = 16000,
     num_mel_bins: int = 128,
@@ -38,7 +37,7 @@ def kaldi_fbank(
     window: Literal["hann", "hamming", "povey"] = "hann",
     round_to_power_of_two: bool = True,
     log_floor: float = 1.1920929e-07,
-) -> torch.Tensor | list[torch.Tensor]:
+) -> Features:
     """Log-mel energies of one waveform, of a batch, or of a list of different lengths.
 
     Args:

@@ -1,0 +1,118 @@
+"""Cepstral coefficients of `python_speech_features`, as TalkNet (and SyncNet) feed them."""
+
+import math
+
+import numpy as np
+import torch
+
+from avzoo.audio.alignment import check_frame_sizes, scaled_frame_sizes
+from avzoo.audio.framing import (
+    LOUDEST,
+    Features,
+    Waveforms,
+    cached,
+    checked_clips,
+    map_frames,
+    power_spectrum,
+    preemphasized,
+)
+
+_LEAST = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
+
+
+def speech_features_mfcc(
+    waveforms: Waveforms,
+    *,
+    fps: float = 25.0,
+    sampling_rate: int = 16000,
+    num_coefficients: int = 13,
+    num_mel_bins: int = 26,
+    fft_size: int = 512,
+    preemphasis: float = 0.97,
+    lifter: int = 22,
+    sample_scale: float = 32768.0,
+) -> Features:
+    """`mfcc` of python_speech_features 0.6: 13 liftered coefficients, the first replaced by the log energy.
+
+    Pre-emphasis over the whole clip, its first sample kept; rectangular window; the last frame filled up with zeros;
+    power / fft_size; triangles between whole FFT bins, 0 Hz to half the sampling rate, on mel = 2595 log10(1 + f /
+    700); natural logarithm, with 2.2e-16 in place of exact zeros; orthonormal DCT-II; lifter 1 + 11 sin(pi n / 22).
+    Follow with [`align_to_video`] for exactly 4 rows per frame.
+    Source: jameslyons/python_speech_features 0.6 (`base.py`, `sigproc.py`), TaoRuijie/TalkNet-ASD@6d68214.
+
+    Args:
+        waveforms: (samples,), (batch, samples), or a list of (samples,) of any lengths, at least one sample; floating
+            point in [-1, 1].
+        fps: video frames per second; window and hop are 25 ms and 10 ms times 25 / fps, rounded to whole samples
+            (halves up): 400 and 160 at 25 fps, which is the library's default, 333 and 133 at 30.
+        sampling_rate: Hz.
+        num_coefficients: kept of `num_mel_bins`.
+        fft_size: samples; a longer window is cut to it.
+        lifter: 0 for none.
+        sample_scale: what samples are multiplied with. The networks hear 16-bit numbers: 32768, exact.
+
+    Returns:
+        (rows, num_coefficients), (batch, rows, num_coefficients), or a list of (rows, num_coefficients);
+        rows = 1 + ceil((samples - window) / hop), at least 1. float32; float64 for float64 waveforms. NaN stays NaN.
+
+    Raises:
+        TypeError: a waveform that is no floating-point tensor.
+        ValueError: an empty waveform, one of another shape, one far beyond full scale (16-bit numbers as floats), or
+            an impossible setting.
+    """
+    window_size, hop_size = (math.floor(size + 0.5) for size in scaled_frame_sizes(sampling_rate, fps))
+    check_frame_sizes(window_size, hop_size, sampling_rate, fps)
+    if not 1 <= num_coefficients <= num_mel_bins:
+        raise ValueError(f"`num_coefficients` ({num_coefficients}) must lie between 1 and {num_mel_bins}, the bands.")
+    if fft_size < 2 or lifter < 0 or not sample_scale > 0:
+        raise ValueError(
+            f"`fft_size` ({fft_size}) must be at least 2, `lifter` ({lifter}) not negative, `sample_scale` "
+            f"({sample_scale}) positive."
+        )
+    clips, single = checked_clips(waveforms, 1, "there must be at least", loudest=LOUDEST)
+    frames = []
+    for clip in clips:
+        missing = -(clip.shape[-1] - window_size) % hop_size if clip.shape[-1] > window_size else 0
+        missing = max(missing, window_size - clip.shape[-1])  # zeros that fill the last frame
+        clip = preemphasized(clip * sample_scale, preemphasis)
+        frames.append(torch.nn.functional.pad(clip, (0, missing)).unfold(-1, window_size, hop_size))
+    bank = torch.from_numpy(_whole_bin_bank(num_mel_bins, fft_size, sampling_rate)).to(frames[0])
+    cosines = torch.from_numpy(_liftered_cosines(num_mel_bins, num_coefficients, lifter)).to(frames[0])
+
+    def coefficients(part: torch.Tensor) -> torch.Tensor:
+        power = power_spectrum(part, fft_size).div_(fft_size)
+        cepstrum = _log(power @ bank) @ cosines
+        return torch.cat([_log(power.sum(-1, keepdim=True)), cepstrum[..., 1:]], -1)
+
+    return map_frames(coefficients, frames, single)
+
+
+def _log(energy: torch.Tensor) -> torch.Tensor:
+    return torch.where(energy == 0, _LEAST, energy).log()
+
+
+@cached
+def _whole_bin_bank(num_mel_bins: int, fft_size: int, sampling_rate: int) -> np.ndarray:
+    """(fft_size // 2 + 1, num_mel_bins), float64: triangles whose three corners are whole FFT bins.
+
+    Corners may coincide: such a triangle has one slope, or none.
+    """
+    mels = np.linspace(0.0, 2595 * np.log10(1 + sampling_rate / 2 / 700.0), num_mel_bins + 2)
+    corners = np.floor((fft_size + 1) * (700 * (10 ** (mels / 2595.0) - 1)) / sampling_rate)
+    left, peak, right = corners[:-2], corners[1:-1], corners[2:]
+    bins = np.arange(fft_size // 2 + 1)[:, None]
+    rising = (bins - left) / np.maximum(peak - left, 1)
+    falling = (right - bins) / np.maximum(right - peak, 1)
+    rises, falls = (left <= bins) & (bins < peak), (peak <= bins) & (bins < right)
+    return np.where(rises, rising, np.where(falls, falling, 0.0))
+
+
+@cached
+def _liftered_cosines(num_mel_bins: int, num_coefficients: int, lifter: int) -> np.ndarray:
+    """(num_mel_bins, num_coefficients), float64: orthonormal DCT-II, each column times its lifter weight."""
+    order = np.arange(num_coefficients)
+    cosines = np.cos(np.pi * (np.arange(num_mel_bins)[:, None] + 0.5) * order / num_mel_bins)
+    weights = np.where(order == 0, np.sqrt(1 / num_mel_bins), np.sqrt(2 / num_mel_bins))
+    if lifter:
+        weights = weights * (1 + lifter / 2 * np.sin(np.pi * order / lifter))
+    return cosines * weights
