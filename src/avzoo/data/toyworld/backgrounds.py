@@ -100,27 +100,26 @@ def _room(generator: Generator, height: int, width: int) -> np.ndarray:
     if generator.random() < 0.3:  # wallpaper
         step = width * generator.uniform(0.05, 0.15)
         for start in np.arange(-step * generator.uniform(), width, step):
-            _rectangle(canvas, start, 0, step / 2, height, shade(wall, -0.08))
+            canvas.box(start, 0, start + step / 2, height, shade(wall, -0.08))
     for _ in range(generator.integers(0, 4)):
-        wide, high = generator.uniform(0.12, 0.4) * width, generator.uniform(0.12, 0.4) * height
         left, top = generator.uniform(-0.05, 0.95) * width, generator.uniform(-0.05, 0.5) * height
+        right, bottom = left + generator.uniform(0.12, 0.4) * width, top + generator.uniform(0.12, 0.4) * height
         border = generator.uniform(0.008, 0.03) * width
-        _rectangle(canvas, left, top, wide, high, random_colour(generator, (0, 0.6), (0.1, 0.9)))
-        inner = (left + border, top + border, wide - 2 * border, high - 2 * border)
-        _rectangle(canvas, *inner, random_colour(generator, (0.05, 0.7), (0.3, 1.0)))
-        with_line = random_colour(generator, (0.1, 0.8), (0.2, 0.9))
-        _rectangle(
-            canvas, inner[0], inner[1] + inner[3] * generator.uniform(0.3, 0.8), inner[2], inner[3] * 0.2, with_line
-        )
+        canvas.box(left, top, right, bottom, random_colour(generator, (0, 0.6), (0.1, 0.9)))
+        left, top, right, bottom = left + border, top + border, right - border, bottom - border
+        canvas.box(left, top, right, bottom, random_colour(generator, (0.05, 0.7), (0.3, 1.0)))
+        middle = top + (bottom - top) * generator.uniform(0.3, 0.8)
+        band = random_colour(generator, (0.1, 0.8), (0.2, 0.9))
+        canvas.box(left, middle, right, middle + 0.2 * (bottom - top), band)
     if generator.random() < 0.7:
         edge = generator.uniform(0.6, 0.9) * height
         floor = random_colour(generator, (0.1, 0.6), (0.2, 0.7))
-        _rectangle(canvas, 0, edge, width, height - edge, floor)
-        _rectangle(canvas, 0, edge - 0.02 * height, width, 0.02 * height, shade(wall, 0.5))
-        for start in (
-            np.arange(generator.uniform(0, 0.1), 1, generator.uniform(0.06, 0.2)) if edge < 0.8 * height else ()
-        ):
-            canvas.line([(start * width, edge), ((start * 2 - 0.5) * width, height)], 0.006 * width, shade(floor, -0.3))
+        canvas.box(0, edge, width, height, floor)
+        canvas.box(0, edge - 0.02 * height, width, edge, shade(wall, 0.5))
+        if edge < 0.8 * height:  # boards that run away from the viewer
+            for start in np.arange(generator.uniform(0, 0.1), 1, generator.uniform(0.06, 0.2)):
+                board = [(start * width, edge), ((start * 2 - 0.5) * width, height)]
+                canvas.line(board, 0.006 * width, shade(floor, -0.3))
     return canvas.array()
 
 
@@ -151,14 +150,9 @@ def _bricks(generator: Generator, height: int, width: int) -> np.ndarray:
         while start < width:
             wide = max(length * (1 + unevenness * generator.uniform(-1, 1)), 3)
             colour = shade(colours[generator.integers(len(colours))], generator.uniform(-0.15, 0.15))
-            _rectangle(canvas, start, row * row_height, wide - gap, row_height - gap, colour)
+            canvas.box(start, row * row_height, start + wide - gap, (row + 1) * row_height - gap, colour)
             start += wide
     return canvas.array()
-
-
-def _rectangle(canvas: Canvas, left: float, top: float, width: float, height: float, colour: Colour) -> None:
-    right, bottom = left + width, top + height
-    canvas.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
 
 
 _PAINTERS: dict[str, Painter] = {

@@ -120,6 +120,10 @@ class Canvas:
             points = smooth_curve(points, closed=True)
         self._fill(np.asarray(points, float) @ self._axes + self._origin, colour)
 
+    def box(self, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
+        """Fill a rectangle (before turning)."""
+        self.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
+
     def ellipse(self, centre: Point, radii: float | Point, colour: Colour, angle: float = 0.0) -> None:
         """Fill a disc, or an ellipse of radii (x, y) turned by `angle`."""
         radius_x, radius_y = radii if isinstance(radii, (tuple, list)) else (radii, radii)

@@ -3,203 +3,23 @@
     paint = OBJECTS["dog"](generator)     # all choices are made here
     paint(canvas.at((60, 50), scale=30))  # the same dog wherever it is put, within about [-1, 1] x [-1, 1]
 
-What tells a category is its shape. Colours come from one pool for all, so do contours, tilt and mirror image.
+What tells a category is its shape. Colours come from one pool for all, so do contours, tilt and mirror image. The
+animals are in `animals.py`.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
-from .canvas import Canvas, Colour, Generator, bezier, mix_colours, random_colour, shade
-
-Paint = Callable[[Canvas], None]
-
-_DARK: Colour = (28, 26, 30)
-
-
-def _colours(generator: Generator, count: int) -> list[Colour]:
-    """Colours of the parts of one thing: unlike each other, unrelated to what it is."""
-    return [random_colour(generator, (0.05, 0.95), (0.3, 1.0)) for _ in range(count)]
-
-
-def _box(canvas: Canvas, left: float, top: float, right: float, bottom: float, colour: Colour) -> None:
-    canvas.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], colour)
-
-
-def _eye(canvas: Canvas, place: tuple[float, float], radius: float, iris: Colour = (250, 250, 245)) -> None:
-    canvas.ellipse(place, radius, iris)
-    canvas.ellipse(place, 0.6 * radius, _DARK)
-    canvas.ellipse((place[0] - 0.2 * radius, place[1] - 0.25 * radius), 0.22 * radius, (255, 255, 255))
-
-
-# ------------------------------------------------------------------------------------------------ animals
-
-
-def dog(generator: Generator) -> Paint:
-    """Floppy ears and a long snout: the face, or the animal from the side."""
-    fur, accent, collar = _colours(generator, 3)
-    light = shade(fur, generator.uniform(0.25, 0.5))
-    ear = accent if generator.random() < 0.5 else shade(fur, -0.35)
-    broad, long = generator.uniform(0.85, 1.1, 2)
-    tongue, with_collar, spotted = generator.random(3) < 0.5
-    tail = generator.uniform(-0.75, -0.2)
-
-    def face(canvas: Canvas) -> None:
-        canvas.ellipse((0, -0.1), (0.6 * broad, 0.68), fur)
-        if spotted:
-            canvas.ellipse((0.27 * broad, -0.25), (0.24, 0.3), shade(fur, -0.3))
-        for side in (-1, 1):
-            edge = [(0.35, -0.72), (0.7, -0.7), (0.95, 0.1 * long), (0.8, 0.42 * long), (0.58, 0.1)]
-            canvas.polygon([(side * x * broad, y) for x, y in edge], ear, smooth=True)
-            _eye(canvas, (side * 0.25 * broad, -0.25), 0.11)
-        if tongue:
-            canvas.ellipse((0.05, 0.75), (0.13, 0.22), (225, 95, 110))
-        canvas.ellipse((0, 0.38), (0.36, 0.34 * long), light)
-        canvas.ellipse((0, 0.17), (0.17, 0.12), _DARK)
-        canvas.line([(0, 0.2), (0, 0.45)], 0.05, _DARK)
-        canvas.arc((0, 0.35), (0.22, 0.18), 20, 160, 0.05, _DARK)
-
-    def side(canvas: Canvas) -> None:
-        canvas.line([(-0.6, 0), (-0.85, tail + 0.25), (-0.88, tail)], [0.14, 0.12, 0.06], fur, smooth=True)
-        for x in (-0.55, 0.3):
-            canvas.line([(x + 0.12, 0.2), (x + 0.16, 0.85)], 0.13, shade(fur, -0.25))
-        canvas.line([(-0.5, 0.08), (0.3, 0.02)], [0.52 * broad, 0.58 * broad], fur)
-        if spotted:
-            canvas.ellipse((-0.2, -0.02), (0.2, 0.15), ear)
-        for x in (-0.55, 0.3):
-            canvas.line([(x, 0.2), (x - 0.03, 0.88), (x + 0.06, 0.9)], 0.14, fur)
-        canvas.line([(0.35, 0.0), (0.55, -0.35)], [0.45, 0.32], fur)
-        if with_collar:
-            canvas.line([(0.3, -0.2), (0.6, -0.08)], 0.09, collar)
-        canvas.line([(0.6, -0.42), (0.6 + 0.33 * long, -0.33)], [0.2, 0.18], light)
-        canvas.ellipse((0.55, -0.47), (0.26, 0.25), fur)
-        canvas.ellipse((0.62 + 0.37 * long, -0.38), 0.07, _DARK)
-        canvas.polygon([(0.42, -0.66), (0.3, -0.4), (0.33, -0.12), (0.47, -0.12), (0.53, -0.45)], ear, smooth=True)
-        _eye(canvas, (0.66, -0.55), 0.06)
-
-    return face if generator.random() < 0.45 else side
-
-
-def cat(generator: Generator) -> Paint:
-    """Pointed ears, whiskers, slit eyes: the face, or sitting with its tail."""
-    fur, accent, iris = _colours(generator, 3)
-    stripe = accent if generator.random() < 0.4 else shade(fur, -0.35)
-    round_, ear = generator.uniform(0.9, 1.1), generator.uniform(0.85, 1.15)
-    striped, curl = generator.random() < 0.6, generator.uniform(-0.3, 0.2)
-    whisker = mix_colours(fur, (255, 255, 255) if sum(fur) < 380 else _DARK, 0.8)
-
-    def head(canvas: Canvas) -> None:  # a face of radius 1
-        for side in (-1, 1):
-            tip = (side * 0.85, -1.35 * ear)
-            canvas.polygon([(side * 0.95, -0.2), tip, (side * 0.2, -0.75)], fur)
-            canvas.polygon([(side * 0.82, -0.45), (side * 0.78, -1.1 * ear), (side * 0.4, -0.7)], (235, 160, 165))
-        canvas.ellipse((0, 0), (1.0 * round_, 0.85), fur)
-        if striped:
-            for x in (-0.25, 0, 0.25):
-                canvas.line([(x, -0.8), (x * 0.8, -0.5)], 0.1, stripe)
-        for side in (-1, 1):
-            canvas.ellipse((side * 0.42, -0.12), (0.22, 0.17), shade(iris, 0.3))
-            canvas.ellipse((side * 0.42, -0.12), (0.06, 0.16), _DARK)
-            for slope in (-0.12, 0.05, 0.22):
-                canvas.line([(side * 0.3, 0.32), (side * 1.25, 0.3 + slope)], 0.045, whisker)
-            canvas.arc((side * 0.13, 0.36), (0.14, 0.15), 10, 170, 0.06, _DARK)
-        canvas.polygon([(-0.12, 0.2), (0.12, 0.2), (0, 0.35)], (225, 110, 125))
-
-    def sitting(canvas: Canvas) -> None:
-        tail = [(0.3, 0.8), (0.75, 0.75), (0.85, 0.25), (0.6 + curl, -0.1)]
-        canvas.line(tail, [0.17, 0.17, 0.15, 0.1], fur, smooth=True)
-        if striped:
-            canvas.line([(0.74, 0.5), (0.9, 0.52)], 0.09, stripe)
-        outline = [(-0.22, -0.25), (0.22, -0.25), (0.42, 0.3), (0.5, 0.85), (-0.5, 0.85), (-0.42, 0.3)]
-        canvas.polygon(outline, fur, smooth=True)
-        if striped:
-            for y in (0.1, 0.3):
-                for side in (-1, 1):
-                    canvas.line([(side * 0.36, y), (side * 0.2, y + 0.05)], 0.07, stripe)
-        for x in (-0.13, 0.13):
-            canvas.line([(x, 0.3), (x, 0.85)], 0.17, shade(fur, 0.25))
-        head(canvas.at((0, -0.4), scale=0.4))
-
-    def face(canvas: Canvas) -> None:
-        head(canvas.at((0, 0.2), scale=0.76))
-
-    return face if generator.random() < 0.45 else sitting
-
-
-def bird(generator: Generator) -> Paint:
-    """Beak, wing, tail feathers, thin legs; from the side."""
-    plumage, wing, beak = _colours(generator, 3)
-    belly = shade(plumage, generator.uniform(0.1, 0.6))
-    tilt, plump, tail = generator.uniform(-28, 5), generator.uniform(0.85, 1.15), generator.uniform(0.8, 1.2)
-    crest, perch, raised = generator.random(3) < (0.35, 0.5, 0.3)
-    bill = generator.uniform(0.8, 1.4)
-
-    def paint(canvas: Canvas) -> None:
-        if perch:
-            canvas.line([(-0.9, 0.86), (0.9, 0.78)], 0.11, (110, 80, 55))
-        for x in (-0.05, 0.15):
-            canvas.line([(x, 0.4), (x + 0.03, 0.8), (x + 0.15, 0.84)], 0.045, shade(beak, -0.3))
-        body = canvas.at((0, 0.1), angle=tilt)
-        edge = [(-0.45, -0.12), (-0.98 * tail, -0.2), (-1.02 * tail, 0.02), (-0.93 * tail, 0.16), (-0.4, 0.2)]
-        body.polygon(edge, shade(wing, -0.2))
-        body.ellipse((0, 0), (0.6, 0.42 * plump), plumage)
-        body.ellipse((0.12, 0.14), (0.4, 0.26 * plump), belly)
-        if raised:
-            flight = [(0.2, -0.1), (-0.05, -0.85), (-0.3, -0.95), (-0.35, -0.6), (-0.4, 0.0), (-0.1, 0.1)]
-        else:
-            flight = [(0.25, -0.15), (-0.1, -0.25), (-0.75, 0.05), (-0.35, 0.2), (0.1, 0.18)]
-        body.polygon(flight, wing, smooth=True)
-        for shift in (0, 0.1) if not raised else ():
-            body.line([(-0.1, 0.08 - shift), (-0.45, 0.1 - shift)], 0.035, shade(wing, -0.35))
-        head = canvas.at((0.46, -0.4))
-        if crest:
-            head.line([(-0.05, -0.2), (-0.2, -0.45), (-0.35, -0.5)], [0.15, 0.1, 0.04], wing)
-        head.polygon([(0.2, -0.1), (0.2 + 0.33 * bill, 0.05), (0.2, 0.14)], beak)
-        head.ellipse((0, 0), 0.29, plumage)
-        _eye(head, (0.09, -0.06), 0.075)
-
-    return paint
-
-
-def frog(generator: Generator) -> Paint:
-    """Seen from the front: a wide mouth, eyes on top of the head, folded legs."""
-    skin, spots = _colours(generator, 2)
-    belly = shade(skin, generator.uniform(0.25, 0.6))
-    wide, eyes = generator.uniform(0.9, 1.1), generator.uniform(0.16, 0.24)
-    spotted, throat = generator.random(2) < 0.5
-    places = generator.uniform(-1, 1, (5, 2)) * (0.45, 0.12) + (0, -0.28)
-
-    def paint(canvas: Canvas) -> None:
-        for side in (-1, 1):
-            canvas.ellipse((side * 0.62 * wide, 0.42), (0.3, 0.36), shade(skin, -0.2), angle=side * 25)
-            for spread in (-0.16, 0.0, 0.16):
-                canvas.line([(side * 0.68, 0.72), (side * 0.75 + spread, 0.86)], [0.1, 0.09], shade(skin, -0.2))
-        canvas.ellipse((0, 0.35), (0.58 * wide, 0.5), skin)
-        canvas.ellipse((0, 0.42), (0.4 * wide, 0.4), belly)
-        for side in (-1, 1):
-            canvas.line([(side * 0.4, 0.25), (side * 0.3, 0.8)], [0.2, 0.13], skin)
-            for spread in (-0.12, 0.0, 0.12):
-                canvas.line([(side * 0.3, 0.8), (side * 0.3 + spread, 0.9)], 0.075, skin)
-            canvas.ellipse((side * 0.4 * wide, -0.52), eyes + 0.06, skin)
-        canvas.ellipse((0, -0.18), (0.72 * wide, 0.42), skin)
-        if throat:
-            canvas.ellipse((0, 0.15), (0.38, 0.24), shade(belly, 0.3))
-        for place in places if spotted else ():
-            canvas.ellipse(tuple(place), 0.07, spots)
-        for side in (-1, 1):
-            canvas.ellipse((side * 0.4 * wide, -0.54), eyes, (250, 245, 215))
-            canvas.ellipse((side * 0.4 * wide, -0.52), (0.7 * eyes, 0.42 * eyes), _DARK)
-            canvas.ellipse((side * 0.1, -0.2), 0.03, _DARK)
-        canvas.arc((0, -0.22), (0.58 * wide, 0.3), 12, 168, 0.055, _DARK)
-
-    return paint
-
+from .animals import bird, cat, dog, frog
+from .canvas import Canvas, Generator, bezier, mix_colours, shade
+from .parts import DARK, Paint, part_colours
 
 # ---------------------------------------------------------------------------------------------- instruments
 
 
 def bell(generator: Generator) -> Paint:
-    metal, band = _colours(generator, 2)
+    metal, band = part_colours(generator, 2)
     flare, height = generator.uniform(0.75, 0.98), generator.uniform(0.85, 1.05)
     bands, ring, swing = int(generator.integers(0, 3)), generator.random() < 0.6, generator.uniform(-0.2, 0.2)
 
@@ -222,7 +42,7 @@ def bell(generator: Generator) -> Paint:
 
 
 def guitar(generator: Generator) -> Paint:
-    wood, neck, guard = _colours(generator, 3)
+    wood, neck, guard = part_colours(generator, 3)
     waist, lower = generator.uniform(0.28, 0.36), generator.uniform(0.44, 0.55)
     lean, strings = generator.uniform(-40, 40), int(generator.integers(3, 7))
     electric, with_guard = generator.random(2) < (0.3, 0.4)
@@ -242,11 +62,11 @@ def guitar(generator: Generator) -> Paint:
             canvas.ellipse((0.2, 0.3), (0.13, 0.24), guard, angle=15)
         if electric:
             for y in (0.15, 0.4):
-                _box(canvas, -0.16, y, 0.16, y + 0.09, _DARK)
+                canvas.box(-0.16, y, 0.16, y + 0.09, DARK)
         else:
             canvas.ellipse((0, 0.16), 0.17, shade(wood, -0.75))
             canvas.arc((0, 0.16), 0.19, 0, 360, 0.04, guard)
-        _box(canvas, -0.2, 0.62, 0.2, 0.7, shade(wood, -0.6))
+        canvas.box(-0.2, 0.62, 0.2, 0.7, shade(wood, -0.6))
         for index in range(6):
             y = -0.7 + 0.1 * index
             canvas.line([(-0.075, y), (0.075, y)], 0.02, shade(neck, 0.5))
@@ -257,7 +77,7 @@ def guitar(generator: Generator) -> Paint:
 
 
 def drum(generator: Generator) -> Paint:
-    shell, rim, cord = _colours(generator, 3)
+    shell, rim, cord = part_colours(generator, 3)
     wide, high, flat = generator.uniform(0.65, 0.85), generator.uniform(0.55, 0.95), generator.uniform(0.18, 0.28)
     zigzags, sticks = int(generator.integers(3, 7)), generator.uniform(-0.15, 0.15, 2)
 
@@ -282,30 +102,30 @@ def drum(generator: Generator) -> Paint:
 
 def piano(generator: Generator) -> Paint:
     """An upright, or a grand seen from the side; both with black and white keys."""
-    wood, trim = _colours(generator, 2)
+    wood, trim = part_colours(generator, 2)
     keys, wide = int(generator.integers(7, 13)), generator.uniform(0.8, 1.0)
     grand, stand = generator.random(2) < (0.4, 0.6)
 
     def keyboard(canvas: Canvas, left: float, right: float, top: float, bottom: float) -> None:
-        _box(canvas, left, top, right, bottom, (250, 248, 240))
+        canvas.box(left, top, right, bottom, (250, 248, 240))
         edges = np.linspace(left, right, keys + 1)
         for index, x in enumerate(edges[1:-1], 1):
-            canvas.line([(x, top), (x, bottom)], 0.018, _DARK)
+            canvas.line([(x, top), (x, bottom)], 0.018, DARK)
             if index % 7 not in (3, 0):
                 half = 0.28 * (right - left) / keys
-                _box(canvas, x - half, top, x + half, top + 0.6 * (bottom - top), _DARK)
+                canvas.box(x - half, top, x + half, top + 0.6 * (bottom - top), DARK)
 
     def upright(canvas: Canvas) -> None:
         for side in (-1, 1):
-            _box(canvas, side * 0.88 * wide - 0.06, 0.2, side * 0.88 * wide + 0.06, 0.85, shade(wood, -0.4))
-        _box(canvas, -0.9 * wide, -0.8, 0.9 * wide, 0.75, wood)
-        _box(canvas, -0.97 * wide, -0.88, 0.97 * wide, -0.76, shade(wood, -0.25))
-        _box(canvas, -0.75 * wide, 0.4, 0.75 * wide, 0.66, shade(wood, 0.15))
+            canvas.box(side * 0.88 * wide - 0.06, 0.2, side * 0.88 * wide + 0.06, 0.85, shade(wood, -0.4))
+        canvas.box(-0.9 * wide, -0.8, 0.9 * wide, 0.75, wood)
+        canvas.box(-0.97 * wide, -0.88, 0.97 * wide, -0.76, shade(wood, -0.25))
+        canvas.box(-0.75 * wide, 0.4, 0.75 * wide, 0.66, shade(wood, 0.15))
         if stand:
-            _box(canvas, -0.3, -0.55, 0.3, -0.12, (245, 243, 232))
+            canvas.box(-0.3, -0.55, 0.3, -0.12, (245, 243, 232))
             for y in (-0.45, -0.35, -0.25):
-                canvas.line([(-0.24, y), (0.24, y)], 0.02, _DARK)
-        _box(canvas, -0.98 * wide, -0.04, 0.98 * wide, 0.34, shade(trim, -0.3))
+                canvas.line([(-0.24, y), (0.24, y)], 0.02, DARK)
+        canvas.box(-0.98 * wide, -0.04, 0.98 * wide, 0.34, shade(trim, -0.3))
         keyboard(canvas, -0.9 * wide, 0.9 * wide, 0.0, 0.26)
 
     def grand_piano(canvas: Canvas) -> None:
@@ -313,9 +133,9 @@ def piano(generator: Generator) -> Paint:
             canvas.line([(x, 0.2), (x, 0.88)], [0.12, 0.07], shade(wood, -0.4))
         lid = [(-0.55, -0.15), (-0.75, -0.92), (0.2, -0.85), (0.95, -0.45), (0.95, -0.12)]
         canvas.polygon(lid, shade(wood, 0.25))
-        canvas.line([(0.35, -0.1), (0.15, -0.72)], 0.04, _DARK)
-        _box(canvas, -0.95, -0.16, 0.97, 0.12, wood)
-        _box(canvas, -0.97, 0.1, 0.97, 0.3, shade(wood, -0.25))
+        canvas.line([(0.35, -0.1), (0.15, -0.72)], 0.04, DARK)
+        canvas.box(-0.95, -0.16, 0.97, 0.12, wood)
+        canvas.box(-0.97, 0.1, 0.97, 0.3, shade(wood, -0.25))
         keyboard(canvas, -0.93, 0.3, 0.02, 0.26)
 
     return grand_piano if grand else upright
@@ -325,7 +145,7 @@ def piano(generator: Generator) -> Paint:
 
 
 def clock(generator: Generator) -> Paint:
-    rim, hands = _colours(generator, 2)
+    rim, hands = part_colours(generator, 2)
     dial = mix_colours((250, 248, 240), rim, generator.uniform(0, 0.35))
     square, feet, roman = generator.random(3) < (0.3, 0.35, 0.5)
     minute, hour = generator.uniform(0, 360, 2)
@@ -337,26 +157,26 @@ def clock(generator: Generator) -> Paint:
                 canvas.line([(side * 0.45, 0.6), (side * 0.62, 0.92)], 0.12, shade(rim, -0.4))
                 canvas.ellipse((side * 0.48, -0.75), (0.27, 0.2), shade(rim, 0.3), angle=side * 30)
         if square:
-            _box(canvas, -0.82, -0.82, 0.82, 0.82, rim)
+            canvas.box(-0.82, -0.82, 0.82, 0.82, rim)
         else:
             canvas.ellipse((0, 0), 0.86, rim)
         canvas.ellipse((0, 0), 0.86 - thick, dial)
         for angle in np.arange(12) * np.pi / 6:
             inner = 0.52 if roman or angle % (np.pi / 2) < 0.01 else 0.6
             ends = [(radius * np.sin(angle), -radius * np.cos(angle)) for radius in (inner, 0.66)]
-            canvas.line(ends, 0.05, _DARK)
+            canvas.line(ends, 0.05, DARK)
         hand = canvas.at(angle=hour)
         hand.line([(0, 0.08), (0, -0.36)], [0.11, 0.06], shade(hands, -0.45))
         hand = canvas.at(angle=minute)
         hand.line([(0, 0.1), (0, -0.58)], [0.08, 0.04], shade(hands, -0.45))
-        canvas.ellipse((0, 0), 0.07, _DARK)
+        canvas.ellipse((0, 0), 0.07, DARK)
 
     return paint
 
 
 def siren(generator: Generator) -> Paint:
     """A beacon on its base, with rays when lit."""
-    glass, base = _colours(generator, 2)
+    glass, base = part_colours(generator, 2)
     wide, high, rays = generator.uniform(0.4, 0.52), generator.uniform(0.75, 0.95), int(generator.choice([0, 5, 7]))
     stripes = generator.random() < 0.5
 
@@ -369,8 +189,8 @@ def siren(generator: Generator) -> Paint:
         canvas.polygon([(-wide, 0.48), *dome, (wide, 0.48)], glass)
         canvas.ellipse((0, 0.1), (0.2, 0.26), shade(glass, 0.65))
         canvas.line([(-0.66 * wide, 0.3), (-0.66 * wide, -0.1), (-0.4 * wide, -0.38 * high)], 0.07, shade(glass, 0.5))
-        _box(canvas, -0.15, 0.3, 0.15, 0.48, shade(base, -0.5))
-        _box(canvas, -wide - 0.12, 0.45, wide + 0.12, 0.64, shade(base, -0.1))
+        canvas.box(-0.15, 0.3, 0.15, 0.48, shade(base, -0.5))
+        canvas.box(-wide - 0.12, 0.45, wide + 0.12, 0.64, shade(base, -0.1))
         canvas.polygon([(-wide - 0.2, 0.64), (wide + 0.2, 0.64), (wide + 0.3, 0.92), (-wide - 0.3, 0.92)], base)
         for x in (-0.35, 0, 0.35) if stripes else ():
             canvas.line([(x - 0.06, 0.88), (x + 0.06, 0.68)], 0.09, shade(base, 0.6))
@@ -379,7 +199,7 @@ def siren(generator: Generator) -> Paint:
 
 
 def rain_cloud(generator: Generator) -> Paint:
-    vapour, water = _colours(generator, 2)
+    vapour, water = part_colours(generator, 2)
     vapour = mix_colours(vapour, (200, 205, 215), 0.35)
     count, slant = int(generator.integers(4, 7)), generator.uniform(-0.2, 0.2)
     x = np.linspace(-0.62, 0.62, count) + generator.uniform(-0.06, 0.06, count)
@@ -399,7 +219,7 @@ def rain_cloud(generator: Generator) -> Paint:
 
 
 def car(generator: Generator) -> Paint:
-    paintwork, rims, light = _colours(generator, 3)
+    paintwork, rims, light = part_colours(generator, 3)
     roof, bonnet = generator.uniform(-0.62, -0.45), generator.uniform(-0.12, 0.0)
     front, back = generator.uniform(0.45, 0.6), generator.uniform(-0.9, -0.6)
     wheel, doors, rack = generator.uniform(0.19, 0.25), generator.random() < 0.6, generator.random() < 0.25
@@ -418,7 +238,7 @@ def car(generator: Generator) -> Paint:
             glass,
         )
         if rack:
-            canvas.line([(back + 0.3, roof - 0.07), (front - 0.45, roof - 0.07)], 0.06, _DARK)
+            canvas.line([(back + 0.3, roof - 0.07), (front - 0.45, roof - 0.07)], 0.06, DARK)
         hull = [
             (-1, bonnet + 0.1),
             (back, bonnet - 0.02),
@@ -434,16 +254,16 @@ def car(generator: Generator) -> Paint:
             canvas.line([(middle + 0.08, 0.08), (middle + 0.2, 0.08)], 0.04, shade(paintwork, -0.6))
         canvas.ellipse((0.9, bonnet + 0.24), (0.09, 0.08), shade(light, 0.7))
         for x in (-0.55, 0.57):
-            canvas.ellipse((x, 0.42), wheel, _DARK)
+            canvas.ellipse((x, 0.42), wheel, DARK)
             canvas.ellipse((x, 0.42), 0.55 * wheel, shade(rims, 0.4))
-            canvas.ellipse((x, 0.42), 0.2 * wheel, _DARK)
+            canvas.ellipse((x, 0.42), 0.2 * wheel, DARK)
 
     return paint
 
 
 def train(generator: Generator) -> Paint:
     """A steam engine from the side."""
-    boiler, cabin, wheels = _colours(generator, 3)
+    boiler, cabin, wheels = part_colours(generator, 3)
     count, puffs = int(generator.integers(3, 5)), int(generator.integers(0, 4))
     chimney, length = generator.uniform(0.25, 0.45), generator.uniform(0.9, 1.05)
 
@@ -458,14 +278,14 @@ def train(generator: Generator) -> Paint:
         canvas.ellipse((0.72 * length, 0.02), (0.2, 0.26), shade(boiler, -0.25))
         for x in (-0.02, 0.3):
             canvas.line([(x, -0.22), (x, 0.26)], 0.05, shade(cabin, -0.1))
-        _box(canvas, -0.92, -0.55, -0.25, 0.3, cabin)
-        _box(canvas, -1.0, -0.68, -0.17, -0.53, shade(cabin, -0.4))
-        _box(canvas, -0.77, -0.4, -0.4, -0.05, (205, 225, 235))
-        _box(canvas, -0.95, 0.27, 0.8 * length, 0.42, shade(boiler, -0.55))
+        canvas.box(-0.92, -0.55, -0.25, 0.3, cabin)
+        canvas.box(-1.0, -0.68, -0.17, -0.53, shade(cabin, -0.4))
+        canvas.box(-0.77, -0.4, -0.4, -0.05, (205, 225, 235))
+        canvas.box(-0.95, 0.27, 0.8 * length, 0.42, shade(boiler, -0.55))
         canvas.polygon([(0.7 * length, 0.3), (1.02, 0.72), (0.68, 0.72)], shade(wheels, -0.3))
         places = np.linspace(-0.68, 0.48, count)
         for x in places:
-            canvas.ellipse((x, 0.52), 0.2, _DARK)
+            canvas.ellipse((x, 0.52), 0.2, DARK)
             canvas.ellipse((x, 0.52), 0.14, wheels)
         canvas.line([(places[0], 0.56), (places[-1], 0.56)], 0.06, (190, 190, 195))
 
@@ -473,7 +293,7 @@ def train(generator: Generator) -> Paint:
 
 
 def fan(generator: Generator) -> Paint:
-    blade, cage = _colours(generator, 2)
+    blade, cage = part_colours(generator, 2)
     blades, spin, turn = int(generator.integers(3, 6)), generator.uniform(0, 360), generator.uniform(0.85, 1.0)
     spokes, short = int(generator.choice([0, 8, 12])), generator.uniform(0.8, 0.92)
 
@@ -496,7 +316,7 @@ def fan(generator: Generator) -> Paint:
 
 
 def telephone(generator: Generator) -> Paint:
-    case, handset, dial = _colours(generator, 3)
+    case, handset, dial = part_colours(generator, 3)
     handset = case if generator.random() < 0.5 else handset
     wide, buttons, cord = generator.uniform(0.85, 1.05), generator.random() < 0.4, generator.random() < 0.6
 
@@ -514,16 +334,16 @@ def telephone(generator: Generator) -> Paint:
             (-0.5, -0.05),
         ]
         canvas.polygon(outline, case)
-        _box(canvas, -0.86 * wide, 0.72, 0.86 * wide, 0.84, shade(case, -0.4))
+        canvas.box(-0.86 * wide, 0.72, 0.86 * wide, 0.84, shade(case, -0.4))
         if buttons:
             for row in range(4):
                 for column in range(3):
                     x, y = (column - 1) * 0.24, -0.02 + row * 0.19
-                    _box(canvas, x - 0.08, y - 0.06, x + 0.08, y + 0.06, shade(dial, 0.5))
+                    canvas.box(x - 0.08, y - 0.06, x + 0.08, y + 0.06, shade(dial, 0.5))
         else:
             canvas.ellipse((0, 0.28), 0.38, shade(dial, 0.45))
             for angle in np.radians(np.arange(10) * 30 - 60):
-                canvas.ellipse((0.27 * np.cos(angle), 0.28 + 0.27 * np.sin(angle)), 0.065, _DARK)
+                canvas.ellipse((0.27 * np.cos(angle), 0.28 + 0.27 * np.sin(angle)), 0.065, DARK)
             canvas.ellipse((0, 0.28), 0.13, dial)
         for side in (-1, 1):
             canvas.line([(side * 0.26, -0.3), (side * 0.26, -0.48)], 0.1, shade(case, -0.3))
@@ -537,7 +357,7 @@ def telephone(generator: Generator) -> Paint:
 
 def computer(generator: Generator) -> Paint:
     """A laptop: rows of keys below a screen."""
-    case, keys, screen = _colours(generator, 3)
+    case, keys, screen = part_colours(generator, 3)
     keys = shade(keys, generator.choice([-0.6, 0.6]))
     rows, columns = int(generator.integers(3, 5)), int(generator.integers(8, 12))
     lean, lines = generator.uniform(0.0, 0.12), generator.uniform(0.3, 1.0, 5)
@@ -553,13 +373,13 @@ def computer(generator: Generator) -> Paint:
                 y = -0.62 + 0.13 * index
                 canvas.line([(-0.5, y), (-0.5 + share, y)], 0.045, shade(screen, 0.7 if sum(screen) < 400 else -0.7))
         canvas.polygon([(-0.78, 0.12), (0.78, 0.12), (1.0, 0.8), (-1.0, 0.8)], case)
-        _box(canvas, -1.0, 0.8, 1.0, 0.88, shade(case, -0.4))
+        canvas.box(-1.0, 0.8, 1.0, 0.88, shade(case, -0.4))
         for row in range(rows):
             y, height = 0.2 + 0.4 * row / rows, 0.3 / rows
             half = 0.72 + 0.13 * (y - 0.2) / 0.4
             edges = np.linspace(-half, half, columns + 1)
             for left, right in zip(edges[:-1] + 0.02, edges[1:] - 0.02, strict=True):
-                _box(canvas, left, y, right, y + height, keys)
+                canvas.box(left, y, right, y + height, keys)
         canvas.polygon([(-0.2, 0.64), (0.2, 0.64), (0.22, 0.76), (-0.22, 0.76)], shade(case, -0.25))
 
     return paint
