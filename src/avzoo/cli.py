@@ -1,4 +1,4 @@
-"""The command line: avzoo list | info | card | convert | run | demo | push.
+"""The command line: avzoo list | info | card | convert | run | tracks | toyworld | demo | push.
 
 What a command needs is imported when it runs, so that `avzoo --help` and `avzoo list` answer at once.
 """
@@ -9,7 +9,7 @@ import dataclasses
 import json
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,34 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="one number, or mel bins and frames")
     run.add_argument("--top-k", type=int, default=1, help="labels per window")
     run.add_argument("--pooled", action="store_true", help="one answer for the whole recording")
+
+    tracks = command("tracks", find_tracks, "A video in, its face tracks out.")
+    tracks.add_argument("file", type=Path)
+    tracks.add_argument("-o", "--output", type=Path, help="JSON file to write. Default: stdout")
+    tracks.add_argument("--render", type=Path, metavar="MP4", help="also write the video with its tracks drawn in")
+    faces = tracks.add_mutually_exclusive_group()
+    faces.add_argument("--boxes", type=Path, help="boxes you have, .csv (frame,x1,y1,x2,y2) or .json")
+    faces.add_argument(
+        "--detector",
+        choices=["drawn", "yunet", "s3fd"],
+        help="drawn: faces of toyworld; yunet: OpenCV's, extra `faces`; s3fd: a converted checkpoint. "
+        "Default: drawn for videos of toyworld, else yunet",
+    )
+    tracks.add_argument("--detector-model", type=Path, help="YuNet's ONNX file, or the folder of a converted S3FD")
+    tracks.add_argument("--fps", type=float, default=25.0, help="rate at which the video is looked at; default 25")
+    tracks.add_argument("--every", type=int, default=1, help="detect in each n-th frame only")
+    tracks.add_argument("--max-faces", type=int, help="keep the largest tracks only")
+
+    toyworld = command("toyworld", write_toyworld, "Write synthetic media with their labels.")
+    toyworld.add_argument("world", choices=toyworld_names())
+    toyworld.add_argument("--n", type=int, default=4, help="clips; default 4")
+    toyworld.add_argument("--out", type=Path, required=True, help="folder to write to; made if it is not there")
+    toyworld.add_argument("--seed", type=int, default=0)
+    toyworld.add_argument("--split", default="train", help="clips of different splits are never the same")
+    toyworld.add_argument("--workers", type=int, default=1, help="processes")
+    toyworld.add_argument(
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the world, such as seconds=4"
+    )
 
     demo = command("demo", run_demo, "Tag recordings with the toy checkpoint at several patch sizes; draws a picture.")
     demo.add_argument("audio", nargs="*", type=Path, help="recordings. Default: real ones that ship with gradio")
@@ -157,8 +185,8 @@ def run_task(options: argparse.Namespace) -> None:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
     if not options.file.is_file():
         raise FileNotFoundError(f"`{options.file}` does not exist.")
-    if options.output is not None and (options.output.is_dir() or not options.output.parent.is_dir()):
-        raise OSError(f"`{options.output}` cannot be written: it is a folder, or the folder it is in does not exist.")
+    if options.output is not None:
+        check_writable(options.output)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     check_device(options.device)
@@ -188,6 +216,80 @@ def run_task(options: argparse.Namespace) -> None:
         print(records.export(format), end="")
     else:
         print(records.save(options.output, format), file=sys.stderr)
+
+
+def find_tracks(options: argparse.Namespace) -> None:
+    from avzoo.video import GivenBoxes, find_face_tracks, probe_video, render_face_tracks, save_tracks
+
+    if options.output is not None:
+        check_writable(options.output)
+    if options.render is not None:
+        check_writable(options.render)
+    info = probe_video(options.file)
+    faces = GivenBoxes.read(options.boxes) if options.boxes else face_detector(options, info.metadata)
+    tracks = find_face_tracks(
+        options.file,
+        faces,
+        fps=options.fps,
+        every=options.every,
+        max_faces=options.max_faces,
+        progress=sys.stderr.isatty(),
+    )
+    if not tracks.tracks:
+        print(f"no face was found in the {tracks.num_frames} frames of {options.file.name}.", file=sys.stderr)
+    if options.output is None:
+        print(json.dumps(tracks.to_dict()))
+    else:
+        print(save_tracks(options.output, tracks), file=sys.stderr)
+    if options.render is not None:
+        print(render_face_tracks(options.file, tracks, options.render, progress=sys.stderr.isatty()), file=sys.stderr)
+
+
+def face_detector(options: argparse.Namespace, metadata: Mapping[str, str]) -> Any:
+    """The detector that was asked for, or that suits the video."""
+    from avzoo.data.toyworld.worlds import MADE_BY
+
+    name = options.detector or ("drawn" if metadata.get("comment", "").startswith(MADE_BY) else "yunet")
+    if name == "drawn":
+        from avzoo.data.toyworld.face_detector import DrawnFaceDetector
+
+        return DrawnFaceDetector()
+    if name == "s3fd":
+        from avzoo.models.s3fd import S3FDDetector, S3FDForFaceDetection
+
+        if options.detector_model is None:
+            raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
+        quieten_transformers()
+        return S3FDDetector(S3FDForFaceDetection.from_pretrained(options.detector_model))
+    from avzoo.video import YuNetDetector
+
+    return YuNetDetector(options.detector_model)
+
+
+def toyworld_names() -> tuple[str, ...]:
+    from avzoo.data.toyworld import WORLDS
+
+    return WORLDS
+
+
+def write_toyworld(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from avzoo.data.toyworld import world
+
+    settings = {name: literal(value) for name, value in map(split_pair, options.set)}
+    clips = world(options.world)(options.n, options.seed, split=options.split, **settings)
+    options.out.mkdir(parents=True, exist_ok=True)
+    rendered = clips.iterate(options.workers, clips_at_once=1)
+    for clip in tqdm(rendered, total=options.n, unit="clip", disable=not sys.stderr.isatty()):
+        for path in clips.write(clip, options.out):
+            print(path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError where no file can be written, before anything is computed."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"`{path}` cannot be written: it is a folder, or the folder it is in does not exist.")
 
 
 def quieten_transformers() -> None:

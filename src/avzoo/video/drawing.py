@@ -117,8 +117,8 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, opacity: float = 0.6) -
     return np.round(frame * (1 - weight) + colours * weight).astype(np.uint8)
 
 
-def waveform_strip(samples: np.ndarray, width: int, height: int = 40, *, position: float | None = None) -> np.ndarray:
-    """The waveform of a whole recording as a strip; `position` in [0, 1] marks the present moment."""
+def waveform_strip(samples: np.ndarray, width: int, height: int = 40) -> np.ndarray:
+    """The waveform of a whole recording as a strip; [`draw_cursor`] marks a moment in it."""
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 1:
         raise ValueError(f"`samples` must be (samples,), got {samples.shape}.")
@@ -130,8 +130,8 @@ def waveform_strip(samples: np.ndarray, width: int, height: int = 40, *, positio
         high = np.maximum.reduceat(samples, starts) / loudest
         low = np.minimum.reduceat(samples, starts) / loudest
         rows = np.linspace(1, -1, height)[:, None]
-        strip[(rows <= np.maximum(high, 1 / height)) & (rows >= np.minimum(low, -1 / height))] = WAVE
-    return _with_cursor(strip, position)
+        strip[(rows <= np.maximum(high, 1.5 / height)) & (rows >= np.minimum(low, -1.5 / height))] = WAVE
+    return strip
 
 
 def timeline(
@@ -139,7 +139,6 @@ def timeline(
     width: int,
     row_height: int = 12,
     *,
-    position: float | None = None,
     threshold: float = 0.0,
     span: float = 1.0,
 ) -> np.ndarray:
@@ -147,7 +146,6 @@ def timeline(
 
     Args:
         rows: each (frames,), all equally long; NaN where there is nothing to show.
-        position: in [0, 1], marks the present moment.
         threshold, span: see [`score_colour`].
     """
     if len({len(row) for row in rows}) > 1:
@@ -161,7 +159,14 @@ def timeline(
             colours = np.stack([np.interp(place, [0, 1, 2], _SCORE_COLOURS[:, channel]) for channel in range(3)], -1)
             there = ~np.isnan(shown)
             strip[index * row_height + 1 : (index + 1) * row_height - 1, there] = colours[there].astype(np.uint8)
-    return _with_cursor(strip, position)
+    return strip
+
+
+def draw_cursor(strip: np.ndarray, position: float) -> np.ndarray:
+    """A line across a timeline or waveform at the present moment, 0 for its beginning to 1 for its end."""
+    marked = _checked_frame(strip).copy()
+    marked[:, round(float(np.clip(position, 0, 1)) * (strip.shape[1] - 1))] = CURSOR
+    return marked
 
 
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
@@ -218,13 +223,6 @@ def _between(colours: np.ndarray, position: float) -> Colour:
 def _colour_table() -> np.ndarray:
     """(256, 3): black over purple and orange to light yellow, brightness rising all the way."""
     return np.array([_between(_HEAT_COLOURS, index / 255 * (len(_HEAT_COLOURS) - 1)) for index in range(256)], float)
-
-
-def _with_cursor(strip: np.ndarray, position: float | None) -> np.ndarray:
-    if position is not None:
-        column = round(float(np.clip(position, 0, 1)) * (strip.shape[1] - 1))
-        strip[:, column] = CURSOR
-    return strip
 
 
 @functools.lru_cache(maxsize=16)

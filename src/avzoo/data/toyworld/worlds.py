@@ -28,6 +28,7 @@ import numpy as np
 from avzoo.audio import write_wav
 from avzoo.files import written_whole
 
+MADE_BY = "avzoo toyworld"  # with this the comment of a written video begins, so that programs know what it is
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
 
 
