@@ -55,7 +55,7 @@ VISEME_NAMES: tuple[str, ...] = tuple(VISEMES)
 VOWELS = frozenset(VISEMES["open"].phonemes + "eɛəɜɝɚɘɞɤ" + "iɪɨ" + VISEMES["half_round"].phonemes + "uʊyʏʉɯ")
 
 _VISEME_OF = {letter: name for name, viseme in VISEMES.items() for letter in viseme.phonemes}
-_BLEND_SECONDS = 0.05  # beyond the middle of a phoneme, its dominance falls within about this time
+_BLEND_SECONDS = 0.06  # beyond the middle of a phoneme, its dominance falls within about this time
 _SHAPES = np.array([viseme.shape for viseme in VISEMES.values()])  # (visemes, 4)
 _STRENGTHS = np.array([viseme.strength for viseme in VISEMES.values()])
 

@@ -167,7 +167,7 @@ class World:
 
         Args:
             num_shards: contiguous parts. None: one per clip, so that `shuffle` shuffles clips, a `DataLoader` with
-                workers spreads them evenly, and `load_state_dict` goes on without rendering what was read before.
+                workers spreads them evenly, and `load_state_dict` goes on with one clip rendered again at most.
 
         Raises:
             ValueError: `num_shards` is less than 1.
