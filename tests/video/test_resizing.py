@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from avzoo.video import resize_as_opencv, resize_as_torch, to_grey, to_hsv
+from avzoo.video import resize_as_opencv, resize_as_torch, scale_as_opencv, to_grey, to_hsv
 
 
 @pytest.fixture
@@ -59,6 +59,24 @@ def test_resizing_is_opencvs(rng, kind, channels):
         resized = resize_as_opencv(picture, new_height, new_width)
         expected = cv2.resize(picture, (new_width, new_height)).reshape(new_height, new_width, *channels)
         assert np.array_equal(resized, expected), (picture.shape, expected.shape)
+
+
+@pytest.mark.parametrize("factor", [0.25, 0.3, 0.5, 0.77, 1, 1.5, 2])
+def test_scaling_is_opencvs(rng, factor):
+    for _ in range(25):
+        height, width = map(int, rng.integers(5, 230, 2))
+        if factor == 0.5:  # of odd sides OpenCV leaves the last pixel out of the mean
+            height, width = 2 * height, 2 * width
+        picture = noise(rng, height, width, 3)
+        expected = cv2.resize(picture, (0, 0), fx=factor, fy=factor)
+        assert np.array_equal(scale_as_opencv(picture, factor), expected), picture.shape
+
+
+def test_nothing_left_is_refused():
+    with pytest.raises(ValueError, match=r"`pictures` of \(50, 1\) pixels have nothing left at `factor` 0.25"):
+        scale_as_opencv(np.zeros((50, 1, 3), np.uint8), 0.25)
+    with pytest.raises(ValueError, match="`factor` must be above 0, got 0"):
+        scale_as_opencv(np.zeros((50, 50, 3), np.uint8), 0)
 
 
 @pytest.mark.parametrize("shape", [(70, 90, 3), (64, 48, 3), (32, 24, 3)], ids=["any", "halved", "same"])

@@ -94,8 +94,8 @@ def resize_as_opencv(
 ) -> np.ndarray:
     """Bilinear resizing as `cv2.resize` does it to 8-bit pictures: half-pixel centres, no antialiasing, fixed point.
 
-    Weights have 11 bits, the product of the horizontal pass is cut to 16 bits before the vertical one, and halving both
-    sides exactly is the mean of 2 x 2 pixels. The aspect ratio is not kept.
+    Weights have 11 bits, and the product of the horizontal pass is cut to 16 bits before the vertical one. The aspect
+    ratio is not kept.
 
     Args:
         pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
@@ -108,37 +108,78 @@ def resize_as_opencv(
     Raises:
         TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
     """
-    pictures = _as_batch(pictures, height, width)
-    num_axes, pictures = pictures
-    source_height, source_width = pictures.shape[1:3]
-    if (source_height, source_width) == (2 * height, 2 * width):
-        blocks = pictures[:, _doubled(rows, height), _doubled(columns, width)].astype(np.uint16)
-        total = blocks[:, ::2, ::2] + blocks[:, 1::2, ::2] + blocks[:, ::2, 1::2] + blocks[:, 1::2, 1::2]
-        return _as_given(((total + 2) >> 2).astype(np.uint8), num_axes)
-    if (source_height, source_width) == (height, width):
+    num_axes, pictures = _as_batch(pictures, height, width)
+    source = pictures.shape[1:3]
+    if source == (height, width):
         return _as_given(pictures[:, rows, columns].copy(), num_axes)
+    vertical = (values[rows] for values in _neighbours(height, 1 / (height / source[0])))  # the last bit counts
+    horizontal = (values[columns] for values in _neighbours(width, 1 / (width / source[1])))
+    return _as_given(_interpolated(pictures, *vertical, *horizontal), num_axes)
 
-    above, upper, lower = (values[rows] for values in _neighbours(source_height, height))
-    left, near, far = (values[columns] for values in _neighbours(source_width, width))
+
+def scale_as_opencv(pictures: np.ndarray, factor: float) -> np.ndarray:
+    """Both sides times `factor`, as `cv2.resize` does it when it is given factors in place of a size.
+
+    The sides are rounded to whole pixels, but the places that are read stay exactly 1 / `factor` apart, so that the
+    result differs from [`resize_as_opencv`] to that size where the rounding had something to round.
+
+    Args:
+        pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
+        factor: of both sides, above 0.
+
+    Raises:
+        TypeError: not uint8. ValueError: another number of axes, nothing left of a side.
+    """
+    if not factor > 0:
+        raise ValueError(f"`factor` must be above 0, got {factor!r}.")
+    num_axes, pictures = _as_batch(pictures, 1, 1)
+    height, width = (round(side * factor) for side in pictures.shape[1:3])
+    if not height or not width:
+        raise ValueError(f"`pictures` of {pictures.shape[1:3]} pixels have nothing left at `factor` {factor}.")
+    if factor == 1:
+        return _as_given(pictures.copy(), num_axes)
+    places = (_neighbours(length, 1 / factor) for length in (height, width))
+    return _as_given(_interpolated(pictures, *(values for axis in places for values in axis)), num_axes)
+
+
+def _neighbours(length: int, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For each place of the new axis: the old place before it (maybe beyond the edge), and both weights of 11 bits."""
+    position = ((np.arange(length) + 0.5) * step - 0.5).astype(np.float32)
+    before = np.floor(position)
+    fraction = position - before
+    weights = (np.rint((np.float32(1) - fraction) * np.float32(2048)), np.rint(fraction * np.float32(2048)))
+    return before.astype(np.int64), weights[0].astype(np.int32), weights[1].astype(np.int32)
+
+
+def _interpolated(
+    pictures: np.ndarray,
+    above: np.ndarray,
+    upper: np.ndarray,
+    lower: np.ndarray,
+    left: np.ndarray,
+    near: np.ndarray,
+    far: np.ndarray,
+) -> np.ndarray:
+    """Rows `above` and below weighed by `upper` and `lower`, columns `left` and right by `near` and `far`."""
+    last_row, last_column = pictures.shape[1] - 1, pictures.shape[2] - 1
     # At the left and right edge OpenCV takes the one pixel there is; at the top and bottom it weighs that row twice,
     # which can differ by the rounding.
-    outside = (left < 0) | (left >= source_width - 1)
-    near, far = np.where(outside, 2048, near), np.where(outside, 0, far)
-    left = np.clip(left, 0, source_width - 1)
-    right = np.minimum(left + 1, source_width - 1)
+    outside = (left < 0) | (left >= last_column)
+    near, far = np.where(outside, 2048, near)[:, None], np.where(outside, 0, far)[:, None]
+    left = np.clip(left, 0, last_column)
+    right = np.minimum(left + 1, last_column)
+    above, below = np.clip(above, 0, last_row), np.clip(above + 1, 0, last_row)
     # Only the rows that are read pass the horizontal step, each once.
-    used = np.unique(np.clip(np.concatenate([above, above + 1]), 0, source_height - 1))
-    source = np.ascontiguousarray(pictures[:, used])
-    horizontal = np.take(source, left, axis=2) * near[:, None]
-    horizontal += np.take(source, right, axis=2) * far[:, None]
-    horizontal >>= 4
-    first = np.searchsorted(used, np.clip(above, 0, source_height - 1))
-    second = np.searchsorted(used, np.clip(above + 1, 0, source_height - 1))
-    result = (np.take(horizontal, first, axis=1) * upper[:, None, None]) >> 16
-    result += (np.take(horizontal, second, axis=1) * lower[:, None, None]) >> 16
+    used = np.unique([above, below])
+    source = pictures[:, used]
+    mixed = np.take(source, left, axis=2) * near
+    mixed += np.take(source, right, axis=2) * far
+    mixed >>= 4
+    result = (np.take(mixed, np.searchsorted(used, above), axis=1) * upper[:, None, None]) >> 16
+    result += (np.take(mixed, np.searchsorted(used, below), axis=1) * lower[:, None, None]) >> 16
     result += 2
     result >>= 2
-    return _as_given(result.astype(np.uint8), num_axes)
+    return result.astype(np.uint8)
 
 
 def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias: bool = False) -> np.ndarray:
@@ -157,30 +198,12 @@ def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias:
     Raises:
         TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
     """
-    import torch
+    import torch  # only here: the rest of the package works without waiting for it
 
     num_axes, pictures = _as_batch(pictures, height, width)
     planes = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
     resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=antialias)
     return _as_given(resized.round_().clamp_(0, 255).byte().numpy().transpose(0, 2, 3, 1), num_axes)
-
-
-def _neighbours(source: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each place of the target axis: the source place before it (-1 at the edge), and both weights of 11 bits."""
-    scale = 1.0 / (target / source)  # in this order, as the last bit decides the weights
-    position = ((np.arange(target) + 0.5) * scale - 0.5).astype(np.float32)
-    before = np.floor(position)
-    fraction = position - before
-    weights = (np.rint((np.float32(1) - fraction) * np.float32(2048)), np.rint(fraction * np.float32(2048)))
-    return before.astype(np.int64), weights[0].astype(np.int32), weights[1].astype(np.int32)
-
-
-def _doubled(part: slice, length: int) -> slice:
-    """The slice of an axis twice as long that `part` of an axis of `length` is the mean of."""
-    start, stop, step = part.indices(length)
-    if step != 1:
-        raise ValueError(f"`rows` and `columns` must be slices of step 1, got {part}.")
-    return slice(2 * start, 2 * stop)
 
 
 def _check_uint8(pictures: np.ndarray) -> None:
@@ -210,4 +233,4 @@ def _as_given(batch: np.ndarray, num_axes: int) -> np.ndarray:
     return batch if num_axes == 4 else batch[0] if num_axes == 3 else batch[0, :, :, 0]
 
 
-__all__ = ["resize_as_opencv", "resize_as_torch", "to_grey", "to_hsv"]
+__all__ = ["resize_as_opencv", "resize_as_torch", "scale_as_opencv", "to_grey", "to_hsv"]
