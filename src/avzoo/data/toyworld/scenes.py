@@ -1,0 +1,278 @@
+"""Pictures of one to four things, and the sound that one of them makes: for sound source localisation.
+
+    clip = scene(7)
+    clip["image"], clip["audio"]                 # uint8 (224, 224, 3), float32 (48000,)
+    clip["objects"][clip["sounding_index"]]      # {"category": "dog", "box": [...], ...}
+    clip["masks"][clip["sounding_index"]]        # bool (224, 224), where that thing is seen
+
+Sixteen categories ([`objects.py`](objects.py)), each with a family of sounds ([`object_sounds.py`](object_sounds.py)).
+No two things in a picture are of one category, so the sound always tells which one is meant. Some clips are heard
+from a thing outside the picture, in some there is nothing but noise. Where a thing lies, how large it is (its area
+is drawn before its category is looked at), which one sounds, light, level and length say nothing about each other.
+
+    pairs = Scenes(1000, category="dog")                  # other dogs and other barks: positives, hard negatives
+    questions = Scenes(200, num_objects=2, every_sound=True)   # one picture, the sound of each thing in it
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from avzoo.files import written_whole
+from avzoo.video.drawing import track_colour, write_picture
+
+from . import synthesis as syn
+from .backgrounds import textured_background
+from .canvas import Canvas, camera_noise, expose, illumination, random_colour, visible_masks
+from .object_sounds import OBJECT_SOUNDS
+from .objects import OBJECTS
+from .parts import DARK, Paint
+from .worlds import World, check_seed
+
+SCENE_CATEGORIES: tuple[str, ...] = tuple(OBJECTS)
+
+_SAMPLING_RATE = 16000
+_MAX_OBJECTS = 4
+_LEAST_VISIBLE = 0.5  # share of a thing's area that things before it must leave
+
+
+def scene(
+    seed: int,
+    *,
+    height: int = 224,
+    width: int = 224,
+    seconds: float = 3.0,
+    num_objects: int | None = None,
+    num_sounding: int = 1,
+    off_screen_chance: float = 0.1,
+    silent_chance: float = 0.1,
+    category: str | None = None,
+    every_sound: bool = False,
+) -> dict[str, Any]:
+    """One picture with its sound and its truth. The same arguments give the same bytes.
+
+    Args:
+        height, width: of the picture in pixels, 48 or more.
+        seconds: length of the sound, 0.5 or more.
+        num_objects: things in the picture, 1 to 4. None: drawn, at least `num_sounding`.
+        num_sounding: how many of them are heard together, where any is.
+        off_screen_chance: share of clips whose sound comes from a thing that isn't in the picture.
+        silent_chance: share of clips in which nothing sounds; there is noise of the usual levels.
+        category: what sounds (the first, where several do). None: drawn.
+        every_sound: also give the sound of each thing alone, in `sounds`.
+
+    Returns:
+        dict of
+        - `image`, uint8 (height, width, 3), and `audio`, float32 (samples,), at `sampling_rate` 16000 Hz;
+        - `masks`, bool (objects, height, width): where each thing is seen, from the back to the front;
+        - `objects`, in the same order: `category`, `label` (its index in `SCENE_CATEGORIES`), `box` (x1, y1, x2, y2) in
+          pixels of what is seen, `visible_fraction` (0.5 to 1), `sounding`;
+        - `source`: "visible", "off_screen" or "silent"; `heard`: categories in the sound; `sounding`: indices of
+          the things that are both seen and heard; `sounding_index`: the one, None where there is none or several;
+        - with `every_sound`, `sounds`, float32 (objects, samples).
+
+    Raises:
+        ValueError: an argument out of range.
+    """
+    check_seed(seed)
+    _check(height, width, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category)
+    # Picture, light, sound and the sounds of `every_sound` do not shift each other's random numbers.
+    layout, light, sound, *others = np.random.default_rng(int(seed)).spawn(3 + _MAX_OBJECTS)
+
+    # 1. What there is
+    count = int(layout.integers(max(num_sounding, 1), _MAX_OBJECTS + 1)) if num_objects is None else num_objects
+    source = "visible"
+    chance = layout.random()
+    if chance < off_screen_chance:
+        source = "off_screen"
+    elif chance < off_screen_chance + silent_chance:
+        source = "silent"
+    order = [str(name) for name in layout.permutation(SCENE_CATEGORIES)]
+    if category is not None:
+        order.remove(category)
+        order.insert(0, category)
+    seen = order[:count] if source == "visible" else order[1 : count + 1]
+    heard = {"visible": order[:num_sounding], "off_screen": order[:1], "silent": []}[source]
+    seen = [str(name) for name in layout.permutation(seen)]
+
+    # 2. The picture
+    image, masks, fractions = _draw(seen, layout, light, height, width)
+
+    # 3. The sound
+    num_samples = round(seconds * _SAMPLING_RATE)
+    audio = _record(heard, sound, num_samples)
+    objects = [
+        {
+            "category": name,
+            "label": SCENE_CATEGORIES.index(name),
+            "box": _bounding_box(mask),
+            "visible_fraction": float(fraction),
+            "sounding": name in heard,
+        }
+        for name, mask, fraction in zip(seen, masks, fractions, strict=True)
+    ]
+    sounding = [index for index, thing in enumerate(objects) if thing["sounding"]]
+    clip = {
+        "image": image,
+        "masks": masks,
+        "audio": audio,
+        "sampling_rate": _SAMPLING_RATE,
+        "objects": objects,
+        "source": source,
+        "heard": heard,
+        "sounding": sounding,
+        "sounding_index": sounding[0] if len(sounding) == 1 else None,
+        "seed": int(seed),
+    }
+    if every_sound:
+        clip["sounds"] = np.stack(
+            [_record([name], generator, num_samples) for name, generator in zip(seen, others, strict=False)]
+        )
+    return clip
+
+
+def _check(height, width, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category) -> None:
+    if height < 48 or width < 48:
+        raise ValueError(f"`height` and `width` must be 48 or more, got {height} and {width}.")
+    if not 0.5 <= seconds < 3600:
+        raise ValueError(f"`seconds` must be from 0.5 to 3600, got {seconds}.")
+    if num_objects is not None and not 1 <= num_objects <= _MAX_OBJECTS:
+        raise ValueError(f"`num_objects` must be from 1 to {_MAX_OBJECTS}, or None; got {num_objects}.")
+    most = _MAX_OBJECTS if num_objects is None else num_objects
+    if not 1 <= num_sounding <= most:
+        raise ValueError(f"`num_sounding` must be from 1 to the number of objects ({most}), got {num_sounding}.")
+    if not (off_screen_chance >= 0 and silent_chance >= 0 and off_screen_chance + silent_chance <= 1):
+        raise ValueError(
+            "`off_screen_chance` and `silent_chance` must be 0 or more and together 1 or less, "
+            f"got {off_screen_chance} and {silent_chance}."
+        )
+    if category is not None and category not in SCENE_CATEGORIES:
+        raise ValueError(f"`category` must be one of {', '.join(SCENE_CATEGORIES)}; got {category!r}.")
+
+
+# ------------------------------------------------------------------------------------------------ picture
+
+
+def _draw(
+    names: list[str], layout: syn.Generator, light: syn.Generator, height: int, width: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(picture, masks, visible fractions) of these things, the first furthest away."""
+    ground = Canvas(height, width, textured_background(light, height, width))
+    shortest = min(height, width)
+    # Several things have less room each. Sides of squares of the same area:
+    largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * shortest
+    sides = [syn.log_uniform(layout, 0.45 * largest, largest) for _ in names]
+    things = [_Thing(name, layout) for name in names]
+    while True:
+        canvas, traces = ground.copy(), []
+        for thing, side in zip(things, sides, strict=True):
+            traces.append(canvas.traced())
+            thing.paint(traces[-1], side, layout)
+        masks, fractions = visible_masks(traces)
+        if fractions.min() >= _LEAST_VISIBLE:
+            break
+        sides = [0.97 * side for side in sides]  # so that there is an end to it
+
+    picture = expose(canvas.array(), illumination(light, height, width))
+    blur = light.uniform(0, 0.004) * shortest
+    picture = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(blur)))
+    return camera_noise(picture[None], light, light.uniform(0, 6))[0], masks, fractions
+
+
+class _Thing:
+    """One look of a category, to be put anywhere."""
+
+    def __init__(self, name: str, generator: syn.Generator) -> None:
+        self._paint: Paint = OBJECTS[name](generator)
+        self._angle = float(generator.normal(0, 7))
+        self._mirror = bool(generator.random() < 0.5)
+        self._contour = None
+        if generator.random() < 0.5:
+            contour = DARK if generator.random() < 0.5 else random_colour(generator, (0.1, 0.8), (0.1, 1.0))
+            self._contour = (contour, float(generator.uniform(0.02, 0.045)))
+        # Drawn once on a small sheet, from -1.5 to 1.5: how large is it in its own units?
+        sheet = Canvas(72, 72).traced()
+        self._draw(sheet, (36, 36), 24)
+        x1, y1, x2, y2 = _bounding_box(visible_masks([sheet])[0][0])
+        self._reach = ((x1 - 36) / 24, (y1 - 36) / 24, (x2 - 36) / 24, (y2 - 36) / 24)
+        self._side = np.sqrt(visible_masks([sheet])[0].sum()) / 24
+
+    def _draw(self, canvas: Canvas, centre: tuple[float, float], scale: float) -> None:
+        view = canvas.at(centre, scale, self._angle, self._mirror)
+        self._paint(view if self._contour is None else view.outlined(*self._contour))
+
+    def paint(self, canvas: Canvas, side: float, generator: syn.Generator) -> None:
+        """Somewhere within the picture, with the area of a square of `side` pixels (less, where that is too long)."""
+        x1, y1, x2, y2 = self._reach
+        scale = min(side / self._side, 0.96 * canvas.width / (x2 - x1), 0.96 * canvas.height / (y2 - y1))
+        centre = (
+            generator.uniform(-x1 * scale, canvas.width - x2 * scale),
+            generator.uniform(-y1 * scale, canvas.height - y2 * scale),
+        )
+        self._draw(canvas, centre, scale)
+
+
+def _bounding_box(mask: np.ndarray) -> list[float]:
+    columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+    return [float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)]
+
+
+# -------------------------------------------------------------------------------------------------- sound
+
+
+def _record(names: list[str], generator: syn.Generator, num_samples: int) -> np.ndarray:
+    """What a microphone in some room takes of these things: float32 (num_samples,)."""
+    rate = _SAMPLING_RATE
+    track = np.zeros(num_samples)
+    for name in names:
+        skipped = int(generator.integers(0, rate))  # it went on before
+        wave = OBJECT_SOUNDS[name](generator, num_samples + skipped, rate)[skipped:]
+        level = syn.decibels_to_gain(generator.uniform(-4, 4))
+        track += level * wave / max(syn.root_mean_square(wave), 1e-9)
+    if generator.random() < 0.6:
+        room = syn.room_response(generator, rate, syn.log_uniform(generator, 0.08, 1.2), generator.uniform(0, 1))
+        track = syn.convolve(track, room)[:num_samples]
+    noise = syn.coloured_noise(generator, num_samples, rate, generator.uniform(-7, 0))
+    snr_db = generator.uniform(8, 40) if names else 0.0
+    track = track / max(syn.root_mean_square(track), 1e-9) + noise * syn.decibels_to_gain(-snr_db)
+    track = syn.shape_spectrum(track, rate, syn.random_equaliser(generator, 2.5, 1))
+    peak_db = generator.uniform(-30, -1)  # of full scale, whatever it is
+    return (track * syn.decibels_to_gain(peak_db) / np.abs(track).max()).astype(np.float32)
+
+
+# ---------------------------------------------------------------------------------------------- data sets
+
+
+class Scenes(World):
+    """Data set of [`scene`] clips.
+
+    Args:
+        num_clips, seed, split, cache_dir: see [`World`].
+        settings: keyword arguments of [`scene`].
+    """
+
+    name = "scenes"
+    version = 1
+    make = staticmethod(scene)
+
+    def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
+        """Write the picture, its masks, the sound and the labels: `<id>.png`, `.mask.png`, `.wav`, `.json`.
+
+        A pixel of the mask picture holds the number of the thing seen there, from 1 on in the order of `objects`, 0
+        for the background; viewers show each in a colour.
+        """
+        picture = write_picture(Path(folder, f"{clip['id']}.png"), clip["image"])
+        owners = np.zeros(clip["image"].shape[:2], np.uint8)
+        palette = [0, 0, 0]
+        for number, mask in enumerate(clip["masks"], 1):
+            owners[mask] = number
+            palette += track_colour(number)
+        image = Image.fromarray(owners, mode="P")
+        image.putpalette(palette)
+        masks = Path(folder, f"{clip['id']}.mask.png")
+        with written_whole(masks) as unfinished:
+            image.save(unfinished)
+        return [picture, masks, *super().write(clip, folder)]
