@@ -69,7 +69,9 @@ def inverse_compressed_stft(
 ) -> torch.Tensor:
     """The waveform whose [`compressed_stft`], with the same settings, is nearest to `spectrogram`.
 
-    Overlap-add divided by the summed squares of the windows, frames appended as padding among them.
+    Overlap-add, divided by the summed squares of all windows. Frames of silence appended by `frame_multiple` count
+    like any others: with them the last fft_size // 2 samples fade, as in the authors' code. Without them,
+    `spectrogram[..., : 1 + num_samples // hop_size]`, the end comes back as it was.
 
     Args:
         spectrogram: (bins, frames) or (batch, bins, frames), complex, bins = fft_size // 2 + 1.
