@@ -10,7 +10,9 @@ or process. Loading costs 3 ms. This holds as long as nothing else in the proces
 
 import _ctypes
 import ctypes
+import itertools
 import os
+import re
 import sys
 import threading
 from pathlib import Path
@@ -21,7 +23,7 @@ import numpy as np
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _PHONEME_EVENTS, _PHONEME_IPA, _DONT_EXIT = 0x0001, 0x0002, 0x8000
 _CHARS_UTF8 = 1
-_EVENT_END_OF_LIST, _EVENT_PHONEME = 0, 7
+_EVENT_END_OF_LIST, _EVENT_WORD, _EVENT_PHONEME = 0, 1, 7
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 
 # Listed by espeak-ng 1.52, but the wheel lacks their dictionaries and they say nothing.
@@ -37,6 +39,14 @@ class PhonemeEvent(NamedTuple):
     """One phoneme of an utterance. `ipa` is empty for a pause; stress marks stay in it (`"ˈæ"`)."""
 
     ipa: str
+    start_seconds: float
+    duration_seconds: float
+
+
+class WordEvent(NamedTuple):
+    """One word of an utterance, as it is written in the text (punctuation included)."""
+
+    text: str
     start_seconds: float
     duration_seconds: float
 
@@ -214,6 +224,36 @@ def speak_with_phonemes(
         (samples, sampling rate, events): from the first phoneme to the end of the audio the events follow each
         other without gaps; a pause is an event with empty `ipa`.
     """
+    samples, sampling_rate, phonemes, _ = _synthesise(text, voice, variant, rate_wpm, pitch, pitch_range)
+    return samples, sampling_rate, phonemes
+
+
+def speak_with_words(
+    text: str,
+    voice: str = "en-us",
+    variant: str | None = None,
+    rate_wpm: int = 170,
+    pitch: int = 50,
+    pitch_range: int = 50,
+) -> tuple[np.ndarray, int, list[PhonemeEvent], list[WordEvent]]:
+    """As [`speak_with_phonemes`], with the words too, each spoken on its own.
+
+    espeak-ng reads some pairs as one word ("of the", "out of"), without saying where the second begins. No-break
+    spaces between words prevent that, so the samples may differ a little from those of [`speak`].
+
+    Returns:
+        (samples, sampling rate, phonemes, words): one word per piece of `text` between blanks, in order, from its first
+        phoneme to the end of its last. Pieces that say nothing (a dash) are left out.
+    """
+    apart = _keep_words_apart(text)
+    samples, sampling_rate, phonemes, starts = _synthesise(apart, voice, variant, rate_wpm, pitch, pitch_range)
+    return samples, sampling_rate, phonemes, _words(apart, starts, phonemes, sampling_rate)
+
+
+def _synthesise(
+    text: str, voice: str, variant: str | None, rate_wpm: int, pitch: int, pitch_range: int
+) -> tuple[np.ndarray, int, list[PhonemeEvent], list[tuple[int, int]]]:
+    """(samples, sampling rate, phonemes, (position in the text, first sample) of every word it announces)."""
     _check_range("rate_wpm", rate_wpm, 80, 450)
     _check_range("pitch", pitch, 0, 99)
     _check_range("pitch_range", pitch_range, 0, 99)
@@ -221,7 +261,8 @@ def speak_with_phonemes(
         raise ValueError(f"`text` must hold words and no NUL character, got {text!r}.")
 
     chunks: list[np.ndarray] = []
-    starts: list[tuple[str, int]] = []
+    phoneme_starts: list[tuple[str, int]] = []
+    word_starts: list[tuple[int, int]] = []
 
     def receive(samples, num_samples, events):
         position = 0
@@ -229,7 +270,9 @@ def speak_with_phonemes(
             event = events[position]
             if event.type == _EVENT_PHONEME:
                 # The field is 8 bytes wide and may cut a character in two.
-                starts.append((event.id.string.decode("utf-8", "ignore"), event.sample))
+                phoneme_starts.append((event.id.string.decode("utf-8", "ignore"), event.sample))
+            elif event.type == _EVENT_WORD:
+                word_starts.append((event.text_position - 1, event.sample))  # counted in characters, from 1
             position += 1
         if samples and num_samples > 0:
             chunks.append(np.ctypeslib.as_array(samples, (num_samples,)).copy())  # espeak-ng reuses the buffer
@@ -248,7 +291,7 @@ def speak_with_phonemes(
     if status != 0:
         raise RuntimeError(f"espeak-ng failed on `text` {text!r} with status {status}.")
     samples = np.concatenate(chunks).astype(np.float32) / 32768 if chunks else np.zeros(0, np.float32)
-    return samples, sampling_rate, _events(starts, len(samples), sampling_rate)
+    return samples, sampling_rate, _phonemes(phoneme_starts, len(samples), sampling_rate), word_starts
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -275,7 +318,7 @@ def _set_voice(library: ctypes.CDLL, voice: str, variant: str | None) -> None:
     raise ValueError(f"`voice` {voice!r} is not one of espeak-ng's; `list_voices()` names them.")
 
 
-def _events(starts: list[tuple[str, int]], num_samples: int, sampling_rate: int) -> list[PhonemeEvent]:
+def _phonemes(starts: list[tuple[str, int]], num_samples: int, sampling_rate: int) -> list[PhonemeEvent]:
     """(ipa, first sample) pairs to events; a phoneme lasts until the next one starts."""
     ends = [sample for _, sample in starts[1:]] + [num_samples]
     return [
@@ -283,3 +326,30 @@ def _events(starts: list[tuple[str, int]], num_samples: int, sampling_rate: int)
         for (ipa, start), end in zip(starts, ends, strict=True)
         if end > start
     ]
+
+
+def _keep_words_apart(text: str) -> str:
+    """`text` with no-break spaces, save after punctuation, where espeak-ng needs a blank to see it."""
+    pieces = text.split()
+    return "".join(piece + ("\u00a0" if piece[-1].isalnum() else " ") for piece in pieces).rstrip()
+
+
+def _words(
+    text: str, starts: list[tuple[int, int]], phonemes: list[PhonemeEvent], sampling_rate: int
+) -> list[WordEvent]:
+    """What lies between the blanks of `text`, with the phonemes that follow its event (a number has several)."""
+    pieces = list(re.finditer(r"\S+", text))
+    first_samples: dict[int, int] = {}  # by piece
+    index = 0
+    for position, sample in starts:
+        while index + 1 < len(pieces) and pieces[index + 1].start() <= position:
+            index += 1
+        first_samples.setdefault(index, sample)
+    words = []
+    bounds = [sample / sampling_rate for sample in first_samples.values()] + [float("inf")]
+    for index, (start, stop) in zip(first_samples, itertools.pairwise(bounds), strict=True):
+        spoken = [event for event in phonemes if event.ipa and start <= event.start_seconds < stop]
+        if spoken:
+            end = spoken[-1].start_seconds + spoken[-1].duration_seconds
+            words.append(WordEvent(pieces[index].group(), spoken[0].start_seconds, end - spoken[0].start_seconds))
+    return words
