@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from avzoo.data.toyworld.espeak import list_variants, list_voices, speak, speak_with_phonemes
+from avzoo.data.toyworld.espeak import list_variants, list_voices, speak, speak_with_phonemes, speak_with_words
 
 TEXT = "Hello there, seven fish swim."
 
@@ -72,6 +72,14 @@ def test_pauses_are_quiet_and_vowels_are_not():
         if event.duration_seconds > 0.05:
             loudness[event.ipa == ""].append(np.sqrt(np.mean(part**2)))
     assert max(loudness[True]) < 0.1 * max(loudness[False])
+
+
+def test_words_that_are_read_as_one_get_a_time_each():
+    samples, rate, phonemes, words = speak_with_words("Out of the house - at 35.")
+    assert [word.text for word in words] == ["Out", "of", "the", "house", "at", "35."]
+    starts = [event.start_seconds for event in phonemes if event.ipa]
+    assert all(word.start_seconds in starts for word in words)
+    assert 0.4 < words[-1].duration_seconds < len(samples) / rate - words[-1].start_seconds
 
 
 def test_faster_speech_is_shorter_and_higher_speech_is_higher():

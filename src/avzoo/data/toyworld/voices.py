@@ -114,14 +114,14 @@ def say(text: str, voice: Voice, sampling_rate: int = 16000) -> Utterance:
     loud = np.flatnonzero(np.abs(samples) > 0.003 * np.max(np.abs(samples), initial=1e-9))
     if not words or len(loud) == 0:
         raise ValueError(f"`text` must hold words that {voice.language!r} can speak, got {text!r}.")
-    first, stop = loud[0], loud[-1] + 1
+    first, stop = int(loud[0]), int(loud[-1]) + 1
     audio = syn.resample(samples[first:stop].astype(np.float64), rate * scale, sampling_rate)
     audio *= _LOUDNESS / syn.root_mean_square(audio)
 
     def timed(start_seconds: float, duration_seconds: float) -> dict[str, float]:
         start, end = ((time - first / rate) / scale for time in (start_seconds, start_seconds + duration_seconds))
         last = len(audio) / sampling_rate
-        return {"start": min(max(start, 0.0), last), "end": min(max(end, 0.0), last)}
+        return {"start": round(min(max(start, 0.0), last), 4), "end": round(min(max(end, 0.0), last), 4)}
 
     timed_words = [{"word": _without_punctuation(word.text), **timed(*word[1:])} for word in words]
     timed_phonemes = [{"ipa": phoneme.ipa.rstrip("-"), **timed(*phoneme[1:])} for phoneme in phonemes]
