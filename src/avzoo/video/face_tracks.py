@@ -28,6 +28,7 @@ def find_face_tracks(
     every: int = 1,
     max_faces: int | None = None,
     progress: bool = False,
+    source_fps: float | None = None,
     name: str = "video",
 ) -> FaceTracks:
     """Every face of a video, followed from frame to frame within each shot, in one pass and bounded memory.
@@ -39,7 +40,7 @@ def find_face_tracks(
         every: detect in each n-th frame only. The tracker bridges the gaps, and asks for as many fewer detections.
         max_faces: keep so many tracks, those with the largest faces for the longest time.
         progress: show a bar on stderr.
-        name: what error messages call the source.
+        source_fps: rate of frames given in memory. name: what error messages call the source.
 
     Returns:
         The tracks; none if nobody was found.
@@ -49,7 +50,7 @@ def find_face_tracks(
     """
     if every < 1:
         raise ValueError(f"`every` must be at least 1, got {every}.")
-    reader = VideoReader(source, name=name)
+    reader = VideoReader(source, source_fps=source_fps, name=name)
     # Blocks of whole strides, so that each block can be looked at by itself.
     blocks = reader.frames(fps, block_frames=every * -(-_BLOCK_FRAMES // every))
     found: list[Detections] = []
@@ -80,17 +81,24 @@ def find_face_tracks(
     return FaceTracks(tracks, fps=float(fps), width=width, height=height, num_frames=num_frames, source=label)
 
 
-def render_face_tracks(source: Any, tracks: FaceTracks, path: str | os.PathLike, *, progress: bool = False) -> Path:
+def render_face_tracks(
+    source: Any,
+    tracks: FaceTracks,
+    path: str | os.PathLike,
+    *,
+    progress: bool = False,
+    source_fps: float | None = None,
+) -> Path:
     """Write the video with a box around each face, and below it when each track is there and the sound.
 
     Args:
-        source: the video that `tracks` belongs to.
+        source, source_fps: the video that `tracks` belongs to.
         path: of the mp4 to write; it appears whole or not at all.
 
     Raises:
         What `read_video` and `VideoWriter` raise; ValueError: the video's frames have another size than the tracks'.
     """
-    reader = VideoReader(source)
+    reader = VideoReader(source, source_fps=source_fps)
     if (reader.info.height, reader.info.width) != (tracks.height, tracks.width):
         raise ValueError(
             f"`tracks` are of a video of {tracks.width} x {tracks.height} pixels, this one has "

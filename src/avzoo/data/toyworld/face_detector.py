@@ -53,9 +53,7 @@ class DrawnFaceDetector:
         return [self._detect(frame, weights) for frame in check_frames(frames)]
 
     def _detect(self, frame: np.ndarray, weights: np.ndarray) -> Detections:
-        if min(frame.shape[:2]) < 2:
-            return Detections.none()
-        windows, answers = [], []
+        windows, answers = [np.zeros((0, 3))], [np.zeros((0, 5))]
         for left, top, side, features in _windows_of_every_size(frame, self.min_size):
             answer = _answers(features, weights)
             good = answer[:, 0] > self.score_threshold

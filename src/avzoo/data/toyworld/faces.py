@@ -71,7 +71,7 @@ class Expression(NamedTuple):
 
 
 def random_face(generator: Generator, beard_likely: float = 0.3) -> Face:
-    """A face; everything about it is drawn independently, so that nothing tells another thing."""
+    """A face; everything about it is drawn by itself, so that nothing tells another thing."""
     tone = generator.uniform(0, len(_SKINS) - 1)
     skin = mix_colours(_SKINS[int(tone)], _SKINS[min(int(tone) + 1, len(_SKINS) - 1)], tone % 1)
     hair = _HAIRS[generator.integers(len(_HAIRS))]
