@@ -8,9 +8,13 @@ from avzoo.video.files import Orientation
 
 LONGEST_SIDE = 16384
 
-# Bicubic as FFmpeg's own default; its support grows when a picture shrinks, so nothing aliases. Accurate rounding and
-# whole chroma keep grey grey.
-_SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Where the size stays, swscale has a path of its own: off by one level at most, and 50 times faster.
+_SAME_SIZE = Interpolation.BICUBIC
+# Else each pixel is the average of what it covers where a picture shrinks, and cubic where it grows, as is usual with
+# OpenCV. Without the last two, colours are off by up to 3 levels.
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+_SHRINKING = Interpolation.AREA | _EXACT
+_GROWING = Interpolation.BICUBIC | _EXACT
 
 
 class RgbConverter:
@@ -42,7 +46,11 @@ class RgbConverter:
 
     def _scaled(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
         height, width = self._size
+        if (picture.height, picture.width) == (height, width):
+            interpolation = _SAME_SIZE
+        else:
+            interpolation = _SHRINKING if height <= picture.height and width <= picture.width else _GROWING
         scaled = self._reformatter.reformat(
-            picture, width=width, height=height, format=pixel_format, interpolation=_SCALING
+            picture, width=width, height=height, format=pixel_format, interpolation=interpolation
         )
         return scaled.to_ndarray()
