@@ -187,44 +187,18 @@ def _record(track: np.ndarray, name: str, generator: syn.Generator) -> dict[str,
     # 6. Converter and codec
     kind = generator.random()
     if kind < 0.08:
-        track = _mu_law(track)
+        track = syn.mu_law(track)
     elif kind < 0.25:
         bits = int(generator.choice([12, 16])) if name != "silence" else 16
         track = np.round(track * 2 ** (bits - 1)) / 2 ** (bits - 1)
     elif kind < 0.45:
-        track = _drop_weak_bands(track, float(generator.uniform(25, 60)))
+        track = syn.drop_weak_bands(track, float(generator.uniform(25, 60)))
     peak = float(np.max(np.abs(track), initial=0.0))
     return {
         "audio": track,
         "peak_db": float(20 * np.log10(peak)) if peak > 0 else float("-inf"),
         "snr_db": snr_db,
     }
-
-
-def _mu_law(track: np.ndarray) -> np.ndarray:
-    """8-bit telephone coding."""
-    compressed = np.sign(track) * np.log1p(255 * np.abs(track)) / np.log(256)
-    compressed = np.round(compressed * 127) / 127
-    return np.sign(compressed) * np.expm1(np.abs(compressed) * np.log(256)) / 255
-
-
-def _drop_weak_bands(track: np.ndarray, depth_db: float, size: int = 512) -> np.ndarray:
-    """What perceptual codecs do: in every frame, bins `depth_db` below the strongest become zero."""
-    hop = size // 2
-    num_frames = -(-len(track) // hop) + 1
-    padded = np.pad(track, (hop, num_frames * hop + size - hop - len(track)))
-    window = np.sin(np.pi * (np.arange(size) + 0.5) / size)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: num_frames * hop : hop]
-    spectrum = np.fft.rfft(frames * window)
-    magnitude = np.abs(spectrum)
-    # Codecs give the high bands less: 15 dB less from 0 to 8 kHz.
-    threshold = magnitude.max(axis=1, keepdims=True) * syn.decibels_to_gain(-depth_db)
-    threshold = threshold * syn.decibels_to_gain(np.linspace(-7, 8, magnitude.shape[1]))
-    frames = np.fft.irfft(np.where(magnitude < threshold, 0, spectrum), size) * window
-    result = np.zeros(len(frames) * hop + hop)
-    result[:-hop] += frames[:, :hop].ravel()
-    result[hop:] += frames[:, hop:].ravel()
-    return result[hop : hop + len(track)]
 
 
 # ---------------------------------------------------------------------------------------------- data sets
