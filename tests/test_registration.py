@@ -86,10 +86,10 @@ def test_other_models_keep_transformers_own_pipeline(tmp_path):
 
 
 def test_every_public_name_of_the_zoo_is_listed_and_found():
-    names = {name for row in zoo.METHODS for name in row.public_names} | {"zoo", "toy_checkpoint", "__version__"}
+    names = {name for row in zoo.NETWORKS for name in row.public_names} | {"zoo", "toy_checkpoint", "__version__"}
     assert names <= set(dir(avzoo))
     assert names == set(avzoo.__all__)
-    for row in zoo.METHODS:
+    for row in zoo.NETWORKS:
         for name in row.public_names:
             assert getattr(avzoo, name) is row.load(name)
 

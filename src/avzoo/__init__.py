@@ -12,7 +12,9 @@ from avzoo._registration import register_with_transformers
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {name: f"avzoo.{module}" for row in zoo.METHODS for module, names in row.exports.items() for name in names}
+_MODULE_OF = {
+    name: f"avzoo.{module}" for row in zoo.NETWORKS for module, names in row.exports.items() for name in names
+}
 _MODULE_OF["toy_checkpoint"] = "avzoo.toy"
 
 __all__ = ["__version__", "zoo", *sorted(_MODULE_OF)]

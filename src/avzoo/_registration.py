@@ -52,7 +52,7 @@ _NEEDED_BY_US = {
     "transformers.feature_extraction_sequence_utils",
     "transformers.modeling_utils",
     "transformers.pipelines.base",
-    *(f"avzoo.{module}" for row in zoo.METHODS for module in row.exports),
+    *(f"avzoo.{module}" for row in zoo.NETWORKS for module in row.exports),
 }
 _done: set[str] = set()
 
@@ -61,7 +61,7 @@ def _register_what_is_there() -> None:
     for name, register in _REGISTER.items():
         if name in sys.modules and name not in _done:
             _done.add(name)  # first, because loading our classes may import another registry
-            for row in zoo.METHODS:
+            for row in zoo.NETWORKS:
                 register(sys.modules[name], row)
 
 

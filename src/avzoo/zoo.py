@@ -1,5 +1,8 @@
 """The zoo as data: one row per method. Every list of methods in the project is derived from `METHODS`.
 
+`COMPONENTS` are networks that methods need around them (a face detector) and that are no method of the zoo: they are
+converted, loaded and looked up like one, and appear in no table. `NETWORKS` is both.
+
 Reading a row imports neither torch nor transformers; the classes it names are imported when they are asked for.
 """
 
@@ -178,13 +181,49 @@ METHODS: tuple[Method, ...] = (
 )
 
 
+COMPONENTS: tuple[Method, ...] = (
+    Method(
+        name="s3fd",
+        title="S3FD",
+        summary="Face detection as TalkNet's demo and SyncNet's preparation scripts do it.",
+        paper="1708.05237",
+        paper_title="S3FD: Single Shot Scale-invariant Face Detector",
+        repository="TaoRuijie/TalkNet-ASD@6d68214",
+        task="face-detection",
+        pipeline_tag="object-detection",
+        tags=("face-detection", "video"),
+        exports={"models.s3fd": ("S3FDConfig", "S3FDForFaceDetection", "S3FDDetector")},
+        config_class="S3FDConfig",
+        model_class="S3FDForFaceDetection",
+        processor_class=None,
+        auto_classes={"AutoModel": "S3FDForFaceDetection"},
+        task_pipeline=None,
+        licenses={
+            "code": License("mit", True, "the repository the facts were read in; nothing of it is used here"),
+            "weights": License("unknown", None, "published beside several repositories, none of which states terms"),
+            "data": License("cc-by-nc-nd-4.0", False, "WIDER FACE, as the Hub's copy of it states"),
+        },
+        variants=(
+            Variant(
+                "sfd_face",
+                "The one released network, VGG-16 at six scales.",
+                "sfd_face.pth",
+                training_data="WIDER FACE",
+            ),
+        ),
+    ),
+)
+
+NETWORKS: tuple[Method, ...] = METHODS + COMPONENTS
+
+
 def method(name: str) -> Method:
-    """The row called `name`.
+    """The row of the method, or of the component, called `name`.
 
     Raises:
         ValueError: there is none; the message lists those there are.
     """
-    return _find(METHODS, name, "method")
+    return _find(METHODS + COMPONENTS, name, "method")
 
 
 def _find(rows: tuple, name: str, kind: str):

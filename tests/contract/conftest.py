@@ -7,7 +7,7 @@ from avzoo import zoo
 
 def pytest_generate_tests(metafunc):
     if "row" in metafunc.fixturenames:
-        metafunc.parametrize("row", zoo.METHODS, ids=lambda row: row.name)
+        metafunc.parametrize("row", zoo.NETWORKS, ids=lambda row: row.name)
 
 
 @pytest.fixture
@@ -15,5 +15,5 @@ def tiny(row):
     from contract.tiny import TINY
 
     if row.name not in TINY:
-        pytest.fail(f"{row.name} has no entry in tests/contract/tiny.py; every method needs one")
+        pytest.fail(f"{row.name} has no entry in tests/contract/tiny.py; every network needs one")
     return TINY[row.name]

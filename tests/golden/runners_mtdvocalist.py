@@ -7,6 +7,7 @@ from golden_case import GoldenCase
 
 from avzoo.audio import wav2lip_log_mel
 from avzoo.audio.mel_banks import slaney_bank
+from avzoo.video import MouthHalf
 
 Outputs = dict[str, torch.Tensor]
 
@@ -50,4 +51,21 @@ def run_mel(case: GoldenCase, folder) -> Iterator[Outputs]:
     yield results
 
 
-RUNNERS = {"mel": run_mel}
+def run_mouth(case: GoldenCase, folder) -> Iterator[Outputs]:
+    height, width = case.config["image_size"]
+    assert height == width
+    conventions = {
+        "student": MouthHalf(size=height),
+        "student_antialias": MouthHalf(size=height, resize="torch-antialias"),
+        "teacher": MouthHalf(size=height, resize="opencv"),
+    }
+    results = {}
+    for name in case.outputs:
+        family, _, index = name.rpartition(".")
+        mouth = torch.from_numpy(conventions[family].of_face(case.inputs[f"face.{index}"].numpy()).copy())
+        pixels = mouth.permute(2, 0, 1).float()
+        results[name] = pixels.flip(0) / 255 if family == "teacher" else pixels
+    yield results
+
+
+RUNNERS = {"mel": run_mel, "mouth": run_mouth}

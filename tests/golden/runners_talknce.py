@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from golden_case import GoldenCase
 
+from avzoo import S3FDForFaceDetection
 from avzoo.audio import align_to_video, speech_features_mfcc, vggish_log_mel
+from avzoo.conversion import convert_checkpoint
 from avzoo.video.crops import LowerFace, grey_face
 from avzoo.video.detection import Detections
 from avzoo.video.resizing import resize_as_opencv
@@ -56,6 +58,20 @@ def run_face_preprocess(case: GoldenCase, folder) -> Iterator[Outputs]:
     }
 
 
+@torch.no_grad()
+def run_s3fd_raw(case: GoldenCase, folder) -> Iterator[Outputs]:
+    converted = convert_checkpoint("s3fd", case.checkpoint(), config=case.config)
+    converted.save_pretrained(folder)
+    for model in (converted, S3FDForFaceDetection.from_pretrained(folder)):
+        outputs = model(case.inputs["image"].permute(2, 0, 1)[None])
+        yield {
+            "loc": outputs.box_offsets[0],
+            "face_prob": outputs.scores[0],
+            "priors": outputs.priors,
+            "boxes": outputs.boxes[0],
+        }
+
+
 def run_audio_features(case: GoldenCase, folder) -> Iterator[Outputs]:
     results = {}
     for index, clip in enumerate(case.config["clips"]):
@@ -70,4 +86,5 @@ RUNNERS = {
     "audio_features": run_audio_features,
     "tracking": run_tracking,
     "face_preprocess": run_face_preprocess,
+    "s3fd_raw": run_s3fd_raw,
 }

@@ -11,11 +11,12 @@ from huggingface_hub import ModelCard
 from avzoo import model_cards, zoo
 from avzoo.audio import write_wav
 from avzoo.model_cards import check_tags, hub_tags, render_card
+from avzoo.video import write_video
 
 # What a converter or a training script records; the variant is filled in.
 CONVERTED = {"file": "weights.pth", "sha256": "0f" * 32, "avzoo_version": "0.1.0", "processor": {}}
-VARIANTS = [(row, variant.name) for row in zoo.METHODS for variant in row.variants]
-WEIGHTS = [(row, None) for row in zoo.METHODS] + VARIANTS + [(row, "toy") for row in zoo.METHODS]
+VARIANTS = [(row, variant.name) for row in zoo.NETWORKS for variant in row.variants]
+WEIGHTS = [(row, None) for row in zoo.NETWORKS] + VARIANTS + [(row, "toy") for row in zoo.METHODS]
 
 
 def card_for(row, variant, **options):
@@ -57,6 +58,20 @@ def test_what_the_card_says_to_run_runs_offline(row, tmp_path, monkeypatch, caps
     for block in blocks:
         exec(block.replace("patch_size=32", "patch_size=8").replace("(16, 48)", "(4, 12)"), namespace)
     assert capsys.readouterr().out.count("'score'") >= 3
+
+
+def test_what_s3fds_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
+    row = zoo.method("s3fd")
+    tiny_model(row).save_pretrained(tmp_path / "model")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=np.uint8)
+    write_video(tmp_path / "clip.mp4", noise, 25)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", str(card_for(row, None, model_folder="model")), re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 5]
+    namespace = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert "'num_frames': 12" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("row", "variant"), VARIANTS, ids=lambda value: getattr(value, "name", value))
