@@ -59,7 +59,7 @@ def to_hsv(pictures: np.ndarray) -> np.ndarray:
     _check_uint8(pictures)
     if pictures.ndim < 1 or pictures.shape[-1] != 3:
         raise ValueError(f"`pictures` must be (..., 3), got {pictures.shape}.")
-    red, green, blue = (pictures[..., channel].astype(np.int32) for channel in range(3))
+    red, green, blue = (pictures[..., channel].astype(np.int16) for channel in range(3))
     value = np.maximum(np.maximum(red, green), blue)
     spread = value - np.minimum(np.minimum(red, green), blue)
     sector = np.where(
@@ -67,10 +67,12 @@ def to_hsv(pictures: np.ndarray) -> np.ndarray:
         green - blue,
         np.where(value == green, blue - red + 2 * spread, red - green + 4 * spread),
     )
-    hue = (sector * _HUE_OVER_SPREAD[spread] + (1 << 11)) >> 12
-    hue += 180 * (hue < 0)
-    saturation = (spread * _SATURATION_OVER_VALUE[value] + (1 << 11)) >> 12
-    return np.stack([hue, saturation, value], axis=-1).astype(np.uint8)
+    hue = (np.take(_HUE_OVER_SPREAD, spread) * sector + (1 << 11)) >> 12
+    hsv = np.empty(pictures.shape, np.uint8)
+    hsv[..., 0] = hue + 180 * (hue < 0)
+    hsv[..., 1] = (np.take(_SATURATION_OVER_VALUE, value) * spread + (1 << 11)) >> 12
+    hsv[..., 2] = value
+    return hsv
 
 
 def _divisions(numerator: float) -> np.ndarray:
@@ -161,25 +163,33 @@ def _interpolated(
     far: np.ndarray,
 ) -> np.ndarray:
     """Rows `above` and below weighed by `upper` and `lower`, columns `left` and right by `near` and `far`."""
-    last_row, last_column = pictures.shape[1] - 1, pictures.shape[2] - 1
+    batch, source_height, source_width, channels = pictures.shape
     # At the left and right edge OpenCV takes the one pixel there is; at the top and bottom it weighs that row twice,
     # which can differ by the rounding.
-    outside = (left < 0) | (left >= last_column)
-    near, far = np.where(outside, 2048, near)[:, None], np.where(outside, 0, far)[:, None]
-    left = np.clip(left, 0, last_column)
-    right = np.minimum(left + 1, last_column)
-    above, below = np.clip(above, 0, last_row), np.clip(above + 1, 0, last_row)
-    # Only the rows that are read pass the horizontal step, each once.
+    outside = (left < 0) | (left >= source_width - 1)
+    near, far = (np.where(outside, edge, weights).repeat(channels) for edge, weights in ((2048, near), (0, far)))
+    left = np.clip(left, 0, source_width - 1)
+    right = np.minimum(left + 1, source_width - 1)
+    above, below = (np.clip(rows, 0, source_height - 1) for rows in (above, above + 1))
+    # Only the rows that are read pass the horizontal step, each once. Pixels and channels are one axis here: many short
+    # inner loops would take most of the time.
     used = np.unique([above, below])
-    source = pictures[:, used]
-    mixed = np.take(source, left, axis=2) * near
-    mixed += np.take(source, right, axis=2) * far
+    source = pictures[:, used].reshape(batch, len(used), -1)
+    places = (channels * columns[:, None] + np.arange(channels) for columns in (left, right))
+    before, after = (np.take(source, place.ravel(), axis=2) for place in places)
+    mixed = before * near
+    mixed += after * far
     mixed >>= 4
-    result = (np.take(mixed, np.searchsorted(used, above), axis=1) * upper[:, None, None]) >> 16
-    result += (np.take(mixed, np.searchsorted(used, below), axis=1) * lower[:, None, None]) >> 16
+    result = np.take(mixed, np.searchsorted(used, above), axis=1)
+    result *= upper[:, None]
+    result >>= 16
+    lower_part = np.take(mixed, np.searchsorted(used, below), axis=1)
+    lower_part *= lower[:, None]
+    lower_part >>= 16
+    result += lower_part
     result += 2
     result >>= 2
-    return result.astype(np.uint8)
+    return result.astype(np.uint8).reshape(batch, len(above), len(left), channels)
 
 
 def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias: bool = False) -> np.ndarray:
