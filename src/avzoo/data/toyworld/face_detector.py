@@ -1,6 +1,7 @@
 """A detector for drawn faces that needs no weights: it draws some, looks at them, and knows what to look for."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -17,6 +18,7 @@ _CELLS = 10  # cells along the window that is judged
 _ORIENTATIONS = 8
 _CONTEXT = 1.3  # side of the window / height of the face box
 _STEP = 2 ** (1 / 3)  # from one size of faces to the next
+_MARGIN = 0.12  # around the frame, in longer sides of it
 _SIDE = _CELL * _CELLS
 _PICTURES, _PICTURE_SIZE, _VIEWS = 200, 128, 3
 _MISTAKEN_PICTURES, _MISTAKES = 60, 1500
@@ -53,12 +55,11 @@ class DrawnFaceDetector:
         return [self._detect(frame, weights) for frame in check_frames(frames)]
 
     def _detect(self, frame: np.ndarray, weights: np.ndarray) -> Detections:
-        windows, answers = [np.zeros((0, 3))], [np.zeros((0, 5))]
-        for left, top, side, features in _windows_of_every_size(frame, self.min_size):
-            answer = _answers(features, weights)
-            good = answer[:, 0] > self.score_threshold
-            windows.append(np.stack([left[good], top[good], np.full(good.sum(), side)], axis=1))
-            answers.append(answer[good])
+        windows, answers = [np.zeros((0, 3))], [np.zeros((0, weights.shape[1]))]
+        for cells, corner, scale in _every_size(frame, self.min_size):
+            places = np.argwhere(_scores(cells, weights) > self.score_threshold)
+            windows.append(_windows_at(places, corner, scale))
+            answers.append(_features_at(places, cells) @ weights)
         windows, answers = np.concatenate(windows), np.concatenate(answers)
         boxes = _boxes_of(windows, answers[:, 1:])
         kept = non_maximum_suppression(boxes, answers[:, 0], 0.3)
@@ -84,28 +85,48 @@ def _features(image: Image.Image) -> np.ndarray:
     return np.concatenate([histogram, 2 * share, np.ones((rows, columns, 1))], axis=-1).astype(np.float32)
 
 
-def _windows_of_every_size(frame: np.ndarray, min_size: float):
-    """For each size of windows: left and top of each, their side in pixels of the frame, and their features."""
-    height, width = frame.shape[:2]
-    margin = round(0.15 * max(height, width))  # faces may reach beyond the frame
+def _every_size(frame: np.ndarray, min_size: float) -> Iterator[tuple[np.ndarray, float, float]]:
+    """Cells of the frame at every size of faces: (rows, columns, channels), where they begin, pixels per pixel."""
+    margin = round(_MARGIN * max(frame.shape[:2]))  # faces may reach beyond the frame
     padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), mode="edge")
     image = Image.fromarray(padded)
     side = _CONTEXT * min_size
     while side <= min(padded.shape[:2]):
-        columns, rows = (int(extent * _SIDE / side) // _CELL for extent in (image.width, image.height))
         scale = side / _SIDE
+        columns, rows = (int(extent / scale + 1e-6) // _CELL for extent in (image.width, image.height))
         box = (0, 0, columns * _CELL * scale, rows * _CELL * scale)
-        scaled = image.resize((columns * _CELL, rows * _CELL), Image.Resampling.BILINEAR, box=box)
-        cells = _features(scaled)
-        features = np.lib.stride_tricks.sliding_window_view(cells, (_CELLS, _CELLS), axis=(0, 1))
-        top, left = np.mgrid[: features.shape[0], : features.shape[1]] * (_CELL * scale) - margin
-        yield left.ravel(), top.ravel(), side, features
+        yield (
+            _features(image.resize((columns * _CELL, rows * _CELL), Image.Resampling.BILINEAR, box=box)),
+            -margin,
+            scale,
+        )
         side *= _STEP
 
 
-def _answers(features: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(rows, columns, channels, cells, cells) of all windows to (windows, 5)."""
-    return (features.reshape(-1, len(weights)) @ weights).astype(np.float64)
+def _scores(cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Score of every window, by its first row and column of cells."""
+    rows, columns, channels = cells.shape
+    # First what each cell adds to the window that has it in each place, then the sum over places.
+    by_place = weights[:, 0].reshape(channels, _CELLS * _CELLS).T @ cells.reshape(-1, channels).T
+    by_place = by_place.reshape(_CELLS, _CELLS, rows, columns)
+    scores = np.zeros((rows - _CELLS + 1, columns - _CELLS + 1), np.float32)
+    for y in range(_CELLS):
+        for x in range(_CELLS):
+            scores += by_place[y, x, y : y + scores.shape[0], x : x + scores.shape[1]]
+    return scores
+
+
+def _windows_at(places: np.ndarray, corner: float, scale: float) -> np.ndarray:
+    """Rows and columns of cells to left, top, side in pixels of the frame."""
+    return np.concatenate(
+        [places[:, ::-1] * (_CELL * scale) + corner, np.full((len(places), 1), _SIDE * scale)], axis=1
+    )
+
+
+def _features_at(places: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """(windows, features), in the order of the weights: channel, row, column."""
+    windows = np.lib.stride_tricks.sliding_window_view(cells, (_CELLS, _CELLS), axis=(0, 1))
+    return windows[places[:, 0], places[:, 1]].reshape(len(places), cells.shape[2] * _CELLS**2)
 
 
 def _boxes_of(windows: np.ndarray, offsets: np.ndarray) -> np.ndarray:
@@ -206,10 +227,10 @@ def _window_features(image: Image.Image, window: tuple[float, float, float]) -> 
 def _mistaken(picture: np.ndarray, box: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Features of the windows that look like faces and lie elsewhere."""
     found = []
-    for left, top, side, features in _windows_of_every_size(picture, 18.0):
-        windows = np.stack([left, top, np.full(len(left), side)], axis=1)
-        rows = features.reshape(len(left), -1)
-        found.append(rows[(_answers(features, weights)[:, 0] > -0.3) & (_overlap(windows, box) < 0.4)])
+    for cells, corner, scale in _every_size(picture, 18.0):
+        places = np.argwhere(_scores(cells, weights) > -0.3)
+        elsewhere = _overlap(_windows_at(places, corner, scale), box) < 0.4
+        found.append(_features_at(places[elsewhere], cells))
     return np.concatenate(found)
 
 
