@@ -29,6 +29,8 @@ _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 # Listed by espeak-ng 1.52, but the wheel lacks their dictionaries and they say nothing.
 _MUTE_LANGUAGES = ("fo", "kaa", "xex")
 
+_file_of_language: dict[str, str] = {}
+
 # One utterance at a time: two threads that load the library share its static variables.
 _lock = threading.Lock()
 if hasattr(os, "register_at_fork"):  # a fork waits for the utterance to end, so that no child inherits half of one
@@ -312,8 +314,10 @@ def _set_voice(library: ctypes.CDLL, voice: str, variant: str | None) -> None:
         if found(voice):
             return
         # A few codes ("fr-fr", "en-gb") are listed but not found by name; the name of the voice's file is.
-        files = [file for listed, file in _voice_records(library) if listed.language == voice]
-        if files and found(files[0].rsplit("/", 1)[-1]):
+        if not _file_of_language:  # asked for once: the list takes as long as two seconds of speech
+            for listed, file in _voice_records(library):
+                _file_of_language.setdefault(listed.language, file.rsplit("/", 1)[-1])
+        if voice in _file_of_language and found(_file_of_language[voice]):
             return
     raise ValueError(f"`voice` {voice!r} is not one of espeak-ng's; `list_voices()` names them.")
 
