@@ -1,6 +1,7 @@
-"""Detections, running a detector over a video, and YuNet with a stand-in for its network."""
+"""Detections, running a detector over a video, and YuNet with stand-ins for its network."""
 
 import builtins
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -186,6 +187,40 @@ def test_yunets_thresholds_are_passed_on(network):
     YuNetDetector(network.path, score_threshold=0.4, nms_threshold=0.2, max_faces=7)
     [(path, _, _, *settings)] = network.arguments
     assert (path, settings) == (str(network.path), [0.4, 0.2, 7])
+
+
+# 4 kB with YuNet's inputs and outputs: the score of a block of 8 x 8 pixels is how much redder than green it
+# is, its box is the block around its corner, and its landmarks lie on a diagonal 0, 8, 16, 24 and 32 pixels from there.
+RED_BLOCKS = Path(__file__).parent / "red_blocks.onnx"
+
+
+def test_opencv_runs_a_network_of_yunets_form():
+    frames = np.zeros((3, 120, 160, 3), np.uint8)
+    frames[0, 16:24, 40:48] = (255, 0, 0)
+    frames[1, 16:24, 40:48] = (0, 0, 255)  # blue
+    frames[2, 80:88, 8:16] = (230, 0, 0)
+    frames[2, 40:48, 96:104] = (255, 0, 0)
+    one, none, two = YuNetDetector(RED_BLOCKS)(frames)
+    assert one.boxes.tolist() == [[36, 12, 44, 20]]
+    assert one.landmarks.tolist() == [[[40, 20], [48, 28], [56, 36], [64, 44], [72, 52]]]
+    assert len(none) == 0
+    assert two.boxes.tolist() == [[92, 36, 100, 44], [4, 76, 12, 84]]
+    np.testing.assert_allclose(two.scores, [1, 230 / 255], rtol=1e-6)
+
+
+def test_opencv_runs_it_on_frames_of_every_size():
+    detector = YuNetDetector(RED_BLOCKS)
+    for height, width, factor in ((120, 160, 1), (77, 90, 1), (720, 1280, 2), (1280, 720, 2)):
+        frame = np.zeros((1, height, width, 3), np.uint8)
+        frame[0, 16 * factor : 24 * factor, 40 * factor : 48 * factor, 0] = 255
+        assert (detector(frame)[0].boxes / factor).tolist() == [[36, 12, 44, 20]]
+
+
+def test_scores_below_the_threshold_are_dropped():
+    frame = np.zeros((1, 64, 64, 3), np.uint8)
+    frame[0, 16:24, 40:48, 0] = 150
+    assert len(YuNetDetector(RED_BLOCKS)(frame)[0]) == 0
+    assert len(YuNetDetector(RED_BLOCKS, score_threshold=0.5)(frame)[0]) == 1
 
 
 @pytest.mark.parametrize(
