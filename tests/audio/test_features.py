@@ -85,6 +85,15 @@ def test_the_gradient_of_silence_is_finite(feature):
     assert torch.isfinite(silence.grad).all()
 
 
+def test_gradients_reach_one_clip_of_many(feature):
+    clips = [speechlike(2000, seed).requires_grad_(seed == 1) for seed in range(3)]
+    torch.cat(feature(clips)).sum().backward()
+    alone = clips[1].detach().clone().requires_grad_()
+    feature(alone).sum().backward()
+    assert clips[0].grad is None
+    assert relative_error(clips[1].grad, alone.grad) < 1e-5
+
+
 def test_a_whole_batch_in_one_piece_computes_the_same(feature, monkeypatch):
     batch = torch.stack([speechlike(20_000, seed) for seed in range(3)])
     in_parts = feature(batch)

@@ -70,12 +70,29 @@ def test_a_batch_equals_its_singles():
     torch.testing.assert_close(inverse_compressed_stft(spectrograms, 4000), back, rtol=0, atol=1e-7)
 
 
+def test_a_list_of_any_lengths_equals_its_singles():
+    clips = [sound(samples) for samples in (4000, 300, 200_000)]
+    for frame_multiple in (1, 64):
+        for one, clip in zip(compressed_stft(clips, frame_multiple=frame_multiple), clips, strict=True):
+            torch.testing.assert_close(one, compressed_stft(clip, frame_multiple=frame_multiple), rtol=0, atol=1e-7)
+
+
 @pytest.mark.parametrize("exponent", [0.5, 1, 1.5])
 def test_gradients_are_right(exponent):
     waveform = sound(70, dtype=torch.float64).requires_grad_()
     spectrogram = compressed_stft(waveform.detach(), exponent=exponent, **SMALL).requires_grad_()
     assert torch.autograd.gradcheck(lambda w: compressed_stft(w, exponent=exponent, **SMALL), waveform)
     assert torch.autograd.gradcheck(lambda s: inverse_compressed_stft(s, 70, exponent=exponent, **SMALL), spectrogram)
+
+
+@pytest.mark.parametrize("exponent", [0.5, 1.5])
+@pytest.mark.parametrize("level", [1e-30, 1e-19, 1e-12])
+def test_the_gradient_of_next_to_nothing_is_finite(exponent, level):
+    waveform = (level * sound(1000)).requires_grad_()
+    back = inverse_compressed_stft(compressed_stft(waveform, exponent=exponent), 1000, exponent=exponent)
+    back.sum().backward()
+    assert torch.isfinite(back).all()
+    assert torch.isfinite(waveform.grad).all()
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.5])
@@ -120,7 +137,7 @@ def test_a_gpu_computes_the_same():
 @pytest.mark.parametrize(
     ("waveforms", "settings", "error", "message"),
     [
-        ([torch.zeros(800)], {}, TypeError, r"`waveforms` must be a tensor, got list"),
+        ([np.zeros(800)], {}, TypeError, r"`waveforms\[0\]` must be a tensor, got ndarray"),
         (torch.zeros(800, dtype=torch.int16), {}, TypeError, r"floating point, got torch.int16"),
         (torch.zeros(255), {}, ValueError, r"has 255 samples, one frame, with 255 samples reflected .* needs 256"),
         (torch.zeros(1, 1, 800), {}, ValueError, r"\(samples,\) or \(batch, samples\), got \(1, 1, 800\)"),

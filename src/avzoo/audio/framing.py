@@ -6,6 +6,7 @@ model is traced or on the meta device must not outlive that.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -73,6 +74,44 @@ def checked_clips(
     return [clip if clip.dtype == torch.float64 else clip.float() for clip in clips], single
 
 
+def reflected_frames(
+    waveforms: Waveforms,
+    reflected: int,
+    fft_size: int,
+    window_size: int,
+    hop_size: int,
+    *,
+    preemphasis: float = 0.0,
+    loudest: float | None = None,
+) -> tuple[list[torch.Tensor], bool]:
+    """Frames of the window's size, for [`map_frames`], of clips with `reflected` samples mirrored at both ends.
+
+    frames = 1 + (samples + 2 * reflected - fft_size) // hop_size. The window belongs in the middle of the FFT; frames
+    start where it starts, and zeros up to the FFT's size come behind: that changes phases, no magnitudes.
+
+    Raises:
+        TypeError, ValueError: as [`checked_clips`], or sizes that don't fit.
+    """
+    if not (0 < hop_size <= fft_size and 1 < window_size <= fft_size):
+        raise ValueError(
+            f"`hop_size` ({hop_size}) must be at least 1, `window_size` ({window_size}) at least 2, neither above "
+            f"`fft_size` ({fft_size})."
+        )
+    fewest = max(reflected + 1, fft_size - 2 * reflected)
+    reason = f"one frame, with {reflected} samples reflected at both ends, needs"
+    clips, single = checked_clips(waveforms, fewest, reason, loudest=loudest)
+    before = (fft_size - window_size) // 2
+    after = fft_size - window_size - before
+    frames = []
+    for clip in clips:
+        if preemphasis:
+            clip = preemphasized(clip, preemphasis)
+        rows = clip.reshape(-1, 1, clip.shape[-1])  # the form in which torch reflects
+        padded = torch.nn.functional.pad(rows, (reflected, reflected), mode="reflect").reshape(*clip.shape[:-1], -1)
+        frames.append(padded[..., before : padded.shape[-1] - after].unfold(-1, window_size, hop_size))
+    return frames, single
+
+
 def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool) -> Features:
     """`rows_of` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
 
@@ -93,7 +132,8 @@ def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[tor
         leading = frames[0].shape[:-1]  # ([batch,] frames), for a single tensor
         clips = list(frames[0]) if single and frames[0].ndim == 3 else frames
         limit = _FRAMES_PER_CPU_THREAD * torch.get_num_threads() if on_cpu else _FRAMES_AT_ONCE
-        rows = torch.cat([rows_of(part) for part in _parts(clips, limit)])  # (all frames, features)
+        parts = (rows_of(part) for part in _parts(clips, limit))
+        rows = _joined(parts, sum(len(clip) for clip in clips))  # (all frames, features)
     return rows.view(*leading, *rows.shape[1:]) if single else list(rows.split([len(clip) for clip in clips]))
 
 
@@ -110,6 +150,18 @@ def _parts(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
     yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
 
 
+def _joined(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
+    """All rows in one tensor. Where no gradient needs them, parts go as they come, so that rows exist only once."""
+    first = next(parts)
+    if first.requires_grad:
+        return torch.cat([first, *parts])
+    rows, filled = first.new_empty(total, *first.shape[1:]), 0
+    for part in itertools.chain([first], parts):
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
+    return rows
+
+
 def power_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
     """(..., size) to (..., fft_size // 2 + 1): squared magnitudes; zeros up to the FFT size, what is longer is cut."""
     spectrum = torch.view_as_real(torch.fft.rfft(frames, n=fft_size))  # (..., bins, 2)
@@ -124,9 +176,10 @@ def magnitude_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
     return power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()
 
 
-def preemphasized(clip: torch.Tensor, coefficient: float) -> torch.Tensor:
-    """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays as it is."""
-    return torch.cat([clip[..., :1], torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)], -1)
+def preemphasized(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
+    """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays. Then zeros."""
+    rest = torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)
+    return torch.cat([clip[..., :1], rest, clip.new_zeros(*clip.shape[:-1], zeros_after)], -1)
 
 
 def cached(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:

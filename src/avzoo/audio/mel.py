@@ -21,12 +21,11 @@ from avzoo.audio.framing import (
     LOUDEST,
     Features,
     Waveforms,
-    checked_clips,
     magnitude_spectrum,
     map_frames,
     periodic_hann,
     power_spectrum,
-    preemphasized,
+    reflected_frames,
 )
 from avzoo.audio.mel_banks import slaney_bank
 
@@ -172,7 +171,8 @@ def stft_energy(
         for even `fft_size`.
     """
     sizes = (fft_size, window_size, hop_size)
-    frames, window, single = _frames(waveforms, fft_size // 2, *sizes)
+    frames, single = reflected_frames(waveforms, fft_size // 2, *sizes, loudest=LOUDEST)
+    window = torch.from_numpy(periodic_hann(window_size)).to(frames[0])
 
     def norm(part: torch.Tensor) -> torch.Tensor:
         power = power_spectrum(part * window, fft_size).sum(-1)
@@ -192,8 +192,9 @@ def _mel(
     power_offset: float = 0.0,
 ) -> Features:
     """`logarithm` of the mel magnitudes; it may work in place."""
-    fft_size = sizes[0]
-    frames, window, single = _frames(waveforms, reflected, *sizes, preemphasis)
+    fft_size, window_size, _ = sizes
+    frames, single = reflected_frames(waveforms, reflected, *sizes, preemphasis=preemphasis, loudest=LOUDEST)
+    window = torch.from_numpy(periodic_hann(window_size)).to(frames[0])
     weights = torch.from_numpy(slaney_bank(*bank)).to(window)
 
     def rows(part: torch.Tensor) -> torch.Tensor:
@@ -204,34 +205,6 @@ def _mel(
         return logarithm(magnitude @ weights)
 
     return map_frames(rows, frames, single)
-
-
-def _frames(
-    waveforms: Waveforms, reflected: int, fft_size: int, window_size: int, hop_size: int, preemphasis: float = 0.0
-) -> tuple[list[torch.Tensor], torch.Tensor, bool]:
-    """Frames of the window's size (views), the window, and whether there was a single tensor.
-
-    The window lies in the middle of the FFT. Shifting it to the front, with all zeros behind, changes phases only.
-    """
-    if not (0 < hop_size <= fft_size and 1 < window_size <= fft_size):
-        raise ValueError(
-            f"`hop_size` ({hop_size}) must be at least 1, `window_size` ({window_size}) at least 2, neither above "
-            f"`fft_size` ({fft_size})."
-        )
-    fewest = max(reflected + 1, fft_size - 2 * reflected)
-    reason = f"one frame, with {reflected} samples reflected at both ends, needs"
-    clips, single = checked_clips(waveforms, fewest, reason, loudest=LOUDEST)
-    before = (fft_size - window_size) // 2
-    after = fft_size - window_size - before
-    frames = []
-    for clip in clips:
-        if preemphasis:
-            clip = preemphasized(clip, preemphasis)
-        ends = (reflected, reflected)
-        padded = torch.nn.functional.pad(clip.reshape(-1, 1, clip.shape[-1]), ends, mode="reflect")
-        padded = padded.reshape(*clip.shape[:-1], -1)
-        frames.append(padded[..., before : padded.shape[-1] - after].unfold(-1, window_size, hop_size))
-    return frames, torch.from_numpy(periodic_hann(window_size)).to(frames[0]), single
 
 
 def _natural_log(floor: float) -> Callable[[torch.Tensor], torch.Tensor]:

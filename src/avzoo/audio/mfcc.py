@@ -74,26 +74,21 @@ def speech_features_mfcc(
     for clip in clips:
         missing = -(clip.shape[-1] - window_size) % hop_size if clip.shape[-1] > window_size else 0
         missing = max(missing, window_size - clip.shape[-1])  # zeros that fill the last frame
-        clip = preemphasized(clip * sample_scale, preemphasis)
-        frames.append(torch.nn.functional.pad(clip, (0, missing)).unfold(-1, window_size, hop_size))
-    bank = torch.from_numpy(_whole_bin_bank(num_mel_bins, fft_size, sampling_rate)).to(frames[0])
+        frames.append(preemphasized(clip, preemphasis, zeros_after=missing).unfold(-1, window_size, hop_size))
+    bank = _whole_bin_bank(num_mel_bins, fft_size, sampling_rate) * (sample_scale**2 / fft_size)
+    bank = torch.from_numpy(bank).to(frames[0])
     cosines = torch.from_numpy(_liftered_cosines(num_mel_bins, num_coefficients, lifter)).to(frames[0])
 
     def coefficients(part: torch.Tensor) -> torch.Tensor:
-        power = power_spectrum(part, fft_size).div_(fft_size)
-        cepstrum = _log(power @ bank) @ cosines
-        return torch.cat([_log(power.sum(-1, keepdim=True)), cepstrum[..., 1:]], -1)
+        energies = power_spectrum(part, fft_size) @ bank  # (..., 1 + num_mel_bins)
+        return torch.where(energies == 0, _LEAST, energies).log_() @ cosines
 
     return map_frames(coefficients, frames, single)
 
 
-def _log(energy: torch.Tensor) -> torch.Tensor:
-    return torch.where(energy == 0, _LEAST, energy).log()
-
-
 @cached
 def _whole_bin_bank(num_mel_bins: int, fft_size: int, sampling_rate: int) -> np.ndarray:
-    """(fft_size // 2 + 1, num_mel_bins), float64: triangles whose three corners are whole FFT bins.
+    """(fft_size // 2 + 1, 1 + num_mel_bins): everything, then triangles whose three corners are whole FFT bins.
 
     Corners may coincide: such a triangle has one slope, or none.
     """
@@ -104,15 +99,22 @@ def _whole_bin_bank(num_mel_bins: int, fft_size: int, sampling_rate: int) -> np.
     rising = (bins - left) / np.maximum(peak - left, 1)
     falling = (right - bins) / np.maximum(right - peak, 1)
     rises, falls = (left <= bins) & (bins < peak), (peak <= bins) & (bins < right)
-    return np.where(rises, rising, np.where(falls, falling, 0.0))
+    triangles = np.where(rises, rising, np.where(falls, falling, 0.0))
+    return np.concatenate([np.ones((len(bins), 1)), triangles], axis=1)
 
 
 @cached
 def _liftered_cosines(num_mel_bins: int, num_coefficients: int, lifter: int) -> np.ndarray:
-    """(num_mel_bins, num_coefficients), float64: orthonormal DCT-II, each column times its lifter weight."""
-    order = np.arange(num_coefficients)
-    cosines = np.cos(np.pi * (np.arange(num_mel_bins)[:, None] + 0.5) * order / num_mel_bins)
-    weights = np.where(order == 0, np.sqrt(1 / num_mel_bins), np.sqrt(2 / num_mel_bins))
+    """(1 + num_mel_bins, num_coefficients): orthonormal DCT-II of the bands, each column times its lifter weight.
+
+    The first row is the log energy of the frame, which takes the place of coefficient 0.
+    """
+    order = np.arange(1, num_coefficients)
+    bands = np.arange(num_mel_bins)[:, None]
+    cosines = np.sqrt(2 / num_mel_bins) * np.cos(np.pi * (bands + 0.5) * order / num_mel_bins)
     if lifter:
-        weights = weights * (1 + lifter / 2 * np.sin(np.pi * order / lifter))
-    return cosines * weights
+        cosines = cosines * (1 + lifter / 2 * np.sin(np.pi * order / lifter))
+    table = np.zeros((1 + num_mel_bins, num_coefficients))
+    table[0, 0] = 1.0
+    table[1:, 1:] = cosines
+    return table

@@ -9,13 +9,15 @@ from typing import Literal
 
 import torch
 
-from avzoo.audio.framing import checked_clips, periodic_hann
+from avzoo.audio.framing import Features, Waveforms, map_frames, periodic_hann, reflected_frames
 
 StftWindow = Literal["hann", "sqrthann"]
 
+_LEAST_POWER = 1e-20  # squared magnitude; see [`compressed_stft`]
+
 
 def compressed_stft(
-    waveforms: torch.Tensor,
+    waveforms: Waveforms,
     *,
     fft_size: int = 510,
     hop_size: int = 128,
@@ -23,38 +25,44 @@ def compressed_stft(
     exponent: float = 0.5,
     factor: float = 0.33,
     frame_multiple: int = 1,
-) -> torch.Tensor:
+) -> Features:
     """factor * |S|^exponent * exp(i angle S) of the STFT S; exponent 1 and factor 1 give S itself.
 
     Frames are centred on multiples of the hop, fft_size // 2 samples reflected at both ends; the window is periodic
-    and as long as the FFT. Bins of exactly zero stay zero, and the gradient there is finite.
+    and as long as the FFT. Zero stays zero; below a magnitude of 1e-10 the power law is continued by a straight line,
+    so that no gradient is infinite.
 
     Args:
-        waveforms: (samples,) or (batch, samples), floating point, in [-1, 1] (at peak 1 for AVDiffuSS).
+        waveforms: (samples,), (batch, samples), or a list of (samples,) of any lengths; floating point, in [-1, 1]
+            (at peak 1 for AVDiffuSS).
         fft_size, hop_size: samples.
         window: "hann", or "sqrthann", its square root.
         frame_multiple: frames of zeros are appended until their number is a multiple of this: 64 for NCSN++.
 
     Returns:
-        (bins, frames) or (batch, bins, frames), complex64, complex128 for float64; bins = fft_size // 2 + 1,
-        frames = 1 + samples // hop_size for even `fft_size`, rounded up to `frame_multiple`.
+        (bins, frames), (batch, bins, frames), or a list of (bins, frames), strided as `torch.stft` leaves them;
+        complex64, complex128 for float64 waveforms; bins = fft_size // 2 + 1, frames = 1 + samples // hop_size for
+        even `fft_size`, rounded up to `frame_multiple`.
 
     Raises:
-        TypeError: no floating-point tensor.
-        ValueError: at most fft_size // 2 samples, another shape, or an impossible setting.
+        TypeError: a waveform that is no floating-point tensor.
+        ValueError: a waveform of at most fft_size // 2 samples, another shape, or an impossible setting.
     """
     _check_settings(fft_size, hop_size, exponent, factor)
     if frame_multiple < 1:
         raise ValueError(f"`frame_multiple` must be at least 1, got {frame_multiple}.")
-    if not isinstance(waveforms, torch.Tensor):
-        raise TypeError(f"`waveforms` must be a tensor, got {type(waveforms).__name__}.")
-    reflected = fft_size // 2
-    reason = f"one frame, with {reflected} samples reflected at both ends, needs"
-    (clip,), _ = checked_clips(waveforms, reflected + 1, reason)
-    weighting = _window(window, fft_size, clip)
-    spectrum = torch.stft(clip, fft_size, hop_size, window=weighting, return_complex=True)  # reflects by itself
-    spectrum = _to_the_power(spectrum, exponent) * factor
-    return torch.nn.functional.pad(spectrum, (0, -spectrum.shape[-1] % frame_multiple))
+    frames, single = reflected_frames(waveforms, fft_size // 2, fft_size, fft_size, hop_size)
+    weighting = _window(window, fft_size, frames[0])
+
+    def spectra(part: torch.Tensor) -> torch.Tensor:
+        return _power_law(torch.fft.rfft(part * weighting), exponent, factor)  # (..., frames, bins)
+
+    def padded(rows: torch.Tensor) -> torch.Tensor:
+        missing = -rows.shape[-2] % frame_multiple
+        return (torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows).mT
+
+    rows = map_frames(spectra, frames, single)
+    return padded(rows) if single else [padded(one) for one in rows]
 
 
 def inverse_compressed_stft(
@@ -101,17 +109,19 @@ def inverse_compressed_stft(
         )
     if spectrogram.dtype != torch.complex128:
         spectrogram = spectrogram.to(torch.complex64)
-    spectrum = _to_the_power(spectrogram / factor, 1 / exponent)
+    spectrum = _power_law(spectrogram, 1 / exponent, factor ** (-1 / exponent))
     weighting = _window(window, fft_size, spectrum.real)
     return torch.istft(spectrum, fft_size, hop_size, window=weighting, length=num_samples)
 
 
-def _to_the_power(spectrum: torch.Tensor, exponent: float) -> torch.Tensor:
-    """Magnitudes to the power, phases kept; a zero stays zero, without the infinite slope of a root."""
+def _power_law(spectrum: torch.Tensor, exponent: float, factor: float) -> torch.Tensor:
+    """factor * magnitude^exponent, phases kept."""
     if exponent == 1:
-        return spectrum
-    magnitude = spectrum.abs()
-    return spectrum * torch.where(magnitude == 0, 1.0, magnitude) ** (exponent - 1)
+        return spectrum * factor
+    parts = torch.view_as_real(spectrum)  # a complex number times a real one costs a complex product
+    squares = parts * parts
+    power = (squares[..., 0] + squares[..., 1]).clamp_min_(_LEAST_POWER)
+    return torch.view_as_complex(parts * (factor * power ** ((exponent - 1) / 2)).unsqueeze(-1))
 
 
 def _window(name: str, size: int, like: torch.Tensor) -> torch.Tensor:
