@@ -236,11 +236,13 @@ def _record(names: list[str], generator: syn.Generator, num_samples: int) -> np.
         room = syn.room_response(generator, rate, syn.log_uniform(generator, 0.08, 1.2), generator.uniform(0, 1))
         track = syn.convolve(track, room)[:num_samples]
     noise = syn.coloured_noise(generator, num_samples, rate, generator.uniform(-7, 0))
-    snr_db = generator.uniform(8, 40) if names else 0.0
+    snr_db = generator.uniform(5, 35) if names else 0.0
     track = track / max(syn.root_mean_square(track), 1e-9) + noise * syn.decibels_to_gain(-snr_db)
     track = syn.shape_spectrum(track, rate, syn.random_equaliser(generator, 2.5, 1))
-    peak_db = generator.uniform(-30, -1)  # of full scale, whatever it is
-    return (track * syn.decibels_to_gain(peak_db) / np.abs(track).max()).astype(np.float32)
+    # Levelled by neither peak nor power, but by what lies between: both then tell little about what is heard.
+    loudness = np.sqrt(np.abs(track).max() * syn.root_mean_square(track))
+    track = track * syn.decibels_to_gain(generator.uniform(-42, -14)) / loudness
+    return np.clip(track, -1, 1).astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------- data sets
