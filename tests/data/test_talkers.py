@@ -5,6 +5,8 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
+from data.probes import audio_statistics, frame_statistics, linear_probe_accuracy
+
 from avzoo.data.toyworld.talkers import SITUATIONS, Talkers, identity_face, identity_voice, lip_crops, talker_clip
 from avzoo.data.toyworld.visemes import VISEME_NAMES
 from avzoo.data.toyworld.voices import VOICES
@@ -260,3 +262,27 @@ def test_a_wrong_argument_is_named(settings, message):
 
 def test_one_frame_is_a_clip():
     assert talker_clip(0, seconds=0.04, size=16)["frames"].shape == (1, 16, 16, 3)
+
+
+# What must not tell the answer.
+
+
+def test_length_level_colour_and_brightness_tell_nothing():
+    settings = {"situation": ["single", "off_screen"], "num_faces": 2, "mouthing": 0.5, "offset_frames": [-5, 5]}
+    clips = [talker_clip(3000 + seed, seconds=0.8, size=[24, 48], **settings) for seed in range(180)]
+    features = np.stack([np.r_[audio_statistics(clip["audio"]), frame_statistics(clip["frames"])] for clip in clips])
+    left = [bool(np.argmin(clip["boxes"][:, 0, 0]) == 0) for clip in clips]  # the first face is the one that speaks
+    labels = {
+        "the voice belongs to a face": [clip["situation"] == "single" for clip in clips],
+        "the speaker is on the left": [
+            side if clip["situation"] == "single" else None for clip, side in zip(clips, left, strict=True)
+        ],
+        "the sound is early": [clip["offset_frames"] > 0 if clip["offset_frames"] else None for clip in clips],
+    }
+    for question, answers in labels.items():
+        known = [index for index, answer in enumerate(answers) if answer is not None]
+        train, test = known[: len(known) * 2 // 3], known[len(known) * 2 // 3 :]
+        truth = np.array([bool(answer) for answer in answers])
+        accuracy = linear_probe_accuracy(features[train], truth[train], features[test], truth[test])
+        print(f"{question}: {accuracy:.2f} right from trivial statistics, chance 0.50, {len(test)} clips")
+        assert accuracy < 0.66, question

@@ -221,7 +221,8 @@ class _PictureTrack:
         self._container, self._lossless, self._shape = container, lossless, (height, width, 3)
         self._padding = None if lossless else ((0, height % 2), (0, width % 2), (0, 0))
         options = {"threads": _THREADS, "g": str(max(1, round(_KEY_SECONDS * fps)))}
-        options |= {"qp": "0"} if lossless else {"crf": str(float(crf))}
+        # Without macroblock trees: x264's AVX-512 code for them gives other bytes from one call to the next.
+        options |= {"qp": "0"} if lossless else {"crf": str(float(crf)), "mbtree": "0"}
         self._stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=fps, options=options)
         self._stream.height = height + (0 if lossless else height % 2)
         self._stream.width = width + (0 if lossless else width % 2)
