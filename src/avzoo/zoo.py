@@ -200,7 +200,7 @@ COMPONENTS: tuple[Method, ...] = (
         task_pipeline=None,
         licenses={
             "code": License("mit", True, "the repository the facts were read in; nothing of it is used here"),
-            "weights": License("unknown", None, "published beside several repositories, none of which states terms"),
+            "weights": License("unknown", None, "no terms were found stated for the file; ask its authors"),
             "data": License("cc-by-nc-nd-4.0", False, "WIDER FACE, as the Hub's copy of it states"),
         },
         variants=(

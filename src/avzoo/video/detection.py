@@ -282,7 +282,7 @@ def non_maximum_suppression(boxes: np.ndarray, scores: Sequence[float] | np.ndar
         sides = np.minimum(boxes[best, 2:], boxes[rest, 2:]) - np.maximum(boxes[best, :2], boxes[rest, :2])
         common = np.prod(np.maximum(sides, 0), axis=1)
         together = areas[rest] - common + areas[best]
-        order = rest[~(common > threshold * together)]
+        order = rest[common <= threshold * together]
     return np.array(kept, dtype=np.int64)
 
 
