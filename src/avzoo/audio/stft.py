@@ -132,10 +132,8 @@ def _window(name: str, size: int, like: torch.Tensor) -> torch.Tensor:
 
 
 def _check_settings(fft_size: int, hop_size: int, exponent: float, factor: float) -> None:
-    if not (fft_size >= 2 and 1 <= hop_size <= fft_size // 2):
-        raise ValueError(
-            f"`hop_size` ({hop_size}) must lie between 1 and half of `fft_size` ({fft_size}), or sound is lost."
-        )
+    if not 1 <= hop_size < fft_size:
+        raise ValueError(f"`hop_size` ({hop_size}) must be at least 1 and below `fft_size` ({fft_size}).")
     for name, value in (("exponent", exponent), ("factor", factor)):
         if not value > 0:
             raise ValueError(f"`{name}` must be positive, got {value}.")
