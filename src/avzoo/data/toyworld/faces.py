@@ -252,9 +252,10 @@ def _draw_mouth(head: Canvas, face: Face, pose: Pose, expression: Expression, mo
         reach = lower_edge - gap * (0.25 + 0.35 * float(mouth.tongue))
         head.polygon(np.concatenate([reach[3:-3], lower_edge[-4:2:-1]]), (196, 96, 100))
     if mouth.teeth > 0.1:
-        # Teeth hang from the upper jaw: they are as long, however far the lower lip drops.
-        length = np.minimum(gap[:, 1] * 0.9, 0.09 * float(mouth.teeth) * _LIP_ARCH)
-        teeth = upper_edge + np.stack([np.zeros_like(length), length], axis=1)
+        # Teeth belong to the upper jaw: they end on one level, however far the lower lip drops.
+        level = upper_edge[:, 1].min() + 0.09 * float(mouth.teeth)
+        ends = np.clip(level, upper_edge[:, 1], upper_edge[:, 1] + 0.9 * gap[:, 1])
+        teeth = np.stack([upper_edge[:, 0], ends], axis=1)
         head.polygon(np.concatenate([upper_edge[1:-1], teeth[-2:0:-1]]), (238, 234, 222))
 
 
