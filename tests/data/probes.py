@@ -4,6 +4,8 @@ A world leaks if a linear classifier tells its labels from how loud or bright a 
 of the worlds train one on some clips, try it on others, and compare with guessing.
 """
 
+import itertools
+
 import numpy as np
 
 
@@ -37,6 +39,19 @@ def audio_statistics(audio: np.ndarray) -> np.ndarray:
             _decibels(np.sqrt(np.mean(audio[-ends:] ** 2))) - _decibels(level),
         ]
     )
+
+
+def spectral_statistics(audio: np.ndarray) -> np.ndarray:
+    """What does say something about what is heard: 27 log band energies, mean and spread over time. (54,) float64.
+
+    Args:
+        audio: (num_samples,) at 16 kHz or so, at least 512 samples.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(np.asarray(audio, np.float64), 512)[::200] * np.hanning(512)
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    edges = np.unique(np.geomspace(3, 257, 28).astype(int))
+    bands = np.log(np.stack([power[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1) + 1e-7)
+    return np.concatenate([bands.mean(axis=0), bands.std(axis=0)])
 
 
 def frame_statistics(frames: np.ndarray) -> np.ndarray:

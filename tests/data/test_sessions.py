@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from data.probes import audio_statistics, linear_probe_accuracy
+from data.probes import audio_statistics, linear_probe_accuracy, spectral_statistics
 
 pytest.importorskip("espeakng_loader")
 
@@ -21,16 +21,6 @@ from avzoo.data.toyworld.sessions import (
     write_trials,
 )
 from avzoo.data.toyworld.voices import VOICES
-
-
-def band_levels(audio):
-    """Mean over time and spread of 27 log band energies: (54,)."""
-    frames = np.lib.stride_tricks.sliding_window_view(audio, 512)[::200] * np.hanning(512)
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    edges = np.unique(np.geomspace(3, 257, 28).astype(int))
-    bands = np.log(np.stack([power[:, a:b].mean(axis=1) for a, b in itertools.pairwise(edges)], axis=1) + 1e-7)
-    return np.concatenate([bands.mean(axis=0), bands.std(axis=0)])
-
 
 # -------------------------------------------------------------------------------------------------- clip
 
@@ -291,7 +281,7 @@ def test_loudness_and_the_like_do_not_tell_the_speaker(clips, speaker):
 
 
 def test_spectra_tell_the_speaker_within_a_session_and_less_across(clips, speaker, session):
-    features = np.stack([band_levels(clip["audio"].astype(float)) for clip in clips])
+    features = np.stack([spectral_statistics(clip["audio"]) for clip in clips])
     within = []
     for number in range(3):
         here = np.flatnonzero(session == number)
@@ -307,7 +297,7 @@ def test_spectra_tell_the_speaker_within_a_session_and_less_across(clips, speake
 
 
 def test_the_session_is_a_confound_of_a_naive_comparison(clips, speaker, session):
-    features = np.stack([band_levels(clip["audio"].astype(float)) for clip in clips])
+    features = np.stack([spectral_statistics(clip["audio"]) for clip in clips])
     features = (features - features.mean(axis=0)) / features.std(axis=0)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     first, second = np.triu_indices(len(clips), 1)
