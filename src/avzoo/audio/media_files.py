@@ -95,6 +95,8 @@ def decoded_frames(
     packets, seconds, skipped = 0, 0.0, None
     for packet in container.demux(stream):
         packets += packet.size > 0
+        if packet.is_corrupt and stream.type == "video" and (seconds or not late_start):
+            raise broken(label, seconds, "the next packet is damaged")
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
@@ -106,13 +108,13 @@ def decoded_frames(
         for frame in frames:
             if stream.type == "audio":
                 seconds += frame.samples / frame.sample_rate
-            else:
-                if frame.is_corrupt:
-                    if late_start and not seconds:
-                        skipped = "no whole picture"
-                        continue
-                    raise broken(label, seconds, "the next picture is damaged")
+            elif not frame.is_corrupt:
                 seconds += float((frame.duration or 0) * frame.time_base) or 1 / (stream.guessed_rate or 25)
+            elif seconds or not late_start:
+                raise broken(label, seconds, "the next picture is damaged")
+            else:
+                skipped = "no whole picture"
+                continue
             yield frame
     if whole and packets < announced:
         raise broken(label, seconds, f"{packets} of {announced} packets are there")

@@ -8,7 +8,7 @@ from avzoo.video.files import Orientation
 
 LONGEST_SIDE = 16384
 
-# Where the size stays, swscale has a path of its own: off by one level at most, and 50 times faster.
+# Where the size stays, swscale has a path of its own: off by two levels at most, and 50 times faster.
 _SAME_SIZE = Interpolation.BICUBIC
 # Else each pixel is the average of what it covers where a picture shrinks, and cubic where it grows, as is usual with
 # OpenCV. Without the last two, colours are off by up to 3 levels.

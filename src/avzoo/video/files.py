@@ -3,6 +3,7 @@
 import io
 import itertools
 import math
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.media_files import decoded_frames, open_container, stream_kinds
+from avzoo.audio.media_files import broken, decoded_frames, open_container, stream_kinds
 from avzoo.video.soundtrack import read_soundtrack
 from avzoo.video.video import FASTEST, VideoInfo
 
@@ -35,9 +36,12 @@ class FileSource:
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
             first = next(decoded_frames(container, stream, label, late_start=True), None)
             if first is None:
-                raise ValueError(f"{label} holds no frames: its video stream ({stream.codec_context.name}) is empty.")
+                codec = stream.codec_context.name
+                raise ValueError(f"{label} holds no frames: its video stream ({codec}) is empty or damaged throughout.")
             self.fps = _nominal_rate(stream)
-            self.origin = _time_of(first) or Fraction(0)
+            # AVI stores no time stamps, and FFmpeg's guess fails where the order of storing isn't that of showing.
+            self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
+            self.origin = self._time_of(first) or Fraction(0)
             self.orientation = _orientation(first)
             self.info = self._described(container, stream, first)
 
@@ -77,16 +81,17 @@ class FileSource:
                 frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
             end = Fraction(0)
             for frame in frames:
-                time = _time_of(frame)
+                time = self._time_of(frame)
                 if time is None:
                     if seek_to is not None:
-                        return  # without time stamps only counting from the beginning tells where this is
+                        return  # only counting from the beginning tells where this is
                     time = end
                 else:
                     time -= self.origin
                 duration = (frame.duration or 0) * frame.time_base or frame_duration
                 end = time + duration
                 yield time, duration, frame
+            self._check_length(container, stream, end)
 
     def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
         videos = container.streams.video
@@ -98,6 +103,25 @@ class FileSource:
         if videos:
             raise ValueError(f"{self.label} has no video stream, only a cover picture (streams: audio).")
         raise ValueError(f"{self.label} has no video stream (streams: {stream_kinds(container)}).")
+
+    def _time_of(self, frame: av.VideoFrame) -> Fraction | None:
+        if self._counted:
+            return None
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        return None if stamp is None else stamp * frame.time_base
+
+    def _check_length(self, container: av.container.InputContainer, stream: av.VideoStream, end: Fraction) -> None:
+        """Where no list of packets tells that some are missing, the length may: in AVI and Matroska it is stated."""
+        announced = None
+        if container.format.name == "avi" and stream.duration:
+            announced = stream.duration * stream.time_base
+        elif "matroska" in container.format.name:
+            announced = _clock_time(stream.metadata.get("DURATION", ""))
+            if announced is None and len(container.streams) == 1 and container.duration:
+                announced = Fraction(container.duration, av.time_base)
+        # Programs differ by a frame or two in what they count, and in whether a late start is part of it.
+        if announced is not None and end + max(self.origin, 0) < announced - max(Fraction(1, 4), 2 / self.fps):
+            raise broken(self.label, float(end), f"the header announces {float(announced):.2f} s")
 
     def _described(self, container, stream: av.VideoStream, first: av.VideoFrame) -> VideoInfo:
         height, width = first.height, first.width
@@ -151,9 +175,10 @@ def _orientation(frame: av.VideoFrame) -> Orientation:
     return Orientation()
 
 
-def _time_of(frame: av.VideoFrame) -> Fraction | None:
-    pts = frame.pts if frame.pts is not None else frame.dts
-    return None if pts is None else pts * frame.time_base
+def _clock_time(text: str) -> Fraction | None:
+    """Seconds of "00:01:02.500000000", as Matroska files have it in a tag per stream."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    return Fraction(match[3]) + 60 * int(match[2]) + 3600 * int(match[1]) if match else None
 
 
 def _nominal_rate(stream: av.VideoStream) -> Fraction:
@@ -174,7 +199,7 @@ def _sought(container: av.container.InputContainer, stream: av.VideoStream, time
 
 
 class _OwnPosition(io.RawIOBase):
-    """A file object read by several decoders at once, each from its own place."""
+    """A file object read by several decoders at once, each from its own place; the file stays where it stood."""
 
     def __init__(self, file: io.IOBase, lock: threading.Lock):
         self._file, self._lock, self._position = file, lock, 0
@@ -193,6 +218,7 @@ class _OwnPosition(io.RawIOBase):
             if whence == io.SEEK_CUR:
                 offset += self._position
             self._position = self._file.seek(offset, io.SEEK_END if whence == io.SEEK_END else io.SEEK_SET)
+            self._file.seek(0)
         return self._position
 
     def read(self, size: int = -1) -> bytes:
@@ -200,4 +226,5 @@ class _OwnPosition(io.RawIOBase):
             self._file.seek(self._position)
             content = self._file.read(size)
             self._position += len(content)
+            self._file.seek(0)
         return content

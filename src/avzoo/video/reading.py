@@ -281,24 +281,25 @@ class VideoReader:
 
     def _selected(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
         """Pictures of the source, each with how many frames in [first, stop) show it, where any do."""
-        shown, begins, end, given = None, 0, Fraction(0), False
+        shown, end, position = None, Fraction(0), first
         with closing(self._source.pictures(first / fps)) as pictures:
             for time, duration, picture in pictures:
-                index = round_half_up(time * fps)
-                times = (index if stop is None else min(index, stop)) - max(begins, first)
-                if shown is not None and times > 0:
-                    given = True
-                    yield shown, times
-                if stop is not None and index >= stop:
+                begins = round_half_up(time * fps)
+                upto = begins if stop is None else min(begins, stop)
+                if shown is not None and upto > position:
+                    yield shown, upto - position
+                    position = upto
+                if stop is not None and begins >= stop:
                     return
-                shown, begins, end = picture, index, time + duration
-        last = round_half_up(end * fps)
-        times = (last if stop is None else min(last, stop)) - max(begins, first)
-        if shown is not None and times < 1 and not given and not first:
-            times = 1  # a video shorter than half a frame still has one
-        if times > 0:
-            yield shown, times
-        elif not given:
+                shown, end = picture, time + duration
+        upto = round_half_up(end * fps)
+        if not position:  # a video shorter than half a frame still has one
+            upto = max(upto, 1)
+        if stop is not None:
+            upto = min(upto, stop)
+        if upto > position:
+            yield shown, upto - position
+        elif position == first:
             raise ValueError(
                 f"`start` ({float(first / fps):g} s) is not before the end of {self._source.label}, {float(end):g} s."
             )

@@ -45,6 +45,8 @@ def read_soundtrack(
     # A resampler that starts where both rates have a sample, and early enough, gives what one from 0 would.
     step = Fraction(1, math.gcd(source_rate, rate))
     begin = max(Fraction(0), (start - _RUN_UP) // step * step)
+    if stream.time_base * source_rate > 1:
+        begin = Fraction(0)  # stamps in milliseconds place no sample exactly: all positions are counted from the first
     if begin:
         seek_to = max(Fraction(0), origin + begin - _RUN_UP)
         try:

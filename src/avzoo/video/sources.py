@@ -42,7 +42,7 @@ class FrameSource:
         )
 
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
-        for index in range(int(start * self.fps), self._count):
+        for index in range(min(int(start * self.fps), self._count - 1), self._count):
             yield index / self.fps, 1 / self.fps, self._frame(index)
 
     def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
