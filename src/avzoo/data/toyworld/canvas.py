@@ -258,8 +258,8 @@ def _capsules(places: np.ndarray, radii: np.ndarray) -> np.ndarray:
     corners = 4 + int(2 * math.sqrt(radii.max()))  # of each half disc
     along = places[1:] - places[:-1]
     heading = np.arctan2(along[:, 1], along[:, 0])
-    turn = np.linspace(np.pi / 2, 3 * np.pi / 2, corners)
-    back = heading[:, None] + turn  # round the first end, then round the second
+    # Round the first end, then round the second.
+    back = heading[:, None] + np.pi * (0.5 + np.arange(corners) / (corners - 1))
     ring = np.stack([np.cos(back), np.sin(back)], axis=2)
     first = places[:-1, None] + radii[:-1, None, None] * ring
     second = places[1:, None] - radii[1:, None, None] * ring
@@ -335,7 +335,7 @@ def camera_noise(frames: np.ndarray, generator: Generator, sigma: float) -> np.n
     One block of noise is drawn and read from another place for every frame.
     """
     size = frames[0].size
-    block = np.rint(generator.standard_normal(max(3 * size, 1 << 16), np.float32) * sigma).astype(np.int16)
+    block = np.rint(generator.standard_normal(3 * size, np.float32) * sigma).astype(np.int16)
     noisy = np.empty_like(frames)
     for index, start in enumerate(generator.integers(0, len(block) - size + 1, len(frames)).tolist()):
         sum_ = frames[index] + block[start : start + size].reshape(frames[index].shape)

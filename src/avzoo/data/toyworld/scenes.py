@@ -42,8 +42,7 @@ _LEAST_VISIBLE = 0.5  # share of a thing's area that things before it must leave
 def scene(
     seed: int,
     *,
-    height: int = 224,
-    width: int = 224,
+    size: int = 224,
     seconds: float = 3.0,
     num_objects: int | None = None,
     num_sounding: int = 1,
@@ -55,8 +54,8 @@ def scene(
     """One picture with its sound and its truth. The same arguments give the same bytes.
 
     Args:
-        height, width: of the picture in pixels, 48 or more.
-        seconds: length of the sound, 0.5 or more.
+        size: height and width of the picture in pixels, 48 or more.
+        seconds: length of the sound, 0.1 or more.
         num_objects: things in the picture, 1 to 4. None: drawn, at least `num_sounding`.
         num_sounding: how many of them are heard together, where any is.
         off_screen_chance: share of clips whose sound comes from a thing that isn't in the picture.
@@ -66,8 +65,8 @@ def scene(
 
     Returns:
         dict of
-        - `image`, uint8 (height, width, 3), and `audio`, float32 (samples,), at `sampling_rate` 16000 Hz;
-        - `masks`, bool (objects, height, width): where each thing is seen, from the back to the front;
+        - `image`, uint8 (size, size, 3), and `audio`, float32 (samples,), at `sampling_rate` 16000 Hz;
+        - `masks`, bool (objects, size, size): where each thing is seen, from the back to the front;
         - `objects`, in the same order: `category`, `label` (its index in `SCENE_CATEGORIES`), `box` (x1, y1, x2, y2) in
           pixels of what is seen, `visible_fraction` (0.5 to 1), `sounding`;
         - `source`: "visible", "off_screen" or "silent"; `heard`: categories in the sound; `sounding`: indices of
@@ -78,7 +77,7 @@ def scene(
         ValueError: an argument out of range.
     """
     check_seed(seed)
-    _check(height, width, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category)
+    _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category)
     # Picture, light, sound and the sounds of `every_sound` do not shift each other's random numbers.
     layout, light, sound, *others = np.random.default_rng(int(seed)).spawn(3 + _MAX_OBJECTS)
 
@@ -99,7 +98,7 @@ def scene(
     seen = [str(name) for name in layout.permutation(seen)]
 
     # 2. The picture
-    image, masks, fractions = _draw(seen, layout, light, height, width)
+    image, masks, fractions = _draw(seen, layout, light, size)
 
     # 3. The sound
     num_samples = round(seconds * _SAMPLING_RATE)
@@ -134,11 +133,11 @@ def scene(
     return clip
 
 
-def _check(height, width, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category) -> None:
-    if height < 48 or width < 48:
-        raise ValueError(f"`height` and `width` must be 48 or more, got {height} and {width}.")
-    if not 0.5 <= seconds < 3600:
-        raise ValueError(f"`seconds` must be from 0.5 to 3600, got {seconds}.")
+def _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category) -> None:
+    if size < 48:
+        raise ValueError(f"`size` must be 48 or more, got {size}.")
+    if not 0.1 <= seconds < 3600:
+        raise ValueError(f"`seconds` must be from 0.1 to 3600, got {seconds}.")
     if num_objects is not None and not 1 <= num_objects <= _MAX_OBJECTS:
         raise ValueError(f"`num_objects` must be from 1 to {_MAX_OBJECTS}, or None; got {num_objects}.")
     most = _MAX_OBJECTS if num_objects is None else num_objects
@@ -157,13 +156,12 @@ def _check(height, width, seconds, num_objects, num_sounding, off_screen_chance,
 
 
 def _draw(
-    names: list[str], layout: syn.Generator, light: syn.Generator, height: int, width: int
+    names: list[str], layout: syn.Generator, light: syn.Generator, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(picture, masks, visible fractions) of these things, the first furthest away."""
-    ground = Canvas(height, width, textured_background(light, height, width))
-    shortest = min(height, width)
+    ground = Canvas(size, size, textured_background(light, size, size))
     # Several things have less room each. Sides of squares of the same area:
-    largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * shortest
+    largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * size
     sides = [syn.log_uniform(layout, 0.45 * largest, largest) for _ in names]
     things = [_Thing(name, layout) for name in names]
     while True:
@@ -176,8 +174,8 @@ def _draw(
             break
         sides = [0.97 * side for side in sides]  # so that there is an end to it
 
-    picture = expose(canvas.array(), illumination(light, height, width))
-    blur = light.uniform(0, 0.004) * shortest
+    picture = expose(canvas.array(), illumination(light, size, size))
+    blur = light.uniform(0, 0.004) * size
     picture = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(blur)))
     return camera_noise(picture[None], light, light.uniform(0, 6))[0], masks, fractions
 
@@ -196,9 +194,10 @@ class _Thing:
         # Drawn once on a small sheet, from -1.5 to 1.5: how large is it in its own units?
         sheet = Canvas(72, 72).traced()
         self._draw(sheet, (36, 36), 24)
-        x1, y1, x2, y2 = _bounding_box(visible_masks([sheet])[0][0])
+        mask = visible_masks([sheet])[0][0]
+        x1, y1, x2, y2 = _bounding_box(mask)
         self._reach = ((x1 - 36) / 24, (y1 - 36) / 24, (x2 - 36) / 24, (y2 - 36) / 24)
-        self._side = np.sqrt(visible_masks([sheet])[0].sum()) / 24
+        self._side = np.sqrt(mask.sum()) / 24
 
     def _draw(self, canvas: Canvas, centre: tuple[float, float], scale: float) -> None:
         view = canvas.at(centre, scale, self._angle, self._mirror)
@@ -207,7 +206,7 @@ class _Thing:
     def paint(self, canvas: Canvas, side: float, generator: syn.Generator) -> None:
         """Somewhere within the picture, with the area of a square of `side` pixels (less, where that is too long)."""
         x1, y1, x2, y2 = self._reach
-        scale = min(side / self._side, 0.96 * canvas.width / (x2 - x1), 0.96 * canvas.height / (y2 - y1))
+        scale = min(side / self._side, 0.96 * canvas.width / max(x2 - x1, y2 - y1))
         centre = (
             generator.uniform(-x1 * scale, canvas.width - x2 * scale),
             generator.uniform(-y1 * scale, canvas.height - y2 * scale),
