@@ -1,7 +1,9 @@
 """Video out: H.264 and AAC in an mp4 that plays everywhere, or without loss."""
 
+import math
 import numbers
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from fractions import Fraction
@@ -37,7 +39,7 @@ class VideoWriter:
                 writer.write_audio(samples)
 
     Frames and sound both begin at 0; who runs ahead does not matter. Leaving the `with` by an error leaves no file,
-    and an existing one as it was. Equal input gives equal bytes, on every machine with the same FFmpeg.
+    and an existing one as it was. Equal input gives equal bytes, whatever the number of cores.
 
     Colours are stored as BT.601 in limited range and say so: readers that look get them right, and so do those that
     don't, since that is FFmpeg's and OpenCV's guess. Chroma has half the resolution, hence an odd height or width is
@@ -87,7 +89,8 @@ class VideoWriter:
         self._container: av.container.OutputContainer | None = None
         self._pictures: _PictureTrack | None = None
         self._sound: _SoundTrack | None = None
-        self._early: list[np.ndarray] = []  # sound from before the first frame, which the file's header waits for
+        self._waiting: deque[np.ndarray] = deque()  # sound whose frames aren't there yet
+        self._fed = 0
 
     def __enter__(self) -> "VideoWriter":
         if os.path.isdir(self._path):
@@ -104,7 +107,10 @@ class VideoWriter:
         return self
 
     def __exit__(self, *error: Any) -> bool | None:
-        return self._open.__exit__(*error)
+        try:
+            return self._open.__exit__(*error)
+        finally:
+            self._container = self._pictures = self._sound = None
 
     def write(self, frames: Any) -> None:
         """Append frames.
@@ -122,6 +128,7 @@ class VideoWriter:
             if self._pictures is None:
                 self._begin(*picture.shape[:2])
             self._pictures.write(picture)
+            self._feed(self._pictures.count / self._fps)
 
     def write_audio(self, samples: Any) -> None:
         """Append sound.
@@ -132,11 +139,9 @@ class VideoWriter:
         self._check_open()
         if self._sampling_rate is None:
             raise ValueError("`samples` have no track to go to; make the writer with a `sampling_rate`.")
-        samples = self._checked_sound(samples)
-        if self._sound is None:
-            self._early.append(samples)
-        else:
-            self._sound.write(samples)
+        self._waiting.append(self._checked_sound(samples))
+        if self._pictures is not None:
+            self._feed(self._pictures.count / self._fps)
 
     def _check_open(self) -> None:
         if self._container is None:
@@ -162,8 +167,17 @@ class VideoWriter:
         self._pictures = _PictureTrack(self._container, self._fps, height, width, self._crf, self._lossless)
         if self._sampling_rate is not None:
             self._sound = _SoundTrack(self._container, self._sampling_rate, self._channels, self._lossless)
-            while self._early:
-                self._sound.write(self._early.pop(0))
+
+    def _feed(self, end: Fraction | None) -> None:
+        """Encode sound up to `end`, seconds, so that it lies beside its frames in the file; None: all of it."""
+        while self._waiting:
+            samples = self._waiting.popleft()
+            count = samples.shape[1] if end is None else math.ceil(end * self._sampling_rate) - self._fed
+            self._sound.write(samples[:, : max(count, 0)])
+            self._fed += min(max(count, 0), samples.shape[1])
+            if count < samples.shape[1]:
+                self._waiting.appendleft(samples[:, max(count, 0) :])
+                return
 
     def _finish(self, error_type: type | None, error: BaseException | None, traceback: Any) -> None:
         if error_type is None:
@@ -171,6 +185,7 @@ class VideoWriter:
                 raise ValueError(f"`path` ({self._path}): no frames were written, and a video needs at least one.")
             self._pictures.finish()
             if self._sound is not None:
+                self._feed(None)
                 self._sound.finish()
 
 
@@ -231,13 +246,13 @@ class _PictureTrack:
             context = self._stream.codec_context
             context.colorspace = context.color_primaries = context.color_trc = _BT601
             context.color_range = ColorRange.MPEG
-        self._time_base, self._count = 1 / fps, 0
+        self._time_base, self.count = 1 / fps, 0
         self._reformatter = VideoReformatter()
 
     def write(self, picture: np.ndarray) -> None:
         if picture.shape != self._shape:
             raise ValueError(
-                f"`frames`: frame {self._count} is {picture.shape[:2]}, the first {self._shape[:2]}; all must have one "
+                f"`frames`: frame {self.count} is {picture.shape[:2]}, the first {self._shape[:2]}; all must have one "
                 "size."
             )
         if self._padding and self._padding != ((0, 0), (0, 0), (0, 0)):
@@ -251,8 +266,8 @@ class _PictureTrack:
                 dst_color_range=ColorRange.MPEG,
                 interpolation=_SUBSAMPLING,
             )
-        frame.pts, frame.time_base = self._count, self._time_base
-        self._count += 1
+        frame.pts, frame.time_base = self.count, self._time_base
+        self.count += 1
         self._container.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
