@@ -172,8 +172,10 @@ def test_the_index_comes_first_so_that_players_can_begin(tmp_path):
 def test_sound_lies_beside_its_frames_in_the_file(tmp_path):
     write_video(tmp_path / "a.mp4", noise(60), 2, audio=chirp(8000, 30), sampling_rate=8000)
     with av.open(str(tmp_path / "a.mp4")) as container:
-        packets = [packet for packet in container.demux() if packet.size]
-    order = sorted((packet.pos, packet.stream.type, packet.dts * packet.time_base) for packet in packets)
+        packets = container.demux()
+        order = sorted(
+            (packet.pos, packet.stream.type, packet.dts * packet.time_base) for packet in packets if packet.size
+        )
     latest = {"video": 0, "audio": 0}
     for _, kind, time in order:
         latest[kind] = time

@@ -192,15 +192,17 @@ class VideoReader:
         seconds = _check_seconds(seconds, "seconds")
         size = self._size(size)
         shown, end = None, Fraction(0)
-        for time, duration, picture in self._source.pictures(seconds):
-            if time > seconds:
-                break
-            shown, end = picture, time + duration
-        else:
-            if shown is None or seconds >= end:
-                raise ValueError(
-                    f"`seconds` ({float(seconds):g}) is not before the end of {self._source.label}, {float(end):g} s."
-                )
+        with closing(self._source.pictures(seconds)) as pictures:
+            for time, duration, picture in pictures:
+                if time > seconds:
+                    break
+                shown, end = picture, time + duration
+            else:
+                if shown is None or seconds >= end:
+                    raise ValueError(
+                        f"`seconds` ({float(seconds):g}) is not before the end of {self._source.label}, "
+                        f"{float(end):g} s."
+                    )
         frame = np.empty((*size, 3), np.uint8)
         RgbConverter(*size, self._source.orientation)(shown, frame)
         return frame
