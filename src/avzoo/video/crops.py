@@ -213,7 +213,7 @@ class MouthHalf:
         lower = slice(self.size // 2, None)
         if self.resize == "opencv":
             return resize_as_opencv(face, self.size, self.size, rows=lower)
-        return resize_as_torch(face, self.size, self.size, antialias=self.resize == "torch-antialias")[lower]
+        return resize_as_torch(face, self.size, self.size, antialias=self.resize == "torch-antialias", rows=lower)
 
 
 def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb") -> np.ndarray:

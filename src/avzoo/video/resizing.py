@@ -192,15 +192,20 @@ def _interpolated(
     return result.astype(np.uint8).reshape(batch, len(above), len(left), channels)
 
 
-def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias: bool = False) -> np.ndarray:
+def resize_as_torch(
+    pictures: np.ndarray, height: int, width: int, *, antialias: bool = False, rows: slice = slice(None)
+) -> np.ndarray:
     """Bilinear resizing as `torch.nn.functional.interpolate` does it in float32, rounded to whole numbers.
 
     This is what torchvision's resize made of 8-bit tensors: without antialiasing up to version 0.16, with it since.
+    Without, values in the middle between two whole numbers depend on the last bit, and torch's last bit on how many
+    threads it has; this is what it computes with one.
 
     Args:
         pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
         height, width: of the result, pixels.
         antialias: average over all pixels that fall into one, where the picture shrinks.
+        rows: the part of the result that is wanted.
 
     Returns:
         uint8 of the same number of axes.
@@ -208,12 +213,43 @@ def resize_as_torch(pictures: np.ndarray, height: int, width: int, *, antialias:
     Raises:
         TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
     """
-    import torch  # only here: the rest of the package works without waiting for it
-
     num_axes, pictures = _as_batch(pictures, height, width)
-    planes = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
-    resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=antialias)
-    return _as_given(resized.round_().clamp_(0, 255).byte().numpy().transpose(0, 2, 3, 1), num_axes)
+    if antialias:
+        import torch  # only here: the rest of the package works without waiting for it
+
+        planes = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2))).float()
+        resized = torch.nn.functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
+        resized = resized.round_().clamp_(0, 255).byte().numpy().transpose(0, 2, 3, 1)
+        return _as_given(resized[:, rows], num_axes)
+    above, below, upper, lower = (values[rows] for values in _float_neighbours(height, pictures.shape[1]))
+    left, right, near, far = _float_neighbours(width, pictures.shape[2])
+    # Four products, added by fused multiply-adds: in float64 they are exact, and each sum is rounded to float32 once.
+    corners = [
+        (above, upper, left, near),
+        (above, upper, right, far),
+        (below, lower, left, near),
+        (below, lower, right, far),
+    ]
+    weights = [
+        (vertical[:, None] * horizontal[None]).astype(np.float64)[..., None] for _, vertical, _, horizontal in corners
+    ]
+    first, second, third, fourth = (
+        pictures[:, down[:, None], across[None]] * weight
+        for (down, _, across, _), weight in zip(corners, weights, strict=True)
+    )
+    total = (first + second.astype(np.float32)).astype(np.float32)
+    for product in (third, fourth):
+        total = (product + total).astype(np.float32)
+    return _as_given(np.rint(total).astype(np.uint8), num_axes)
+
+
+def _float_neighbours(length: int, source: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """For each place of the new axis: the old places before and after it, and both float32 weights."""
+    step = np.float64(np.float32(source) / np.float32(length))
+    position = np.maximum((step * (np.arange(length) + 0.5) - 0.5).astype(np.float32), np.float32(0))
+    before = np.minimum(position.astype(np.int64), source - 1)
+    far = np.minimum(position - before.astype(np.float32), np.float32(1))
+    return before, np.minimum(before + 1, source - 1), np.float32(1) - far, far
 
 
 def _check_uint8(pictures: np.ndarray) -> None:
