@@ -153,7 +153,7 @@ class Canvas:
                 width = smooth_curve(np.asarray(width, float))
             points = smooth_curve(points)
         places = np.asarray(points, float) @ self._axes + self._origin
-        radii = np.broadcast_to(np.asarray(width, float) * (self._line_scale / 2), len(places))
+        radii = np.asarray(width, float) * (self._line_scale / 2) + np.zeros(len(places))
         radii = np.maximum(radii, 0.35)
         if self._outline is not None:  # round the line as a whole, not round its pieces
             contour, contour_width = self._outline
@@ -251,19 +251,25 @@ def bezier(points: Points, pieces: int = 16) -> np.ndarray:
     return (choose * position**order * (1 - position) ** (degree - order)) @ points
 
 
+@functools.cache
+def _half_circle(corners: int) -> np.ndarray:
+    """From the left of somebody who walks along x, round their back, to their right: complex (corners,)."""
+    return np.exp(1j * np.pi * np.linspace(0.5, 1.5, corners))
+
+
 def _capsules(places: np.ndarray, radii: np.ndarray) -> np.ndarray:
     """Outlines of the pieces of a line, each with half a disc at both ends: (pieces, corners, 2)."""
     if len(places) == 1:
         places, radii = np.repeat(places, 2, axis=0), np.repeat(radii, 2)
-    corners = 4 + int(2 * math.sqrt(radii.max()))  # of each half disc
+    places = places[:, 0] + 1j * places[:, 1]  # a complex factor turns and stretches at once
     along = places[1:] - places[:-1]
-    heading = np.arctan2(along[:, 1], along[:, 0])
-    # Round the first end, then round the second.
-    back = heading[:, None] + np.pi * (0.5 + np.arange(corners) / (corners - 1))
-    ring = np.stack([np.cos(back), np.sin(back)], axis=2)
-    first = places[:-1, None] + radii[:-1, None, None] * ring
-    second = places[1:, None] - radii[1:, None, None] * ring
-    return np.concatenate([first, second], axis=1)
+    length = np.abs(along)
+    heading = np.where(length > 0, along, 1) / np.where(length > 0, length, 1)
+    back = heading[:, None] * _half_circle(4 + int(2 * math.sqrt(radii.max())))
+    first = places[:-1, None] + radii[:-1, None] * back
+    second = places[1:, None] - radii[1:, None] * back
+    outlines = np.concatenate([first, second], axis=1)
+    return outlines.view(float).reshape(len(along), -1, 2)
 
 
 # ------------------------------------------------------------------------------------------------ colours

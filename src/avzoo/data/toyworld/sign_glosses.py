@@ -44,7 +44,7 @@ PLACES: dict[str, tuple[float, float, float]] = {
 }
 
 # Degrees from the x axis (away from the body's middle) towards the y axis (down).
-POINTING: dict[str, float] = {"up": -90, "in": -165, "out": -20, "down": 80, "slant": -125}
+POINTING: dict[str, float] = {"up": -90, "in": -165, "out": -20, "slant": -125}
 
 
 def ease(phase: np.ndarray) -> np.ndarray:

@@ -51,7 +51,7 @@ class Signer:
 
 def signer(identity: int) -> Signer:
     """The person of this number: always the same one."""
-    generator = np.random.default_rng([identity, 0x5167])
+    generator = np.random.default_rng([identity, 0x516F])
     skin = mix_colours(*(_SKINS[index] for index in generator.integers(0, len(_SKINS), 2)), generator.uniform())
     hair = hsv_colour(generator.uniform(0.02, 0.13), generator.uniform(0.1, 0.7), generator.uniform(0.1, 0.75))
     x, y, z, pointing = _RESTS[generator.integers(len(_RESTS))]

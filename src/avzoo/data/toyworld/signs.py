@@ -76,7 +76,7 @@ def sign_sentence(
     identity = pool[generator.integers(len(pool))]
     person = signer(identity)
     motion, look = generator.spawn(2)
-    poses, spans = _move(names, person, motion, num_frames)
+    poses, spans = signing_motion(names, person, motion, num_frames)
     frames, hands = _film(poses, person, look, size)
     return {
         "frames": frames,
@@ -123,10 +123,15 @@ def _choose_glosses(generator, num_glosses, num_frames, vocabulary, glosses) -> 
 # ------------------------------------------------------------------------------------------------- motion
 
 
-def _move(
-    names: list[str], person: Signer, generator: Generator, num_frames: int | None
+def signing_motion(
+    names: Sequence[str], person: Signer, generator: Generator, num_frames: int | None = None
 ) -> tuple[np.ndarray, list[list[int]]]:
-    """(poses of both hands, (frames, 2, POSE_SIZE); first and after-last frame of each gloss)."""
+    """How a person signs these glosses, one after the other.
+
+    Returns:
+        (poses of both hands, (frames, 2, `POSE_SIZE` of `sign_glosses.py`); first frame and frame after the last of
+        each gloss).
+    """
     # 1. How many frames everything takes: from one distribution, whatever is signed.
     count = len(names)
     # One row per gloss: way to it, stroke, hold; the last row is the way home.
