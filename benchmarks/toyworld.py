@@ -19,10 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from avzoo.data.toyworld import world
-from avzoo.data.toyworld.conversations import identity_voice
 from avzoo.data.toyworld.face_detector import DrawnFaceDetector
 from avzoo.data.toyworld.talkers import talker_clip
-from avzoo.data.toyworld.voices import say, sentence
+from avzoo.data.toyworld.voices import VOICES, say, sentence
 
 WORLDS = {
     "talkers, one face at 112 x 112": ("talkers", {"seconds": 2.0}),
@@ -49,8 +48,8 @@ def rendering(name: str, settings: dict, seed: int) -> float:
 
 def speaking(seed: int) -> float:
     generator = np.random.default_rng(seed)
-    voices = [identity_voice(int(person)) for person in generator.integers(48, size=4)]
-    return sum(len(say(sentence(generator, voice.language), voice).audio) / 16000 for voice in voices)
+    voices = [VOICES[index] for index in generator.integers(len(VOICES), size=4)]
+    return sum(say(sentence(generator, voice.language), voice).seconds for voice in voices)
 
 
 def detecting(seed: int, detector: DrawnFaceDetector) -> float:

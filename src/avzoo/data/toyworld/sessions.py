@@ -377,7 +377,7 @@ class Sessions(World):
         for same in itertools.product((1, 0), (1, 0)):
             pairs = _draw_pairs(generator, labels, np.array(same, bool), num_trials // 4)
             for pair in generator.permuted(pairs, axis=1):
-                first, second = (f"{self.split}-{index:07d}" for index in pair)
+                first, second = (self.clip_id(index) for index in pair)
                 trials.append(Trial(same[0], first, second, same[1]))
         return [trials[index] for index in generator.permutation(num_trials)]
 

@@ -6,6 +6,7 @@ Targets are blended by dominance functions (Cohen and Massaro 1993, "Modeling co
 speech"): near a phoneme its own dominance is highest, between phonemes they share.
 """
 
+import itertools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -56,6 +57,7 @@ VOWELS = frozenset(VISEMES["open"].phonemes + "eɛəɜɝɚɘɞɤ" + "iɪɨ" + VI
 
 _VISEME_OF = {letter: name for name, viseme in VISEMES.items() for letter in viseme.phonemes}
 _BLEND_SECONDS = 0.06  # beyond the middle of a phoneme, its dominance falls within about this time
+_CLOSED_SECONDS = 0.04  # for which lips are closed before a [p] is heard
 _SHAPES = np.array([viseme.shape for viseme in VISEMES.values()])  # (visemes, 4)
 _STRENGTHS = np.array([viseme.strength for viseme in VISEMES.values()])
 
@@ -74,13 +76,27 @@ def visemes_of(ipa: str) -> list[str]:
 
 
 def viseme_segments(phonemes: Sequence[Mapping]) -> list[tuple[int, float, float]]:
-    """[(index into `VISEME_NAMES`, start, end)] of phonemes {ipa, start, end}, seconds; diphthongs are halved."""
+    """[(index into `VISEME_NAMES`, start, end)] of phonemes {ipa, start, end}, seconds; diphthongs are halved.
+
+    A [p] is heard when the lips part, so it is seen before.
+    """
+    edges = [[phoneme["start"], phoneme["end"]] for phoneme in phonemes]
+    for index, phoneme in enumerate(phonemes):
+        if "p" in phoneme["ipa"]:
+            before, own, after = edges[index - 1] if index else None, edges[index], edges[index + 1 : index + 2]
+            early = _CLOSED_SECONDS if before is None else min(_CLOSED_SECONDS, 0.6 * (before[1] - before[0]))
+            for neighbour in after:
+                neighbour[0] = min(neighbour[0], own[1]) - early
+            own[0], own[1] = own[0] - early, own[1] - early
+            if before is not None:
+                before[1] = min(before[1], own[0])
     segments = []
-    for phoneme in phonemes:
+    for phoneme, (start, end) in zip(phonemes, edges, strict=True):
         names = visemes_of(phoneme["ipa"])
-        edges = np.linspace(phoneme["start"], phoneme["end"], len(names) + 1)
-        for name, start, end in zip(names, edges[:-1], edges[1:], strict=True):
-            segments.append((VISEME_NAMES.index(name), float(start), float(end)))
+        parts = np.linspace(start, end, len(names) + 1).tolist()
+        segments += [
+            (VISEME_NAMES.index(name), *part) for name, part in zip(names, itertools.pairwise(parts), strict=True)
+        ]
     return segments
 
 

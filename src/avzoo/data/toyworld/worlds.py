@@ -105,7 +105,11 @@ class World:
         if not -self.num_clips <= index < self.num_clips:
             raise IndexError(f"clip {index} of a data set of {self.num_clips}")
         index = int(index) % self.num_clips
-        return {"id": f"{self.split}-{index:07d}", **self._clip(index)}
+        return {"id": self.clip_id(index), **self._clip(index)}
+
+    def clip_id(self, index: int) -> str:
+        """Name of clip `index`, which its files bear, too."""
+        return f"{self.split}-{index:07d}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(self.num_clips))
