@@ -59,7 +59,7 @@ def test_a_file_of_any_kind_gives_each_frame_once(clip):
 def test_random_access_equals_reading_from_the_beginning(clip):
     reader = VideoReader(clip)
     frames = reader.read()
-    for first in [0, 1, 7, 10, 11, 24, 39, 40, 41, 49]:
+    for first in [0, 1, 10, 24, 39, 41, 49]:
         np.testing.assert_array_equal(reader.read(start=first / 25), frames[first:])
         np.testing.assert_array_equal(reader.read(start=first / 25, end=(first + 2) / 25), frames[first : first + 2])
         np.testing.assert_array_equal(reader.frame_at(first / 25), frames[first])
