@@ -67,6 +67,14 @@ def test_every_thing_is_seen_and_some_are_partly_hidden(clips):
     assert max(fractions) == 1.0
 
 
+def test_a_thing_is_as_large_whatever_it_is():
+    for seed in range(3):
+        settings = {"size": 160, "seconds": 0.1, "num_objects": 1, **CERTAIN}
+        masks = [scene(seed, **settings, category=name)["masks"][0] for name in SCENE_CATEGORIES]
+        sides = np.sqrt([mask.sum() for mask in masks])  # long things, the guitar before all, are cut down to fit
+        assert np.mean(np.abs(sides / np.median(sides) - 1) < 0.06) > 0.9
+
+
 def test_the_mask_is_where_the_thing_is_drawn():
     # The picture differs from the same one without the thing only near the thing, hence a scene of one thing differs
     # from its own background inside the mask far more than outside.

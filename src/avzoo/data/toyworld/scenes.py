@@ -235,7 +235,7 @@ def _record(names: list[str], generator: syn.Generator, num_samples: int) -> np.
         room = syn.room_response(generator, rate, syn.log_uniform(generator, 0.08, 1.2), generator.uniform(0, 1))
         track = syn.convolve(track, room)[:num_samples]
     noise = syn.coloured_noise(generator, num_samples, rate, generator.uniform(-7, 0))
-    snr_db = generator.uniform(5, 35) if names else 0.0
+    snr_db = generator.uniform(5, 35)
     track = track / max(syn.root_mean_square(track), 1e-9) + noise * syn.decibels_to_gain(-snr_db)
     track = syn.shape_spectrum(track, rate, syn.random_equaliser(generator, 2.5, 1))
     # Levelled by neither peak nor power, but by what lies between: both then tell little about what is heard.
