@@ -547,7 +547,8 @@ def test_toyworld_refuses_settings_that_do_not_exist(avzoo_command, tmp_path):
     )
     assert not (tmp_path / "new").exists()
     refused(avzoo_command("toyworld", "talkers", "--out", tmp_path, "--n", -1), "`num_clips` must be 0 or more, got -1")
-    refused(avzoo_command("toyworld", "talkers", "--out", tmp_path, "--set", "size=2"), "`size` must be")
+    refused(avzoo_command("toyworld", "talkers", "--out", tmp_path / "new", "--set", "size=2"), "`size` must be")
+    assert not (tmp_path / "new").exists()
 
 
 def test_tracks_finds_the_faces_of_a_talkers_clip_and_draws_them(talking, avzoo_command, tmp_path):

@@ -261,8 +261,11 @@ def face_detector(options: argparse.Namespace, metadata: Mapping[str, str]) -> A
             raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
         quieten_transformers()
         return S3FDDetector(S3FDForFaceDetection.from_pretrained(options.detector_model))
+    from huggingface_hub.utils import logging
+
     from avzoo.video import YuNetDetector
 
+    logging.set_verbosity_error()  # each of its retries would be a line before ours
     return YuNetDetector(options.detector_model)
 
 
@@ -279,9 +282,9 @@ def write_toyworld(options: argparse.Namespace) -> None:
 
     settings = {name: literal(value) for name, value in map(split_pair, options.set)}
     clips = world(options.world)(options.n, options.seed, split=options.split, **settings)
-    options.out.mkdir(parents=True, exist_ok=True)
     rendered = clips.iterate(options.workers, clips_at_once=1)
     for clip in tqdm(rendered, total=options.n, unit="clip", disable=not sys.stderr.isatty()):
+        options.out.mkdir(parents=True, exist_ok=True)  # not before there is something to write
         for path in clips.write(clip, options.out):
             print(path)
 
