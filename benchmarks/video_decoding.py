@@ -119,7 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--grain", type=int, default=20, help="levels of noise, which set the bit rate")
+    parser.add_argument("--grain", type=int, default=16, help="levels of noise, which set the bit rate")
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     parser.add_argument("--clip", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -225,6 +225,20 @@ def test_sound_covers_the_frames_however_long_its_track_is(tmp_path):
         np.testing.assert_array_equal(padded[: sound.shape[1] - 24000], sound[0, 24000:])
 
 
+def test_frames_after_the_end_of_the_sound_are_silent(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", noise(), sound=chirp(48000, 0.5)[None])
+    for start in (0.6, 1.6):
+        video = read_video(path, start=start, sampling_rate=16000)
+        assert video.audio.shape == (round((2 - start) * 16000),)
+        assert not video.audio.any()
+        assert VideoReader(path).soundtrack(16000, start=start)[0].shape == (0,)
+
+
+def test_a_sound_track_without_sound_is_silent(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", noise(5), sound=np.zeros((1, 0), np.float32), sound_codec="pcm_s16le")
+    assert read_video(path).audio.tolist() == [0] * 9600
+
+
 def test_channels_are_averaged(mp4):
     assert probe_video(mp4).channels == 2
     audio = read_video(mp4, sampling_rate=16000).audio

@@ -31,9 +31,9 @@ def mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
         yield rate, samples
 
 
-def resampled(pieces: Pieces, target: int | None, label: str) -> Pieces:
+def resampled(pieces: Pieces, target: int | None) -> Pieces:
     """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
-    current, stream, width, made = None, None, 0, 0
+    current, stream, width = None, None, 0
     for rate, samples in pieces:
         target, width = target or rate, len(samples)
         if rate != current:
@@ -43,14 +43,9 @@ def resampled(pieces: Pieces, target: int | None, label: str) -> Pieces:
             current = rate
         if stream is not None:
             samples = _through(stream, samples)
-        made += samples.shape[1]
         yield target, samples
     if stream is not None:
-        rest = _through(stream, np.zeros((width, 0), np.float32), last=True)
-        made += rest.shape[1]
-        yield target, rest
-    if not made:
-        raise ValueError(f"{label} is too short: at {target} Hz not one sample is left.")
+        yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
 
 
 def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:

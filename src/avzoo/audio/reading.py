@@ -138,7 +138,7 @@ def _prepared(source: Any, sampling_rate: int | None, source_rate: int | None, c
     if channels not in ("mean", "first", "all"):
         raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
     label, pieces = _decoded(source, source_rate, f"`{name}`")
-    return resampled(mixed(_checked(pieces, label), channels, label), sampling_rate, label)
+    return _something(resampled(mixed(_checked(pieces, label), channels, label), sampling_rate), label)
 
 
 def _checked(pieces: Pieces, label: str) -> Pieces:
@@ -158,6 +158,15 @@ def _checked(pieces: Pieces, label: str) -> Pieces:
         raise ValueError(f"{label}: {bad} samples are NaN or infinite, the first at {first}; repair or drop it.")
     if not position:
         raise ValueError(f"{label} holds no samples: 0 seconds of audio.")
+
+
+def _something(pieces: Pieces, label: str) -> Pieces:
+    made = 0
+    for rate, samples in pieces:
+        made += samples.shape[1]
+        yield rate, samples
+    if not made:
+        raise ValueError(f"{label} is too short: at {rate} Hz not one sample is left.")
 
 
 def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:

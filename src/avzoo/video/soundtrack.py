@@ -56,8 +56,11 @@ def read_soundtrack(
     frames = decoded_frames(container, stream, label, whole=not begin, late_start=bool(begin))
     stop = None if end is None else end + _RUN_UP
     pieces = mixed(gathered(_consecutive(frames, origin, begin, stop)), "mean", label)
-    parts = [samples[0] for _, samples in resampled(pieces, rate, label)]
-    samples = np.concatenate(parts)[sample_at(start, rate) - sample_at(begin, rate) :]
+    parts, early = [np.zeros(0, np.float32)], sample_at(start, rate) - sample_at(begin, rate)
+    for _, piece in resampled(pieces, rate):
+        parts.append(piece[0, early:])
+        early -= min(early, piece.shape[1])
+    samples = np.concatenate(parts)
     bad = samples.size - np.count_nonzero(np.isfinite(samples))
     if bad:
         raise ValueError(f"{label}: {bad} samples of its sound are NaN or infinite; repair or drop it.")
