@@ -249,7 +249,9 @@ def test_asking_for_sound_that_is_not_there(tmp_path):
     path = write_clip(tmp_path / "silent.mp4", noise(5))
     video = read_video(path, sampling_rate=16000)
     assert (video.audio, video.sampling_rate) == (None, None)
-    with pytest.raises(ValueError, match=r"`clip` \(silent.mp4\) has no audio stream \(streams: video\)"):
+    with pytest.raises(
+        ValueError, match=r"`clip` \(silent.mp4\) has no audio stream that can be decoded \(streams: video\)"
+    ):
         VideoReader(path, name="clip").soundtrack()
     with pytest.raises(ValueError, match=r"`video` has no sound, only frames"):
         VideoReader(noise(5), source_fps=25).soundtrack()
@@ -304,6 +306,15 @@ def test_frames_are_upright(tmp_path, case):
     assert scaled.shape == (20, 30, 3)
     corners = scaled[[[2, 2], [-3, -3]], [[2, -3], [2, -3]]]
     np.testing.assert_allclose(corners, expected[[[2, 2], [-3, -3]], [[2, -3], [2, -3]]], atol=2)
+
+
+def test_a_photo_is_upright(tmp_path):
+    frame = quarters()[0]
+    tags = Image.Exif()
+    for tag, upright in ((1, frame), (3, np.rot90(frame, 2)), (6, np.rot90(frame, -1)), (8, np.rot90(frame))):
+        tags[0x0112] = tag  # orientation
+        Image.fromarray(frame).save(tmp_path / "a.jpg", exif=tags, quality=100, subsampling=0)
+        np.testing.assert_allclose(read_video(tmp_path / "a.jpg").frames, upright[None], atol=3)
 
 
 def test_pixels_are_made_square(tmp_path):

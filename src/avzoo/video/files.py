@@ -64,9 +64,11 @@ class FileSource:
     def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
         """Sound from `start` to `end` (None: of the track); see `read_soundtrack`."""
         with self.open() as container:
-            if not container.streams.audio:
+            if self.info.sampling_rate is None:
                 kinds = stream_kinds(container)
-                raise ValueError(f"{self.label} has no audio stream (streams: {kinds}); only its frames can be read.")
+                raise ValueError(
+                    f"{self.label} has no audio stream that can be decoded (streams: {kinds}); read only its frames."
+                )
             return read_soundtrack(container, self.label, self.origin, sampling_rate, start, end)
 
     def _decoded(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
@@ -135,7 +137,7 @@ class FileSource:
             duration = float(stream.duration * stream.time_base)
         elif container.duration:
             duration = container.duration / av.time_base
-        sound = container.streams.audio[0] if container.streams.audio else None
+        sound = next((stream for stream in container.streams.audio[:1] if stream.codec_context is not None), None)
         return VideoInfo(
             height=height,
             width=width,
@@ -144,8 +146,8 @@ class FileSource:
             codec=stream.codec_context.name,
             pixel_format=first.format.name,
             rotation=self.orientation.turns * 90,
-            sampling_rate=sound.rate if sound is not None and sound.codec_context is not None else None,
-            channels=sound.channels if sound is not None and sound.codec_context is not None else 0,
+            sampling_rate=sound.rate or None if sound is not None else None,
+            channels=sound.channels if sound is not None else 0,
             metadata=dict(container.metadata),
         )
 
@@ -165,7 +167,11 @@ class Orientation:
 
 def _orientation(frame: av.VideoFrame) -> Orientation:
     """From the display matrix, which maps a stored point (x, y) to a x + c y, b x + d y (libavutil/display.h)."""
-    for data in frame.side_data:
+    try:
+        everything = list(frame.side_data)
+    except ValueError:  # PyAV (18.1) shows none where one is of a kind it doesn't know, such as a photo's EXIF
+        return Orientation(turns=round(-frame.rotation / 90) % 4)
+    for data in everything:
         if data.type.name == "DISPLAYMATRIX":
             a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(float)
             mirrored = a * d - b * c < 0

@@ -10,8 +10,8 @@ Sound sample j belongs to the time j / sampling_rate: a track that begins late i
 early is cut, gaps in its time stamps are zeros.
 
 Frames are upright (the rotation and mirroring a file asks for are done) and have square pixels (a file that asks for
-others gets its width stretched). Damaged and truncated files are refused where the damage is reached; with an `end`
-before it, they can be read up to there.
+others gets its width stretched). Interlaced pictures stay as they are, and so do the tones of HDR. Damaged and
+truncated files are refused where the decoder notices; with an `end` before that they can be read up to there.
 """
 
 import math
