@@ -20,8 +20,8 @@ import numpy as np
 
 from avzoo.data.toyworld import world
 from avzoo.data.toyworld.face_detector import DrawnFaceDetector
+from avzoo.data.toyworld.sound.voices import VOICES, say, sentence
 from avzoo.data.toyworld.talkers import talker_clip
-from avzoo.data.toyworld.voices import VOICES, say, sentence
 
 WORLDS = {
     "talkers, one face at 112 x 112": ("talkers", {"seconds": 2.0}),

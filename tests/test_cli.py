@@ -520,9 +520,9 @@ def talking(tmp_path_factory) -> Path:
 
 def test_toyworld_writes_videos_and_labels(talking):
     assert sorted(path.name for path in talking.iterdir()) == [
-        f"train-000000{index}.{ending}" for index in range(2) for ending in ("json", "mp4")
+        f"talkers-train-000000{index}.{ending}" for index in range(2) for ending in ("json", "mp4")
     ]
-    labels = json.loads((talking / "train-0000000.json").read_text(encoding="utf-8"))
+    labels = json.loads((talking / "talkers-train-0000000.json").read_text(encoding="utf-8"))
     assert len(labels["faces"]) == 2
     assert np.shape(labels["speaking"]) == (2, 25)
 
@@ -552,14 +552,14 @@ def test_toyworld_refuses_settings_that_do_not_exist(avzoo_command, tmp_path):
 
 
 def test_tracks_finds_the_faces_of_a_talkers_clip_and_draws_them(talking, avzoo_command, tmp_path):
-    video, output, render = talking / "train-0000000.mp4", tmp_path / "tracks.json", tmp_path / "out.mp4"
+    video, output, render = talking / "talkers-train-0000000.mp4", tmp_path / "tracks.json", tmp_path / "out.mp4"
     status, out, err = avzoo_command("tracks", video, "-o", output, "--render", render)
     assert (status, out) == (0, "")
     assert err.split() == [str(output), str(render)]
     answer = json.loads(output.read_text(encoding="utf-8"))
-    assert answer["source"] == "train-0000000.mp4"
+    assert answer["source"] == "talkers-train-0000000.mp4"
     assert len(answer["tracks"]) == 2
-    truth = json.loads((talking / "train-0000000.json").read_text(encoding="utf-8"))["boxes"]
+    truth = json.loads((talking / "talkers-train-0000000.json").read_text(encoding="utf-8"))["boxes"]
     for track in answer["tracks"]:
         centre = np.mean(track["boxes"][0][0::2])
         assert min(abs(centre - np.mean(boxes[0][0::2])) for boxes in truth) < 8
@@ -570,7 +570,7 @@ def test_tracks_takes_boxes_and_answers_on_stdout(talking, avzoo_command, tmp_pa
     table = tmp_path / "boxes.csv"
     rows = [f"{frame},10,10,60,70,3" for frame in range(5, 20)]
     table.write_text("\n".join(["frame,x1,y1,x2,y2,track_id", *rows]))
-    status, out, err = avzoo_command("tracks", talking / "train-0000001.mp4", "--boxes", table)
+    status, out, err = avzoo_command("tracks", talking / "talkers-train-0000001.mp4", "--boxes", table)
     assert (status, err) == (0, "")
     (track,) = json.loads(out)["tracks"]
     assert (track["track_id"], track["start_frame"], len(track["boxes"])) == (3, 5, 15)
@@ -588,7 +588,7 @@ def test_tracks_says_when_nobody_is_there(avzoo_command, tmp_path):
 
 
 def test_tracks_names_what_is_wrong(talking, avzoo_command, tmp_path):
-    video = talking / "train-0000000.mp4"
+    video = talking / "talkers-train-0000000.mp4"
     refused(avzoo_command("tracks", tmp_path / "none.mp4"), "none.mp4")
     refused(avzoo_command("tracks", video, "-o", tmp_path / "no" / "tracks.json"), "cannot be written")
     refused(avzoo_command("tracks", video, "--detector", "s3fd"), "--detector s3fd needs --detector-model")

@@ -3,8 +3,8 @@ import colorsys
 import numpy as np
 import pytest
 
-from avzoo.data.toyworld.backgrounds import BACKGROUND_KINDS, textured_background
-from avzoo.data.toyworld.canvas import (
+from avzoo.data.toyworld.drawing.backgrounds import BACKGROUND_KINDS, textured_background
+from avzoo.data.toyworld.drawing.canvas import (
     Canvas,
     bezier,
     camera_noise,

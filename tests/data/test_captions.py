@@ -12,7 +12,7 @@ pytest.importorskip("espeakng_loader")
 from avzoo.audio import read_audio
 from avzoo.data.toyworld import captions
 from avzoo.data.toyworld.captions import KINDS, SOUNDS, Captions, caption_clip
-from avzoo.data.toyworld.voices import VOICES
+from avzoo.data.toyworld.sound.voices import VOICES
 
 
 @pytest.fixture(scope="module")

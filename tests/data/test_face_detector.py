@@ -3,7 +3,7 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from avzoo.data.toyworld.backgrounds import textured_background
+from avzoo.data.toyworld.drawing.backgrounds import textured_background
 from avzoo.data.toyworld.face_detector import DrawnFaceDetector
 from avzoo.data.toyworld.talkers import talker_clip
 from avzoo.video import find_face_tracks

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from avzoo.data.toyworld.canvas import Canvas
-from avzoo.data.toyworld.faces import Expression, Pose, draw_face, face_box, mouth_box, random_face
-from avzoo.data.toyworld.visemes import VISEMES, MouthShape
+from avzoo.data.toyworld.drawing.canvas import Canvas
+from avzoo.data.toyworld.drawing.faces import Expression, Pose, draw_face, face_box, mouth_box, random_face
+from avzoo.data.toyworld.drawing.visemes import VISEMES, MouthShape
 
 STILL = Expression(lids=0.0, gaze_x=0.0, gaze_y=0.0, brows=0.0, smile=0.0)
 FRONT = Pose(x=60, y=60, scale=40, roll=0, yaw=0, pitch=0)

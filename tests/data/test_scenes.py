@@ -7,9 +7,9 @@ from data.probes import audio_statistics, frame_statistics, linear_probe_accurac
 from PIL import Image
 
 from avzoo.audio import read_audio
-from avzoo.data.toyworld.object_sounds import OBJECT_SOUNDS
-from avzoo.data.toyworld.objects import OBJECTS
+from avzoo.data.toyworld.drawing.objects import OBJECTS
 from avzoo.data.toyworld.scenes import SCENE_CATEGORIES, Scenes, scene
+from avzoo.data.toyworld.sound.object_sounds import OBJECT_SOUNDS
 
 SMALL = {"size": 56, "seconds": 0.5}
 CERTAIN = {"off_screen_chance": 0.0, "silent_chance": 0.0}

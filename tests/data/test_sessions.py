@@ -20,7 +20,7 @@ from avzoo.data.toyworld.sessions import (
     session_clip,
     write_trials,
 )
-from avzoo.data.toyworld.voices import VOICES
+from avzoo.data.toyworld.sound.voices import VOICES
 
 # -------------------------------------------------------------------------------------------------- clip
 
@@ -212,7 +212,7 @@ def test_a_list_is_balanced_and_says_the_truth(data):
     assert kinds == dict.fromkeys(itertools.product((0, 1), (0, 1)), 20)
     for trial in trials:
         (speaker, session), (other_speaker, other_session) = (
-            data.label(int(clip.removeprefix("test-"))) for clip in (trial.first, trial.second)
+            data.label(int(clip.removeprefix("sessions-test-"))) for clip in (trial.first, trial.second)
         )
         assert trial.same_speaker == (speaker == other_speaker)
         assert trial.same_session == (session == other_session)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from data.probes import frame_statistics, linear_probe_accuracy
 
-from avzoo.data.toyworld.canvas import Canvas
-from avzoo.data.toyworld.sign_glosses import (
+from avzoo.data.toyworld.drawing.canvas import Canvas
+from avzoo.data.toyworld.drawing.sign_glosses import (
     GLOSSES,
     HAND_SHAPES,
     MOVEMENTS,
@@ -17,7 +17,7 @@ from avzoo.data.toyworld.sign_glosses import (
     sentence,
     stroke,
 )
-from avzoo.data.toyworld.signers import draw_hand, elbow, signer
+from avzoo.data.toyworld.drawing.signers import draw_hand, elbow, signer
 from avzoo.data.toyworld.signs import NUM_SIGNERS, Signs, sign_sentence, signing_motion
 from avzoo.video import read_video
 

@@ -177,7 +177,7 @@ def test_the_stream_equals_the_map_style_set_and_can_be_resumed():
     assert stream.num_shards == 3
     rows = list(stream)
     assert [row["label"] for row in rows] == [data.label(index) for index in range(12)]
-    assert rows[5]["id"] == "train-0000005"
+    assert rows[5]["id"] == "sound_events-train-0000005"
     np.testing.assert_array_equal(np.array(rows[7]["audio"], np.float32), data[7]["audio"])
 
     reader = iter(stream)

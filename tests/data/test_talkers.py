@@ -7,9 +7,9 @@ pytest.importorskip("espeakng_loader")
 
 from data.probes import audio_statistics, frame_statistics, linear_probe_accuracy
 
+from avzoo.data.toyworld.drawing.visemes import VISEME_NAMES
+from avzoo.data.toyworld.sound.voices import VOICES
 from avzoo.data.toyworld.talkers import SITUATIONS, Talkers, identity_face, identity_voice, lip_crops, talker_clip
-from avzoo.data.toyworld.visemes import VISEME_NAMES
-from avzoo.data.toyworld.voices import VOICES
 from avzoo.video import probe_video, read_video
 
 SMALL = {"size": 32, "seconds": 1.0}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from avzoo.data.toyworld.visemes import (
+from avzoo.data.toyworld.drawing.visemes import (
     VISEME_NAMES,
     VISEMES,
     mouth_curve,

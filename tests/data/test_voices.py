@@ -5,8 +5,8 @@ import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from avzoo.data.toyworld.sentences import LANGUAGES
-from avzoo.data.toyworld.voices import VOICES, Voice, say, sentence
+from avzoo.data.toyworld.sound.sentences import LANGUAGES
+from avzoo.data.toyworld.sound.voices import VOICES, Voice, say, sentence
 
 TEXT = "Seven fish swim out of the sea, papa."
 

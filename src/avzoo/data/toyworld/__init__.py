@@ -9,7 +9,7 @@
 - captions ([`avzoo.data.toyworld.captions`]): speech in a surrounding, described and transcribed.
 - sound_events ([`avzoo.data.toyworld.sound_events`]): ten classes of short recordings (speech, music, siren, ...).
 
-Speech is espeak-ng's ([`avzoo.data.toyworld.espeak`], extra `toy`).
+Speech is espeak-ng's ([`avzoo.data.toyworld.sound.espeak`], extra `toy`).
 """
 
 import importlib

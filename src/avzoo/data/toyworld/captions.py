@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from . import noises
-from . import synthesis as syn
-from .music import music
-from .object_sounds import OBJECT_SOUNDS
-from .voices import VOICES, Utterance, Voice, say, sentence
+from .sound import noises
+from .sound import synthesis as syn
+from .sound.music import music
+from .sound.object_sounds import OBJECT_SOUNDS
+from .sound.voices import VOICES, Utterance, Voice, say, sentence
 from .worlds import World, check_seed, clip_seed
 
 _RATE = 16000

@@ -8,10 +8,10 @@ from PIL import Image
 
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 
-from .backgrounds import textured_background
-from .canvas import Canvas, Generator, camera_noise, expose, illumination
-from .faces import Expression, Pose, draw_face, face_box, random_face
-from .visemes import VISEMES
+from .drawing.backgrounds import textured_background
+from .drawing.canvas import Canvas, Generator, camera_noise, expose, illumination
+from .drawing.faces import Expression, Pose, draw_face, face_box, random_face
+from .drawing.visemes import VISEMES
 
 _CELL = 4  # pixels of one cell of the histogram
 _CELLS = 10  # cells along the window that is judged

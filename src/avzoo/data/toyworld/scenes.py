@@ -5,10 +5,10 @@
     clip["objects"][clip["sounding_index"]]      # {"category": "dog", "box": [...], ...}
     clip["masks"][clip["sounding_index"]]        # bool (224, 224), where that thing is seen
 
-Sixteen categories ([`objects.py`](objects.py)), each with a family of sounds ([`object_sounds.py`](object_sounds.py)).
-No two things in a picture are of one category, so the sound always tells which one is meant. Some clips are heard
-from a thing outside the picture, in some there is nothing but noise. Where a thing lies, how large it is (its area
-is drawn before its category is looked at), which one sounds, light, level and length say nothing about each other.
+Sixteen categories (`drawing/objects.py`), each with a family of sounds (`sound/object_sounds.py`). No two things in a
+picture are of one category, so the sound always tells which one is meant. Some clips are heard from a thing outside the
+picture, in some there is nothing but noise. Where a thing lies, how large it is (its area is drawn before its category
+is looked at), which one sounds, light, level and length say nothing about each other.
 
     pairs = Scenes(1000, category="dog")                  # other dogs and other barks: positives, hard negatives
     questions = Scenes(200, num_objects=2, every_sound=True)   # one picture, the sound of each thing in it
@@ -24,12 +24,12 @@ from PIL import Image, ImageFilter
 from avzoo.files import written_whole
 from avzoo.video.drawing import track_colour, write_picture
 
-from . import synthesis as syn
-from .backgrounds import textured_background
-from .canvas import Canvas, camera_noise, expose, illumination, random_colour, visible_masks
-from .object_sounds import OBJECT_SOUNDS
-from .objects import OBJECTS
-from .parts import DARK, Paint
+from .drawing.backgrounds import textured_background
+from .drawing.canvas import Canvas, camera_noise, expose, illumination, random_colour, visible_masks
+from .drawing.objects import OBJECTS
+from .drawing.parts import DARK, Paint
+from .sound import synthesis as syn
+from .sound.object_sounds import OBJECT_SOUNDS
 from .worlds import World, check_seed
 
 SCENE_CATEGORIES: tuple[str, ...] = tuple(OBJECTS)

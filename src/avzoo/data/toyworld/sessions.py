@@ -23,10 +23,10 @@ import numpy as np
 
 from avzoo.files import written_whole
 
-from . import noises
-from . import synthesis as syn
-from .music import music
-from .voices import VOICES, Utterance, Voice, say, sentence
+from .sound import noises
+from .sound import synthesis as syn
+from .sound.music import music
+from .sound.voices import VOICES, Utterance, Voice, say, sentence
 from .worlds import World, check_seed, clip_seed
 
 _RATE = 16000

@@ -4,9 +4,9 @@
     clip["frames"]                    # uint8 (frames, 112, 112, 3), 25 per second
     clip["glosses"], clip["spans"]    # ["MOTHER", "BREAD", "GIVE"], [[11, 22], [30, 43], [49, 60]]
 
-45 glosses ([`sign_glosses.py`](sign_glosses.py)) follow each other by a small grammar; hands travel from the end of
+45 glosses (`drawing/sign_glosses.py`) follow each other by a small grammar; hands travel from the end of
 one to the start of the next, so the way in and out of a gloss depends on its neighbours. Signers
-([`signers.py`](signers.py)) differ in looks, tempo, size of movement, handedness and where their hands rest; clothes,
+(`drawing/signers.py`) differ in looks, tempo, size of movement, handedness and where their hands rest; clothes,
 background, light and camera are drawn anew for every clip. Every gloss has its length from the same distribution, so
 the number of frames tells how many glosses there are, but not which; with `num_frames` it does not tell that either.
 """
@@ -20,10 +20,10 @@ import numpy as np
 
 from avzoo.video import write_video
 
-from .backgrounds import textured_background
-from .canvas import Canvas, Generator, camera_noise, expose, illumination
-from .sign_glosses import GLOSSES, VOCABULARY, ease, free_sequence, sentence, stroke
-from .signers import Signer, draw_clothes, draw_signer, signer
+from .drawing.backgrounds import textured_background
+from .drawing.canvas import Canvas, Generator, camera_noise, expose, illumination
+from .drawing.sign_glosses import GLOSSES, VOCABULARY, ease, free_sequence, sentence, stroke
+from .drawing.signers import Signer, draw_clothes, draw_signer, signer
 from .worlds import World, check_seed
 
 FPS = 25

@@ -3,13 +3,13 @@
     clip = sound_event(11)
     clip["audio"], clip["name"]        # float32 (32000,), "music"
 
-A clip is an event ([`speech`](speech.py), [`music`](music.py), the others in `noises.py`) seen through a random
+A clip is an event (`sound/speech.py`, `sound/music.py`, the others in `sound/noises.py`) seen through a random
 recording: onset, a weak other event, room, noise, microphone, codec, level. The recording is drawn from nearly the same
 distribution for every class but silence, so that loudness and background tell little about the label.
 
 | class | contains |
 | --- | --- |
-| speech | espeak-ng: 13 languages, 32 accents, 80 speakers, real and made-up words; roughened, see `speech.py` |
+| speech | espeak-ng: 13 languages, 32 accents, 80 speakers, real and made-up words; roughened, see `sound/speech.py` |
 | music | solo, duo or band in 8 scales: plucked, struck, bowed, blown, keyed; bass, drums |
 | siren | wail, yelp, two-tone, whoop |
 | rain_noise | rain, wind, white to brown noise |
@@ -27,10 +27,10 @@ from typing import Any
 
 import numpy as np
 
-from . import noises
-from . import synthesis as syn
-from .music import music
-from .speech import speech
+from .sound import noises
+from .sound import synthesis as syn
+from .sound.music import music
+from .sound.speech import speech
 from .worlds import World, check_seed, clip_seed
 
 _GENERATORS: dict[str, Callable[[syn.Generator, int, int], np.ndarray]] = {

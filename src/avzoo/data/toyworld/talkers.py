@@ -5,9 +5,9 @@
     clip["boxes"], clip["speaking"]        # (2, 50, 4) pixels, (2, 50) bool
 
 Speech is espeak-ng's (extra `toy`). A voice says sentences; its phonemes move the drawn lips through visemes that blend
-into each other (`visemes.py`), louder speech opens them wider, and the sum of the voices, in a room and through a
-microphone, is the sound. Heads move, eyes blink, people who are silent smile, or move their lips for something that is
-not heard. Size, place, light, level and length are drawn alike whoever speaks.
+into each other (`drawing/visemes.py`), louder speech opens them wider, and the sum of the voices, in a room and through
+a microphone, is the sound. Heads move, eyes blink; who is silent smiles, or moves lips for something that is not heard.
+Size, place, light, level and length are drawn alike whoever speaks.
 
 | situation | who is heard |
 | --- | --- |
@@ -27,22 +27,21 @@ from typing import Any
 
 import numpy as np
 
-from . import synthesis as syn
-from .backgrounds import textured_background
-from .canvas import Canvas, Generator, camera_noise, expose, illumination
-from .conversations import (
+from .drawing.backgrounds import textured_background
+from .drawing.canvas import Canvas, Generator, camera_noise, expose, illumination
+from .drawing.faces import Expression, Face, Pose, draw_face, face_box, mouth_box, random_face
+from .drawing.visemes import VISEME_NAMES, MouthShape, mouth_curve, viseme_per_frame, viseme_segments
+from .sound import synthesis as syn
+from .sound.conversations import (
     SAMPLING_RATE,
     Turn,
     conversation,
     identity_voice,
     monologue,
-    mouth_segments,
     record,
     speaking_frames,
     spoken_labels,
 )
-from .faces import Expression, Face, Pose, draw_face, face_box, mouth_box, random_face
-from .visemes import VISEME_NAMES, MouthShape, mouth_curve, viseme_per_frame
 from .worlds import MADE_BY, World, check_seed, write_labels
 
 FRAME_RATE = 25
@@ -142,7 +141,7 @@ def talker_clip(
         "boxes": boxes,
         "mouth_boxes": mouth_boxes,
         "speaking": np.stack([speaking_frames(turns, times) for turns in said[: len(seen)]]),
-        "visemes": np.stack([viseme_per_frame(mouth_segments(turns), times) for turns in lips_follow]),
+        "visemes": np.stack([viseme_per_frame(_mouth_segments(turns), times) for turns in lips_follow]),
         "mouth_opening": np.stack([mouth.opening for mouth in mouths]).astype(np.float32),
         "situation": situation,
         "offset_frames": offset,
@@ -254,9 +253,13 @@ def _cast(
 # ------------------------------------------------------------------------------------------------- picture
 
 
+def _mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
+    return [segment for turn in turns for segment in viseme_segments(turn.shifted(turn.utterance.phonemes))]
+
+
 def _mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:
     """What the lips do in each frame: visemes, wider where it is louder, and never quite at rest."""
-    shape = mouth_curve(mouth_segments(turns), times)
+    shape = mouth_curve(_mouth_segments(turns), times)
     loudness = np.zeros(len(times))
     for turn in turns:
         samples = np.abs(turn.utterance.audio)

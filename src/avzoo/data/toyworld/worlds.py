@@ -108,8 +108,8 @@ class World:
         return {"id": self.clip_id(index), **self._clip(index)}
 
     def clip_id(self, index: int) -> str:
-        """Name of clip `index`, which its files bear, too."""
-        return f"{self.split}-{index:07d}"
+        """Name of clip `index`, which its files bear, too; worlds and splits may share a folder."""
+        return f"{self.name}-{self.split}-{index:07d}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return (self[index] for index in range(self.num_clips))

@@ -144,6 +144,7 @@ class _FreshLibrary:
             raise RuntimeError(f"espeak-ng could not start with its data folder {Path(data_path).name!r}.")
         library.sampling_rate = self.sampling_rate
         library.espeak_ng_SetRandSeed(1)  # starting up seeds it with the time of day
+        ctypes.CDLL(None).srand(1)  # a few variants ("Reed") draw from the C library, whose state outlives any copy
         return library
 
     def __exit__(self, *exception) -> None:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from . import synthesis as syn
-from .canvas import Generator
-from .visemes import viseme_segments
 from .voices import VOICES, Utterance, Voice, say, sentence
 
 SAMPLING_RATE = 16000
@@ -42,7 +40,9 @@ class Turn:
         return [{**event, "start": event["start"] + self.start, "end": event["end"] + self.start} for event in events]
 
 
-def conversation(generator: Generator, situation: str, people: list[int], begin: float, end: float) -> list[list[Turn]]:
+def conversation(
+    generator: syn.Generator, situation: str, people: list[int], begin: float, end: float
+) -> list[list[Turn]]:
     """The turns of each person between `begin` and `end`; who is off screen comes last among the people."""
     turns: list[list[Turn]] = [[] for _ in people]
     if situation == "mixture":
@@ -66,7 +66,7 @@ def conversation(generator: Generator, situation: str, people: list[int], begin:
     return turns
 
 
-def monologue(generator: Generator, person: int, begin: float, end: float, situation: str) -> list[Turn]:
+def monologue(generator: syn.Generator, person: int, begin: float, end: float, situation: str) -> list[Turn]:
     """The turns of somebody who talks all the time, with the pauses of a situation."""
     turns, time = [], begin - generator.uniform(0, 2.0)
     while time < end:
@@ -77,7 +77,7 @@ def monologue(generator: Generator, person: int, begin: float, end: float, situa
     return turns
 
 
-def _say(generator: Generator, person: int, time: float) -> Turn:
+def _say(generator: syn.Generator, person: int, time: float) -> Turn:
     voice = identity_voice(person)
     return Turn(time, say(sentence(generator, voice.language), voice, SAMPLING_RATE))
 
@@ -119,7 +119,7 @@ def speaking_frames(turns: list[Turn], times: np.ndarray) -> np.ndarray:
 
 
 def record(
-    generator: Generator, situation: str, turns: list[list[Turn]], window: tuple[float, float, int]
+    generator: syn.Generator, situation: str, turns: list[list[Turn]], window: tuple[float, float, int]
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """(audio, what each person contributes to it, ratio of speech to noise in dB).
 
@@ -155,8 +155,3 @@ def _voice_track(turns: list[Turn], begin: float, num_samples: int) -> np.ndarra
     for turn in turns:
         syn.add_at(track, turn.utterance.audio, round((turn.start - begin) * SAMPLING_RATE))
     return track
-
-
-def mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
-    """What the lips do in these turns, see [`viseme_segments`]."""
-    return [segment for turn in turns for segment in viseme_segments(turn.shifted(turn.utterance.phonemes))]

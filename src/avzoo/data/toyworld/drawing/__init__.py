@@ -1,0 +1,1 @@
+"""What the worlds are seen with: a canvas, backgrounds, people and things; functions of a generator."""

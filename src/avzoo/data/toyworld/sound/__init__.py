@@ -1,0 +1,1 @@
+"""What the worlds are heard with: voices, noises, music, rooms; functions of a generator."""
