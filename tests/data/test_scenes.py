@@ -180,13 +180,13 @@ def test_a_clip_is_written_as_files_people_can_open(tmp_path):
     world = Scenes(1, **SMALL, num_objects=3)
     clip = world[0]
     names = sorted(path.name for path in world.write(clip, tmp_path))
-    assert names == [f"train-0000000.{ending}" for ending in ("json", "mask.png", "png", "wav")]
-    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "train-0000000.png")), clip["image"])
-    owners = np.asarray(Image.open(tmp_path / "train-0000000.mask.png"))
+    assert names == [f"scenes-train-0000000.{ending}" for ending in ("json", "mask.png", "png", "wav")]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "scenes-train-0000000.png")), clip["image"])
+    owners = np.asarray(Image.open(tmp_path / "scenes-train-0000000.mask.png"))
     np.testing.assert_array_equal(owners, (clip["masks"] * np.arange(1, 4)[:, None, None]).sum(axis=0))
-    audio, rate = read_audio(tmp_path / "train-0000000.wav")
+    audio, rate = read_audio(tmp_path / "scenes-train-0000000.wav")
     assert (len(audio), rate) == (8000, 16000)
-    assert json.loads((tmp_path / "train-0000000.json").read_text("utf-8"))["objects"] == clip["objects"]
+    assert json.loads((tmp_path / "scenes-train-0000000.json").read_text("utf-8"))["objects"] == clip["objects"]
 
 
 def test_a_cached_clip_equals_a_rendered_one(tmp_path):

@@ -216,7 +216,7 @@ def test_a_list_is_balanced_and_says_the_truth(data):
         )
         assert trial.same_speaker == (speaker == other_speaker)
         assert trial.same_session == (session == other_session)
-    assert data[7]["id"] == "test-0000007"  # as the list calls it
+    assert data[7]["id"] == "sessions-test-0000007"  # as the list calls it
 
 
 def test_no_clip_meets_itself_and_no_pair_occurs_twice(data):

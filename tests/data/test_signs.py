@@ -232,11 +232,14 @@ def test_a_wrong_argument_is_named(arguments, message):
 def test_a_clip_is_written_as_a_video_people_can_watch(tmp_path):
     world = Signs(1, size=64, num_glosses=1, num_frames=20)
     clip = world[0]
-    assert sorted(path.name for path in world.write(clip, tmp_path)) == ["train-0000000.json", "train-0000000.mp4"]
-    video = read_video(tmp_path / "train-0000000.mp4")
+    assert sorted(path.name for path in world.write(clip, tmp_path)) == [
+        "signs-train-0000000.json",
+        "signs-train-0000000.mp4",
+    ]
+    video = read_video(tmp_path / "signs-train-0000000.mp4")
     assert video.frames.shape == clip["frames"].shape
     assert np.abs(video.frames.astype(float) - clip["frames"]).mean() < 12  # noise and colour are coded coarsely
-    labels = json.loads((tmp_path / "train-0000000.json").read_text("utf-8"))
+    labels = json.loads((tmp_path / "signs-train-0000000.json").read_text("utf-8"))
     assert labels["glosses"] == clip["glosses"]
 
 

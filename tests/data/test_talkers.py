@@ -176,6 +176,7 @@ def test_a_person_keeps_face_and_voice():
     assert identity_face(7 + len(VOICES)) != identity_face(7)
     clips = [talker_clip(seed, identities=[10, 13], **SMALL) for seed in range(10)]
     assert {clip["faces"][0]["identity"] for clip in clips} == {10, 11, 12}
+    assert len(VOICES) == 96  # the default of `identities`
 
 
 # Sound and lips belong together.
@@ -213,7 +214,7 @@ def test_an_offset_moves_the_sound_and_nothing_else():
 
 
 def test_a_written_clip_can_be_watched(tmp_path):
-    data = Talkers(1, seed=3, **SMALL)
+    data = Talkers(1, seed=3, seconds=1.0, size=96)
     clip = data[0]
     video_path, labels_path = data.write(clip, tmp_path)
     video = read_video(video_path)

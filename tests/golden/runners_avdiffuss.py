@@ -29,7 +29,7 @@ def run_frontend(case: GoldenCase, folder) -> Iterator[Outputs]:
     compressed = compressed_stft(normalized, frame_multiple=64, **sizes, **compression)
 
     def inverse(spectrogram: torch.Tensor) -> torch.Tensor:
-        return factor * inverse_compressed_stft(spectrogram, len(waveform), **sizes, **compression)
+        return factor * inverse_compressed_stft(spectrogram, waveform.shape[-1], **sizes, **compression)
 
     yield {
         "stft": compressed_stft(normalized, exponent=1, factor=1, **sizes),

@@ -11,7 +11,6 @@ its echo. What it names is there; of how people speak it may leave things out.
 
 import functools
 import itertools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,7 +22,7 @@ from .sound import synthesis as syn
 from .sound.music import music
 from .sound.object_sounds import OBJECT_SOUNDS
 from .sound.voices import VOICES, Utterance, Voice, say, sentence
-from .worlds import World, check_seed, clip_seed
+from .worlds import World, check_seed
 
 _RATE = 16000
 KINDS = ("speech and sounds", "speech", "sounds")
@@ -360,32 +359,17 @@ class Captions(World):
 
     Args:
         num_clips, seed, split, cache_dir: see [`World`].
-        seconds, sampling_rate: of each clip, see [`caption_clip`].
+        settings: keyword arguments of [`caption_clip`]; with `kind`, every clip is of that kind.
     """
 
     name = "captions"
     version = 1
     make = staticmethod(caption_clip)
 
-    def __init__(
-        self,
-        num_clips: int,
-        seed: int = 0,
-        *,
-        seconds: float = 5.0,
-        sampling_rate: int = 16000,
-        split: str = "train",
-        cache_dir: str | os.PathLike | None = None,
-    ) -> None:
-        super().__init__(
-            num_clips, seed, split=split, cache_dir=cache_dir, seconds=seconds, sampling_rate=sampling_rate
-        )
-
     def label(self, index: int) -> str:
         """Which of `KINDS` clip `index` is, without rendering it."""
-        run, place = divmod(index, 4)
-        order = np.random.default_rng(clip_seed(self.seed, self.split + "/labels", run)).permutation(4)
-        return ("speech and sounds", "speech and sounds", "speech", "sounds")[order[place]]
+        kinds = ("speech and sounds", "speech and sounds", "speech", "sounds")
+        return self.settings.get("kind") or kinds[self.balanced(index, len(kinds))]
 
     def render(self, index: int) -> dict[str, Any]:
-        return caption_clip(clip_seed(self.seed, self.split, index), kind=self.label(index), **self.settings)
+        return caption_clip(self.seed_of(index), **{**self.settings, "kind": self.label(index)})

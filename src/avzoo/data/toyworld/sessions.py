@@ -27,7 +27,7 @@ from .sound import noises
 from .sound import synthesis as syn
 from .sound.music import music
 from .sound.voices import VOICES, Utterance, Voice, say, sentence
-from .worlds import World, check_seed, clip_seed
+from .worlds import World, check_seed
 
 _RATE = 16000
 _LOOP_SECONDS = 10.0  # of noise per session; a clip hears it from anywhere on
@@ -346,15 +346,12 @@ class Sessions(World):
     def label(self, index: int) -> tuple[int, int]:
         """(speaker, session) of clip `index`, without rendering it."""
         num_speakers, num_sessions = self.settings["num_speakers"], self.settings["num_sessions"]
-        block, place = divmod(index, num_speakers * num_sessions)
-        order = np.random.default_rng(clip_seed(self.seed, self.split + "/labels", block))
-        speaker, session = divmod(int(order.permutation(num_speakers * num_sessions)[place]), num_sessions)
+        speaker, session = divmod(self.balanced(index, num_speakers * num_sessions), num_sessions)
         return self.settings["first_speaker"] + speaker, self.settings["first_session"] + session
 
     def render(self, index: int) -> dict[str, Any]:
         speaker, session = self.label(index)
-        seed = clip_seed(self.seed, self.split, index)
-        return session_clip(seed, speaker=speaker, session=session, **self.settings)
+        return session_clip(self.seed_of(index), speaker=speaker, session=session, **self.settings)
 
     def trials(self, num_trials: int, seed: int = 0) -> list[Trial]:
         """A verification list: a quarter each of same and other speakers within and across sessions, shuffled.

@@ -31,7 +31,7 @@ from .sound import noises
 from .sound import synthesis as syn
 from .sound.music import music
 from .sound.speech import speech
-from .worlds import World, check_seed, clip_seed
+from .worlds import World, check_seed
 
 _GENERATORS: dict[str, Callable[[syn.Generator, int, int], np.ndarray]] = {
     "speech": speech,
@@ -234,14 +234,11 @@ class SoundEvents(World):
 
     def label(self, index: int) -> int:
         """Class of clip `index`, without rendering it."""
-        num_classes = len(SOUND_EVENT_CLASSES)
-        block, place = divmod(index, num_classes)
-        order = np.random.default_rng(clip_seed(self.seed, self.split + "/labels", block)).permutation(num_classes)
-        return int(order[place])
+        return self.balanced(index, len(SOUND_EVENT_CLASSES))
 
     def render(self, index: int) -> dict[str, Any]:
         """`audio` (float32 (num_samples,)), `sampling_rate`, `label` and `name` of one clip."""
-        clip = sound_event(clip_seed(self.seed, self.split, index), label=self.label(index), **self.settings)
+        clip = sound_event(self.seed_of(index), label=self.label(index), **self.settings)
         return {name: clip[name] for name in ("audio", "sampling_rate", "label", "name")}
 
     def features(self):

@@ -67,7 +67,7 @@ def talker_clip(
     num_faces: int | None = None,
     offset_frames: int | Sequence[int] = 0,
     mouthing: float = 0.3,
-    identities: Sequence[int] = (0, 48),
+    identities: Sequence[int] = (0, 96),
 ) -> dict[str, Any]:
     """One clip with its truth. The same arguments give the same bytes.
 
@@ -80,7 +80,8 @@ def talker_clip(
         offset_frames: how many frames the sound comes early (negative: late); [low, high] draws a whole number.
             To put it right, delay the sound by offset / 25 s.
         mouthing: probability that a face that is never heard moves its lips as if it spoke.
-        identities: [first, stop) of the people who may appear; leave some out for testing on strangers.
+        identities: [first, stop) of the people who may appear; leave some out for testing on strangers. Beyond 96 there
+            are more faces, with the voices of the first.
 
     Returns:
         dict of

@@ -116,7 +116,17 @@ class World:
 
     def render(self, index: int) -> dict[str, Any]:
         """Make clip `index`, past the cache."""
-        return type(self).make(clip_seed(self.seed, self.split, index), **self.settings)
+        return type(self).make(self.seed_of(index), **self.settings)
+
+    def seed_of(self, index: int) -> int:
+        """Seed of clip `index`."""
+        return clip_seed(self.seed, self.split, index)
+
+    def balanced(self, index: int, count: int) -> int:
+        """A number below `count` for clip `index`: each occurs once in every run of `count` clips, in random order."""
+        run, place = divmod(index, count)
+        generator = np.random.default_rng(clip_seed(self.seed, f"{self.split}/labels", run))
+        return int(generator.permutation(count)[place])
 
     def _clip(self, index: int) -> dict[str, Any]:
         if self.cache_dir is None:
