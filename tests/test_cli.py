@@ -591,6 +591,7 @@ def test_tracks_names_what_is_wrong(talking, avzoo_command, tmp_path):
     video = talking / "talkers-train-0000000.mp4"
     refused(avzoo_command("tracks", tmp_path / "none.mp4"), "none.mp4")
     refused(avzoo_command("tracks", video, "-o", tmp_path / "no" / "tracks.json"), "cannot be written")
+    refused(avzoo_command("tracks", video, "--render", tmp_path / "out.avi", "--boxes", "none.csv"), "must end in .mp4")
     refused(avzoo_command("tracks", video, "--detector", "s3fd"), "--detector s3fd needs --detector-model")
     refused(avzoo_command("tracks", video, "--boxes", tmp_path / "boxes.txt"), "boxes are read from .json or .csv")
     text = tmp_path / "text.mp4"

@@ -219,12 +219,13 @@ def run_task(options: argparse.Namespace) -> None:
 
 
 def find_tracks(options: argparse.Namespace) -> None:
-    from avzoo.video import GivenBoxes, find_face_tracks, probe_video, render_face_tracks, save_tracks
+    from avzoo.video import GivenBoxes, VideoWriter, find_face_tracks, probe_video, render_face_tracks, save_tracks
 
     if options.output is not None:
         check_writable(options.output)
     if options.render is not None:
         check_writable(options.render)
+        VideoWriter(options.render, options.fps)  # says now what it would say after everything was computed
     info = probe_video(options.file)
     faces = GivenBoxes.read(options.boxes) if options.boxes else face_detector(options, info.metadata)
     tracks = find_face_tracks(

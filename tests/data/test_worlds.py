@@ -134,6 +134,9 @@ def test_the_stream_feeds_a_loader_with_workers(name):
 def test_a_wrong_argument_is_named(name):
     with pytest.raises(TypeError, match="'colour'"):
         clips_of(name, colour=3)
+    number = "size" if "size" in SETTINGS[name] else "seconds"
+    with pytest.raises(TypeError, match=f"`{number}` must be a number, got 'nan'"):
+        clips_of(name, **{number: "nan"})
     with pytest.raises(ValueError, match="`seed` must be 0 or more, got -1"):
         world(name)(1, -1)
     with pytest.raises(ValueError, match="`num_clips` must be 0 or more, got -1"):

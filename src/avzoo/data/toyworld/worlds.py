@@ -65,7 +65,8 @@ class World:
         settings: keyword arguments of `make`.
 
     Raises:
-        ValueError: a negative length or seed. TypeError: a setting that `make` does not have.
+        ValueError: a negative length or seed. TypeError: a setting that `make` does not have, or a text
+            where it takes a number.
     """
 
     name: ClassVar[str]
@@ -83,10 +84,12 @@ class World:
     ) -> None:
         if num_clips < 0:
             raise ValueError(f"`num_clips` must be 0 or more, got {num_clips}.")
-        known = list(inspect.signature(type(self).make).parameters)[1:]
-        for setting in settings:
+        known = dict(list(inspect.signature(type(self).make).parameters.items())[1:])
+        for setting, value in settings.items():
             if setting not in known:
                 raise TypeError(f"the world {self.name!r} has no setting {setting!r}; it has: {', '.join(known)}.")
+            if isinstance(value, str) and isinstance(known[setting].default, int | float):
+                raise TypeError(f"`{setting}` must be a number, got {value!r}.")
         self.num_clips = num_clips
         self.seed = check_seed(seed)
         self.split = split
