@@ -144,9 +144,8 @@ def _make_voices() -> tuple[Voice, ...]:
     voices, taken = [], {"woman": 0, "man": 0, "child": 0}
     for index in range(96):
         person = ("woman", "man", "child", "man", "woman", "man", "child", "woman")[index % 8]
-        language = _LANGUAGES[
-            (index + 3 * (index // 16)) % 16
-        ]  # shifted, or each language would have one kind of people
+        # Shifted after each round, or each language would have one kind of people.
+        language = _LANGUAGES[(index + 3 * (index // 16)) % 16]
         # Multiples of irrational numbers, less their whole parts, cover an interval evenly, however many there are.
         pitch, size, pace, liveliness = (index + 1) * np.array([0.8567, 0.7339, 0.6287, 0.5386]) % 1
         lowest, highest = pitches_hz[person]
