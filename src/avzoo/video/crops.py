@@ -106,13 +106,7 @@ class _SteadySquare:
         left, right = int(x + border - half * (1 + self.margin)), int(x + border + half * (1 + self.margin))
         top, bottom = max(top, 0) - border, min(bottom, height + 2 * border) - border
         left, right = max(left, 0) - border, min(right, width + 2 * border) - border
-        square = np.full((max(bottom - top, 1), max(right - left, 1), *frame.shape[2:]), self.pad_value, np.uint8)
-        rows, columns = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
-        if rows.start < rows.stop and columns.start < columns.stop:
-            square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = frame[
-                rows, columns
-            ]
-        return square
+        return window(frame, (top, bottom), (left, right), self.pad_value)
 
 
 @dataclass(frozen=True)
@@ -234,6 +228,21 @@ def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb")
     if grey.ndim == 3:
         return resize_as_opencv(grey[..., None], size, size)[..., 0]
     return resize_as_opencv(grey, size, size)
+
+
+def window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], fill: int = 0) -> np.ndarray:
+    """The pixels from the first row and column to the one after the last, `fill` where that is beyond the frame.
+
+    At least one pixel, of `fill` where there is none between first and last.
+    """
+    (top, bottom), (left, right) = rows, columns
+    height, width = frame.shape[:2]
+    cut = np.full((max(bottom - top, 1), max(right - left, 1), *frame.shape[2:]), fill, np.uint8)
+    inside = slice(max(top, 0), min(bottom, height)), slice(max(left, 0), min(right, width))
+    if inside[0].start < inside[0].stop and inside[1].start < inside[1].stop:
+        there = slice(inside[0].start - top, inside[0].stop - top), slice(inside[1].start - left, inside[1].stop - left)
+        cut[there] = frame[inside]
+    return cut
 
 
 def inside_box(frame: np.ndarray, box: np.ndarray) -> np.ndarray:

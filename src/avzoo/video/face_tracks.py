@@ -1,6 +1,7 @@
 """From a video to its face tracks, and from tracks to a video that shows them."""
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,11 @@ def find_face_tracks(
                 bar.update(len(block))
                 yield block
 
-    shots = detect_shots(watched())
+    if isinstance(faces, GivenBoxes) and faces.track_ids is not None:
+        shots = None  # who is who is known, whatever was cut; the frames are only counted
+        deque(watched(), maxlen=0)
+    else:
+        shots = detect_shots(watched())
     options = {
         "min_detections": _MIN_DETECTIONS // every,
         "max_gap": max(_MAX_GAP, 2 * every),

@@ -27,6 +27,9 @@ from typing import Any
 
 import numpy as np
 
+from avzoo.video import resize_as_opencv, write_video
+from avzoo.video.crops import window
+
 from .drawing.backgrounds import textured_background
 from .drawing.canvas import Canvas, Generator, camera_noise, expose, illumination
 from .drawing.faces import Expression, Face, Pose, draw_face, face_box, mouth_box, random_face
@@ -121,8 +124,8 @@ def talker_clip(
     ]
 
     # 2. The sound
-    window = (begin, offset / FRAME_RATE, num_frames * _SAMPLES_PER_FRAME)
-    audio, voices, snr_db = record(generator, situation, said, window)
+    span = (begin, offset / FRAME_RATE, num_frames * _SAMPLES_PER_FRAME)
+    audio, voices, snr_db = record(generator, situation, said, span)
 
     # 3. The picture
     lips_follow = [turns or instead for turns, instead in zip(said, mouthed, strict=False)]
@@ -159,19 +162,15 @@ def lip_crops(clip: dict[str, Any], face: int = 0, size: int = 96) -> np.ndarray
     Returns:
         uint8 (T, size, size, 3); what lies outside of the frame is black.
     """
-    from avzoo.video.resizing import resize_as_opencv
-
     boxes, faces = clip["mouth_boxes"][face], clip["boxes"][face]
     half = max(float(np.median(faces[:, 2] - faces[:, 0])) * 0.36, 1.0)
-    margin = int(np.ceil(half)) + 1
     crops = np.empty((len(boxes), size, size, 3), np.uint8)
     for index, (frame, box) in enumerate(zip(clip["frames"], boxes, strict=True)):
         height, width = frame.shape[:2]
-        x = float(np.clip((box[0] + box[2]) / 2, 0, width)) + margin
-        y = float(np.clip((box[1] + box[3]) / 2, 0, height)) + margin
-        padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)))
-        cut = padded[round(y - half) : round(y + half), round(x - half) : round(x + half)]
-        crops[index] = resize_as_opencv(cut, size, size)
+        x = float(np.clip((box[0] + box[2]) / 2, 0, width))
+        y = float(np.clip((box[1] + box[3]) / 2, 0, height))
+        square = window(frame, (round(y - half), round(y + half)), (round(x - half), round(x + half)))
+        crops[index] = resize_as_opencv(square, size, size)
     return crops
 
 
@@ -184,8 +183,6 @@ class Talkers(World):
 
     def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
         """Write `<id>.mp4` with picture and sound, and all labels as `<id>.json`."""
-        from avzoo.video import write_video
-
         path = Path(folder, f"{clip['id']}.mp4")
         write_video(
             path,
