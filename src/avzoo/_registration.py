@@ -19,20 +19,36 @@ def register_with_transformers() -> None:
     _register_what_is_there()
 
 
+def _models(row: zoo.Method) -> dict[str, list[type]]:
+    """Auto class -> the model classes it finds."""
+    return {auto_class: [row.load(name) for name in names] for auto_class, names in row.auto_classes.items()}
+
+
+def _config_classes(row: zoo.Method) -> list[type]:
+    return list(dict.fromkeys(model_class.config_class for models in _models(row).values() for model_class in models))
+
+
 def _register_configs(module: ModuleType, row: zoo.Method) -> None:
-    config_class = row.load(row.config_class)
-    module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    for config_class in _config_classes(row):
+        module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
 def _register_feature_extractor(module: ModuleType, row: zoo.Method) -> None:
     if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
-        config_class, extractor_class = row.load(row.config_class), row.load(row.processor_class)
-        module.AutoFeatureExtractor.register(config_class, extractor_class, exist_ok=True)
+        for config_class in _config_classes(row):
+            module.AutoFeatureExtractor.register(config_class, row.load(row.processor_class), exist_ok=True)
+
+
+def _register_processor(module: ModuleType, row: zoo.Method) -> None:
+    if row.processor_class and row.processor_class.endswith("Processor"):
+        for config_class in _config_classes(row):
+            module.AutoProcessor.register(config_class, row.load(row.processor_class), exist_ok=True)
 
 
 def _register_models(module: ModuleType, row: zoo.Method) -> None:
-    for auto_class, model_class in row.auto_classes.items():
-        getattr(module, auto_class).register(row.load(row.config_class), row.load(model_class), exist_ok=True)
+    for auto_class, model_classes in _models(row).items():
+        for model_class in model_classes:
+            getattr(module, auto_class).register(model_class.config_class, model_class, exist_ok=True)
 
 
 def _register_pipeline(module: ModuleType, row: zoo.Method) -> None:
@@ -44,6 +60,7 @@ _REGISTER: dict[str, Callable[[ModuleType, zoo.Method], None]] = {
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
     "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipeline,
 }
 # A registry can come to be imported in the middle of one of these, when our classes cannot be made yet.
@@ -51,6 +68,7 @@ _NEEDED_BY_US = {
     "transformers.configuration_utils",
     "transformers.feature_extraction_sequence_utils",
     "transformers.modeling_utils",
+    "transformers.processing_utils",
     "transformers.pipelines.base",
     *(f"avzoo.{module}" for row in zoo.NETWORKS for module in row.exports),
 }

@@ -52,7 +52,7 @@ class Method:
         task: name of its pipeline. pipeline_tag: the tag from the Hub's list that comes nearest.
         exports: module under `avzoo` -> public names it holds; they are also reachable as `avzoo.<name>`.
         config_class, model_class, processor_class: names among `exports`; model_class is the one that does the task.
-        auto_classes: transformers' Auto class -> name of the model class it finds.
+        auto_classes: transformers' Auto class -> names of the model classes it finds, one for each config class.
         task_pipeline: name among `exports` of the class that serves `task` in `transformers.pipeline`.
         licenses: terms of "code", "weights" and "data" as the owners state them.
     """
@@ -70,7 +70,7 @@ class Method:
     config_class: str
     model_class: str
     processor_class: str | None
-    auto_classes: Mapping[str, str]
+    auto_classes: Mapping[str, tuple[str, ...]]
     task_pipeline: str | None
     licenses: Mapping[str, License]
     variants: tuple[Variant, ...] = ()
@@ -106,6 +106,9 @@ class Method:
 _SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
 _TIME_SIZES = [[16, frames] for frames in (8, 10, 12, 16, 20, 24, 30, 32, 40, 48)]
 
+# What the weights of vskadandale/vocalist saw; another range or colour order fails without a word.
+_ORIGINAL_TEACHER = {"channel_order": "bgr", "rescale_factor": 1 / 255, "resize": "opencv"}
+
 METHODS: tuple[Method, ...] = (
     Method(
         name="flexiast",
@@ -136,8 +139,8 @@ METHODS: tuple[Method, ...] = (
         model_class="FlexiASTForAudioClassification",
         processor_class="FlexiASTFeatureExtractor",
         auto_classes={
-            "AutoModel": "FlexiASTModel",
-            "AutoModelForAudioClassification": "FlexiASTForAudioClassification",
+            "AutoModel": ("FlexiASTModel",),
+            "AutoModelForAudioClassification": ("FlexiASTForAudioClassification",),
         },
         task_pipeline="AudioClassificationPipeline",
         licenses={
@@ -178,6 +181,86 @@ METHODS: tuple[Method, ...] = (
         ),
         metrics=("mAP", "accuracy"),
     ),
+    Method(
+        name="mtdvocalist",
+        title="MTDVocaLiST",
+        summary="Whether mouth and voice are in time, and by how much they are not.",
+        paper="2210.15563",
+        paper_title="Multimodal Transformer Distillation for Audio-Visual Synchronization",
+        repository="xjchenGit/MTDVocaLiST@5795416",
+        task="audio-visual-synchronization",
+        pipeline_tag="video-classification",
+        tags=("audio-visual", "lip-sync", "audio-visual-synchronization", "knowledge-distillation"),
+        exports={
+            "models.mtdvocalist": (
+                "VocaLiSTConfig",
+                "VocaLiSTModel",
+                "VocaLiSTForSequenceClassification",
+                "MTDVocaLiSTConfig",
+                "MTDVocaLiSTForSequenceClassification",
+                "MTDLoss",
+                "VocaLiSTProcessor",
+                "OffsetScorer",
+            ),
+        },
+        config_class="MTDVocaLiSTConfig",
+        model_class="MTDVocaLiSTForSequenceClassification",
+        processor_class="VocaLiSTProcessor",
+        auto_classes={
+            "AutoModel": ("MTDVocaLiSTForSequenceClassification", "VocaLiSTForSequenceClassification"),
+            "AutoModelForSequenceClassification": (
+                "MTDVocaLiSTForSequenceClassification",
+                "VocaLiSTForSequenceClassification",
+            ),
+        },
+        task_pipeline=None,
+        licenses={
+            "code": License("unknown", None, "the student's repository states none; nothing of it is used here"),
+            "weights": License(
+                "other", False, "VocaLiST is CC BY-NC 4.0 with non-commercial parts of Wav2Lip; the student states no terms"
+            ),
+            "data": License("other", False, "LRS2, for research under an agreement with the BBC; Acappella"),
+        },
+        variants=(
+            Variant(
+                "student",
+                "The distilled student, 13.28 M parameters. RGB, values 0..255.",
+                "pure_MTDVocaLiST.pth",
+                processor={"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"},
+                training_data="LRS2",
+            ),
+            Variant(
+                "teacher",
+                "The original VocaLiST, 80.11 M parameters. BGR, values 0..1.",
+                "vocalist_5f_lrs2.pth",
+                processor=_ORIGINAL_TEACHER,
+                training_data="LRS2",
+            ),
+            Variant(
+                "teacher-acappella",
+                "The original VocaLiST for singing voices.",
+                "vocalist_5f_acappella.pth",
+                processor=_ORIGINAL_TEACHER,
+                training_data="Acappella",
+            ),
+            Variant(
+                "teacher-acappella-25f",
+                "The same with windows of one second.",
+                "vocalist_25f_acappella.pth",
+                config={"context_frames": 25},
+                processor={**_ORIGINAL_TEACHER, "context_frames": 25},
+                training_data="Acappella",
+            ),
+            Variant(
+                "distillation-teacher",
+                "VocaLiST trained anew by the student's authors, who taught the student with it. RGB, values 0..255.",
+                "pure_Vocalist.pth",
+                processor={"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"},
+                training_data="LRS2",
+            ),
+        ),
+        metrics=("accuracy",),
+    ),
 )
 
 
@@ -196,7 +279,7 @@ COMPONENTS: tuple[Method, ...] = (
         config_class="S3FDConfig",
         model_class="S3FDForFaceDetection",
         processor_class=None,
-        auto_classes={"AutoModel": "S3FDForFaceDetection"},
+        auto_classes={"AutoModel": ("S3FDForFaceDetection",)},
         task_pipeline=None,
         licenses={
             "code": License("mit", True, "the repository the facts were read in; nothing of it is used here"),

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 
 import torch
 from golden_case import GoldenCase
+from synchronization_outputs import possible_scores_only, synchronization_outputs
 
+from avzoo import VocaLiSTProcessor
 from avzoo.audio import wav2lip_log_mel
 from avzoo.audio.mel_banks import slaney_bank
+from avzoo.conversion import convert_checkpoint
+from avzoo.models.mtdvocalist import CrossModalTrace, MTDLoss
+from avzoo.models.mtdvocalist.loss_mtd import ENCODERS, logit_divergence, value_relations
 from avzoo.video import MouthHalf
 
 Outputs = dict[str, torch.Tensor]
@@ -68,4 +73,134 @@ def run_mouth(case: GoldenCase, folder) -> Iterator[Outputs]:
     yield results
 
 
-RUNNERS = {"mel": run_mel, "mouth": run_mouth}
+@torch.no_grad()
+def run_model(case: GoldenCase, folder) -> Iterator[Outputs]:
+    converted = convert(case)
+    converted.save_pretrained(folder)
+    for model in (converted, type(converted).from_pretrained(folder)):
+        results = {}
+        for prefix in sorted({name.removesuffix("frames") for name in case.inputs if name.endswith("frames")}):
+            # Frames are stored in the colour order of the weights; their range stands in the description only.
+            scale = 1 / 255 if "1/255" in case.description["inputs"]["frames"] else 1.0
+            pixel_values = case.inputs[f"{prefix}frames"].float() * scale
+            results |= {
+                f"{prefix}{name}": value
+                for name, value in model_outputs(model, pixel_values, case.inputs[f"{prefix}mel"]).items()
+            }
+        yield {name: results[name] for name in case.outputs}  # a case keeps only some layers of what there is
+
+
+def convert(case: GoldenCase):
+    """The case's checkpoint as its container holds it; shapes do not tell the number of heads."""
+    content = case.checkpoint()
+    for entry in reversed(case.description["container"]["path"]):
+        content = {entry: content}
+    return convert_checkpoint("mtdvocalist", content, config={"num_attention_heads": case.config["num_heads"]})
+
+
+def model_outputs(model, pixel_values: torch.Tensor, input_features: torch.Tensor) -> Outputs:
+    """Everything that a case may name, time first where the authors have it first."""
+    outputs = model.vocalist(pixel_values, input_features, output_trace=True)
+    results = {
+        "logits": model(pixel_values, input_features).logits[:, 0],
+        "visual": outputs.visual_features.transpose(1, 2),
+        "audio": outputs.audio_features.transpose(1, 2),
+        "av": outputs.av_hidden_states.transpose(0, 1),
+        "va": outputs.va_hidden_states.transpose(0, 1),
+        "fusion": outputs.last_hidden_state.transpose(0, 1),
+        "pooled": outputs.pooler_output,
+    }
+    for encoder in ENCODERS:
+        scores = outputs.attention_scores[encoder].flatten(1, 2)  # (layers, batch * heads, queries, keys)
+        relations = value_relations(outputs.attention_values[encoder]).flatten(1, 2)
+        for layer in range(len(scores)):
+            results[f"attn.{encoder}.{layer}"] = scores[layer].softmax(-1)
+            results[f"value_relation.{encoder}.{layer}"] = relations[layer].softmax(-1)
+            if encoder == "va":
+                results[f"va_logits_clamped.{layer}"] = scores[layer].clamp_min(1e-5)
+    return results
+
+
+def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
+    inputs = {name: value.clone().requires_grad_(name.startswith("student")) for name, value in case.inputs.items()}
+    scores, relations = (
+        {
+            side: {encoder: make(inputs, side, encoder) for encoder in ENCODERS}
+            for side in ("student", "teacher")
+        }
+        for make in (
+            lambda tensors, side, encoder: tensors[f"{side}.{encoder}.scores"],
+            lambda tensors, side, encoder: value_relations(tensors[f"{side}.{encoder}.value"]),
+        )
+    )
+    traces = [CrossModalTrace(scores[side], relations[side]) for side in ("student", "teacher")]
+    num_layers, logits, labels = case.config["num_layers"], inputs["student_logit"], inputs["label"]
+
+    def losses(weights: str | None = None, **options):
+        loss = MTDLoss(num_layers, **options)
+        if weights is not None:
+            loss.weights.data.copy_(inputs[weights])
+        return loss, loss(logits, labels, *traces)
+
+    temperature = case.config["temperature"]
+    released, parts = losses("weights_shared", temperature=temperature)
+    prefix = "released.grad."
+    wanted = {
+        name: inputs[f"student.{name.removeprefix(prefix)}"] for name in case.outputs if name.startswith(prefix)
+    }
+    gradients = torch.autograd.grad(
+        parts.loss, [released.weights, logits, *wanted.values()], retain_graph=True
+    )
+    selected = case.config["selected"]
+    chosen = {encoder: [selected[encoder] - 1] for encoder in ENCODERS}
+    assert selected["numbering"] == "from 1"
+    results = {
+        "bce": parts.classification_loss,
+        "terms": parts.terms / temperature**2,
+        "released.total": parts.loss,
+        "released.total_at_init": losses(temperature=temperature)[1].loss,
+        "released.reported_kd": parts.loss - released.weights[0] * parts.classification_loss,
+        "released.grad_weights": gradients[0],
+        "released.grad_logit_score": gradients[1],
+        **dict(zip(wanted, gradients[2:], strict=True)),
+        "split_weights.total": losses("weights_split", separate_values=True)[1].loss,
+        "softmax_split_weights.total": losses("weights_split", weighting="softmax", separate_values=True)[1].loss,
+        "softmax_weights.total": losses("weights_shared", weighting="softmax")[1].loss,
+        "uniform_all_layers": losses(weighting="none")[1].distillation_loss,
+        "selected_layers": losses(weighting="none", layers=chosen, temperature=selected["temperature"])[1].distillation_loss,
+        "logit_kd": logit_divergence(logits, inputs["teacher_logit"], 5.0),
+    }
+    yield {name: value.detach() for name, value in results.items()}
+
+
+def run_offsets(case: GoldenCase, folder) -> Iterator[Outputs]:
+    settings = case.config
+    assert (settings["colour"], settings["value_range"]) == ("RGB", "0..255")
+    assert settings["mel_context"] == settings["video_context"] * 16 // 5
+    processor = VocaLiSTProcessor(context_frames=settings["video_context"])
+    converted = convert(case)
+    converted.save_pretrained(folder)
+    num_clips = sum(name.startswith("faces.") for name in case.inputs)
+    for model in (converted, type(converted).from_pretrained(folder)):
+        clip_scores = []
+        for clip in range(num_clips):
+            sound = case.inputs[f"wave.{clip}"].numpy()
+            windows = processor(case.inputs[f"faces.{clip}"].numpy(), sound, settings["sampling_rate"])
+            # The official evaluation leaves out the last window.
+            video_windows, audio_windows = windows.pixel_values[:-1], windows.input_features[:-1]
+            clip_scores.append(
+                model.score_offsets(video_windows, audio_windows, settings["max_shift"], protocol="official")
+            )
+        yield synchronization_outputs(case, clip_scores)
+
+
+RUNNERS = {
+    "mel": run_mel,
+    "mouth": run_mouth,
+    "model": run_model,
+    "mtd_loss": run_mtd_loss,
+    "offsets": run_offsets,
+}
+
+# What both sides go through before they are compared.
+COMPARED_AS = {"offsets": possible_scores_only}

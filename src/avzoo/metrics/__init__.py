@@ -2,5 +2,32 @@
 
 from .classification import accuracy, average_precision, d_prime, roc_auc, tagging_scores
 from .separation import si_sdr
+from .synchronization import (
+    ClipOffset,
+    average_over_context,
+    clip_offset,
+    estimate_offsets,
+    mask_impossible_pairs,
+    mean_offset_accuracy,
+    offset_accuracy,
+    sync_confidence,
+    sync_distance,
+)
 
-__all__ = ["accuracy", "average_precision", "d_prime", "roc_auc", "si_sdr", "tagging_scores"]
+__all__ = [
+    "ClipOffset",
+    "accuracy",
+    "average_over_context",
+    "average_precision",
+    "clip_offset",
+    "d_prime",
+    "estimate_offsets",
+    "mask_impossible_pairs",
+    "mean_offset_accuracy",
+    "offset_accuracy",
+    "roc_auc",
+    "si_sdr",
+    "sync_confidence",
+    "sync_distance",
+    "tagging_scores",
+]

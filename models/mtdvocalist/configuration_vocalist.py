@@ -1,0 +1,194 @@
+"""Configurations of VocaLiST and of its distilled student, MTDVocaLiST."""
+
+from collections.abc import Sequence
+from dataclasses import field
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from transformers import PreTrainedConfig
+
+_SEQUENCES = ("conv_channels", "visual_stages", "audio_stages", "image_size")
+
+
+@strict
+class VocaLiSTConfig(PreTrainedConfig):
+    """Configuration of [`VocaLiSTForSequenceClassification`]. Defaults: the released teacher, 80.1 M parameters.
+
+    Both encoders are lists of stages, a stage being one convolution that may change width and size and then residual
+    ones of the same width that don't. Stage i is `conv_channels[i]` wide; stages beyond that list have its last width.
+    The image (rows, columns) and the mel axis have to come out of the last stage as a single value, time is kept.
+    Sources: vskadandale/vocalist@c265b59 (models/model.py), xjchenGit/MTDVocaLiST@5795416
+    (models/student_thin_200_all.py).
+
+    Args:
+        hidden_size: width of a frame and of a mel column after the encoders; a multiple of `num_attention_heads`.
+        num_hidden_layers: layers of each of the three cross-modal encoders.
+        ffn_ratio: width inside the feed-forward part of a layer, in units of `hidden_size`.
+        conv_channels: widths of the stages of both encoders; the last is `hidden_size`.
+        visual_stages: (kernel, row stride, column stride, padding, residual convolutions) of each stage. Along time
+            the kernel is as long, the stride 1, and the padding keeps the length.
+        audio_stages: (kernel, mel stride, mel padding, residual convolutions) of each stage.
+        image_size: (rows, columns) of a mouth image, pixels.
+        num_mel_bins: mel bands.
+        context_frames: video frames of a window the weights were trained with, 25 per second; the sound that belongs
+            to it has 3.2 mel columns per frame. A property of the training, not of the network: any length runs.
+        skip_position_at_zero: a token whose first channel is exactly 0 gets no position. The authors' encoders take
+            such a token for padding, and as encoders end in a ReLU it is common; the released weights expect it. Set
+            it False to train your own.
+        pooling: what the fusion encoder's tokens become: their maximum over time (released) or their mean.
+        embedding_dropout: of the tokens entering a cross-modal encoder. hidden_dropout: after attention and inside and
+            after the feed-forward part. attention_dropout: of attention weights.
+    """
+
+    model_type = "vocalist"
+
+    hidden_size: int = 512
+    num_hidden_layers: int = 4
+    num_attention_heads: int = 8
+    ffn_ratio: int = 4
+
+    conv_channels: list[int] | tuple[int, ...] = (32, 64, 128, 256, 512)
+    visual_stages: list[list[int] | tuple[int, ...]] | tuple[tuple[int, ...], ...] = (
+        (7, 1, 1, 3, 0),
+        (5, 1, 2, 1, 2),
+        (3, 2, 2, 1, 3),
+        (3, 2, 2, 1, 2),
+        (3, 2, 2, 1, 2),
+        (3, 2, 2, 1, 0),
+        (3, 1, 1, 0, 0),
+        (1, 1, 1, 0, 0),
+    )
+    audio_stages: list[list[int] | tuple[int, ...]] | tuple[tuple[int, ...], ...] = (
+        (3, 1, 1, 2),
+        (3, 3, 1, 2),
+        (3, 3, 1, 2),
+        (3, 3, 1, 2),
+        (3, 1, 0, 0),
+        (1, 1, 0, 0),
+    )
+    image_size: list[int] | tuple[int, int] = (48, 96)
+    num_mel_bins: int = 80
+    context_frames: int = 5
+
+    skip_position_at_zero: bool = True
+    pooling: Literal["max", "mean"] = "max"
+
+    embedding_dropout: float | int = 0.25
+    hidden_dropout: float | int = 0.1
+    attention_dropout: float | int = 0.0
+    layer_norm_eps: float = 1e-5
+
+    id2label: dict[int, str] | dict[str, str] | None = field(default_factory=lambda: {0: "in_sync"})
+
+    def __setattr__(self, name, value):
+        # JSON has no tuples.
+        if name in _SEQUENCES and isinstance(value, list | tuple):
+            value = tuple(tuple(part) if isinstance(part, list) else part for part in value)
+        super().__setattr__(name, value)
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        if self.label2id is None:
+            self.label2id = {name: index for index, name in self.id2label.items()}
+
+    @property
+    def context_columns(self) -> int:
+        """Mel columns of the sound that belongs to `context_frames` video frames: 80 and 25 per second."""
+        return mel_columns(self.context_frames)
+
+    def stage_channels(self, stage: int) -> int:
+        """Width of a stage of either encoder."""
+        return self.conv_channels[min(stage, len(self.conv_channels) - 1)]
+
+    def validate_sizes(self):
+        for name in (
+            "hidden_size",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "ffn_ratio",
+            "num_mel_bins",
+            "context_frames",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"`hidden_size` ({self.hidden_size}) must be a multiple of "
+                f"`num_attention_heads` ({self.num_attention_heads})."
+            )
+        if self.hidden_size < 4:
+            raise ValueError(f"`hidden_size` must be at least 4, for two frequencies of positions; got {self.hidden_size}.")
+        if self.layer_norm_eps <= 0:
+            raise ValueError(f"`layer_norm_eps` must be above 0, got {self.layer_norm_eps}.")
+
+    def validate_one_logit(self):
+        if self.num_labels != 1:
+            raise ValueError(f"`num_labels` must be 1, the logit of being in sync; got {self.num_labels}.")
+
+    def validate_stages(self):
+        if not self.conv_channels or min(self.conv_channels) < 1 or self.conv_channels[-1] != self.hidden_size:
+            raise ValueError(
+                f"`conv_channels` {self.conv_channels} must be widths of which the last is `hidden_size` "
+                f"({self.hidden_size})."
+            )
+        if len(self.image_size) != 2:
+            raise ValueError(f"`image_size` must be (rows, columns), got {self.image_size}.")
+        sides = {"`image_size` rows": (self.image_size[0], 1), "`image_size` columns": (self.image_size[1], 2)}
+        _check_stages("visual_stages", self.visual_stages, 5, len(self.conv_channels), sides)
+        _check_stages("audio_stages", self.audio_stages, 4, len(self.conv_channels), {"`num_mel_bins`": (self.num_mel_bins, 1)})
+
+    def validate_dropout(self):
+        for name in ("embedding_dropout", "hidden_dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be in [0, 1), got {getattr(self, name)}.")
+
+
+@strict
+class MTDVocaLiSTConfig(VocaLiSTConfig):
+    """Configuration of [`MTDVocaLiSTForSequenceClassification`]: VocaLiST's fields, and the released student's widths.
+
+    13.28 M parameters (MTDVocaLiST, arXiv 2210.15563; `pure_MTDVocaLiST.pth` of xjchenGit/MTDVocaLiST@5795416).
+
+    Args:
+        distillation: arguments of [`MTDLoss`], for a student that is trained with a teacher; the loss's weights are
+            then parameters of the model and saved with it. None: no distillation, and no such parameters.
+    """
+
+    model_type = "mtdvocalist"
+
+    hidden_size: int = 200
+    conv_channels: list[int] | tuple[int, ...] = (16, 32, 64, 128, 200)
+    distillation: dict[str, Any] | None = None
+
+
+def mel_columns(frames: int) -> int:
+    """Mel columns that begin within so many video frames: 80 columns and 25 frames per second, rounded down."""
+    return frames * 16 // 5
+
+
+def _check_stages(
+    name: str, stages: Sequence[Sequence[int]], num_fields: int, num_widths: int, sides: dict[str, tuple[int, int]]
+) -> None:
+    """Raise unless every stage is well-formed and each side, {what it is: (length, place of its stride)}, becomes 1."""
+    if len(stages) < num_widths:
+        raise ValueError(f"`{name}` has {len(stages)} stages for {num_widths} `conv_channels`; it needs one for each.")
+    for index, stage in enumerate(stages):
+        if len(stage) != num_fields:
+            raise ValueError(f"`{name}[{index}]` must be {num_fields} numbers, got {stage}.")
+        kernel, *strides, padding, depth = stage
+        if kernel < 1 or kernel % 2 == 0 or min(strides) < 1 or padding < 0 or depth < 0:
+            raise ValueError(
+                f"`{name}[{index}]` {stage} must have an odd kernel, strides of at least 1, and padding and depth of "
+                "at least 0."
+            )
+    for what, (length, place) in sides.items():
+        left = length
+        for stage in stages:
+            left = (left + 2 * stage[-2] - stage[0]) // stage[place] + 1
+            if left < 1:
+                break
+        if left != 1:
+            raise ValueError(f"{what} ({length}) must become 1 through `{name}`, it becomes {max(left, 0)}.")
+
+
+__all__ = ["MTDVocaLiSTConfig", "VocaLiSTConfig", "mel_columns"]

@@ -1,0 +1,622 @@
+"""VocaLiST and MTDVocaLiST: is this mouth in time with this voice?
+
+Papers: "VocaLiST: An Audio-Visual Synchronisation Model for Lips and Voices" (arXiv 2204.02090, Interspeech 2022) and
+"Multimodal Transformer Distillation for Audio-Visual Synchronization" (arXiv 2210.15563, ICASSP 2024). Facts about the
+released weights come from vskadandale/vocalist@c265b59 and xjchenGit/MTDVocaLiST@5795416.
+
+Two convolutional encoders make one token of each video frame and of each mel column. The audio tokens ask the video
+tokens ("av"), the video tokens ask the audio tokens ("va"), what the first found asks what the second found
+("fusion"), and the maximum over time of the last answer is judged.
+
+Shapes: batch = windows; frames, 25 per second; columns of mel bands, 80 per second, so 3.2 for a frame.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput
+
+from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
+from .loss_mtd import CrossModalTrace, MTDLoss
+from .offsets import PAIRS_AT_ONCE, WINDOWS_AT_ONCE, score_offsets
+
+EncoderName = Literal["fusion", "av", "va"]
+
+
+@dataclass
+class VocaLiSTModelOutput(ModelOutput):
+    """What the network makes of windows, stage by stage.
+
+    Args:
+        last_hidden_state: (batch, columns, hidden_size), the fusion encoder's tokens.
+        pooler_output: (batch, hidden_size), in (-1, 1): tanh of a linear map of what was pooled over time.
+        visual_features: (batch, frames, hidden_size) and audio_features: (batch, columns, hidden_size), the
+            convolutional encoders' tokens.
+        av_hidden_states: (batch, columns, hidden_size), audio tokens that asked the video.
+        va_hidden_states: (batch, frames, hidden_size), video tokens that asked the sound.
+        attention_scores: on request, per encoder "fusion", "av" and "va": (layers, batch, heads, queries, keys),
+            scaled and masked (-inf), before the softmax.
+        attention_values: on request, likewise: (layers, batch, heads, keys, head_dim).
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    visual_features: torch.FloatTensor | None = None
+    audio_features: torch.FloatTensor | None = None
+    av_hidden_states: torch.FloatTensor | None = None
+    va_hidden_states: torch.FloatTensor | None = None
+    attention_scores: dict[str, torch.FloatTensor] | None = None
+    attention_values: dict[str, torch.FloatTensor] | None = None
+
+
+@dataclass
+class SynchronizationOutput(ModelOutput):
+    """The judgement of windows, and the parts of the loss.
+
+    Args:
+        loss: with `labels` only; lower is better.
+        logits: (batch, 1); above 0 means in sync, its sigmoid is the probability.
+        classification_loss: the part of `loss` that is about the labels, not weighted; with a teacher only.
+        distillation_loss: the part that is about the teacher, not weighted; with a teacher only.
+        pooler_output, attention_scores, attention_values: as in [`VocaLiSTModelOutput`]; the last two on request.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    classification_loss: torch.FloatTensor | None = None
+    distillation_loss: torch.FloatTensor | None = None
+    pooler_output: torch.FloatTensor | None = None
+    attention_scores: dict[str, torch.FloatTensor] | None = None
+    attention_values: dict[str, torch.FloatTensor] | None = None
+
+
+class VocaLiSTConvBlock(nn.Module):
+    """Convolution, batch norm, the input added if `residual`, ReLU. In two dimensions or three, as `kernel` has."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        kernel: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        residual: bool = False,
+    ):
+        super().__init__()
+        convolution, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[len(kernel)]
+        self.convolution = convolution(in_channels, channels, kernel, stride, padding)
+        self.norm = norm(channels)
+        self.residual = residual
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        update = self.norm(self.convolution(features))
+        return nn.functional.relu(update + features if self.residual else update)
+
+
+class VocaLiSTVisualEncoder(nn.Module):
+    """Mouth images to one token per frame. Neighbouring frames of the window take part, zeros beyond its ends."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        blocks, width = [], 3
+        for stage, (kernel, row_stride, column_stride, padding, depth) in enumerate(config.visual_stages):
+            sides, in_time = (kernel,) * 3, kernel // 2
+            channels = config.stage_channels(stage)
+            first = VocaLiSTConvBlock(
+                width, channels, sides, (1, row_stride, column_stride), (in_time, padding, padding)
+            )
+            same = [
+                VocaLiSTConvBlock(channels, channels, (3,) * 3, (1,) * 3, (1,) * 3, residual=True)
+                for _ in range(depth)
+            ]
+            blocks += [first, *same]
+            width = channels
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, 3, rows, columns) to (batch, frames, hidden_size)."""
+        features = pixel_values.transpose(1, 2)
+        for block in self.blocks:
+            features = block(features)
+        return features.flatten(2).transpose(1, 2)  # rows and columns are 1
+
+
+class VocaLiSTAudioEncoder(nn.Module):
+    """Mel columns to one token each, their neighbours taking part."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        blocks, width = [], 1
+        for stage, (kernel, mel_stride, mel_padding, depth) in enumerate(config.audio_stages):
+            channels = config.stage_channels(stage)
+            first = VocaLiSTConvBlock(
+                width, channels, (kernel, kernel), (mel_stride, 1), (mel_padding, kernel // 2)
+            )
+            same = [
+                VocaLiSTConvBlock(channels, channels, (3, 3), (1, 1), (1, 1), residual=True) for _ in range(depth)
+            ]
+            blocks += [first, *same]
+            width = channels
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, num_mel_bins, columns) to (batch, columns, hidden_size)."""
+        features = input_features
+        for block in self.blocks:
+            features = block(features)
+        return features.flatten(2).transpose(1, 2)  # the mel axis is 1
+
+
+def sinusoidal_positions(num_positions: int, hidden_size: int, device: torch.device) -> torch.Tensor:
+    """(num_positions, hidden_size) float32: [all sines | all cosines] of places 1, 2, ..., fairseq's layout."""
+    half = hidden_size // 2
+    frequencies = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / (half - 1)))
+    angles = torch.arange(1, num_positions + 1, device=device)[:, None] * frequencies
+    table = torch.cat([angles.sin(), angles.cos()], dim=1)
+    return nn.functional.pad(table, (0, hidden_size % 2))
+
+
+class VocaLiSTEmbeddings(nn.Module):
+    """Tokens entering a cross-modal encoder: scaled by sqrt(hidden_size), positions added."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        self.skip_position_at_zero = config.skip_position_at_zero
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(batch, tokens, hidden_size), the same shape out."""
+        _, tokens, hidden_size = features.shape
+        positions = sinusoidal_positions(tokens, hidden_size, features.device).to(features.dtype)
+        if self.skip_position_at_zero:
+            # Exactly zero: a token that a ReLU left with nothing in its first channel. Later tokens keep their places.
+            positions = positions * (features[..., :1] != 0)
+        return math.sqrt(hidden_size) * features + positions
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """softmax(Q K^T * scaling + mask) V written out; gives the scores before the softmax as well."""
+    scores = query @ key.transpose(2, 3) * scaling  # (batch, heads, queries, keys)
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return (weights @ value).transpose(1, 2), scores
+
+
+def look_ahead_mask(queries: int, keys: int, like: torch.Tensor) -> torch.Tensor | None:
+    """What is added to scores: -inf where key j is too far ahead of query i, j > i + |queries - keys|.
+
+    (1, 1, queries, keys), or None where every query may see every key. With 5 frames and 16 columns it only hides
+    the last columns from the first frames.
+    """
+    reach = abs(queries - keys)
+    if keys <= 1 + reach:
+        return None
+    blocked = torch.ones(queries, keys, dtype=torch.bool, device=like.device).triu(1 + reach)
+    return torch.zeros(queries, keys, dtype=like.dtype, device=like.device).masked_fill(blocked, -math.inf)[None, None]
+
+
+class VocaLiSTAttention(nn.Module):
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        output_trace: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Mixed values (batch, queries, hidden_size), and on request the scores and values behind them."""
+        batch, tokens, _ = queries.shape
+        query, key, value = (
+            projection(states).view(batch, states.shape[1], -1, self.head_dim).transpose(1, 2)
+            for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
+        )  # (batch, heads, tokens, head_dim)
+        attention = eager_attention_forward
+        if not output_trace:  # fused kernels keep the scores to themselves
+            attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, attention)
+        mixed, scores = attention(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=self.scaling,
+            dropout=self.config.attention_dropout if self.training else 0.0,
+        )
+        mixed = self.o_proj(mixed.reshape(batch, tokens, -1))
+        return (mixed, scores, value) if output_trace else (mixed, None, None)
+
+
+class VocaLiSTLayer(GradientCheckpointingLayer):
+    """Attention to the other stream, then a feed-forward part; norms first, one norm for queries and keys."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        width = config.hidden_size
+        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.attention = VocaLiSTAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
+        self.fc1 = nn.Linear(width, config.ffn_ratio * width)
+        self.fc2 = nn.Linear(config.ffn_ratio * width, width)
+        self.dropout = nn.Dropout(config.hidden_dropout)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        output_trace: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        normed_keys = self.attention_norm(keys)
+        normed_values = normed_keys if values is keys else self.attention_norm(values)
+        mixed, *trace = self.attention(
+            self.attention_norm(hidden_states), normed_keys, normed_values, attention_mask, output_trace
+        )
+        hidden_states = hidden_states + self.dropout(mixed)
+        update = self.dropout(nn.functional.relu(self.fc1(self.feed_forward_norm(hidden_states))))
+        return (hidden_states + self.dropout(self.fc2(update)), *trace)
+
+
+class VocaLiSTCrossModalEncoder(nn.Module):
+    """One stream asks another, layer after layer; what is asked stays as it is."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__()
+        self.embeddings = VocaLiSTEmbeddings(config)
+        self.dropout = nn.Dropout(config.embedding_dropout)
+        self.layers = nn.ModuleList([VocaLiSTLayer(config) for _ in range(config.num_hidden_layers)])
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def forward(
+        self, queries: torch.Tensor, memory: torch.Tensor, output_trace: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """(batch, queries, hidden_size) and (batch, keys, hidden_size) to the first's shape.
+
+        Returns:
+            The answer; on request scores (layers, batch, heads, queries, keys) and values (layers, batch, heads, keys,
+            head_dim), else None.
+        """
+        attention_mask = look_ahead_mask(queries.shape[1], memory.shape[1], queries)
+        hidden_states = self.dropout(self.embeddings(queries))
+        memory = self.embeddings(memory)
+        keys = self.dropout(memory)
+        values = self.dropout(memory) if self.training else keys  # the authors drop them independently
+        scores, projected = [], []
+        for layer in self.layers:
+            hidden_states, *trace = layer(hidden_states, keys, values, attention_mask, output_trace)
+            if output_trace:
+                scores.append(trace[0])
+                projected.append(trace[1])
+        hidden_states = self.norm(hidden_states)
+        return (hidden_states, torch.stack(scores), torch.stack(projected)) if output_trace else (hidden_states, None, None)
+
+
+class VocaLiSTPreTrainedModel(PreTrainedModel):
+    config: VocaLiSTConfig
+    config_class = VocaLiSTConfig
+    base_model_prefix = "vocalist"
+    main_input_name = "pixel_values"
+    input_modalities = ("video", "audio")
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["VocaLiSTConvBlock", "VocaLiSTLayer"]
+    _supports_sdpa = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    def __init__(self, config: VocaLiSTConfig, *args, **kwargs):
+        config.validate()  # overrides given to from_pretrained have not been checked yet
+        super().__init__(config, *args, **kwargs)
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """torch's own draws for convolutions, Xavier's for linear maps as in the authors' transformer, norms neutral."""
+        if isinstance(module, nn.Conv2d | nn.Conv3d):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            init.xavier_uniform_(module.weight)
+            init.zeros_(module.bias)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm2d | nn.BatchNorm3d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if not isinstance(module, nn.LayerNorm):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, MTDLoss) and module.weights is not None:
+            init.ones_(module.weights)
+
+
+class VocaLiSTModel(VocaLiSTPreTrainedModel):
+    """The network without its judgement: windows to one vector each."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__(config)
+        self.visual_encoder = VocaLiSTVisualEncoder(config)
+        self.audio_encoder = VocaLiSTAudioEncoder(config)
+        self.av_encoder = VocaLiSTCrossModalEncoder(config)
+        self.va_encoder = VocaLiSTCrossModalEncoder(config)
+        self.fusion_encoder = VocaLiSTCrossModalEncoder(config)
+        self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
+        self.post_init()
+
+    def forward(
+        self, pixel_values: torch.Tensor, input_features: torch.Tensor, output_trace: bool = False, **kwargs
+    ) -> VocaLiSTModelOutput:
+        """Windows of video and of sound to their joint representation.
+
+        Args:
+            pixel_values: (batch, frames, 3, rows, columns), mouth images in the colour order and range of the weights
+                (the processor's business); floating point or uint8. Gradients flow back to floating-point pixels.
+            input_features: (batch, 1, num_mel_bins, columns), log-mel in [-4, 4]; 16 columns for 5 frames.
+            output_trace: also return each layer's attention scores and values, what distillation compares.
+
+        Raises:
+            ValueError: a shape that does not fit. Windows have one length, for there is no padding mask: temporal
+                convolutions and the pooling would read the padding.
+        """
+        check_windows(pixel_values, input_features, self.config)
+        visual_features = self.get_video_features(pixel_values)
+        audio_features = self.get_audio_features(input_features)
+        return self.compare(visual_features, audio_features, output_trace)
+
+    def get_video_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, 3, rows, columns) to (batch, frames, hidden_size)."""
+        return self.visual_encoder(pixel_values.to(self.dtype))
+
+    def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
+        """(batch, 1, num_mel_bins, columns) to (batch, columns, hidden_size)."""
+        return self.audio_encoder(input_features.to(self.dtype))
+
+    def compare(
+        self, visual_features: torch.Tensor, audio_features: torch.Tensor, output_trace: bool = False
+    ) -> VocaLiSTModelOutput:
+        """What [`forward`] makes of features that were computed already, one video window against one audio window.
+
+        Args:
+            visual_features: (batch, frames, hidden_size), as [`get_video_features`] returns them.
+            audio_features: (batch, columns, hidden_size), as [`get_audio_features`] returns them.
+        """
+        av, *av_trace = self.av_encoder(audio_features, visual_features, output_trace)  # (batch, columns, hidden_size)
+        va, *va_trace = self.va_encoder(visual_features, audio_features, output_trace)  # (batch, frames, hidden_size)
+        fusion, *fusion_trace = self.fusion_encoder(av, va, output_trace)  # (batch, columns, hidden_size)
+        pooled = fusion.amax(dim=1) if self.config.pooling == "max" else fusion.mean(dim=1)
+        traces = {"fusion": fusion_trace, "av": av_trace, "va": va_trace}
+        return VocaLiSTModelOutput(
+            last_hidden_state=fusion,
+            pooler_output=torch.tanh(self.pooler(pooled)),
+            visual_features=visual_features,
+            audio_features=audio_features,
+            av_hidden_states=av,
+            va_hidden_states=va,
+            attention_scores={name: trace[0] for name, trace in traces.items()} if output_trace else None,
+            attention_values={name: trace[1] for name, trace in traces.items()} if output_trace else None,
+        )
+
+
+class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
+    """VocaLiST: one logit per window, above 0 where mouth and voice are in time."""
+
+    def __init__(self, config: VocaLiSTConfig):
+        super().__init__(config)
+        self.vocalist = VocaLiSTModel(config)
+        self.classifier = nn.Linear(config.hidden_size, 1)
+        self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        output_trace: bool = False,
+        **kwargs,
+    ) -> SynchronizationOutput:
+        """Windows to logits. `pixel_values`, `input_features` and `output_trace` are those of [`VocaLiSTModel`].
+
+        Args:
+            labels: (batch,) or (batch, 1), 1 in sync, 0 not. Adds `loss`, the mean binary cross-entropy.
+        """
+        outputs = self.vocalist(pixel_values, input_features, output_trace)
+        logits = self.classifier(outputs.pooler_output)  # (batch, 1)
+        return SynchronizationOutput(
+            loss=None if labels is None else synchronization_loss(logits, labels),
+            logits=logits,
+            pooler_output=outputs.pooler_output,
+            attention_scores=outputs.attention_scores,
+            attention_values=outputs.attention_values,
+        )
+
+    def score(self, visual_features: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
+        """Logits (batch,) of pairs of windows whose features were computed before; see [`VocaLiSTModel.compare`]."""
+        return self.classifier(self.vocalist.compare(visual_features, audio_features).pooler_output).squeeze(-1)
+
+    def score_offsets(
+        self,
+        video_windows: torch.Tensor,
+        audio_windows: torch.Tensor,
+        max_shift: int = 15,
+        *,
+        stride: int = 1,
+        coarse_step: int = 1,
+        protocol: Literal["exact", "official"] = "exact",
+        windows_at_once: int = WINDOWS_AT_ONCE,
+        pairs_at_once: int = PAIRS_AT_ONCE,
+        progress: bool = False,
+    ) -> torch.Tensor:
+        """Every window of a clip's video against the windows of its sound up to `max_shift` frames away.
+
+        What the processor makes of a clip goes in as it is; [`avzoo.metrics.synchronization`] reads offsets and
+        confidence off the scores. Memory is bounded by the blocks, not by the length of the clip; for a clip that is
+        still growing there is [`OffsetScorer`].
+
+        Args:
+            video_windows: (windows, frames, 3, rows, columns); a view without a copy will do.
+            audio_windows: (windows, 1, num_mel_bins, columns), window i with the sound of video window i.
+            max_shift: frames to both sides, 25 per second.
+            stride: score every stride-th window of the video only.
+            coarse_step: score shifts that are multiples of it for the whole clip, and then only those between the best
+                one's neighbours. It saves work in the cross-modal encoders, and can miss an offset whose peak is narrower.
+                Features of the whole clip are kept.
+            protocol: "exact", or "official" for the numbers of the papers: -1000 in place of -inf, and in clips of fewer
+                than 2 * max_shift windows the scores of silence beyond the end that the authors leave in. Their
+                evaluation also leaves out the last window of a clip; pass windows[:-1] for it.
+            windows_at_once: through the visual encoder. pairs_at_once: through the cross-modal encoders.
+            progress: show a bar on stderr.
+
+        Returns:
+            (ceil(windows / stride), 2 * max_shift + 1) float32 on the CPU: logits, -inf where there is no such window
+            of sound, or none was scored. Column j is window i of the video against window i + j - max_shift of the
+            sound.
+
+        Raises:
+            ValueError: no windows, other numbers of them, a number out of its range, a model in training mode.
+        """
+        return score_offsets(
+            self,
+            video_windows,
+            audio_windows,
+            max_shift,
+            stride=stride,
+            coarse_step=coarse_step,
+            protocol=protocol,
+            windows_at_once=windows_at_once,
+            pairs_at_once=pairs_at_once,
+            progress=progress,
+        )
+
+
+class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
+    """MTDVocaLiST: VocaLiST made thin, and in training taught by a teacher's attention (`config.distillation`).
+
+    [`teacher_trace`] makes what the teacher has to say of a batch; each network is fed its own pixels:
+
+        student = MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(distillation={}))
+        teacher = VocaLiSTForSequenceClassification.from_pretrained(folder).eval()
+        trace = teacher_trace(teacher, teacher_pixel_values, input_features)
+        loss = student(pixel_values, input_features, labels=labels, teacher=trace).loss
+    """
+
+    config: MTDVocaLiSTConfig
+    config_class = MTDVocaLiSTConfig
+
+    def __init__(self, config: MTDVocaLiSTConfig):
+        super().__init__(config)
+        self.mtd_loss = None
+        if config.distillation is not None:
+            self.mtd_loss = MTDLoss(num_layers=config.num_hidden_layers, **config.distillation)
+            self.post_init()
+
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        teacher: CrossModalTrace | None = None,
+        output_trace: bool = False,
+        **kwargs,
+    ) -> SynchronizationOutput:
+        """Windows to logits, as [`VocaLiSTForSequenceClassification.forward`].
+
+        Args:
+            teacher: what the teacher's attention did on the same windows; with `labels` it makes `loss` the one of
+                `config.distillation`.
+
+        Raises:
+            ValueError: a teacher without labels, or without `config.distillation`.
+        """
+        if teacher is None:
+            return super().forward(pixel_values, input_features, labels, output_trace)
+        if self.mtd_loss is None or labels is None:
+            raise ValueError(
+                "`teacher` needs `labels` and a model whose `config.distillation` is set ({} for the released loss)."
+            )
+        outputs = super().forward(pixel_values, input_features, output_trace=True)
+        losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.of(outputs), teacher)
+        outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
+            losses.loss,
+            losses.classification_loss,
+            losses.distillation_loss,
+        )
+        if not output_trace:
+            outputs.attention_scores = outputs.attention_values = None
+        return outputs
+
+
+@torch.no_grad()
+def teacher_trace(
+    teacher: VocaLiSTForSequenceClassification, pixel_values: torch.Tensor, input_features: torch.Tensor
+) -> CrossModalTrace:
+    """What a teacher's attention does on windows, without gradients; the teacher must be in evaluation mode.
+
+    Raises:
+        ValueError: the teacher is in training mode, where its dropout would make targets of noise.
+    """
+    if teacher.training:
+        raise ValueError("`teacher` is in training mode, so dropout would disturb what it teaches; call teacher.eval().")
+    return CrossModalTrace.of(teacher(pixel_values, input_features, output_trace=True))
+
+
+def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean binary cross-entropy of logits (batch, 1) and labels (batch,) or (batch, 1) in [0, 1]."""
+    if labels.shape not in (logits.shape, logits.shape[:1]):
+        raise ValueError(f"`labels` must be ({len(logits)},), one per window, got {tuple(labels.shape)}.")
+    return nn.functional.binary_cross_entropy_with_logits(logits, labels.reshape(logits.shape).to(logits.dtype))
+
+
+def check_windows(pixel_values: torch.Tensor, input_features: torch.Tensor, config: VocaLiSTConfig) -> None:
+    """Raise a ValueError that says what the windows must be, if they aren't that."""
+    rows, columns = config.image_size
+    if pixel_values.ndim != 5 or pixel_values.shape[2:] != (3, rows, columns) or not pixel_values.shape[1]:
+        raise ValueError(
+            f"`pixel_values` must be (batch, frames, 3, {rows}, {columns}) mouth images, got "
+            f"{tuple(pixel_values.shape)}. The processor makes them from a face."
+        )
+    if input_features.ndim != 4 or input_features.shape[1:3] != (1, config.num_mel_bins) or not input_features.shape[3]:
+        raise ValueError(
+            f"`input_features` must be (batch, 1, {config.num_mel_bins}, columns) log-mel, got "
+            f"{tuple(input_features.shape)}. The processor makes them from sound."
+        )
+    if len(pixel_values) != len(input_features):
+        raise ValueError(
+            f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "
+            f"{len(input_features)}."
+        )
+
+
+__all__ = [
+    "MTDVocaLiSTForSequenceClassification",
+    "SynchronizationOutput",
+    "VocaLiSTForSequenceClassification",
+    "VocaLiSTModel",
+    "VocaLiSTModelOutput",
+    "VocaLiSTPreTrainedModel",
+    "teacher_trace",
+]

@@ -1,0 +1,251 @@
+"""Faces and sound to the windows that VocaLiST and MTDVocaLiST compare.
+
+The released families want DIFFERENT pixels, and neither fails loudly on the other's: the student reads RGB of 0..255,
+the original teacher BGR of 0..1. So colour order, range and resizing are settings of the processor, saved beside the
+weights they belong to. Facts: xjchenGit/MTDVocaLiST@5795416 (test_stu.py), vskadandale/vocalist@c265b59 (test_lrs2.py).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import BatchFeature, ProcessorMixin
+
+from avzoo.audio import read_audio, wav2lip_log_mel
+from avzoo.video import MouthHalf, Track, Video, read_video
+
+from .configuration_vocalist import mel_columns
+
+FRAMES_PER_SECOND = 25
+SAMPLING_RATE = 16000
+SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
+HOP_LENGTH = 200  # samples from one mel column to the next
+
+
+class VocaLiSTProcessor(ProcessorMixin):
+    """A face in a video, and its sound, to `pixel_values` and `input_features`, window by window.
+
+        inputs = processor("face.mp4")  # a video that shows the face box and nothing else
+        inputs = processor("talk.mp4", track=tracks.tracks[0])  # avzoo.video.find_face_tracks
+        logits = model(**inputs).logits  # of each window, (windows, 1)
+
+    Everything is brought to 25 frames and 16000 samples per second, mono. A window is `context_frames` frames and the
+    sound that belongs to them, and begins with every frame.
+
+    Args:
+        channel_order: "rgb" (student) or "bgr" (original teacher).
+        rescale_factor: what 0..255 is multiplied by: 1 (student) or 1 / 255 (original teacher).
+        resize: how faces get to `face_size`, see [`avzoo.video.MouthHalf`].
+        face_size: side of the resized face, pixels; its lower half is the mouth image.
+        context_frames: frames of a window.
+        num_mel_bins: mel bands.
+
+    Raises:
+        ValueError: an option that does not exist, a size below 1.
+    """
+
+    model_input_names = ["pixel_values", "input_features"]
+
+    def __init__(
+        self,
+        channel_order: Literal["rgb", "bgr"] = "rgb",
+        rescale_factor: float = 1.0,
+        resize: Literal["torch", "torch-antialias", "opencv"] = "torch",
+        face_size: int = 96,
+        context_frames: int = 5,
+        num_mel_bins: int = 80,
+    ):
+        if channel_order not in ("rgb", "bgr"):
+            raise ValueError(f'`channel_order` must be "rgb" or "bgr", got {channel_order!r}.')
+        for name, value in {
+            "rescale_factor": rescale_factor,
+            "face_size": face_size,
+            "context_frames": context_frames,
+            "num_mel_bins": num_mel_bins,
+        }.items():
+            if not value > 0:
+                raise ValueError(f"`{name}` must be above 0, got {value!r}.")
+        super().__init__()
+        self.channel_order = channel_order
+        self.rescale_factor = rescale_factor
+        self.resize = resize
+        self.face_size = face_size
+        self.context_frames = context_frames
+        self.num_mel_bins = num_mel_bins
+        self.convention  # noqa: B018 - an unknown `resize` is refused by it
+
+    @property
+    def convention(self) -> MouthHalf:
+        """How mouths are cut out of frames, for [`avzoo.video.crop_tracks`]."""
+        return MouthHalf(size=self.face_size, resize=self.resize)
+
+    @property
+    def context_columns(self) -> int:
+        """Mel columns of a window."""
+        return mel_columns(self.context_frames)
+
+    def __call__(
+        self,
+        video: Any,
+        audio: Any = None,
+        sampling_rate: int | None = None,
+        *,
+        track: Track | None = None,
+        source_fps: float | None = None,
+        return_tensors: Literal["pt", "np"] = "pt",
+        **kwargs,
+    ) -> BatchFeature:
+        """Every window of one face in one clip.
+
+        Args:
+            video: what [`avzoo.video.read_video`] takes, or a list of face pictures, (height, width, 3) uint8 RGB each, of
+                any sizes. Frames in memory are 25 per second unless `source_fps` says otherwise.
+            audio: the sound, if it is not the video's own: a path, bytes, samples in [-1, 1] with `sampling_rate`, or a
+                row {"array", "sampling_rate"}; sample 0 belongs to the first frame.
+            sampling_rate: of bare samples, Hz.
+            track: where the face is, in frames at 25 per second. None: the frames show the face box and nothing else.
+            source_fps: rate of frames in memory.
+
+        Returns:
+            pixel_values (windows, context_frames, 3, face_size // 2, face_size), uint8 for a `rescale_factor` of 1, else
+            float32; input_features (windows, 1, num_mel_bins, context_columns) float32. Window i begins with frame i (of
+            the track). Neighbouring windows share the memory of their pixels.
+
+        Raises:
+            ValueError: fewer frames or less sound than one window; no sound; floating-point pictures; a track beyond the
+                video; bare samples without a rate. What `read_video` and `read_audio` raise.
+        """
+        pictures, own_sound = self._pictures(video, source_fps)
+        if audio is None:
+            if own_sound is None:
+                raise ValueError("`video` has no sound; pass it as `audio`.")
+            samples = own_sound
+        else:
+            samples, _ = read_audio(audio, SAMPLING_RATE, source_rate=sampling_rate, name="audio")
+        first = 0 if track is None else track.start_frame
+        # What has no sound, or no picture, is cut: the shorter stream decides.
+        common = min(len(pictures), len(samples) // SAMPLES_PER_FRAME)
+        stop = common if track is None else min(track.stop_frame, common)
+        if track is not None and track.stop_frame > len(pictures):
+            raise ValueError(
+                f"`track` reaches to frame {track.stop_frame - 1}, `video` has {len(pictures)} frames at "
+                f"{FRAMES_PER_SECOND} per second."
+            )
+        num_windows = self.num_windows(stop - first)
+        if track is None:
+            mouths = self.mouths(pictures[first:stop])
+        else:
+            crop = self.convention
+            regions = crop.regions(track.boxes)
+            mouths = np.stack([crop.cut(pictures[first + index], regions[index]) for index in range(stop - first)])
+        log_mel = self.log_mel(torch.from_numpy(np.ascontiguousarray(samples[: common * SAMPLES_PER_FRAME])))
+        inputs = {
+            "pixel_values": self.video_windows(self.pixels(mouths)),
+            "input_features": self.audio_windows(log_mel, num_windows, first_frame=first),
+        }
+        if return_tensors == "np":
+            inputs = {name: value.numpy() for name, value in inputs.items()}
+        return BatchFeature(inputs)
+
+    def num_windows(self, num_frames: int) -> int:
+        """Windows of a clip of so many frames; one begins with every frame that has enough after it.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if num_frames < self.context_frames:
+            raise ValueError(
+                f"`video` and `audio` have {max(num_frames, 0)} frames in common, at {FRAMES_PER_SECOND} frames and "
+                f"{SAMPLING_RATE} samples per second; one window needs {self.context_frames}. The clip is too short."
+            )
+        return num_frames - self.context_frames + 1
+
+    def mouths(self, faces: Sequence[np.ndarray]) -> np.ndarray:
+        """Pictures of a face, (height, width, 3) uint8 RGB each, to mouths (n, face_size // 2, face_size, 3) uint8."""
+        check_pictures(faces)
+        return np.stack([self.convention.of_face(face) for face in faces])
+
+    def pixels(self, mouths: np.ndarray | torch.Tensor) -> torch.Tensor:
+        """Mouths (..., rows, columns, 3), RGB of 0..255, to (..., 3, rows, columns) in the weights' order and range."""
+        mouths = torch.as_tensor(mouths)
+        return self.normalize(mouths.movedim(-1, -3))
+
+    def normalize(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (..., 3, rows, columns), RGB of 0..255, in the weights' colour order and range; differentiable.
+
+        uint8 stays uint8 where the range does. Gradients of a loss flow back to floating-point images, so this is the
+        way from a generator's frames (times 255 if they are in 0..1) to the model.
+
+        Raises:
+            ValueError: floating-point images that reach 1 at most, which seem to be scaled already.
+        """
+        if images.is_floating_point() and images.numel():
+            lowest, highest = (extreme.item() for extreme in images.detach().aminmax())
+            if highest <= 1 and (highest > 0 or lowest < 0):
+                raise ValueError(
+                    f"images of floating point reach from {lowest:g} to {highest:g}: they seem to be scaled, and 0..255 "
+                    "is expected here whatever the weights want; multiply by 255 first."
+                )
+        if self.channel_order == "bgr":
+            images = images.flip(-3)
+        return images if self.rescale_factor == 1 else images * self.rescale_factor
+
+    def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
+        """Sound (..., samples) at 16 kHz to log-mel (..., 1, num_mel_bins, columns) in [-4, 4], 80 columns per second.
+
+        A whole clip is transformed at once, so that a window sees what really comes before and after it.
+        """
+        return wav2lip_log_mel(samples, num_mel_bins=self.num_mel_bins, hop_size=HOP_LENGTH).mT.unsqueeze(-3)
+
+    def window_mel(self, samples: torch.Tensor) -> torch.Tensor:
+        """The sound of single windows, (..., 640 * context_frames), to (..., 1, num_mel_bins, context_columns).
+
+        Each window by itself, mirrored at its ends, as the authors train; evaluation uses [`log_mel`] of the clip.
+        """
+        return self.log_mel(samples)[..., : self.context_columns]
+
+    def video_windows(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Frames (n, 3, rows, columns) to windows (n - context_frames + 1, context_frames, 3, rows, columns), a view."""
+        return pixels.unfold(0, self.context_frames, 1).movedim(-1, 1)
+
+    def audio_windows(self, log_mel: torch.Tensor, num_windows: int, first_frame: int = 0) -> torch.Tensor:
+        """The sound of windows that begin with consecutive frames: (num_windows, 1, num_mel_bins, context_columns).
+
+        Frame f begins with column floor(3.2 f), which is up to 10 ms before it.
+
+        Args:
+            log_mel: (1, num_mel_bins, columns) of the clip.
+            first_frame: frame of the clip that the first window begins with.
+        """
+        starts = torch.tensor([mel_columns(first_frame + index) for index in range(num_windows)])
+        windows = log_mel.unfold(-1, self.context_columns, 1)  # (1, num_mel_bins, starts, context_columns)
+        return windows[:, :, starts].movedim(2, 0).contiguous()
+
+    def _pictures(self, video: Any, source_fps: float | None) -> tuple[Sequence[np.ndarray], np.ndarray | None]:
+        """Frames at 25 per second, and the sound that came with them at 16 kHz."""
+        if isinstance(video, list | tuple) and source_fps is None:
+            check_pictures(video)  # faces of any sizes, one by one
+            return video, None
+        if isinstance(video, np.ndarray | torch.Tensor):
+            check_pictures(video)
+            source_fps = source_fps or FRAMES_PER_SECOND
+        clip: Video = read_video(video, FRAMES_PER_SECOND, sampling_rate=SAMPLING_RATE, source_fps=source_fps)
+        return clip.frames, clip.audio
+
+
+def check_pictures(pictures: Any) -> None:
+    """Raise unless these are uint8 pictures in colour; floats are told what they seem to be."""
+    for index, picture in enumerate(pictures if isinstance(pictures, list | tuple) else [pictures]):
+        name = f"`video[{index}]`" if isinstance(pictures, list | tuple) else "`video`"
+        dtype = str(getattr(picture, "dtype", type(picture).__name__)).removeprefix("torch.")
+        if dtype != "uint8":
+            seems = ""
+            if "float" in dtype and picture.shape and float(picture.max()) <= 1:
+                seems = "; values of at most 1 seem to be scaled, so multiply them by 255"
+            raise ValueError(f"{name} must be uint8 pictures, RGB of 0..255, got {dtype}{seems}.")
+        if picture.ndim not in (3, 4) or not picture.shape[0]:
+            raise ValueError(f"{name} must be (height, width, 3) pictures of a face, got {tuple(picture.shape)}.")
+
+
+__all__ = ["VocaLiSTProcessor"]
