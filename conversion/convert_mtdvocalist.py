@@ -101,7 +101,8 @@ def convert(
     blocks = {key.rpartition(".")[0] for key in state_dict if key.endswith(".running_var")}
     counters = {f"{block}.num_batches_tracked": torch.zeros((), dtype=torch.long) for block in blocks}
     weights = VOCALIST_KEYMAP.apply(counters | state_dict, shapes, checkpoint.name)
-    model.load_state_dict({key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}, assign=True)
+    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    model.load_state_dict(owned, assign=True)
     return model.eval(), variant, dict(known.processor)
 
 

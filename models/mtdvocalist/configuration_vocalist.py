@@ -36,6 +36,8 @@ class VocaLiSTConfig(PreTrainedConfig):
             such a token for padding, and as encoders end in a ReLU it is common; the released weights expect it. Set
             it False to train your own.
         pooling: what the fusion encoder's tokens become: their maximum over time (released) or their mean.
+        min_confidence: confidence (highest mean logit over shifts minus the median) from which an offset found by
+            these weights is believed; 0 believes every one. Nobody has published one for the released weights.
         embedding_dropout: of the tokens entering a cross-modal encoder. hidden_dropout: after attention and inside and
             after the feed-forward part. attention_dropout: of attention weights.
     """
@@ -72,6 +74,7 @@ class VocaLiSTConfig(PreTrainedConfig):
 
     skip_position_at_zero: bool = True
     pooling: Literal["max", "mean"] = "max"
+    min_confidence: float | int = 0.0
 
     embedding_dropout: float | int = 0.25
     hidden_dropout: float | int = 0.1
@@ -117,7 +120,7 @@ class VocaLiSTConfig(PreTrainedConfig):
                 f"`num_attention_heads` ({self.num_attention_heads})."
             )
         if self.hidden_size < 4:
-            raise ValueError(f"`hidden_size` must be at least 4, for two frequencies of positions; got {self.hidden_size}.")
+            raise ValueError(f"`hidden_size` must be at least 4, two frequencies of positions; got {self.hidden_size}.")
         if self.layer_norm_eps <= 0:
             raise ValueError(f"`layer_norm_eps` must be above 0, got {self.layer_norm_eps}.")
 
@@ -133,9 +136,10 @@ class VocaLiSTConfig(PreTrainedConfig):
             )
         if len(self.image_size) != 2:
             raise ValueError(f"`image_size` must be (rows, columns), got {self.image_size}.")
-        sides = {"`image_size` rows": (self.image_size[0], 1), "`image_size` columns": (self.image_size[1], 2)}
-        _check_stages("visual_stages", self.visual_stages, 5, len(self.conv_channels), sides)
-        _check_stages("audio_stages", self.audio_stages, 4, len(self.conv_channels), {"`num_mel_bins`": (self.num_mel_bins, 1)})
+        image = {"`image_size` rows": (self.image_size[0], 1), "`image_size` columns": (self.image_size[1], 2)}
+        mel = {"`num_mel_bins`": (self.num_mel_bins, 1)}
+        _check_stages("visual_stages", self.visual_stages, 5, len(self.conv_channels), image)
+        _check_stages("audio_stages", self.audio_stages, 4, len(self.conv_channels), mel)
 
     def validate_dropout(self):
         for name in ("embedding_dropout", "hidden_dropout", "attention_dropout"):

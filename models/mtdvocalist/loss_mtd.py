@@ -62,9 +62,9 @@ class MTDLoss(nn.Module):
 
         loss = sum over BCE and terms of: value / (2 c^2) + ln(1 + c^2)
 
-    In "va" both sides' scores are first raised to at least 1e-5, as the authors do: this lets places that the mask hides
-    take part, and stops the gradient of negative scores. Everything is computed with log-softmax, so a score far below
-    its row's maximum stays finite, and in float32.
+    In "va" both sides' scores are first raised to at least 1e-5, as the authors do: this lets places that the mask
+    hides take part, and stops the gradient of negative scores. Everything is computed with log-softmax, so a score far
+    below its row's maximum stays finite, and in float32.
 
     Args:
         num_layers: of each encoder.
@@ -103,7 +103,9 @@ class MTDLoss(nn.Module):
         if not temperature > 0:
             raise ValueError(f"`temperature` must be above 0, got {temperature!r}.")
         if target == "logits" and (weighting != "none" or separate_values or layers is not None):
-            raise ValueError('`target`="logits" has one term; `weighting`, `separate_values` and `layers` are for "attention".')
+            raise ValueError(
+                '`target`="logits" has one term; `weighting`, `separate_values` and `layers` are for "attention".'
+            )
         layers = {name: range(num_layers) for name in ENCODERS} if layers is None else layers
         for name, chosen in layers.items():
             if name not in ENCODERS or any(layer not in range(num_layers) for layer in chosen):
@@ -159,16 +161,15 @@ class MTDLoss(nn.Module):
         counting = {number for number, _ in self.places}
         rows = []
         for number, name in enumerate(ENCODERS):
-            pairs = [(of[name] for of in (teacher.scores, student.scores))]
-            pairs.append((of[name] for of in (teacher.relations, student.relations)))
             columns = []
-            for kind, (taught, learned) in enumerate(pairs):
+            for kind in ("scores", "relations"):
+                taught, learned = getattr(teacher, kind)[name], getattr(student, kind)[name]
                 check_traces(name, taught, learned)
                 if number not in counting:
                     columns.append(learned.new_zeros(self.num_layers, dtype=torch.float32))
                     continue
                 taught, learned = taught.float(), learned.float()
-                if kind == 0 and name == "va" and self.raise_va_scores:
+                if kind == "scores" and name == "va" and self.raise_va_scores:
                     taught, learned = taught.clamp_min(SCORE_FLOOR), learned.clamp_min(SCORE_FLOOR)
                 columns.append(mean_divergence(taught / self.temperature, learned / self.temperature))
             rows.append(torch.stack(columns, dim=-1))
@@ -209,11 +210,11 @@ def logit_divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: 
 
 
 def check_traces(name: str, teacher: torch.Tensor, student: torch.Tensor) -> None:
-    """Raise unless both sides of an encoder are alike but for nothing."""
+    """Raise unless both sides of an encoder have one shape."""
     if teacher.shape != student.shape:
         raise ValueError(
-            f"`teacher` and `student` differ in {name!r}: {tuple(teacher.shape)} and {tuple(student.shape)}; they need the "
-            "same numbers of layers and heads, and the same windows."
+            f"`teacher` and `student` differ in {name!r}: {tuple(teacher.shape)} and {tuple(student.shape)}; they need "
+            "the same numbers of layers and heads, and the same windows."
         )
 
 

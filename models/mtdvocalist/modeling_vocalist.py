@@ -113,8 +113,7 @@ class VocaLiSTVisualEncoder(nn.Module):
                 width, channels, sides, (1, row_stride, column_stride), (in_time, padding, padding)
             )
             same = [
-                VocaLiSTConvBlock(channels, channels, (3,) * 3, (1,) * 3, (1,) * 3, residual=True)
-                for _ in range(depth)
+                VocaLiSTConvBlock(channels, channels, (3,) * 3, (1,) * 3, (1,) * 3, residual=True) for _ in range(depth)
             ]
             blocks += [first, *same]
             width = channels
@@ -136,12 +135,8 @@ class VocaLiSTAudioEncoder(nn.Module):
         blocks, width = [], 1
         for stage, (kernel, mel_stride, mel_padding, depth) in enumerate(config.audio_stages):
             channels = config.stage_channels(stage)
-            first = VocaLiSTConvBlock(
-                width, channels, (kernel, kernel), (mel_stride, 1), (mel_padding, kernel // 2)
-            )
-            same = [
-                VocaLiSTConvBlock(channels, channels, (3, 3), (1, 1), (1, 1), residual=True) for _ in range(depth)
-            ]
+            first = VocaLiSTConvBlock(width, channels, (kernel, kernel), (mel_stride, 1), (mel_padding, kernel // 2))
+            same = [VocaLiSTConvBlock(channels, channels, (3, 3), (1, 1), (1, 1), residual=True) for _ in range(depth)]
             blocks += [first, *same]
             width = channels
         self.blocks = nn.ModuleList(blocks)
@@ -316,7 +311,9 @@ class VocaLiSTCrossModalEncoder(nn.Module):
                 scores.append(trace[0])
                 projected.append(trace[1])
         hidden_states = self.norm(hidden_states)
-        return (hidden_states, torch.stack(scores), torch.stack(projected)) if output_trace else (hidden_states, None, None)
+        if not output_trace:
+            return hidden_states, None, None
+        return hidden_states, torch.stack(scores), torch.stack(projected)
 
 
 class VocaLiSTPreTrainedModel(PreTrainedModel):
@@ -337,7 +334,7 @@ class VocaLiSTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """torch's own draws for convolutions, Xavier's for linear maps as in the authors' transformer, norms neutral."""
+        """torch's own draws for convolutions, Xavier's for linear maps (as the authors' transformer), neutral norms."""
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             init.zeros_(module.bias)
@@ -483,10 +480,10 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
             max_shift: frames to both sides, 25 per second.
             stride: score every stride-th window of the video only.
             coarse_step: score shifts that are multiples of it for the whole clip, and then only those between the best
-                one's neighbours. It saves work in the cross-modal encoders, and can miss an offset whose peak is narrower.
-                Features of the whole clip are kept.
-            protocol: "exact", or "official" for the numbers of the papers: -1000 in place of -inf, and in clips of fewer
-                than 2 * max_shift windows the scores of silence beyond the end that the authors leave in. Their
+                one's neighbours. It saves work in the cross-modal encoders, and can miss an offset whose peak is
+                narrower. Features of the whole clip are kept.
+            protocol: "exact", or "official" for the numbers of the papers: -1000 in place of -inf, and in clips of
+                fewer than 2 * max_shift windows the scores of silence beyond the end that the authors leave in. Their
                 evaluation also leaves out the last window of a clip; pass windows[:-1] for it.
             windows_at_once: through the visual encoder. pairs_at_once: through the cross-modal encoders.
             progress: show a bar on stderr.
@@ -580,7 +577,7 @@ def teacher_trace(
         ValueError: the teacher is in training mode, where its dropout would make targets of noise.
     """
     if teacher.training:
-        raise ValueError("`teacher` is in training mode, so dropout would disturb what it teaches; call teacher.eval().")
+        raise ValueError("`teacher` is in training mode, where dropout disturbs what it teaches; call teacher.eval().")
     return CrossModalTrace.of(teacher(pixel_values, input_features, output_trace=True))
 
 

@@ -56,12 +56,21 @@ class OffsetScorer:
             if value < least:
                 raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
         if model.training:
-            raise ValueError("`model` is in training mode, where windows of a batch change each other; call model.eval().")
+            raise ValueError("`model` is in training mode, where windows change each other; call model.eval().")
         self.model, self.max_shift, self.stride = model, max_shift, stride
         self.windows_at_once, self.pairs_at_once = windows_at_once, pairs_at_once
-        self.num_video = self.num_audio = 0  # windows that came so far
+        self.num_video = self.num_audio = 0  # windows that came so far: the number of the next one
         self._video: dict[int, torch.Tensor] = {}  # features of rows that wait, by window
         self._audio: dict[int, torch.Tensor] = {}  # features that a waiting or later row needs, by window
+
+    def lead(self, num_windows: int) -> None:
+        """Say that so many windows of sound come before the one that belongs to the first window of video.
+
+        A face that appears in the middle of a recording has sound before it, which may be the sound of its lips.
+        """
+        if num_windows < 0 or self.num_video or self.num_audio:
+            raise ValueError("`num_windows` must be at least 0 and be told before the first window comes.")
+        self.num_audio = -num_windows
 
     def add(self, video_windows: torch.Tensor | None = None, audio_windows: torch.Tensor | None = None) -> torch.Tensor:
         """Take the next windows of either stream or of both, as many as there are.
@@ -74,10 +83,12 @@ class OffsetScorer:
             there is no such window. Column j is audio window i + j - max_shift.
         """
         if video_windows is not None:
-            wanted = [i for i in range(len(video_windows)) if (self.num_video + i) % self.stride == 0]
-            if wanted:
-                features = encoded_video(self.model, video_windows[wanted] if self.stride > 1 else video_windows, self.windows_at_once)
-                self._video.update(zip((self.num_video + i for i in wanted), features, strict=True))
+            first = -self.num_video % self.stride
+            wanted = video_windows[first :: self.stride]
+            if len(wanted):
+                features = encoded_video(self.model, wanted, self.windows_at_once)
+                numbers = range(self.num_video + first, self.num_video + len(video_windows), self.stride)
+                self._video.update(zip(numbers, features, strict=True))
             self.num_video += len(video_windows)
         if audio_windows is not None:
             features = encoded_audio(self.model, audio_windows)
@@ -139,17 +150,15 @@ def score_offsets(
             f"{len(video_windows)} and {len(audio_windows)}."
         )
     if coarse_step > 1:
-        return _coarse_to_fine(
-            model, video_windows[::stride], audio_windows, max_shift, stride, coarse_step, windows_at_once, pairs_at_once
-        )
+        video_windows = video_windows[::stride]
+        at_once = windows_at_once, pairs_at_once
+        return _coarse_to_fine(model, video_windows, audio_windows, max_shift, stride, coarse_step, *at_once)
     num_windows = len(video_windows)
     if protocol == "official":
         # Beyond the end there are windows of zeros, which the published numbers let compete in short clips.
         beyond = audio_windows.new_zeros(max_shift, *audio_windows.shape[1:])
         audio_windows = torch.cat([audio_windows, beyond])
-    scorer = OffsetScorer(
-        model, max_shift, stride=stride, windows_at_once=windows_at_once, pairs_at_once=pairs_at_once
-    )
+    scorer = OffsetScorer(model, max_shift, stride=stride, windows_at_once=windows_at_once, pairs_at_once=pairs_at_once)
     rows, block = [], 4 * windows_at_once
     with tqdm(total=num_windows, unit="window", desc="offsets", disable=not progress) as bar:
         for start in range(0, num_windows, block):

@@ -99,22 +99,22 @@ class VocaLiSTProcessor(ProcessorMixin):
         """Every window of one face in one clip.
 
         Args:
-            video: what [`avzoo.video.read_video`] takes, or a list of face pictures, (height, width, 3) uint8 RGB each, of
-                any sizes. Frames in memory are 25 per second unless `source_fps` says otherwise.
-            audio: the sound, if it is not the video's own: a path, bytes, samples in [-1, 1] with `sampling_rate`, or a
-                row {"array", "sampling_rate"}; sample 0 belongs to the first frame.
+            video: what [`avzoo.video.read_video`] takes, or a list of face pictures, (height, width, 3) uint8 RGB each,
+                of any sizes. Frames in memory are 25 per second unless `source_fps` says otherwise.
+            audio: the sound, if it is not the video's own: a path, bytes, samples in [-1, 1] with `sampling_rate`, or
+                a row {"array", "sampling_rate"}; sample 0 belongs to the first frame.
             sampling_rate: of bare samples, Hz.
             track: where the face is, in frames at 25 per second. None: the frames show the face box and nothing else.
             source_fps: rate of frames in memory.
 
         Returns:
-            pixel_values (windows, context_frames, 3, face_size // 2, face_size), uint8 for a `rescale_factor` of 1, else
-            float32; input_features (windows, 1, num_mel_bins, context_columns) float32. Window i begins with frame i (of
-            the track). Neighbouring windows share the memory of their pixels.
+            pixel_values (windows, context_frames, 3, face_size // 2, face_size), uint8 for a `rescale_factor` of 1,
+            else float32; input_features (windows, 1, num_mel_bins, context_columns) float32. Window i begins with frame
+            i (of the track). Neighbouring windows share the memory of their pixels.
 
         Raises:
-            ValueError: fewer frames or less sound than one window; no sound; floating-point pictures; a track beyond the
-                video; bare samples without a rate. What `read_video` and `read_audio` raise.
+            ValueError: fewer frames or less sound than one window; no sound; floating-point pictures; a track beyond
+                the video; bare samples without a rate. What `read_video` and `read_audio` raise.
         """
         pictures, own_sound = self._pictures(video, source_fps)
         if audio is None:
@@ -184,8 +184,8 @@ class VocaLiSTProcessor(ProcessorMixin):
             lowest, highest = (extreme.item() for extreme in images.detach().aminmax())
             if highest <= 1 and (highest > 0 or lowest < 0):
                 raise ValueError(
-                    f"images of floating point reach from {lowest:g} to {highest:g}: they seem to be scaled, and 0..255 "
-                    "is expected here whatever the weights want; multiply by 255 first."
+                    f"images of floating point reach from {lowest:g} to {highest:g}: they seem to be scaled, and "
+                    "0..255 is expected here whatever the weights want; multiply by 255 first."
                 )
         if self.channel_order == "bgr":
             images = images.flip(-3)
@@ -206,7 +206,7 @@ class VocaLiSTProcessor(ProcessorMixin):
         return self.log_mel(samples)[..., : self.context_columns]
 
     def video_windows(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Frames (n, 3, rows, columns) to windows (n - context_frames + 1, context_frames, 3, rows, columns), a view."""
+        """Frames (n, 3, rows, columns) to a view (n - context_frames + 1, context_frames, 3, rows, columns) of them."""
         return pixels.unfold(0, self.context_frames, 1).movedim(-1, 1)
 
     def audio_windows(self, log_mel: torch.Tensor, num_windows: int, first_frame: int = 0) -> torch.Tensor:

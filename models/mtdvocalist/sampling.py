@@ -109,7 +109,7 @@ def draw_window_pair(
         raise ValueError(f"`least_gap` must be at least 1 frame, got {least_gap}.")
     if num_windows <= least_gap:
         raise ValueError(
-            f"`num_windows` ({num_windows}) must be above `least_gap` ({least_gap}), or no two starts are so far apart; "
+            f"`num_windows` ({num_windows}) must be above `least_gap` ({least_gap}): no two starts are so far apart; "
             "leave such a clip out."
         )
     if draws_among_quiet < 1:
@@ -134,7 +134,7 @@ def draw_window_pair(
     before = max(0, video_start - least_gap + 1)  # starts that are early enough, from 0 on
     after = max(0, num_windows - video_start - least_gap)  # and late enough, from video_start + least_gap on
     own_sound_is_loud = loudness(video_start) > loud_from
-    for _ in range(1 if own_sound_is_loud else draws_among_quiet):
+    for _ in range(draws_among_quiet):
         audio_start = _draw(before + after, generator)
         if audio_start >= before:
             audio_start += video_start + least_gap - before

@@ -9,11 +9,20 @@ import dataclasses
 import json
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
+from avzoo.task_commands import (
+    TASK_COMMANDS,
+    add_common_options,
+    add_face_options,
+    check_writable,
+    quieten_hub,
+    quieten_transformers,
+    run_task,
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -71,34 +80,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("--part", action="append", default=[], metavar="NAME=PATH", help="one part of several")
 
-    run = command("run", run_task, "A file in, an answer out.")
-    run.add_argument("task", choices=sorted({row.task for row in zoo.METHODS}))
-    run.add_argument("file", type=Path)
-    run.add_argument("-o", "--output", type=Path, help="file to write; its ending is the format. Default: stdout")
-    run.add_argument("--format", help="json, csv, rttm, srt or vtt; default json")
-    run.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
-    run.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
-    run.add_argument("--batch-size", type=int, default=8)
-    run.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="one number, or mel bins and frames")
-    run.add_argument("--top-k", type=int, default=1, help="labels per window")
-    run.add_argument("--pooled", action="store_true", help="one answer for the whole recording")
+    run = commands.add_parser("run", help="A file in, an answer out.", description="A file in, an answer out.")
+    tasks = run.add_subparsers(required=True, metavar="task", dest="task")
+    for task, of_task in TASK_COMMANDS.items():
+        sub = tasks.add_parser(task, help=of_task.help, description=of_task.help)
+        sub.set_defaults(command=run_task)
+        add_common_options(sub)
+        of_task.add_options(sub)
 
     tracks = command("tracks", find_tracks, "A video in, its face tracks out.")
     tracks.add_argument("file", type=Path)
     tracks.add_argument("-o", "--output", type=Path, help="JSON file to write. Default: stdout")
     tracks.add_argument("--render", type=Path, metavar="MP4", help="also write the video with its tracks drawn in")
-    faces = tracks.add_mutually_exclusive_group()
-    faces.add_argument("--boxes", type=Path, help="boxes you have, .csv (frame,x1,y1,x2,y2) or .json")
-    faces.add_argument(
-        "--detector",
-        choices=["drawn", "yunet", "s3fd"],
-        help="drawn: faces of toyworld; yunet: OpenCV's, extra `faces`; s3fd: a converted checkpoint. "
-        "Default: drawn for videos of toyworld, else yunet",
-    )
-    tracks.add_argument("--detector-model", type=Path, help="YuNet's ONNX file, or the folder of a converted S3FD")
+    add_face_options(tracks)
     tracks.add_argument("--fps", type=float, default=25.0, help="rate at which the video is looked at; default 25")
     tracks.add_argument("--every", type=int, default=1, help="detect in each n-th frame only")
-    tracks.add_argument("--max-faces", type=int, help="keep the largest tracks only")
 
     toyworld = command("toyworld", write_toyworld, "Write synthetic media with their labels.")
     toyworld.add_argument("world", choices=toyworld_names())
@@ -174,52 +170,9 @@ def convert_file(options: argparse.Namespace) -> None:
     print(save_converted(model, options.output))
 
 
-def run_task(options: argparse.Namespace) -> None:
-    import transformers
-
-    import avzoo
-    from avzoo.records import FORMATS, Records
-
-    format = options.format or (options.output.suffix.removeprefix(".") if options.output else "json")
-    if format not in FORMATS:
-        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
-    if not options.file.is_file():
-        raise FileNotFoundError(f"`{options.file}` does not exist.")
-    if options.output is not None:
-        check_writable(options.output)
-    if options.batch_size < 1:
-        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
-    check_device(options.device)
-    row = next(row for row in zoo.METHODS if row.task == options.task)
-    model = options.model or avzoo.toy_checkpoint(row.name)
-    quieten_transformers()
-    pipe = transformers.pipeline(options.task, model=model, device=options.device)
-    patch_size = options.patch_size[0] if options.patch_size and len(options.patch_size) == 1 else options.patch_size
-    answer = pipe(
-        str(options.file),
-        batch_size=options.batch_size,
-        patch_size=patch_size,
-        top_k=options.top_k,
-        return_windows=not options.pooled,
-        return_times=True,
-    )
-    records = Records(
-        task=options.task,
-        model=Path(model).name if options.model is None else model,
-        source=options.file.name,
-        score="probability",
-        device=str(pipe.device),
-        dtype=str(pipe.dtype).removeprefix("torch."),
-        records=answer,
-    )
-    if options.output is None:
-        print(records.export(format), end="")
-    else:
-        print(records.save(options.output, format), file=sys.stderr)
-
-
 def find_tracks(options: argparse.Namespace) -> None:
-    from avzoo.video import GivenBoxes, VideoWriter, find_face_tracks, probe_video, render_face_tracks, save_tracks
+    from avzoo.pipelines.face_detectors import faces_from
+    from avzoo.video import VideoWriter, find_face_tracks, probe_video, render_face_tracks, save_tracks
 
     if options.output is not None:
         check_writable(options.output)
@@ -227,7 +180,10 @@ def find_tracks(options: argparse.Namespace) -> None:
         check_writable(options.render)
         VideoWriter(options.render, options.fps)  # says now what it would say after everything was computed
     info = probe_video(options.file)
-    faces = GivenBoxes.read(options.boxes) if options.boxes else face_detector(options, info.metadata)
+    quieten_hub()
+    if options.detector == "s3fd":
+        quieten_transformers()
+    faces = faces_from(options.boxes or options.detector, options.detector_model, info.metadata)
     tracks = find_face_tracks(
         options.file,
         faces,
@@ -244,30 +200,6 @@ def find_tracks(options: argparse.Namespace) -> None:
         print(save_tracks(options.output, tracks), file=sys.stderr)
     if options.render is not None:
         print(render_face_tracks(options.file, tracks, options.render, progress=sys.stderr.isatty()), file=sys.stderr)
-
-
-def face_detector(options: argparse.Namespace, metadata: Mapping[str, str]) -> Any:
-    """The detector that was asked for, or that suits the video."""
-    from avzoo.data.toyworld.worlds import MADE_BY
-
-    name = options.detector or ("drawn" if metadata.get("comment", "").startswith(MADE_BY) else "yunet")
-    if name == "drawn":
-        from avzoo.data.toyworld.face_detector import DrawnFaceDetector
-
-        return DrawnFaceDetector()
-    if name == "s3fd":
-        from avzoo.models.s3fd import S3FDDetector, S3FDForFaceDetection
-
-        if options.detector_model is None:
-            raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
-        quieten_transformers()
-        return S3FDDetector(S3FDForFaceDetection.from_pretrained(options.detector_model))
-    from huggingface_hub.utils import logging
-
-    from avzoo.video import YuNetDetector
-
-    logging.set_verbosity_error()  # each of its retries would be a line before ours
-    return YuNetDetector(options.detector_model)
 
 
 def toyworld_names() -> tuple[str, ...]:
@@ -288,30 +220,6 @@ def write_toyworld(options: argparse.Namespace) -> None:
         options.out.mkdir(parents=True, exist_ok=True)  # not before there is something to write
         for path in clips.write(clip, options.out):
             print(path)
-
-
-def check_writable(path: Path) -> None:
-    """Raise an OSError where no file can be written, before anything is computed."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"`{path}` cannot be written: it is a folder, or the folder it is in does not exist.")
-
-
-def quieten_transformers() -> None:
-    """Keep its notes and its bars for loading and saving off stderr, where a command's own word is looked for."""
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-
-
-def check_device(name: str | None) -> None:
-    """Raise a ValueError if torch has no such device."""
-    import torch
-
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 def run_demo(options: argparse.Namespace) -> None:

@@ -202,6 +202,7 @@ METHODS: tuple[Method, ...] = (
                 "VocaLiSTProcessor",
                 "OffsetScorer",
             ),
+            "pipelines.audio_visual_synchronization": ("AudioVisualSynchronizationPipeline",),
         },
         config_class="MTDVocaLiSTConfig",
         model_class="MTDVocaLiSTForSequenceClassification",
@@ -213,11 +214,13 @@ METHODS: tuple[Method, ...] = (
                 "VocaLiSTForSequenceClassification",
             ),
         },
-        task_pipeline=None,
+        task_pipeline="AudioVisualSynchronizationPipeline",
         licenses={
             "code": License("unknown", None, "the student's repository states none; nothing of it is used here"),
             "weights": License(
-                "other", False, "VocaLiST is CC BY-NC 4.0 with non-commercial parts of Wav2Lip; the student states no terms"
+                "other",
+                False,
+                "VocaLiST is CC BY-NC 4.0 with non-commercial parts of Wav2Lip; the student states no terms",
             ),
             "data": License("other", False, "LRS2, for research under an agreement with the BBC; Acappella"),
         },

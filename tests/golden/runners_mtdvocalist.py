@@ -124,10 +124,7 @@ def model_outputs(model, pixel_values: torch.Tensor, input_features: torch.Tenso
 def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
     inputs = {name: value.clone().requires_grad_(name.startswith("student")) for name, value in case.inputs.items()}
     scores, relations = (
-        {
-            side: {encoder: make(inputs, side, encoder) for encoder in ENCODERS}
-            for side in ("student", "teacher")
-        }
+        {side: {encoder: make(inputs, side, encoder) for encoder in ENCODERS} for side in ("student", "teacher")}
         for make in (
             lambda tensors, side, encoder: tensors[f"{side}.{encoder}.scores"],
             lambda tensors, side, encoder: value_relations(tensors[f"{side}.{encoder}.value"]),
@@ -145,12 +142,8 @@ def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
     temperature = case.config["temperature"]
     released, parts = losses("weights_shared", temperature=temperature)
     prefix = "released.grad."
-    wanted = {
-        name: inputs[f"student.{name.removeprefix(prefix)}"] for name in case.outputs if name.startswith(prefix)
-    }
-    gradients = torch.autograd.grad(
-        parts.loss, [released.weights, logits, *wanted.values()], retain_graph=True
-    )
+    wanted = {name: inputs[f"student.{name.removeprefix(prefix)}"] for name in case.outputs if name.startswith(prefix)}
+    gradients = torch.autograd.grad(parts.loss, [released.weights, logits, *wanted.values()], retain_graph=True)
     selected = case.config["selected"]
     chosen = {encoder: [selected[encoder] - 1] for encoder in ENCODERS}
     assert selected["numbering"] == "from 1"
@@ -167,7 +160,9 @@ def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
         "softmax_split_weights.total": losses("weights_split", weighting="softmax", separate_values=True)[1].loss,
         "softmax_weights.total": losses("weights_shared", weighting="softmax")[1].loss,
         "uniform_all_layers": losses(weighting="none")[1].distillation_loss,
-        "selected_layers": losses(weighting="none", layers=chosen, temperature=selected["temperature"])[1].distillation_loss,
+        "selected_layers": losses(weighting="none", layers=chosen, temperature=selected["temperature"])[
+            1
+        ].distillation_loss,
         "logit_kd": logit_divergence(logits, inputs["teacher_logit"], 5.0),
     }
     yield {name: value.detach() for name, value in results.items()}

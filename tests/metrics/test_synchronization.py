@@ -120,9 +120,9 @@ def test_the_official_protocol_asks_for_the_scores_it_keeps_by_slip():
 # Averages over neighbours
 
 
-def test_impossible_pairs_take_no_part_in_exact_averages():
+def test_an_entry_that_one_window_cannot_reach_has_no_exact_average():
     averaged = average_over_context(THREE_WINDOWS, 7)  # windows i-1..i+1
-    np.testing.assert_allclose(averaged, [[3.0, 2.5, 3.5], [4.5, 4.0, 3.5], [4.5, 5.5, 5.0]])
+    np.testing.assert_allclose(averaged, [[NONE, 2.5, 3.5], [NONE, 4.0, NONE], [4.5, 5.5, NONE]])
 
 
 def test_one_impossible_pair_excludes_an_official_average():
@@ -136,8 +136,8 @@ def test_one_impossible_pair_excludes_an_official_average():
 
 
 def test_an_average_of_impossible_pairs_only_is_impossible():
-    averaged = average_over_context([[NONE, 1.0, 0.0], [NONE, 3.0, NONE]], 7)
-    np.testing.assert_array_equal(averaged, [[NONE, 2.0, 0.0], [NONE, 2.0, 0.0]])
+    averaged = average_over_context([[NONE, 1.0, 0.0], [NONE, 3.0, 2.0]], 7)
+    np.testing.assert_array_equal(averaged, [[NONE, 2.0, 1.0], [NONE, 2.0, 1.0]])
 
 
 def test_a_window_without_a_possible_pair_borrows_from_its_neighbours():

@@ -1,6 +1,7 @@
 """Data: readers of the public datasets' on-disk layouts, and a synthetic world that needs no download.
 
 - [`avzoo.data.audio_folders`]: ESC-50, Speech Commands, AudioSet and VGGSound as their owners ship them.
+- [`avzoo.data.lrs2`]: LRS2, the owners' mp4 files or the folders of faces that Wav2Lip's script makes of them.
 - [`avzoo.data.toyworld`]: labelled speech and sound made from nothing but a seed.
 
 Importing this package loads neither torch nor datasets.

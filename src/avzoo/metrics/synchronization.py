@@ -92,7 +92,8 @@ def average_over_context(
     Row i is the mean over context - window_frames + 1 windows around i, cut at the clip's ends; if their number is
     even, one more on the left: context 7 takes windows i-1..i+1, context 10 takes i-3..i+2.
 
-    "exact": impossible pairs take no part, each entry is the mean over the possible ones, -inf if there are none.
+    "exact": an entry that one of the windows can't reach is -inf, as a mean over fewer windows is noisier and would win
+    too often. Windows without any score (left out for silence, say) don't count.
     "official": `mask_impossible_pairs` first, then plain means, so that a single -1000 among the windows excludes the
     entry. A clip with fewer windows than context - window_frames yields that many rows instead of one per window:
     the first half (rounded up) counted from its start, the others from its end.
@@ -125,14 +126,17 @@ def average_over_context(
     centres = np.arange(windows)
     if protocol == "official" and windows < left + right:
         centres = np.concatenate([np.arange(left), np.arange(windows - right, windows)])
-    total, count = np.zeros((2, len(centres), scores.shape[1]))
+    heard = possible.any(axis=1, keepdims=True)
+    total, missing = np.zeros((2, len(centres), scores.shape[1]))
+    count = np.zeros((len(centres), 1))
     for shift in range(-left, right + 1):
         rows = centres + shift
         inside = (rows >= 0) & (rows < windows)
         rows = rows[inside]
         total[inside] += np.where(possible[rows], scores[rows], 0)
-        count[inside] += possible[rows]
-    return np.where(count > 0, total / np.maximum(count, 1), -np.inf)
+        missing[inside] += heard[rows] & ~possible[rows]
+        count[inside] += heard[rows]
+    return np.where((missing == 0) & (count > 0), total / np.maximum(count, 1), -np.inf)
 
 
 def estimate_offsets(scores: ArrayLike) -> np.ndarray:

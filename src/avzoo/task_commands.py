@@ -1,0 +1,217 @@
+"""`avzoo run TASK FILE`: what each task adds to the command, in options and in what it does with an answer.
+
+A new task adds one entry to `TASK_COMMANDS`. What a command needs is imported when it runs.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskCommand:
+    """One task on the command line.
+
+    Args:
+        help: one line.
+        score: what the records' score means, see [`avzoo.records.Records`].
+        add_options: adds the task's own options to its parser.
+        parameters: what the pipeline is called with, from the options.
+        check: raises where options don't fit each other, before anything is loaded.
+        records_path: where the records go, from the options; None: to stdout.
+        finish: what else is made of the answer.
+    """
+
+    help: str
+    score: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    parameters: Callable[[argparse.Namespace], Mapping[str, Any]]
+    check: Callable[[argparse.Namespace], None] = lambda options: None
+    records_path: Callable[[argparse.Namespace], Path | None] = lambda options: options.output
+    finish: Callable[[argparse.Namespace, list], None] = lambda options, answer: None
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("-o", "--output", type=Path, help="file to write; its ending is the format. Default: stdout")
+    parser.add_argument("--format", help="json, csv, rttm, srt or vtt; default json")
+    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    parser.add_argument("--batch-size", type=int, default=8)
+
+
+# ---------------------------------------------------------------------------------------- audio-classification
+
+
+def _add_tagging_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--patch-size", type=int, nargs="+", metavar="N", help="one number, or mel bins and frames")
+    parser.add_argument("--top-k", type=int, default=1, help="labels per window")
+    parser.add_argument("--pooled", action="store_true", help="one answer for the whole recording")
+
+
+def _tagging_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    size = options.patch_size
+    return {
+        "patch_size": size[0] if size and len(size) == 1 else size,
+        "top_k": options.top_k,
+        "return_windows": not options.pooled,
+        "return_times": True,
+    }
+
+
+# ---------------------------------------------------------------------------------- audio-visual-synchronization
+
+
+def add_face_options(parser: argparse.ArgumentParser) -> None:
+    """Who to look at, for every command that looks at faces."""
+    from avzoo.pipelines.face_detectors import DETECTORS
+
+    faces = parser.add_mutually_exclusive_group()
+    faces.add_argument("--boxes", type=Path, help="boxes you have, .csv (frame,x1,y1,x2,y2) or .json")
+    faces.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        help="drawn: faces of toyworld; yunet: OpenCV's, extra `faces`; s3fd: a converted checkpoint. "
+        "Default: drawn for videos of toyworld, else yunet",
+    )
+    parser.add_argument("--detector-model", type=Path, help="YuNet's ONNX file, or the folder of a converted S3FD")
+    parser.add_argument("--max-faces", type=int, help="keep the largest tracks only")
+
+
+def _add_synchronization_options(parser: argparse.ArgumentParser) -> None:
+    add_face_options(parser)
+    parser.add_argument("--face-video", action="store_true", help="the frame shows one face box and nothing else")
+    parser.add_argument("--max-shift", type=int, default=15, help="frames of 40 ms to both sides; default 15")
+    parser.add_argument("--stride", type=int, default=1, help="compare every n-th window only, n times faster")
+    parser.add_argument("--fix", action="store_true", help="write the video with its sound put in time to --output")
+    parser.add_argument("--render", type=Path, metavar="PNG", help="also draw the curve, and confidence over time")
+
+
+def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "faces": "frame" if options.face_video else options.boxes or options.detector,
+        "detector_model": options.detector_model,
+        "max_faces": options.max_faces,
+        "max_shift": options.max_shift,
+        "stride": options.stride,
+        "progress": sys.stderr.isatty(),
+    }
+
+
+def _check_synchronization(options: argparse.Namespace) -> None:
+    if options.fix and options.output is None:
+        raise ValueError("--fix needs --output, the video to write.")
+    if options.render is not None:
+        check_writable(options.render)
+
+
+def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, Any]]) -> None:
+    from avzoo.pipelines.audio_visual_synchronization import most_confident, plot_offsets
+    from avzoo.video import shift_sound
+
+    if not answer:
+        print(f"no face was found in {options.file.name}.", file=sys.stderr)
+    if options.render is not None and any(record["curve"] for record in answer):
+        print(plot_offsets(answer, options.render), file=sys.stderr)
+    if options.fix:
+        surest = most_confident(answer)
+        if surest is None:
+            raise ValueError(f"{options.file.name} was not repaired: no face tells by how much its sound is off.")
+        print(f"face {surest['track_id']}: {surest['meaning']}", file=sys.stderr)
+        print(shift_sound(options.file, options.output, surest["offset_seconds"]), file=sys.stderr)
+
+
+TASK_COMMANDS: dict[str, TaskCommand] = {
+    "audio-classification": TaskCommand(
+        help="What is heard, window by window.",
+        score="probability",
+        add_options=_add_tagging_options,
+        parameters=_tagging_parameters,
+    ),
+    "audio-visual-synchronization": TaskCommand(
+        help="For each face of a video, by how much its sound is early or late.",
+        score="logit",
+        add_options=_add_synchronization_options,
+        parameters=_synchronization_parameters,
+        check=_check_synchronization,
+        records_path=lambda options: None if options.fix else options.output,
+        finish=_finish_synchronization,
+    ),
+}
+
+
+def run_task(options: argparse.Namespace) -> None:
+    """Run a task's pipeline on one file and write its records."""
+    import transformers
+
+    import avzoo
+    from avzoo import zoo
+    from avzoo.records import FORMATS, Records
+
+    command = TASK_COMMANDS[options.task]
+    path = command.records_path(options)
+    format = options.format or (path.suffix.removeprefix(".") if path else "json")
+    if format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
+    if not options.file.is_file():
+        raise FileNotFoundError(f"`{options.file}` does not exist.")
+    if options.output is not None:
+        check_writable(options.output)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
+    command.check(options)
+    check_device(options.device)
+    row = next(row for row in zoo.METHODS if row.task == options.task)
+    model = options.model or avzoo.toy_checkpoint(row.name)
+    quieten_transformers()
+    quieten_hub()
+    pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
+    records = Records(
+        task=options.task,
+        model=Path(model).name if options.model is None else model,
+        source=options.file.name,
+        score=command.score,
+        device=str(pipe.device),
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        records=answer,
+    )
+    if path is None:
+        print(records.export(format), end="")
+    else:
+        print(records.save(path, format), file=sys.stderr)
+    command.finish(options, answer)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError where no file can be written, before anything is computed."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"`{path}` cannot be written: it is a folder, or the folder it is in does not exist.")
+
+
+def quieten_transformers() -> None:
+    """Keep its notes and its bars for loading and saving off stderr, where a command's own word is looked for."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def quieten_hub() -> None:
+    """Keep each of its retries from being a line before ours, where it can't be reached."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def check_device(name: str | None) -> None:
+    """Raise a ValueError if torch has no such device."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,345 @@
+"""Sound that lies earlier or later than its pictures, put right without encoding anything again.
+
+Pictures and sound are copied packet by packet; only time stamps change. Where the sound then begins after the first
+picture, or before it, the new file says so: by an edit list (mp4, m4v, mov) or by the time stamps alone (mkv, webm).
+"""
+
+import heapq
+import math
+import numbers
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.stream import Disposition
+
+from avzoo.audio.media_files import broken, locate
+from avzoo.files import written_whole
+from avzoo.video.files import FileSource
+from avzoo.video.reading import round_half_up
+
+_FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+_OLD_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")  # about the source's container
+_STREAM_TAGS = ("language", "title", "handler_name")
+_RUN_UP = Fraction(1, 5)  # seconds of sound before the first that is heard: MP3 can need as many, others less
+_SLACK = Fraction(1, 4)  # seconds by which programs differ in the length that they announce
+
+
+def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: float) -> Path:
+    """Write a copy of a video in which the sound comes later, or earlier.
+
+    Nothing is decoded: every picture keeps its bits, and its time after the first one, which the copy shows at 0. All
+    sound tracks move. Subtitles stay with the pictures. Tags, chapters, orientation, covers and subtitles are kept as
+    far as the new container has a place for them; other streams are left out.
+
+    Args:
+        source: path of a video file with sound.
+        path: where to, ending in .mp4, .m4v, .mov, .mkv or .webm; an existing file is replaced, even `source` itself.
+            The file appears whole or not at all.
+        seconds: by how much later the sound comes; negative: earlier. Sound that is early by n frames wants n / fps.
+
+    Returns:
+        `path`.
+
+    Raises:
+        OSError: `source` isn't there; the folder of `path` is missing or can't be written.
+        TypeError: `source` is no path, `seconds` no number.
+        ValueError: `source` is no video, has no sound, or is seen to be damaged or cut short without decoding it;
+            `path` has another ending, or its container can't hold the streams; `seconds` isn't finite, or leaves no
+            sound beside the pictures.
+    """
+    # 1. Check inputs
+    shift = _checked_shift(seconds)
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in _FORMATS:
+        raise ValueError(f"`path` must end in {', '.join(_FORMATS)}, got {os.fspath(path)!r}.")
+    if os.path.isdir(path):
+        raise IsADirectoryError(f"`path` ({os.fspath(path)}) is a folder; name a file in it.")
+    if not isinstance(source, str | os.PathLike):
+        raise TypeError(f"`source` must be the path of a video file, got {type(source).__name__}.")
+    label, opened = locate(source, "`source`")
+    video = FileSource(opened, label)
+    if video.info.sampling_rate is None:
+        raise ValueError(f"{label} has no sound to shift: no audio stream that can be decoded.")
+
+    # 2. Look at every packet
+    survey = _surveyed(video)
+    if survey.sound_end + shift <= 0 or survey.sound_start + shift >= survey.picture_end:
+        raise ValueError(
+            f"`seconds` ({float(shift):g}) leaves no sound beside the pictures: in {label} there is sound from "
+            f"{float(survey.sound_start):.2f} to {float(survey.sound_end):.2f} s, and pictures until "
+            f"{float(survey.picture_end):.2f} s."
+        )
+    if survey.hidden and _FORMATS[ending] in ("matroska", "webm"):
+        raise ValueError(
+            f"{label} hides {survey.hidden} pictures before its first by an edit list, and {ending} has none; let "
+            "`path` end in .mp4 or .mov."
+        )
+
+    # 3. Copy what is shown
+    with written_whole(path) as unfinished:
+        open(unfinished, "xb").close()  # says, as an OSError, when the folder is missing or can't be written
+        try:
+            _copy(video, survey, unfinished, ending, shift)
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):
+                raise
+            raise _unwritable(label, "streams", ending, error.strerror) from error
+    return Path(path)
+
+
+@dataclass
+class _Survey:
+    """What the packets of a file tell, with times in seconds on the video clock.
+
+    Args:
+        sound_start, sound_end: of the first sound track.
+        picture_end: end of the last picture.
+        packets: {index of a stream: its packets up to the last that isn't hidden}. Those that an edit list hides at
+            the end are not copied, or they would show.
+        hidden: pictures hidden before the first, which the decoder needs.
+    """
+
+    sound_start: Fraction
+    sound_end: Fraction
+    picture_end: Fraction
+    packets: dict[int, int]
+    hidden: int
+
+
+def _checked_shift(seconds: object) -> Fraction:
+    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real):
+        raise TypeError(f"`seconds` must be a number of seconds, got {seconds!r}.")
+    if not math.isfinite(seconds):
+        raise ValueError(f"`seconds` must be a finite number of seconds, got {seconds!r}.")
+    return Fraction(float(seconds))
+
+
+def _surveyed(video: FileSource) -> _Survey:
+    """What there is to copy.
+
+    Raises:
+        ValueError: packets are damaged or missing, or tell no time, or hidden ones lie among those shown.
+    """
+    counts, last_shown, starts, ends = Counter(), {}, {}, {}
+    hidden, among, latest = 0, set(), Fraction(0)
+    with video.open() as container:
+        main, sound = _main_video(container), container.streams.audio[0]
+        if container.format.name == "avi" and main.codec_context.has_b_frames:
+            raise ValueError(
+                f"{video.label}: AVI keeps no times, and these pictures aren't stored in the order of showing; encode "
+                "them again, with `write_video`."
+            )
+        announced = {stream.index: len(stream.index_entries) for stream in (main, sound)}  # mp4 lists all its packets
+        for packet in container.demux():
+            if not packet.size:
+                continue
+            stream, stamp = packet.stream, packet.dts if packet.pts is None else packet.pts
+            counts[stream.index] += 1
+            if stamp is None:
+                if _is_needed(stream):
+                    raise ValueError(
+                        f"{video.label}: its {stream.type} has no time stamps; encode it again, with `write_video`."
+                    )
+                last_shown[stream.index] = counts[stream.index]
+                continue
+            begin = stamp * packet.time_base - video.origin
+            end = begin + (packet.duration or 0) * packet.time_base
+            latest = max(latest, end + video.origin)
+            if packet.is_corrupt and stream == main and begin > 0:
+                raise broken(video.label, float(begin), "the next packet is damaged")
+            if packet.is_discard:
+                hidden += stream == main and begin < 0
+                if stream.index in starts and begin >= 0:
+                    among.add(stream.index)
+                continue
+            if stream.index in among:
+                raise ValueError(
+                    f"{video.label}: an edit list hides {stream.type} between {stream.type} that is shown, and a copy "
+                    "can't; encode it again, with `write_video`."
+                )
+            last_shown[stream.index] = counts[stream.index]
+            starts.setdefault(stream.index, begin)
+            ends[stream.index] = max(ends.get(stream.index, end), end)
+        picture_end = ends.get(main.index, Fraction(0))
+        for stream in (main, sound):
+            if counts[stream.index] < announced[stream.index]:
+                reason = f"{counts[stream.index]} of {announced[stream.index]} packets of {stream.type} are there"
+                raise broken(video.label, float(picture_end), reason)
+        length = Fraction(container.duration or 0, av.time_base)
+        if "matroska" in container.format.name and latest < length - max(_SLACK, 2 / video.fps):
+            raise broken(video.label, float(picture_end), f"the header announces {float(length):.2f} s")
+        if sound.index not in starts:
+            raise ValueError(f"{video.label} has no sound to shift: its sound track is empty.")
+        return _Survey(starts[sound.index], ends[sound.index], picture_end, last_shown, hidden)
+
+
+class _Track:
+    """Takes the packets of one stream to a stream of the new file.
+
+    Args:
+        source, target: the streams.
+        delay: what is added to every time, seconds.
+        count: packets to copy; the rest is hidden.
+        begin: seconds, in the new file; packets that end before are left out. None: all stay.
+        run_up: seconds of packets before `begin` that stay for the decoder, and one packet at least. None: none do.
+    """
+
+    def __init__(
+        self,
+        source: av.stream.Stream,
+        target: av.stream.Stream,
+        delay: Fraction,
+        count: int,
+        begin: Fraction | None = None,
+        run_up: Fraction | None = None,
+    ):
+        self._target, self._delay, self._left, self._begin, self._run_up = target, delay, count, begin, run_up
+        self._tick, self._frame, self._counted, self._due = source.time_base, Fraction(0), False, None
+        if source.type == "audio" and source.rate:
+            self._tick = Fraction(1, source.rate)
+            self._frame = source.codec_context.frame_size * self._tick
+            # Stamps in milliseconds place no sample exactly: packets of known length are placed behind each other.
+            known = self._frame or source.codec_context.name == "opus"
+            self._counted = bool(known) and source.time_base > self._tick
+        target.time_base = self._tick
+
+    def takes(self, packet: av.Packet) -> bool:
+        """Gives the packet its place in the new file, if it has one there."""
+        old = packet.time_base
+        decoded, duration = packet.dts * old, (packet.duration or 0) * old
+        shown = decoded if packet.pts is None else packet.pts * old
+        if self._counted:
+            if self._due is not None and abs(shown - self._due) <= old:
+                shown = decoded = self._due
+            duration = self._frame or duration
+            self._due = shown + duration
+        self._left -= 1
+        if self._left < 0:
+            return False
+        if self._begin is not None:
+            run_up = 0 if self._run_up is None else max(self._run_up, duration)
+            if shown + duration + self._delay + run_up <= self._begin:
+                return False
+        packet.pts = round_half_up((shown + self._delay) / self._tick)
+        packet.dts = round_half_up((decoded + self._delay) / self._tick)
+        packet.duration = round_half_up(duration / self._tick)
+        packet.time_base, packet.stream = self._tick, self._target
+        return True
+
+
+def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fraction) -> None:
+    kind = _FORMATS[ending]
+    options = {"fflags": "+bitexact"}  # no versions, no dates
+    if kind in ("mp4", "mov"):
+        # Edit lists place the sound by the file's own clock, which ticks in milliseconds unless told otherwise.
+        options |= {"movflags": "+faststart", "movie_timescale": str(video.info.sampling_rate)}
+    begin, run_up = max(Fraction(0), survey.sound_start + shift), Fraction(0)
+    if not begin:  # how much earlier the sound may begin than the pictures: an edit list hides that, Matroska doesn't
+        run_up = _RUN_UP if kind in ("mp4", "mov") else None if shift < 0 else Fraction(0)
+    with ExitStack() as opened:
+        # Opened twice: sound and pictures that belong together now come from different places in the file.
+        pictures, sound = opened.enter_context(video.open()), opened.enter_context(video.open())
+        output = opened.enter_context(av.open(f"file:{path}", "w", format=kind, options=options))
+        output.metadata.update({tag: text for tag, text in pictures.metadata.items() if tag.lower() not in _OLD_TAGS})
+        output.set_chapters([_moved(chapter, -video.origin) for chapter in pictures.chapters()])
+        tracks = {}
+        for stream in pictures.streams:
+            audible = stream.type == "audio"
+            source = sound.streams[stream.index] if audible else stream
+            target = _added(output, source, ending, video)
+            if target is not None:
+                delay = -video.origin
+                if audible:
+                    delay += shift + _rounded_run_up(pictures, source) - _rounded_run_up(output, source)
+                count = survey.packets.get(stream.index, 0)
+                tracks[stream.index] = _Track(source, target, delay, count, *((begin, run_up) if audible else ()))
+        packets = heapq.merge(
+            _packets(
+                pictures, {index: track for index, track in tracks.items() if pictures.streams[index].type != "audio"}
+            ),
+            _packets(sound, {index: track for index, track in tracks.items() if sound.streams[index].type == "audio"}),
+            key=lambda packet: packet.dts * packet.time_base,
+        )
+        for packet in packets:
+            output.mux(packet)
+
+
+def _added(output: av.container.OutputContainer, source: av.stream.Stream, ending: str, video: FileSource):
+    """A stream like `source` in the new file; None if it isn't copied."""
+    needed = _is_needed(source)
+    if not needed and source.type != "subtitle" and not (_is_cover(source) and _FORMATS[ending] in ("mp4", "mov")):
+        return None
+    try:
+        target = output.add_stream_from_template(source, opaque=True)
+    except ValueError as error:
+        if not needed:
+            return None
+        codec = "of an unknown codec" if source.codec_context is None else source.codec_context.name
+        raise _unwritable(video.label, f"{source.type} ({codec})", ending) from error
+    target.disposition = source.disposition
+    target.metadata.update({tag: source.metadata[tag] for tag in _STREAM_TAGS if tag in source.metadata})
+    if source.type == "audio" and source.channels <= 2 and source.layout.name.endswith(" channels"):
+        target.codec_context.layout = ("mono", "stereo")[source.channels - 1]  # Matroska tells their number only
+    if source.type == "video":
+        target.codec_context.framerate = source.average_rate or video.fps
+        if source.codec_context.codec_tag == "hvc1" and _FORMATS[ending] in ("mp4", "mov"):
+            target.codec_context.codec_tag = "hvc1"  # Apple's players know HEVC by no other name
+    return target
+
+
+def _packets(container: av.container.InputContainer, tracks: dict[int, _Track]) -> Iterator[av.Packet]:
+    """The packets of these tracks as they go into the new file, in the order of the old one."""
+    undated = {index: [] for index in tracks}  # Matroska has no decoding times; FFmpeg finds them from the third on
+    for packet in container.demux([container.streams[index] for index in tracks]):
+        index = packet.stream.index
+        if not packet.size:
+            continue
+        undated[index].append(packet)
+        if _is_cover(packet.stream):
+            packet.pts = packet.dts = 0
+        if packet.dts is None:
+            continue
+        for back, earlier in enumerate(reversed(undated[index][:-1]), start=1):
+            earlier.dts = packet.dts - back * (packet.duration or 1)
+        ready, undated[index] = undated[index], []
+        yield from filter(tracks[index].takes, ready)
+    for index, packets in undated.items():  # a stream that ended before
+        for back, packet in enumerate(reversed(packets)):
+            packet.dts = min(packet.pts for packet in packets) - back * (packet.duration or 1)
+        yield from filter(tracks[index].takes, packets)
+
+
+def _rounded_run_up(container: av.container.Container, sound: av.AudioStream) -> Fraction:
+    """Seconds that Matroska's stamps come too early, with FFmpeg: it rounds the encoder's run-up to milliseconds."""
+    if container.format.name not in ("matroska", "webm", "matroska,webm") or not sound.rate:
+        return Fraction(0)
+    run_up = Fraction(sound.codec_context.delay, sound.rate)
+    return Fraction(round_half_up(run_up * 1000), 1000) - run_up
+
+
+def _moved(chapter: dict, delay: Fraction) -> dict:
+    ticks = round_half_up(delay / chapter["time_base"])
+    return chapter | {"start": max(0, chapter["start"] + ticks), "end": max(0, chapter["end"] + ticks)}
+
+
+def _main_video(container: av.container.InputContainer) -> av.VideoStream:
+    return next(stream for stream in container.streams.video if not _is_cover(stream))
+
+
+def _is_cover(stream: av.stream.Stream) -> bool:
+    return bool(stream.disposition & Disposition.attached_pic)
+
+
+def _is_needed(stream: av.stream.Stream) -> bool:
+    return stream.type in ("audio", "video") and not _is_cover(stream)
+
+
+def _unwritable(label: str, what: str, ending: str, reason: str = "") -> ValueError:
+    way_out = "encode it again, with `write_video`" if ending == ".mkv" else "let `path` end in .mkv"
+    return ValueError(f"{label}: its {what} can't be stored in {ending}{reason and f' ({reason})'}; {way_out}.")
