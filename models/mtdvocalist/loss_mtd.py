@@ -35,6 +35,13 @@ class CrossModalTrace(NamedTuple):
         relations = {name: value_relations(values) for name, values in outputs.attention_values.items()}
         return cls(dict(outputs.attention_scores), relations, outputs.logits)
 
+    def to(self, device: torch.device | str) -> "CrossModalTrace":
+        """The same on another device."""
+        scores, relations = (
+            {name: part.to(device) for name, part in parts.items()} for parts in (self.scores, self.relations)
+        )
+        return CrossModalTrace(scores, relations, None if self.logits is None else self.logits.to(device))
+
 
 class MTDLossOutput(NamedTuple):
     """The loss and its parts, which are not weighted.
@@ -78,7 +85,7 @@ class MTDLoss(nn.Module):
         raise_va_scores: the floor of 1e-5 above. False: hidden places are left out, of scores and of the mean.
 
     Raises:
-        ValueError: an unknown option, a layer that does not exist, a temperature of 0 or less.
+        ValueError: an unknown option, no layer or one that does not exist, a temperature of 0 or less.
     """
 
     def __init__(
@@ -117,6 +124,8 @@ class MTDLoss(nn.Module):
         self.weighting, self.separate_values, self.raise_va_scores = weighting, separate_values, raise_va_scores
         # (encoder, layer) of each term, in the order of the weights.
         self.places = [(number, layer) for number, name in enumerate(ENCODERS) for layer in layers.get(name, ())]
+        if not self.places:
+            raise ValueError("`layers` chooses no layer, so there is nothing to learn; name one, or pass None for all.")
         self.weights = None
         if weighting != "none":
             self.weights = nn.Parameter(torch.ones(1 + len(self.places) * (2 if separate_values else 1)))
@@ -163,8 +172,7 @@ class MTDLoss(nn.Module):
         for number, name in enumerate(ENCODERS):
             columns = []
             for kind in ("scores", "relations"):
-                taught, learned = getattr(teacher, kind)[name], getattr(student, kind)[name]
-                check_traces(name, taught, learned)
+                taught, learned = compared(name, kind, teacher, student)
                 if number not in counting:
                     columns.append(learned.new_zeros(self.num_layers, dtype=torch.float32))
                     continue
@@ -209,13 +217,20 @@ def logit_divergence(student: torch.Tensor, teacher: torch.Tensor, temperature: 
     return temperature**2 / len(student) * (log_taught.exp() * (log_taught - log_learned)).sum()
 
 
-def check_traces(name: str, teacher: torch.Tensor, student: torch.Tensor) -> None:
-    """Raise unless both sides of an encoder have one shape."""
-    if teacher.shape != student.shape:
+def compared(
+    name: str, kind: str, teacher: CrossModalTrace, student: CrossModalTrace
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The "scores" or "relations" of one encoder on both sides; raises unless both are there and have one shape."""
+    for side, trace in (("teacher", teacher), ("student", student)):
+        if name not in getattr(trace, kind):
+            raise ValueError(f"`{side}` has no {kind} of {name!r}; a trace has them of {', '.join(ENCODERS)}.")
+    taught, learned = getattr(teacher, kind)[name], getattr(student, kind)[name]
+    if taught.shape != learned.shape:
         raise ValueError(
-            f"`teacher` and `student` differ in {name!r}: {tuple(teacher.shape)} and {tuple(student.shape)}; they need "
+            f"`teacher` and `student` differ in {name!r}: {tuple(taught.shape)} and {tuple(learned.shape)}; they need "
             "the same numbers of layers and heads, and the same windows."
         )
+    return taught, learned
 
 
 __all__ = [

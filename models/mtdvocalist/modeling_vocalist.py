@@ -366,7 +366,12 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
         self.post_init()
 
     def forward(
-        self, pixel_values: torch.Tensor, input_features: torch.Tensor, output_trace: bool = False, **kwargs
+        self,
+        pixel_values: torch.Tensor,
+        input_features: torch.Tensor,
+        output_trace: bool = False,
+        pairs: torch.Tensor | None = None,
+        **kwargs,
     ) -> VocaLiSTModelOutput:
         """Windows of video and of sound to their joint representation.
 
@@ -375,14 +380,18 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
                 (the processor's business); floating point or uint8. Gradients flow back to floating-point pixels.
             input_features: (batch, 1, num_mel_bins, columns), log-mel in [-4, 4]; 16 columns for 5 frames.
             output_trace: also return each layer's attention scores and values, what distillation compares.
+            pairs: (pairs, 2), which window of `pixel_values` is compared with which of `input_features`; the numbers of
+                windows may then differ, and the batch of the outputs is the pairs. None: window i with window i.
 
         Raises:
             ValueError: a shape that does not fit. Windows have one length, for there is no padding mask: temporal
                 convolutions and the pooling would read the padding.
         """
-        check_windows(pixel_values, input_features, self.config)
+        check_windows(pixel_values, input_features, self.config, pairs)
         visual_features = self.get_video_features(pixel_values)
         audio_features = self.get_audio_features(input_features)
+        if pairs is not None:
+            visual_features, audio_features = visual_features[pairs[:, 0]], audio_features[pairs[:, 1]]
         return self.compare(visual_features, audio_features, output_trace)
 
     def get_video_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
@@ -434,14 +443,15 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         input_features: torch.Tensor,
         labels: torch.Tensor | None = None,
         output_trace: bool = False,
+        pairs: torch.Tensor | None = None,
         **kwargs,
     ) -> SynchronizationOutput:
-        """Windows to logits. `pixel_values`, `input_features` and `output_trace` are those of [`VocaLiSTModel`].
+        """Windows, or pairs of them, to logits. Arguments beside `labels` are those of [`VocaLiSTModel.forward`].
 
         Args:
             labels: (batch,) or (batch, 1), 1 in sync, 0 not. Adds `loss`, the mean binary cross-entropy.
         """
-        outputs = self.vocalist(pixel_values, input_features, output_trace)
+        outputs = self.vocalist(pixel_values, input_features, output_trace, pairs)
         logits = self.classifier(outputs.pooler_output)  # (batch, 1)
         return SynchronizationOutput(
             loss=None if labels is None else synchronization_loss(logits, labels),
@@ -538,24 +548,25 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
         labels: torch.Tensor | None = None,
         teacher: CrossModalTrace | None = None,
         output_trace: bool = False,
+        pairs: torch.Tensor | None = None,
         **kwargs,
     ) -> SynchronizationOutput:
         """Windows to logits, as [`VocaLiSTForSequenceClassification.forward`].
 
         Args:
-            teacher: what the teacher's attention did on the same windows; with `labels` it makes `loss` the one of
-                `config.distillation`.
+            teacher: what the teacher's attention did on the same windows and pairs; with `labels` it makes `loss` the
+                one of `config.distillation`.
 
         Raises:
             ValueError: a teacher without labels, or without `config.distillation`.
         """
         if teacher is None:
-            return super().forward(pixel_values, input_features, labels, output_trace)
+            return super().forward(pixel_values, input_features, labels, output_trace, pairs)
         if self.mtd_loss is None or labels is None:
             raise ValueError(
                 "`teacher` needs `labels` and a model whose `config.distillation` is set ({} for the released loss)."
             )
-        outputs = super().forward(pixel_values, input_features, output_trace=True)
+        outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs)
         losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.of(outputs), teacher)
         outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
             losses.loss,
@@ -569,16 +580,19 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
 
 @torch.no_grad()
 def teacher_trace(
-    teacher: VocaLiSTForSequenceClassification, pixel_values: torch.Tensor, input_features: torch.Tensor
+    teacher: VocaLiSTForSequenceClassification,
+    pixel_values: torch.Tensor,
+    input_features: torch.Tensor,
+    pairs: torch.Tensor | None = None,
 ) -> CrossModalTrace:
-    """What a teacher's attention does on windows, without gradients; the teacher must be in evaluation mode.
+    """What a teacher's attention does on windows or pairs, without gradients; the teacher must be in evaluation mode.
 
     Raises:
         ValueError: the teacher is in training mode, where its dropout would make targets of noise.
     """
     if teacher.training:
         raise ValueError("`teacher` is in training mode, where dropout disturbs what it teaches; call teacher.eval().")
-    return CrossModalTrace.of(teacher(pixel_values, input_features, output_trace=True))
+    return CrossModalTrace.of(teacher(pixel_values, input_features, output_trace=True, pairs=pairs))
 
 
 def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -588,7 +602,12 @@ def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
     return nn.functional.binary_cross_entropy_with_logits(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 
-def check_windows(pixel_values: torch.Tensor, input_features: torch.Tensor, config: VocaLiSTConfig) -> None:
+def check_windows(
+    pixel_values: torch.Tensor,
+    input_features: torch.Tensor,
+    config: VocaLiSTConfig,
+    pairs: torch.Tensor | None = None,
+) -> None:
     """Raise a ValueError that says what the windows must be, if they aren't that."""
     rows, columns = config.image_size
     if pixel_values.ndim != 5 or pixel_values.shape[2:] != (3, rows, columns) or not pixel_values.shape[1]:
@@ -601,10 +620,14 @@ def check_windows(pixel_values: torch.Tensor, input_features: torch.Tensor, conf
             f"`input_features` must be (batch, 1, {config.num_mel_bins}, columns) log-mel, got "
             f"{tuple(input_features.shape)}. The processor makes them from sound."
         )
-    if len(pixel_values) != len(input_features):
+    if pairs is None and len(pixel_values) != len(input_features):
         raise ValueError(
             f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "
-            f"{len(input_features)}."
+            f"{len(input_features)}; say with `pairs` which belong together."
+        )
+    if pairs is not None and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point()):
+        raise ValueError(
+            f"`pairs` must be (pairs, 2) whole numbers of windows, got {tuple(pairs.shape)} {pairs.dtype}."
         )
 
 

@@ -47,16 +47,7 @@ class OffsetScorer:
         windows_at_once: int = WINDOWS_AT_ONCE,
         pairs_at_once: int = PAIRS_AT_ONCE,
     ):
-        for name, value, least in (
-            ("max_shift", max_shift, 0),
-            ("stride", stride, 1),
-            ("windows_at_once", windows_at_once, 1),
-            ("pairs_at_once", pairs_at_once, 1),
-        ):
-            if value < least:
-                raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
-        if model.training:
-            raise ValueError("`model` is in training mode, where windows change each other; call model.eval().")
+        check_scoring(model, max_shift, stride, windows_at_once, pairs_at_once)
         self.model, self.max_shift, self.stride = model, max_shift, stride
         self.windows_at_once, self.pairs_at_once = windows_at_once, pairs_at_once
         self.num_video = self.num_audio = 0  # windows that came so far: the number of the next one
@@ -138,6 +129,7 @@ def score_offsets(
     progress: bool = False,
 ) -> torch.Tensor:
     """[`VocaLiSTForSequenceClassification.score_offsets`]; see there."""
+    check_scoring(model, max_shift, stride, windows_at_once, pairs_at_once)
     if protocol not in ("exact", "official"):
         raise ValueError(f'`protocol` must be "exact" or "official", got {protocol!r}.')
     if protocol == "official" and (stride, coarse_step) != (1, 1):
@@ -244,3 +236,17 @@ def scored_pairs(
             yield model.score(video[rows[part]], audio[partners[part]]).float().cpu()
 
     return torch.cat(list(parts()))
+
+
+def check_scoring(model: nn.Module, max_shift: int, stride: int, windows_at_once: int, pairs_at_once: int) -> None:
+    """Raise a ValueError for a number out of its range, or a model in training mode."""
+    for name, value, least in (
+        ("max_shift", max_shift, 0),
+        ("stride", stride, 1),
+        ("windows_at_once", windows_at_once, 1),
+        ("pairs_at_once", pairs_at_once, 1),
+    ):
+        if value < least:
+            raise ValueError(f"`{name}` must be at least {least}, got {value!r}.")
+    if model.training:
+        raise ValueError("`model` is in training mode, where windows change each other; call model.eval().")

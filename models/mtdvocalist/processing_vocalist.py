@@ -94,7 +94,6 @@ class VocaLiSTProcessor(ProcessorMixin):
         track: Track | None = None,
         source_fps: float | None = None,
         return_tensors: Literal["pt", "np"] = "pt",
-        **kwargs,
     ) -> BatchFeature:
         """Every window of one face in one clip.
 
@@ -114,8 +113,15 @@ class VocaLiSTProcessor(ProcessorMixin):
 
         Raises:
             ValueError: fewer frames or less sound than one window; no sound; floating-point pictures; a track beyond
-                the video; bare samples without a rate. What `read_video` and `read_audio` raise.
+                the video; bare samples without a rate; an unknown kind of tensors. What `read_video` and `read_audio`
+                raise.
         """
+        if return_tensors not in ("pt", "np"):
+            raise ValueError(f'`return_tensors` must be "pt" or "np", got {return_tensors!r}.')
+        if sampling_rate is None and isinstance(audio, np.ndarray | torch.Tensor | list | tuple):
+            raise ValueError(
+                "`audio` is bare samples, which do not tell their rate; pass it as `sampling_rate`, in Hz."
+            )
         pictures, own_sound = self._pictures(video, source_fps)
         if audio is None:
             if own_sound is None:
@@ -192,14 +198,15 @@ class VocaLiSTProcessor(ProcessorMixin):
         return images if self.rescale_factor == 1 else images * self.rescale_factor
 
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """Sound (..., samples) at 16 kHz to log-mel (..., 1, num_mel_bins, columns) in [-4, 4], 80 columns per second.
+        """Sound at 16 kHz, ([batch,] samples), to log-mel ([batch,] 1, num_mel_bins, columns).
 
-        A whole clip is transformed at once, so that a window sees what really comes before and after it.
+        Values are in [-4, 4], and 80 columns make a second. A whole clip is transformed at once, so that a
+        window sees what really comes before and after it.
         """
         return wav2lip_log_mel(samples, num_mel_bins=self.num_mel_bins, hop_size=HOP_LENGTH).mT.unsqueeze(-3)
 
     def window_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """The sound of single windows, (..., 640 * context_frames), to (..., 1, num_mel_bins, context_columns).
+        """The sound of windows, ([batch,] 640 * context_frames), to ([batch,] 1, num_mel_bins, context_columns).
 
         Each window by itself, mirrored at its ends, as the authors train; evaluation uses [`log_mel`] of the clip.
         """
@@ -225,8 +232,9 @@ class VocaLiSTProcessor(ProcessorMixin):
     def _pictures(self, video: Any, source_fps: float | None) -> tuple[Sequence[np.ndarray], np.ndarray | None]:
         """Frames at 25 per second, and the sound that came with them at 16 kHz."""
         if isinstance(video, list | tuple) and source_fps is None:
-            check_pictures(video)  # faces of any sizes, one by one
-            return video, None
+            faces = [_as_array(face) for face in video]
+            check_pictures(faces)  # of any sizes, one by one
+            return faces, None
         if isinstance(video, np.ndarray | torch.Tensor):
             check_pictures(video)
             source_fps = source_fps or FRAMES_PER_SECOND
@@ -235,17 +243,26 @@ class VocaLiSTProcessor(ProcessorMixin):
 
 
 def check_pictures(pictures: Any) -> None:
-    """Raise unless these are uint8 pictures in colour; floats are told what they seem to be."""
-    for index, picture in enumerate(pictures if isinstance(pictures, list | tuple) else [pictures]):
-        name = f"`video[{index}]`" if isinstance(pictures, list | tuple) else "`video`"
+    """Raise unless these are uint8 pictures, each of a list in colour; floats are told what they seem to be."""
+    one_by_one = isinstance(pictures, list | tuple)
+    for index, picture in enumerate(pictures if one_by_one else [pictures]):
+        name = f"`video[{index}]`" if one_by_one else "`video`"
         dtype = str(getattr(picture, "dtype", type(picture).__name__)).removeprefix("torch.")
         if dtype != "uint8":
             seems = ""
-            if "float" in dtype and picture.shape and float(picture.max()) <= 1:
+            if "float" in dtype and 0 not in picture.shape and float(picture.max()) <= 1:
                 seems = "; values of at most 1 seem to be scaled, so multiply them by 255"
             raise ValueError(f"{name} must be uint8 pictures, RGB of 0..255, got {dtype}{seems}.")
-        if picture.ndim not in (3, 4) or not picture.shape[0]:
+        fits = picture.ndim == 3 and picture.shape[-1] == 3 if one_by_one else picture.ndim in (3, 4)
+        if not fits or 0 in picture.shape:
             raise ValueError(f"{name} must be (height, width, 3) pictures of a face, got {tuple(picture.shape)}.")
+
+
+def _as_array(picture: Any) -> Any:
+    """A tensor or a PIL image as an array; anything else as it is."""
+    if isinstance(picture, torch.Tensor):
+        return picture.numpy(force=True)
+    return np.asarray(picture) if hasattr(picture, "convert") else picture
 
 
 __all__ = ["VocaLiSTProcessor"]
