@@ -1,4 +1,4 @@
-# make demo [AUDIO=my.wav]   tag recordings with the toy checkpoint      make lint    ruff
+# make demo [AUDIO=my.wav]   what the methods do, with toy checkpoints   make lint    ruff
 # make test [TESTS=tests/golden]   run the tests                         make bench   the timings of benchmarks/
 # make clean   remove what these made, .venv included
 #
@@ -17,7 +17,7 @@ MAKEFLAGS += --no-print-directory
 # AUDIO reaches the shell through the environment, so a name may hold spaces and quotes.
 export AUDIO
 demo: $(VENV)/.installed-demo
-	@if [ -n "$$AUDIO" ]; then $(BIN)/avzoo demo -- "$$AUDIO"; else $(BIN)/avzoo demo; fi
+	@if [ -n "$$AUDIO" ]; then $(BIN)/avzoo demo audio-classification -- "$$AUDIO"; else $(BIN)/avzoo demo; fi
 
 # Two workers of one thread each: small networks gain nothing from threads, and threads of two workers would compete.
 test: $(VENV)/.installed-dev

@@ -48,7 +48,6 @@ MAX_SHIFT = 15
 CLIPS_PER_BATCH = 32  # with two windows and four pairs each
 LEARNING_RATE = 2e-3
 TEACHER_WIDTHS, STUDENT_WIDTHS = (8, 16, 24, 32), (4, 8, 12, 16)
-TEST_CLIPS, SHIFTED_CLIPS = 60, 100  # of 3 s
 TEST_PAIRS_PER_CLIP = 10
 SAMPLES_PER_FRAME = 640
 
@@ -72,7 +71,7 @@ def show_claim(options: argparse.Namespace) -> None:
     output = Path(options.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data = prepare_data(Path(scratch), options.toy_clips)
+        data = prepare_data(Path(scratch), options.toy_clips, *options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
         results = train_all(Path(scratch), data, options, begin)
         save_shipped(output, Path(scratch) / f"attention-{options.toy_seeds[0]}", data, results["attention"][0])
@@ -80,15 +79,15 @@ def show_claim(options: argparse.Namespace) -> None:
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
 
-def prepare_data(folder: Path, num_clips: int) -> Path:
+def prepare_data(folder: Path, num_clips: int, num_test_clips: int, num_shifted_clips: int) -> Path:
     """Mouths, mel windows and loudness of all clips in one file."""
     processor = VocaLiSTProcessor(face_size=FACE_SIZE)
     known, strangers = [0, 72], [72, 96]
     parts = {
         "train": Talkers(num_clips, split="train", seconds=4.0, identities=known, mouthing=0.0),
-        "test": Talkers(TEST_CLIPS, split="test", seconds=3.0, identities=strangers, mouthing=0.0),
+        "test": Talkers(num_test_clips, split="test", seconds=3.0, identities=strangers, mouthing=0.0),
         "shifted": Talkers(
-            SHIFTED_CLIPS,
+            num_shifted_clips,
             split="shifted",
             seconds=3.0,
             identities=strangers,
@@ -326,7 +325,7 @@ def save_shipped(output: Path, trained: Path, data: Path, result: dict[str, floa
     model.save_pretrained(output)
     processor.save_pretrained(output)
     measured = {
-        f"{SHIFTED_CLIPS} clips of 3 s, shifted by -15 to 15 frames, found within one frame": f"{result['clips']:.3f}",
+        f"{len(clips)} clips of 3 s, shifted by -15 to 15 frames, found within one frame": f"{result['clips']:.3f}",
         "windows of 5 frames found within one frame": f"{result['windows']:.3f}",
         "windows of 15 frames": f"{result['windows in context']:.3f}",
         "accuracy and loss on pairs": f"{result['pairs']:.3f}, {result['loss']:.3f}",

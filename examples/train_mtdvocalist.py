@@ -112,6 +112,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="drawn people who speak instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     parser.add_argument("--toy_clips", type=int, default=480, help="with --toy: training clips")
+    parser.add_argument("--toy_test_clips", type=int, nargs=2, default=[60, 100], help="with --toy: in time, shifted")
     parser.add_argument("--toy_steps", type=int, nargs=2, default=[1500, 800], help="with --toy: teacher, student")
     TrainingArguments.add_to(
         parser,
@@ -145,15 +146,17 @@ def parse_arguments() -> argparse.Namespace:
 
 def load(options: argparse.Namespace):
     """The network to train, and its processor."""
-    if options.model is not None:
-        return AutoModel.from_pretrained(options.model), AutoProcessor.from_pretrained(options.model)
     torch.manual_seed(options.seed)
-    if options.network == "teacher":
+    if options.network == "teacher" and options.model is None:
         return VocaLiSTForSequenceClassification(VocaLiSTConfig()), VocaLiSTProcessor()
-    distillation = None if options.teacher is None else {"target": options.distill}
-    if options.distill == "logits" and distillation is not None:
-        distillation["temperature"] = 5.0
-    return MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(distillation=distillation)), VocaLiSTProcessor()
+    distillation = {}
+    if options.teacher is not None:
+        temperature = {"attention": 1.0, "logits": 5.0}[options.distill]
+        distillation = {"distillation": {"target": options.distill, "temperature": temperature}}
+    if options.model is not None:
+        model = AutoModel.from_pretrained(options.model, **distillation)
+        return model, AutoProcessor.from_pretrained(options.model)
+    return MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(**distillation)), VocaLiSTProcessor()
 
 
 class WindowPairs(torch.utils.data.Dataset):

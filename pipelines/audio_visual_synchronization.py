@@ -186,7 +186,7 @@ class _TrackScores:
         first = max(0, track.start_frame - scorer.max_shift)  # sound from before the face came counts, too
         stop = min(num_frames, track.stop_frame + scorer.max_shift)
         scorer.lead(track.start_frame - first)
-        self.sound = sound_blocks(reader, processor, first, stop)
+        self.sound = sound_blocks(reader, processor, first, stop, num_frames)
         self.held: torch.Tensor | None = None  # frames that later windows need
         self.rows: list[torch.Tensor] = []
         self.loudest = 0.0
@@ -213,7 +213,12 @@ class _TrackScores:
 
 
 def sound_blocks(
-    reader: VideoReader, processor: Any, first_frame: int, stop_frame: int, block_frames: int = _SOUND_BLOCK_FRAMES
+    reader: VideoReader,
+    processor: Any,
+    first_frame: int,
+    stop_frame: int,
+    num_frames: int,
+    block_frames: int = _SOUND_BLOCK_FRAMES,
 ) -> Iterator[tuple[torch.Tensor, float]]:
     """The audio windows that begin with consecutive frames, some at a time, equal to those of the whole sound.
 
@@ -222,6 +227,7 @@ def sound_blocks(
 
     Args:
         first_frame, stop_frame: the video's frames whose sound is wanted; the last window ends before `stop_frame`.
+        num_frames: of the video.
 
     Yields:
         (windows, 1, num_mel_bins, context_columns), and the loudest sample's level.
@@ -231,7 +237,7 @@ def sound_blocks(
     for start in range(first_frame, stop_frame - context + 1, block_frames):
         stop = min(start + block_frames, stop_frame - context + 1)  # of windows
         begin = max(0, start // 5 * 5 - margin)  # where a column begins with a frame
-        end = min(stop - 1 + context + margin, stop_frame)
+        end = min(stop - 1 + context + margin, num_frames)
         samples, _ = reader.soundtrack(SAMPLING_RATE, start=begin / FRAMES_PER_SECOND, end=end / FRAMES_PER_SECOND)
         log_mel = processor.log_mel(torch.from_numpy(samples))
         windows = processor.audio_windows(log_mel, stop - start, first_frame=start - begin)

@@ -181,7 +181,7 @@ FLOORS = [
     {"audio", "video", "metrics"},
     {"models"},
     {"pipelines", "conversion", "data", "training", "model_cards"},
-    {"cli", "demo", "toy", "_registration", ""},  # "" is avzoo/__init__.py
+    {"cli", "task_commands", "demos", "toy", "_registration", ""},  # "" is avzoo/__init__.py
 ]
 MAY_BUILD_ON = {"coarse_to_fine_ast": {"flexiast"}}
 

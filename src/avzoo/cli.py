@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
+from avzoo.demos import DEMOS, run_demos
 from avzoo.task_commands import (
     TASK_COMMANDS,
     add_common_options,
@@ -107,9 +108,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the world, such as seconds=4"
     )
 
-    demo = command("demo", run_demo, "Tag recordings with the toy checkpoint at several patch sizes; draws a picture.")
-    demo.add_argument("audio", nargs="*", type=Path, help="recordings. Default: real ones that ship with gradio")
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for the picture")
+    demo = command("demo", run_demo, "What the methods do, on small things; draws pictures.")
+    demo.add_argument("task", nargs="?", choices=DEMOS, help="default: all of them")
+    demo.add_argument("files", nargs="*", type=Path, help="recordings or videos. Default: some that are at hand")
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for what is written")
+    demo.add_argument("--seed", type=int, help="of what is drawn at random; default: another one each time")
 
     push = command("push", push_folder, "Upload a converted folder to the Hub.")
     push.add_argument("folder", type=Path)
@@ -223,9 +226,7 @@ def write_toyworld(options: argparse.Namespace) -> None:
 
 
 def run_demo(options: argparse.Namespace) -> None:
-    from avzoo.demo import demo
-
-    demo(options.audio, options.output)
+    run_demos(options.task, options.files, options.output, options.seed)
 
 
 def push_folder(options: argparse.Namespace) -> None:

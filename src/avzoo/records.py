@@ -57,10 +57,14 @@ class Records:
         return json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
 
     def to_csv(self) -> str:
-        """One row per record; columns are the fields any record has, the header is left out."""
-        columns = list(dict.fromkeys(name for record in self.records for name in record))
+        """One row per record; columns are the fields any record has, but for tables within a record, which only JSON
+        keeps, like the header."""
+        fields = dict.fromkeys(name for record in self.records for name in record)
+        columns = [name for name in fields if not any(_is_table(record.get(name)) for record in self.records)]
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns or ["start", "end", "label", "score"], lineterminator="\n")
+        writer = csv.DictWriter(
+            text, columns or ["start", "end", "label", "score"], lineterminator="\n", extrasaction="ignore"
+        )
         writer.writeheader()
         writer.writerows(self.records)
         return text.getvalue()
@@ -103,6 +107,10 @@ class Records:
         with written_whole(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
         return path
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, Mapping) or (isinstance(value, list) and any(isinstance(part, Mapping) for part in value))
 
 
 def _clock(seconds: float, point: str) -> str:

@@ -52,12 +52,22 @@ def test_auto_classes_find_every_class(row, tmp_path):
 
     import avzoo
 
-    model = tiny_model(row)
-    model.save_pretrained(tmp_path)
-    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is row.load(row.config_class)
-    for auto_class, model_class in row.auto_classes.items():
-        loaded = getattr(transformers, auto_class).from_pretrained(tmp_path)
-        assert type(loaded) is row.load(model_class) is getattr(avzoo, model_class)
+    assert row.auto_classes
+    for auto_class, names in row.auto_classes.items():
+        for name in names:
+            model_class = row.load(name)
+            folder = tmp_path / name
+            tiny_model(row, model_class).save_pretrained(folder)
+            assert type(transformers.AutoConfig.from_pretrained(folder)) is model_class.config_class
+            loaded = getattr(transformers, auto_class).from_pretrained(folder)
+            assert type(loaded) is model_class is getattr(avzoo, name)
+
+
+def test_an_auto_class_finds_a_model_for_every_config_class(row):
+    config_classes = {row.load(name).config_class for names in row.auto_classes.values() for name in names}
+    assert row.load(row.config_class) in config_classes
+    for names in row.auto_classes.values():
+        assert {row.load(name).config_class for name in names} == config_classes
 
 
 def test_a_config_survives_json(row, tiny, tmp_path):

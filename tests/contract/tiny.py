@@ -3,6 +3,7 @@
 A new method or component adds one entry to `TINY`.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,19 @@ def _flexiast_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
     if min(lengths) < longest:
         inputs["attention_mask"] = torch.tensor([[1] * n + [0] * (longest - n) for n in lengths])
     return inputs
+
+
+# Windows have one length, and nothing pads them; lengths only tell the windows apart.
+def _mtdvocalist_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
+    draws = [torch.Generator().manual_seed(n + i) for i, n in enumerate(lengths)]
+    return {
+        "pixel_values": 255 * torch.stack([torch.rand(5, 3, 8, 16, generator=draw) for draw in draws]),
+        "input_features": 8 * torch.stack([torch.rand(1, 8, 16, generator=draw) for draw in draws]) - 4,
+    }
+
+
+def _mtdvocalist_single(lengths: Sequence[int], index: int) -> dict[str, torch.Tensor]:
+    return {name: values[index : index + 1] for name, values in _mtdvocalist_inputs(lengths).items()}
 
 
 # Frames of a video are of one size, so a batch of pictures has no padding; lengths only tell the pictures apart.
@@ -98,6 +112,42 @@ TINY: dict[str, Tiny] = {
             "hidden_dropout_prob": 1.0,
         },
     ),
+    "mtdvocalist": Tiny(
+        config={
+            "hidden_size": 8,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "ffn_ratio": 2,
+            "conv_channels": (4, 6, 8),
+            "visual_stages": ((5, 2, 4, 2, 1), (3, 2, 2, 1, 0), (3, 2, 2, 1, 0)),
+            "audio_stages": ((3, 3, 1, 1), (3, 1, 0, 0), (1, 1, 0, 0)),
+            "image_size": (8, 16),
+            "num_mel_bins": 8,
+            "distillation": {},
+        },
+        inputs=_mtdvocalist_inputs,
+        single=_mtdvocalist_single,
+        labels=lambda count: torch.arange(count) % 2,
+        bad_values={
+            "hidden_size": 9,
+            "num_hidden_layers": 0,
+            "num_attention_heads": 3,
+            "ffn_ratio": 0,
+            "conv_channels": (4, 6, 7),
+            "visual_stages": ((5, 2, 4, 2, 1), (3, 2, 2, 1, 0), (3, 1, 2, 1, 0)),
+            "audio_stages": ((3, 3, 1), (3, 1, 0, 0), (1, 1, 0, 0)),
+            "image_size": (9, 16),
+            "num_mel_bins": 0,
+            "context_frames": 0,
+            "pooling": "median",
+            "embedding_dropout": 1.0,
+            "hidden_dropout": -0.1,
+            "attention_dropout": 1.0,
+            "layer_norm_eps": 0.0,
+            "num_labels": 2,
+        },
+        frozen=("mtd_loss.weights",),  # they get a gradient from a teacher only
+    ),
     "s3fd": Tiny(
         config={
             "stage_channels": (4, 6, 8, 8, 8),
@@ -127,8 +177,12 @@ TINY: dict[str, Tiny] = {
 }
 
 
-def tiny_model(row: zoo.Method, **overrides: Any) -> Any:
-    """The method's task model at tiny size, weights drawn from one seed, in evaluation mode."""
+def tiny_model(row: zoo.Method, model_class: type | None = None, **overrides: Any) -> Any:
+    """The method's task model at tiny size, or `model_class`, weights drawn from one seed, in evaluation mode."""
+    model_class = model_class or row.load(row.model_class)
     torch.manual_seed(0)
-    config = row.load(row.config_class)(**{**TINY[row.name].config, **overrides})
-    return row.load(row.model_class)(config).eval()
+    fields = {**TINY[row.name].config, **overrides}
+    # A config class keeps a field that it does not know in silence; `num_labels` is a property.
+    known = {field.name for field in dataclasses.fields(model_class.config_class)} | {"num_labels"}
+    config = model_class.config_class(**{name: value for name, value in fields.items() if name in known})
+    return model_class(config).eval()

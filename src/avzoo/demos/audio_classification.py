@@ -1,4 +1,4 @@
-"""`avzoo demo`: what FlexiAST's dial does, seen on real recordings."""
+"""What FlexiAST's dial does, seen on real recordings."""
 
 import time
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
-from transformers.utils import logging
 
 import avzoo
 from avzoo.audio import read_audio
@@ -17,28 +16,21 @@ PATCH_SIZES = (8, 16, 32, 48)
 NUM_TEST_CLIPS = 120
 
 
-def demo(recordings: Sequence[Path] = (), output: Path = Path("demo_output")) -> Path:
+def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
     """Tag recordings at several patch sizes, print a table for each and draw a picture of the dial.
 
     Args:
-        recordings: files to tag. None: recordings that gradio ships, speech and music the model has never heard.
+        files: recordings to tag. None: those that gradio ships, speech and music the model has never heard.
         output: folder for the picture.
+        seed: nothing is drawn at random.
 
     Returns:
         Path of the picture.
 
     Raises:
-        ImportError: matplotlib, or for want of recordings gradio, is missing; the extra `demo` holds both.
+        ImportError: for want of recordings gradio is missing; the extra `demo` holds it.
     """
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ImportError("the demo draws with matplotlib: pip install 'avzoo[demo]'.") from error
-    matplotlib.use("Agg")  # no window is needed
-    recordings = list(recordings) or shipped_recordings()
-    output.mkdir(parents=True, exist_ok=True)
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    recordings = list(files) or shipped_recordings()
     folder = avzoo.toy_checkpoint("flexiast")
     tagger = pipeline("audio-classification", model=folder, device="cpu")
     model, extractor = tagger.model, tagger.feature_extractor
@@ -63,7 +55,7 @@ def demo(recordings: Sequence[Path] = (), output: Path = Path("demo_output")) ->
     draw(recordings[0], extractor, curve, picture)
     print(f"\ntokens and GMAC are of one window of {extractor.max_samples / extractor.sampling_rate:.2f} s")
     print(f"picture: {picture}")
-    return picture
+    return [picture]
 
 
 def shipped_recordings() -> list[Path]:
