@@ -74,8 +74,8 @@ def convert(
 ) -> tuple[VocaLiSTForSequenceClassification, str, dict[str, Any]]:
     """The model, the variant it is, and the arguments of its processor.
 
-    Teacher and student expect different pixels, and no file says which; None for `variant` goes by the width alone: 512
-    is the original teacher, everything else a student.
+    Teacher and student expect different pixels, and no file says which. None for `variant` goes by the file's name
+    where it is a released one, else by the width: 512 is the original teacher, everything else a student.
 
     Args:
         variant: a name among the row's variants in the zoo.
@@ -85,9 +85,12 @@ def convert(
         checkpoint = replace(checkpoint, content=checkpoint.content["state_dict"])
     state_dict = checkpoint.state_dict()
     fields = _fields_from_shapes(state_dict, checkpoint.name)
+    row = zoo.method("mtdvocalist")
     if variant is None:
-        variant = "teacher" if fields["hidden_size"] == VocaLiSTConfig().hidden_size else "student"
-    known = zoo.method("mtdvocalist").variant(variant)
+        by_width = "teacher" if fields["hidden_size"] == VocaLiSTConfig().hidden_size else "student"
+        by_name = [known.name for known in row.variants if known.checkpoint == checkpoint.file]
+        variant = by_name[0] if by_name else by_width
+    known = row.variant(variant)
     config_class, model_class = (
         (MTDVocaLiSTConfig, MTDVocaLiSTForSequenceClassification)
         if variant == "student"

@@ -18,6 +18,7 @@ import avzoo
 from avzoo import zoo
 from avzoo.audio import write_wav
 from avzoo.cli import literal, main
+from avzoo.video import read_video, write_video
 
 SECONDS = 1.25
 NEEDS_NO_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -458,6 +459,103 @@ def test_bad_requests_to_run_say_why(avzoo_command, tag, model_folder, recording
     refused(tag(), "no audio or video file")
     recording.write_bytes(b"")
     refused(tag(), "is empty")
+
+
+# run audio-visual-synchronization
+
+
+@pytest.fixture
+def sync_folder(tmp_path):
+    row = zoo.method("mtdvocalist")
+    folder = tmp_path / "sync"
+    tiny_model(row, distillation=None).save_pretrained(folder)
+    config = TINY["mtdvocalist"].config
+    row.load(row.processor_class)(
+        face_size=config["image_size"][1], num_mel_bins=config["num_mel_bins"]
+    ).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def face_video(tmp_path):
+    path, random = tmp_path / "face.mp4", np.random.default_rng(0)
+    sound = 0.1 * random.standard_normal(30 * 640).astype(np.float32)
+    frames = random.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    write_video(path, frames, 25, audio=sound, sampling_rate=16000)
+    return path
+
+
+@pytest.fixture
+def synchronize(avzoo_command, sync_folder, face_video):
+    task = ("run", "audio-visual-synchronization", face_video, "--model", sync_folder)
+    return lambda *options: avzoo_command(*task, *options)
+
+
+def test_synchronization_prints_a_record_for_each_face(synchronize):
+    status, out, _ = synchronize("--face-video", "--max-shift", "4", "--stride", "2")
+    assert status == 0
+    answer = json.loads(out)
+    assert (answer["task"], answer["score"]) == ("audio-visual-synchronization", "logit")
+    (record,) = answer["records"]
+    assert sorted(map(int, record["curve"])) == list(range(-4, 5))
+    assert len(record["windows"]) == 13
+
+
+def test_synchronization_as_a_table_leaves_out_what_is_no_single_value(synchronize, tmp_path):
+    assert synchronize("--face-video", "-o", tmp_path / "out.csv")[0] == 0
+    (row,) = csv.DictReader((tmp_path / "out.csv").read_text().splitlines())
+    assert {"track_id", "start", "end", "label", "offset_frames", "in_sync", "meaning"} <= row.keys()
+    assert not {"curve", "windows"} & row.keys()
+
+
+def test_what_is_out_of_time_is_repaired_and_drawn(synchronize, face_video, tmp_path):
+    fixed, curve = tmp_path / "fixed.mp4", tmp_path / "curve.png"
+    status, out, err = synchronize("--face-video", "-o", fixed, "--fix", "--render", curve)
+    assert status == 0, err
+    (record,) = json.loads(out)["records"]  # the file goes to --output, the records to stdout
+    assert record["meaning"] in err
+    before, after = (read_video(path, sampling_rate=16000) for path in (face_video, fixed))
+    assert np.array_equal(before.frames, after.frames)
+    shift = round(record["offset_seconds"] * 16000)
+    moved = np.roll(before.audio, shift)[max(0, shift) : len(before.audio) + min(0, shift)]
+    there = after.audio[max(0, shift) : len(before.audio) + min(0, shift)]
+    inside = slice(2000, -2000)  # codecs fade in where a cut begins
+    np.testing.assert_allclose(there[inside], moved[inside], atol=0.01)
+    assert curve.read_bytes().startswith(b"\x89PNG")
+
+
+def test_boxes_say_who_to_look_at(synchronize, tmp_path):
+    boxes = tmp_path / "boxes.csv"
+    rows = [f"{frame},0,0,32,32,5" for frame in range(4, 24)]
+    boxes.write_text("\n".join(["frame,x1,y1,x2,y2,track_id", *rows]) + "\n")
+    (record,) = json.loads(synchronize("--boxes", boxes)[1])["records"]
+    assert (record["track_id"], record["start"], record["end"]) == (5, 0.16, 0.96)
+
+
+def test_bad_requests_to_synchronization_say_why(synchronize, face_video, tmp_path):
+    refused(synchronize("--face-video", "--fix"), "--fix needs --output")
+    refused(synchronize("--face-video", "--render", tmp_path / "nowhere" / "curve.png"), "nowhere")
+    refused(synchronize("--face-video", "--max-shift", "0"), "`max_shift` must be at least 1, got 0")
+    refused(synchronize("--detector", "s3fd"), "the detector s3fd needs a model")
+    write_video(face_video, np.zeros((20, 32, 32, 3), np.uint8), 25)
+    refused(synchronize("--face-video"), "face.mp4", "has no sound")
+
+
+def test_nobody_to_look_at_is_said_and_nothing_repaired(synchronize, tmp_path):
+    boxes, fixed = tmp_path / "boxes.csv", tmp_path / "fixed.mp4"
+    boxes.write_text("frame,x1,y1,x2,y2\n")
+    status, out, err = synchronize("--boxes", boxes)
+    assert (status, json.loads(out)["records"]) == (0, [])
+    assert "no face was found in face.mp4" in err
+    status, _, err = synchronize("--boxes", boxes, "-o", fixed, "--fix")
+    assert (status, fixed.exists()) == (1, False)
+    assert "face.mp4 was not repaired" in err
+
+
+def test_a_task_takes_its_own_options_only(synchronize, capfd):
+    with pytest.raises(SystemExit):
+        synchronize("--patch-size", "8")
+    assert "unrecognized arguments: --patch-size" in capfd.readouterr().err
 
 
 # push

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from .loss_mtd import MTDLoss
+
 _SEQUENCES = ("conv_channels", "visual_stages", "audio_stages", "image_size")
 
 
@@ -134,8 +136,6 @@ class VocaLiSTConfig(PreTrainedConfig):
                 f"`conv_channels` {self.conv_channels} must be widths of which the last is `hidden_size` "
                 f"({self.hidden_size})."
             )
-        if len(self.image_size) != 2:
-            raise ValueError(f"`image_size` must be (rows, columns), got {self.image_size}.")
         image = {"`image_size` rows": (self.image_size[0], 1), "`image_size` columns": (self.image_size[1], 2)}
         mel = {"`num_mel_bins`": (self.num_mel_bins, 1)}
         _check_stages("visual_stages", self.visual_stages, 5, len(self.conv_channels), image)
@@ -163,6 +163,13 @@ class MTDVocaLiSTConfig(VocaLiSTConfig):
     hidden_size: int = 200
     conv_channels: list[int] | tuple[int, ...] = (16, 32, 64, 128, 200)
     distillation: dict[str, Any] | None = None
+
+    def validate_distillation(self):
+        if self.distillation is not None:
+            try:
+                MTDLoss(num_layers=self.num_hidden_layers, **self.distillation)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"`distillation` {self.distillation} is not what MTDLoss takes: {error}") from error
 
 
 def mel_columns(frames: int) -> int:

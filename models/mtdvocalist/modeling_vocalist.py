@@ -26,6 +26,7 @@ from transformers.utils import ModelOutput
 from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
 from .loss_mtd import CrossModalTrace, MTDLoss
 from .offsets import PAIRS_AT_ONCE, WINDOWS_AT_ONCE, score_offsets
+from .windows import check_audio_windows, check_video_windows
 
 EncoderName = Literal["fusion", "av", "va"]
 
@@ -387,7 +388,9 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
             ValueError: a shape that does not fit. Windows have one length, for there is no padding mask: temporal
                 convolutions and the pooling would read the padding.
         """
-        check_windows(pixel_values, input_features, self.config, pairs)
+        check_video_windows(pixel_values, self.config)
+        check_audio_windows(input_features, self.config)
+        check_pairs(pixel_values, input_features, pairs)
         visual_features = self.get_video_features(pixel_values)
         audio_features = self.get_audio_features(input_features)
         if pairs is not None:
@@ -567,6 +570,7 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
                 "`teacher` needs `labels` and a model whose `config.distillation` is set ({} for the released loss)."
             )
         outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs)
+        check_labels(outputs.logits, labels)
         losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.of(outputs), teacher)
         outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
             losses.loss,
@@ -597,29 +601,18 @@ def teacher_trace(
 
 def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Mean binary cross-entropy of logits (batch, 1) and labels (batch,) or (batch, 1) in [0, 1]."""
-    if labels.shape not in (logits.shape, logits.shape[:1]):
-        raise ValueError(f"`labels` must be ({len(logits)},), one per window, got {tuple(labels.shape)}.")
+    check_labels(logits, labels)
     return nn.functional.binary_cross_entropy_with_logits(logits, labels.reshape(logits.shape).to(logits.dtype))
 
 
-def check_windows(
-    pixel_values: torch.Tensor,
-    input_features: torch.Tensor,
-    config: VocaLiSTConfig,
-    pairs: torch.Tensor | None = None,
-) -> None:
-    """Raise a ValueError that says what the windows must be, if they aren't that."""
-    rows, columns = config.image_size
-    if pixel_values.ndim != 5 or pixel_values.shape[2:] != (3, rows, columns) or not pixel_values.shape[1]:
-        raise ValueError(
-            f"`pixel_values` must be (batch, frames, 3, {rows}, {columns}) mouth images, got "
-            f"{tuple(pixel_values.shape)}. The processor makes them from a face."
-        )
-    if input_features.ndim != 4 or input_features.shape[1:3] != (1, config.num_mel_bins) or not input_features.shape[3]:
-        raise ValueError(
-            f"`input_features` must be (batch, 1, {config.num_mel_bins}, columns) log-mel, got "
-            f"{tuple(input_features.shape)}. The processor makes them from sound."
-        )
+def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
+    """Raise a ValueError unless there is one label for each of (batch, 1) logits."""
+    if labels.shape not in (logits.shape, logits.shape[:1]):
+        raise ValueError(f"`labels` must be ({len(logits)},), one per window, got {tuple(labels.shape)}.")
+
+
+def check_pairs(pixel_values: torch.Tensor, input_features: torch.Tensor, pairs: torch.Tensor | None) -> None:
+    """Raise a ValueError unless it is clear which window of video is compared with which of sound."""
     if pairs is None and len(pixel_values) != len(input_features):
         raise ValueError(
             f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "

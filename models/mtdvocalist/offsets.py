@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 from avzoo.metrics.synchronization import mask_impossible_pairs
 
+from .windows import check_audio_windows, check_video_windows
+
 WINDOWS_AT_ONCE = 8  # through the visual encoder; its feature maps are what needs memory, 10 MB for each window
 PAIRS_AT_ONCE = 128
 
@@ -73,7 +75,8 @@ class OffsetScorer:
             (rows, 2 * max_shift + 1) float32 on the CPU: the rows that are complete now, in order; logits, -inf where
             there is no such window. Column j is audio window i + j - max_shift.
         """
-        if video_windows is not None:
+        if video_windows is not None and len(video_windows):
+            check_video_windows(video_windows, self.model.config, "video_windows")
             first = -self.num_video % self.stride
             wanted = video_windows[first :: self.stride]
             if len(wanted):
@@ -81,7 +84,8 @@ class OffsetScorer:
                 numbers = range(self.num_video + first, self.num_video + len(video_windows), self.stride)
                 self._video.update(zip(numbers, features, strict=True))
             self.num_video += len(video_windows)
-        if audio_windows is not None:
+        if audio_windows is not None and len(audio_windows):
+            check_audio_windows(audio_windows, self.model.config, "audio_windows")
             features = encoded_audio(self.model, audio_windows)
             self._audio.update(enumerate(features, start=self.num_audio))
             self.num_audio += len(audio_windows)
@@ -143,8 +147,8 @@ def score_offsets(
         )
     if coarse_step > 1:
         video_windows = video_windows[::stride]
-        at_once = windows_at_once, pairs_at_once
-        return _coarse_to_fine(model, video_windows, audio_windows, max_shift, stride, coarse_step, *at_once)
+        how = windows_at_once, pairs_at_once, progress
+        return _coarse_to_fine(model, video_windows, audio_windows, max_shift, stride, coarse_step, *how)
     num_windows = len(video_windows)
     if protocol == "official":
         # Beyond the end there are windows of zeros, which the published numbers let compete in short clips.
@@ -174,9 +178,12 @@ def _coarse_to_fine(
     coarse_step: int,
     windows_at_once: int,
     pairs_at_once: int,
+    progress: bool,
 ) -> torch.Tensor:
     """Shifts that are multiples of the step for all rows, then the neighbours of the best one; -inf elsewhere."""
-    video = encoded_video(model, video_windows, windows_at_once)
+    check_video_windows(video_windows, model.config, "video_windows")
+    check_audio_windows(audio_windows, model.config, "audio_windows")
+    video = encoded_video(model, video_windows, windows_at_once, progress)
     audio = encoded_audio(model, audio_windows)
     scores = torch.full((len(video), 2 * max_shift + 1), -torch.inf)
 
@@ -203,19 +210,18 @@ def _coarse_to_fine(
 
 
 @torch.no_grad()
-def encoded_video(model: nn.Module, windows: torch.Tensor, windows_at_once: int = WINDOWS_AT_ONCE) -> torch.Tensor:
+def encoded_video(
+    model: nn.Module, windows: torch.Tensor, windows_at_once: int = WINDOWS_AT_ONCE, progress: bool = False
+) -> torch.Tensor:
     """(n, frames, 3, rows, columns) to features (n, frames, hidden_size) on the model's device."""
-    encode = model.vocalist.get_video_features
-    return torch.cat([encode(part.to(model.device)) for part in windows.split(windows_at_once)])
+    encode, parts = model.vocalist.get_video_features, windows.split(windows_at_once)
+    return torch.cat([encode(part.to(model.device)) for part in tqdm(parts, desc="windows", disable=not progress)])
 
 
 @torch.no_grad()
 def encoded_audio(model: nn.Module, windows: torch.Tensor) -> torch.Tensor:
     """(n, 1, num_mel_bins, columns) to features (n, columns, hidden_size) on the model's device."""
     encode = model.vocalist.get_audio_features
-    if not len(windows):
-        config = model.config
-        return torch.zeros(0, windows.shape[-1], config.hidden_size, dtype=model.dtype, device=model.device)
     return torch.cat([encode(part.to(model.device)) for part in windows.split(64)])
 
 

@@ -13,7 +13,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import read_audio, wav2lip_log_mel
-from avzoo.video import MouthHalf, Track, Video, read_video
+from avzoo.video import MouthHalf, Track, VideoReader, crop_track
 
 from .configuration_vocalist import mel_columns
 
@@ -58,14 +58,13 @@ class VocaLiSTProcessor(ProcessorMixin):
     ):
         if channel_order not in ("rgb", "bgr"):
             raise ValueError(f'`channel_order` must be "rgb" or "bgr", got {channel_order!r}.')
-        for name, value in {
-            "rescale_factor": rescale_factor,
-            "face_size": face_size,
-            "context_frames": context_frames,
-            "num_mel_bins": num_mel_bins,
-        }.items():
-            if not value > 0:
-                raise ValueError(f"`{name}` must be above 0, got {value!r}.")
+        if not rescale_factor > 0:
+            raise ValueError(f"`rescale_factor` must be above 0, got {rescale_factor!r}.")
+        sizes = {"face_size": face_size, "context_frames": context_frames, "num_mel_bins": num_mel_bins}
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1 or (name == "face_size" and value % 2):
+                kind = "an even" if name == "face_size" else "a whole"
+                raise ValueError(f"`{name}` must be {kind} number of at least 1, got {value!r}.")
         super().__init__()
         self.channel_order = channel_order
         self.rescale_factor = rescale_factor
@@ -122,30 +121,17 @@ class VocaLiSTProcessor(ProcessorMixin):
             raise ValueError(
                 "`audio` is bare samples, which do not tell their rate; pass it as `sampling_rate`, in Hz."
             )
-        pictures, own_sound = self._pictures(video, source_fps)
-        if audio is None:
-            if own_sound is None:
-                raise ValueError("`video` has no sound; pass it as `audio`.")
-            samples = own_sound
-        else:
+        mouths, own_sound = self._seen_and_heard(video, source_fps, track, wants_sound=audio is None)
+        samples = own_sound
+        if audio is not None:
             samples, _ = read_audio(audio, SAMPLING_RATE, source_rate=sampling_rate, name="audio")
-        first = 0 if track is None else track.start_frame
         # What has no sound, or no picture, is cut: the shorter stream decides.
-        common = min(len(pictures), len(samples) // SAMPLES_PER_FRAME)
-        stop = common if track is None else min(track.stop_frame, common)
-        if track is not None and track.stop_frame > len(pictures):
-            raise ValueError(
-                f"`track` reaches to frame {track.stop_frame - 1}, `video` has {len(pictures)} frames at "
-                f"{FRAMES_PER_SECOND} per second."
-            )
-        num_windows = self.num_windows(stop - first)
+        first = 0 if track is None else track.start_frame
+        stop = min(first + len(mouths), len(samples) // SAMPLES_PER_FRAME)
+        num_windows, mouths = self.num_windows(stop - first), mouths[: stop - first]
         if track is None:
-            mouths = self.mouths(pictures[first:stop])
-        else:
-            crop = self.convention
-            regions = crop.regions(track.boxes)
-            mouths = np.stack([crop.cut(pictures[first + index], regions[index]) for index in range(stop - first)])
-        log_mel = self.log_mel(torch.from_numpy(np.ascontiguousarray(samples[: common * SAMPLES_PER_FRAME])))
+            samples = samples[: stop * SAMPLES_PER_FRAME]
+        log_mel = self.log_mel(torch.from_numpy(np.ascontiguousarray(samples)))
         inputs = {
             "pixel_values": self.video_windows(self.pixels(mouths)),
             "input_features": self.audio_windows(log_mel, num_windows, first_frame=first),
@@ -170,7 +156,8 @@ class VocaLiSTProcessor(ProcessorMixin):
     def mouths(self, faces: Sequence[np.ndarray]) -> np.ndarray:
         """Pictures of a face, (height, width, 3) uint8 RGB each, to mouths (n, face_size // 2, face_size, 3) uint8."""
         check_pictures(faces)
-        return np.stack([self.convention.of_face(face) for face in faces])
+        crop = self.convention
+        return np.stack([crop.of_face(face) for face in faces]) if len(faces) else np.zeros((0, *crop.shape), np.uint8)
 
     def pixels(self, mouths: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Mouths (..., rows, columns, 3), RGB of 0..255, to (..., 3, rows, columns) in the weights' order and range."""
@@ -186,7 +173,8 @@ class VocaLiSTProcessor(ProcessorMixin):
         Raises:
             ValueError: floating-point images that reach 1 at most, which seem to be scaled already.
         """
-        if images.is_floating_point() and images.numel():
+        # Looked at on a CPU only: elsewhere it would make the device wait in every step of a training.
+        if images.is_floating_point() and images.numel() and images.device.type == "cpu":
             lowest, highest = (extreme.item() for extreme in images.detach().aminmax())
             if highest <= 1 and (highest > 0 or lowest < 0):
                 raise ValueError(
@@ -229,17 +217,28 @@ class VocaLiSTProcessor(ProcessorMixin):
         windows = log_mel.unfold(-1, self.context_columns, 1)  # (1, num_mel_bins, starts, context_columns)
         return windows[:, :, starts].movedim(2, 0).contiguous()
 
-    def _pictures(self, video: Any, source_fps: float | None) -> tuple[Sequence[np.ndarray], np.ndarray | None]:
-        """Frames at 25 per second, and the sound that came with them at 16 kHz."""
-        if isinstance(video, list | tuple) and source_fps is None:
-            faces = [_as_array(face) for face in video]
-            check_pictures(faces)  # of any sizes, one by one
-            return faces, None
-        if isinstance(video, np.ndarray | torch.Tensor):
+    def _seen_and_heard(
+        self, video: Any, source_fps: float | None, track: Track | None, wants_sound: bool
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Mouths (n, face_size // 2, face_size, 3) at 25 per second, and the sound that came with them at 16 kHz."""
+        if isinstance(video, list | tuple) and source_fps is None and track is None:
+            faces = [_as_array(face) for face in video]  # of any sizes, one by one
+            if wants_sound:
+                raise ValueError("`video` is a list of pictures, which has no sound; pass it as `audio`.")
+            return self.mouths(faces), None
+        if isinstance(video, np.ndarray | torch.Tensor | list | tuple):
+            video = np.stack([_as_array(frame) for frame in video]) if isinstance(video, list | tuple) else video
             check_pictures(video)
             source_fps = source_fps or FRAMES_PER_SECOND
-        clip: Video = read_video(video, FRAMES_PER_SECOND, sampling_rate=SAMPLING_RATE, source_fps=source_fps)
-        return clip.frames, clip.audio
+        reader = VideoReader(video, source_fps=source_fps)
+        if wants_sound and reader.info.sampling_rate is None:
+            raise ValueError("`video` has no sound; pass it as `audio`.")
+        blocks = reader.frames(FRAMES_PER_SECOND)  # of which only the mouths are kept
+        if track is None:
+            mouths = np.concatenate([self.mouths(list(block)) for block in blocks])
+        else:
+            mouths = crop_track(blocks, track, self.convention)
+        return mouths, reader.soundtrack(SAMPLING_RATE)[0] if wants_sound else None
 
 
 def check_pictures(pictures: Any) -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from avzoo.files import written_whole
 
 from .loss_mtd import ENCODERS, CrossModalTrace
 
@@ -37,7 +39,7 @@ class TraceCache:
         if (self.folder / "layout.json").is_file():
             self._open(json.loads((self.folder / "layout.json").read_text(encoding="utf-8")))
 
-    def get(self, indices: Sequence[int], compute) -> CrossModalTrace:
+    def get(self, indices: Sequence[int], compute: Callable[[], CrossModalTrace]) -> CrossModalTrace:
         """The traces of some windows: read if all of them are there, else computed and kept.
 
         Args:
@@ -64,7 +66,8 @@ class TraceCache:
         layout = [(kind, name, list(part.shape[1:])) for kind, name, part in named]
         if self._values is None:
             header = {"num_windows": self.num_windows, "layout": layout}
-            (self.folder / "layout.json").write_text(json.dumps(header), encoding="utf-8")
+            with written_whole(self.folder / "layout.json") as unfinished:
+                unfinished.write_text(json.dumps(header), encoding="utf-8")
             self._open(header)
         if layout != self._layout:
             raise ValueError(
@@ -88,7 +91,9 @@ class TraceCache:
 
 def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
     """An array in a file; zeros (which take no space on disk) where there is none yet."""
-    return np.memmap(path, dtype, mode="r+" if path.exists() else "w+", shape=shape)
+    with path.open("ab") as file:  # another process may be at the same place: nothing that it wrote is cut
+        file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    return np.memmap(path, dtype, mode="r+", shape=shape)
 
 
 __all__ = ["TraceCache"]

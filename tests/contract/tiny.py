@@ -145,6 +145,7 @@ TINY: dict[str, Tiny] = {
             "attention_dropout": 1.0,
             "layer_norm_eps": 0.0,
             "num_labels": 2,
+            "distillation": {"tau": 2.0},
         },
         frozen=("mtd_loss.weights",),  # they get a gradient from a teacher only
     ),

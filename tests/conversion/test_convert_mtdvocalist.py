@@ -96,6 +96,16 @@ def test_student_and_teacher_are_told_by_their_width(case, model_class, paramete
     assert (source["method"], source["variant"], source["processor"]) == ("mtdvocalist", variant, processor)
 
 
+@pytest.mark.parametrize("known", zoo.method("mtdvocalist").variants, ids=lambda known: known.name)
+def test_a_released_file_is_known_by_its_name(known, tmp_path):
+    torch.save({"state_dict": small_file()}, tmp_path / known.checkpoint)
+    model = convert_checkpoint("mtdvocalist", tmp_path / known.checkpoint)
+    assert (model.config.avzoo_source["variant"], model.config.avzoo_source["processor"]) == (
+        known.name,
+        dict(known.processor),
+    )
+
+
 @pytest.mark.parametrize(
     ("variant", "context_frames", "processor"),
     [

@@ -359,7 +359,7 @@ TOO_SHORT = r"have {} frames in common, at 25 frames and 16000 samples per secon
         (pictures(), {"audio": sound()[:600]}, TOO_SHORT.format(0)),
         (pictures(), {"track": moving_track(4, 8)}, TOO_SHORT.format(4)),
         (pictures(), {"track": moving_track(4, 10), "audio": sound()[: 640 * 3]}, TOO_SHORT.format(0)),
-        (pictures(), {"track": moving_track(4, 11)}, r"`track` reaches to frame 10, `video` has 10 frames at 25"),
+        (pictures(), {"track": moving_track(4, 11)}, r"`frames` end before track 0.*6 of its 7 frames \(4 to 10\)"),
         ([], {}, TOO_SHORT.format(0)),
         (pictures(), {"audio": None}, r"`video` has no sound; pass it as `audio`"),
         (Video(pictures(), 25.0), {"audio": None}, r"`video` has no sound; pass it as `audio`"),
@@ -400,9 +400,10 @@ def test_a_misspelt_argument_is_refused(processor):
         ({"channel_order": "grb"}, r"`channel_order` must be \"rgb\" or \"bgr\", got 'grb'"),
         ({"resize": "pil"}, r"`resize` must be \"torch\", \"torch-antialias\" or \"opencv\", got 'pil'"),
         ({"rescale_factor": 0}, r"`rescale_factor` must be above 0, got 0"),
-        ({"face_size": 0}, r"`face_size` must be above 0, got 0"),
-        ({"context_frames": 0}, r"`context_frames` must be above 0, got 0"),
-        ({"num_mel_bins": -1}, r"`num_mel_bins` must be above 0, got -1"),
+        ({"face_size": 0}, r"`face_size` must be an even number of at least 1, got 0"),
+        ({"face_size": 95}, r"`face_size` must be an even number of at least 1, got 95"),
+        ({"context_frames": 2.5}, r"`context_frames` must be a whole number of at least 1, got 2.5"),
+        ({"num_mel_bins": -1}, r"`num_mel_bins` must be a whole number of at least 1, got -1"),
     ],
 )
 def test_a_bad_setting_is_named(settings, message):

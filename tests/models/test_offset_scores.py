@@ -213,7 +213,8 @@ def test_nothing_in_is_nothing_out(model):
 class Known:
     """Windows are numbers; a pair's score falls with its distance from the true shift. Counts what it is asked."""
 
-    training, device, dtype, config = False, torch.device("cpu"), torch.float32, SimpleNamespace(hidden_size=1)
+    training, device, dtype = False, torch.device("cpu"), torch.float32
+    config = SimpleNamespace(image_size=(1, 1), num_mel_bins=1)
 
     def __init__(self, true_shift: float = 0.0):
         self.true_shift, self.vocalist = true_shift, self
@@ -221,23 +222,25 @@ class Known:
 
     def get_video_features(self, windows):
         self.encoded["video"] += len(windows)
-        return windows * 1.0  # features of their own, as a network makes
+        return windows.mean((2, 3, 4)).unsqueeze(-1)  # features of their own, as a network makes
 
     def get_audio_features(self, windows):
         self.encoded["audio"] += len(windows)
-        return windows * 1.0
+        return windows[:, 0] * 1.0
 
     def score(self, video, audio):
         self.scored += len(video)
         return -(((audio - video).flatten() - self.true_shift) ** 2)
 
 
-def numbered(count: int) -> torch.Tensor:
-    return torch.arange(float(count)).view(-1, 1, 1)
+def numbered(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows of video and of sound that hold nothing but their number: of one frame and pixel, of one mel bin."""
+    numbers = torch.arange(float(count))
+    return numbers.view(-1, 1, 1, 1, 1).expand(-1, 1, 3, 1, 1), numbers.view(-1, 1, 1, 1)
 
 
 def scores_of(network: Known, count: int = 40, max_shift: int = 8, **options) -> torch.Tensor:
-    return score_offsets(network, numbered(count), numbered(count), max_shift, **options)
+    return score_offsets(network, *numbered(count), max_shift, **options)
 
 
 @pytest.mark.parametrize("stride", [1, 3])
@@ -284,7 +287,7 @@ def kept(scorer: OffsetScorer) -> tuple[int, int]:
 def test_what_a_scorer_keeps_does_not_grow_with_the_clip(stride):
     scorer, length, piece = OffsetScorer(Known(), 15, stride=stride), 1000, 10
     seen = []
-    for video_windows, audio_windows in zip(numbered(length).split(piece), numbered(length).split(piece), strict=True):
+    for video_windows, audio_windows in zip(*(part.split(piece) for part in numbered(length)), strict=True):
         scorer.add(video_windows, audio_windows)
         seen.append(kept(scorer))
     assert max(count for count, _ in seen) <= (2 * 15 + piece) + 15 + piece
@@ -294,7 +297,7 @@ def test_what_a_scorer_keeps_does_not_grow_with_the_clip(stride):
 
 def test_features_of_sound_that_no_row_needs_any_more_are_let_go():
     scorer = OffsetScorer(Known(), 4)
-    scorer.add(numbered(50), numbered(50))
+    scorer.add(*numbered(50))
     # Rows 46 to 49 wait for sound 50 and later; the first of them begins with sound 42.
     assert sorted(scorer._video) == [46, 47, 48, 49]
     assert sorted(scorer._audio) == list(range(42, 50))
