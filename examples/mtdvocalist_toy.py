@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,23 +154,31 @@ class Windows(torch.utils.data.Dataset):
 def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: float) -> dict[str, list[dict]]:
     """{"teacher", "labels", "logits", "attention": results per seed}."""
     teacher_steps, student_steps = options.toy_steps
-    stages: list[list[Job]] = [[], []]
-    for seed in options.toy_seeds:
-        folder = scratch / f"teacher-{seed}"
-        stages[0].append(Job("teacher", seed, teacher_steps, None, folder, data))
-        for name in ("labels", "logits", "attention"):
-            teacher = None if name == "labels" else folder
-            stages[1].append(Job(name, seed, student_steps, teacher, scratch / f"{name}-{seed}", data))
-    results: dict[str, list[dict]] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(cores, len(stages[1])))
+    workers = max(1, min(cores, 4 * len(options.toy_seeds)))
     context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
+    results: dict[tuple[str, int], dict] = {}
     with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
-        for jobs in stages:
-            for job, result in zip(jobs, pool.map(run, jobs), strict=True):
-                results.setdefault(job.name, []).append(result)
+
+        def submit(name: str, seed: int, steps: int, teacher: Path | None = None) -> None:
+            job = Job(name, seed, steps, teacher, scratch / f"{name}-{seed}", data)
+            running[pool.submit(run, job)] = job
+
+        running: dict[Future, Job] = {}
+        for seed in options.toy_seeds:
+            submit("teacher", seed, teacher_steps)
+        for seed in options.toy_seeds:
+            submit("labels", seed, student_steps)
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                job, result = running.pop(future), future.result()
+                results[job.name, job.seed] = result
                 note(f"{job.name}, seed {job.seed}: " + ", ".join(f"{k} {v:.3f}" for k, v in result.items()), begin)
-    return results
+                if job.name == "teacher":
+                    for name in ("logits", "attention"):
+                        submit(name, job.seed, student_steps, job.output)
+    names = ("teacher", "labels", "logits", "attention")
+    return {name: [results[name, seed] for seed in options.toy_seeds] for name in names}
 
 
 def set_up_worker(num_threads: int) -> None:
@@ -274,7 +282,7 @@ def test(model, processor: VocaLiSTProcessor, data: dict[str, list[dict]]) -> di
 def scores(model, processor: VocaLiSTProcessor, clip: dict, sound: dict) -> np.ndarray:
     """The picture of one clip against the sound of a clip, its own or another's."""
     video_windows = processor.video_windows(clip["pixels"])
-    return model.score_offsets(video_windows, sound["features"], MAX_SHIFT, pairs_at_once=512).numpy()
+    return model.score_offsets(video_windows, sound["features"], MAX_SHIFT).numpy()
 
 
 def table(results: dict[str, list[dict[str, float]]]) -> str:

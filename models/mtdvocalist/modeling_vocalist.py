@@ -235,7 +235,8 @@ class VocaLiSTAttention(nn.Module):
             for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
         )  # (batch, heads, tokens, head_dim)
         attention = eager_attention_forward
-        if not output_trace:  # fused kernels keep the scores to themselves
+        # Fused kernels keep the scores to themselves, and on a CPU, with so few and short keys, take twice as long.
+        if not output_trace and query.device.type != "cpu":
             attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, attention)
         mixed, scores = attention(
             self,

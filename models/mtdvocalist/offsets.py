@@ -16,7 +16,7 @@ from avzoo.metrics.synchronization import mask_impossible_pairs
 from .windows import check_audio_windows, check_video_windows
 
 WINDOWS_AT_ONCE = 8  # through the visual encoder; its feature maps are what needs memory, 10 MB for each window
-PAIRS_AT_ONCE = 128
+PAIRS_AT_ONCE = 64
 
 
 class OffsetScorer:

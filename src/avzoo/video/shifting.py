@@ -1,7 +1,18 @@
-"""Sound that lies earlier or later than its pictures, put right without encoding anything again.
+"""Sound that comes earlier or later than it should, put right without encoding anything again.
 
-Pictures and sound are copied packet by packet; only time stamps change. Where the sound then begins after the first
-picture, or before it, the new file says so: by an edit list (mp4, m4v, mov) or by the time stamps alone (mkv, webm).
+Packets of pictures and sound are copied as they are; only the time stamps of the sound change. In mp4, m4v and mov an
+edit list then says where the sound begins, in mkv and webm the stamps alone do. A program that takes out the sound and
+forgets when it begins misses a delay.
+
+Where the sound lands, as `read_video` reads it: on the very sample in mp4, m4v and mov; within a millisecond in mkv and
+webm, which count in milliseconds. (As sources they do so too, and flv: sound of theirs in packets of no fixed length,
+such as PCM, lands within half a millisecond in an mp4.)
+
+What would come before the first picture isn't heard. An edit list hides it. In mkv and webm whole packets are left out:
+the file may begin with the rest of one, up to 64 ms before its first picture, and since the decoder misses what came
+before, the first 0.05 s of AAC and Opus and the first 0.15 s of MP3 may be faint.
+
+A variable frame rate that an mkv states is the average of the pictures in an mp4, which states none; their times stay.
 """
 
 import heapq
@@ -33,9 +44,9 @@ _SLACK = Fraction(1, 4)  # seconds by which programs differ in the length that t
 def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: float) -> Path:
     """Write a copy of a video in which the sound comes later, or earlier.
 
-    Nothing is decoded: every picture keeps its bits, and its time after the first one, which the copy shows at 0. All
-    sound tracks move. Subtitles stay with the pictures. Tags, chapters, orientation, covers and subtitles are kept as
-    far as the new container has a place for them; other streams are left out.
+    Pictures keep their bits, and their times counted from the first one. All sound tracks move; subtitles stay with the
+    pictures. Tags, chapters, orientation, covers and subtitles are kept where the new container has a place for them,
+    other streams are not.
 
     Args:
         source: path of a video file with sound.
@@ -49,9 +60,9 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     Raises:
         OSError: `source` isn't there; the folder of `path` is missing or can't be written.
         TypeError: `source` is no path, `seconds` no number.
-        ValueError: `source` is no video, has no sound, or is seen to be damaged or cut short without decoding it;
-            `path` has another ending, or its container can't hold the streams; `seconds` isn't finite, or leaves no
-            sound beside the pictures.
+        ValueError: `source` is no video, has no sound, or is damaged or cut short in a way that shows without decoding
+            it; `path` has another ending, or its container can't hold the streams; `seconds` isn't finite, or leaves
+            no sound beside the pictures.
     """
     # 1. Check inputs
     shift = _checked_shift(seconds)
@@ -100,6 +111,7 @@ class _Survey:
     Args:
         sound_start, sound_end: of the first sound track.
         picture_end: end of the last picture.
+        starts: {index of a stream: where it begins}.
         packets: {index of a stream: its packets up to the last that isn't hidden}. Those that an edit list hides at
             the end are not copied, or they would show.
         hidden: pictures hidden before the first, which the decoder needs.
@@ -108,6 +120,7 @@ class _Survey:
     sound_start: Fraction
     sound_end: Fraction
     picture_end: Fraction
+    starts: dict[int, Fraction]
     packets: dict[int, int]
     hidden: int
 
@@ -127,7 +140,7 @@ def _surveyed(video: FileSource) -> _Survey:
         ValueError: packets are damaged or missing, or tell no time, or hidden ones lie among those shown.
     """
     counts, last_shown, starts, ends = Counter(), {}, {}, {}
-    hidden, among, latest = 0, set(), Fraction(0)
+    hidden, hidden_since = 0, set()
     with video.open() as container:
         main, sound = _main_video(container), container.streams.audio[0]
         if container.format.name == "avi" and main.codec_context.has_b_frames:
@@ -139,44 +152,46 @@ def _surveyed(video: FileSource) -> _Survey:
         for packet in container.demux():
             if not packet.size:
                 continue
-            stream, stamp = packet.stream, packet.dts if packet.pts is None else packet.pts
-            counts[stream.index] += 1
+            stream, index = packet.stream, packet.stream.index
+            counts[index] += 1
+            stamp = packet.dts if packet.pts is None else packet.pts
             if stamp is None:
                 if _is_needed(stream):
                     raise ValueError(
                         f"{video.label}: its {stream.type} has no time stamps; encode it again, with `write_video`."
                     )
-                last_shown[stream.index] = counts[stream.index]
+                last_shown[index] = counts[index]
                 continue
             begin = stamp * packet.time_base - video.origin
-            end = begin + (packet.duration or 0) * packet.time_base
-            latest = max(latest, end + video.origin)
             if packet.is_corrupt and stream == main and begin > 0:
                 raise broken(video.label, float(begin), "the next packet is damaged")
             if packet.is_discard:
                 hidden += stream == main and begin < 0
-                if stream.index in starts and begin >= 0:
-                    among.add(stream.index)
+                if index in starts and begin >= 0:
+                    hidden_since.add(index)
                 continue
-            if stream.index in among:
+            if index in hidden_since:
                 raise ValueError(
                     f"{video.label}: an edit list hides {stream.type} between {stream.type} that is shown, and a copy "
                     "can't; encode it again, with `write_video`."
                 )
-            last_shown[stream.index] = counts[stream.index]
-            starts.setdefault(stream.index, begin)
-            ends[stream.index] = max(ends.get(stream.index, end), end)
-        picture_end = ends.get(main.index, Fraction(0))
-        for stream in (main, sound):
-            if counts[stream.index] < announced[stream.index]:
-                reason = f"{counts[stream.index]} of {announced[stream.index]} packets of {stream.type} are there"
-                raise broken(video.label, float(picture_end), reason)
-        length = Fraction(container.duration or 0, av.time_base)
-        if "matroska" in container.format.name and latest < length - max(_SLACK, 2 / video.fps):
-            raise broken(video.label, float(picture_end), f"the header announces {float(length):.2f} s")
+            end = begin + (packet.duration or 0) * packet.time_base
+            last_shown[index] = counts[index]
+            starts.setdefault(index, begin)
+            ends[index] = max(ends.get(index, end), end)
         if sound.index not in starts:
             raise ValueError(f"{video.label} has no sound to shift: its sound track is empty.")
-        return _Survey(starts[sound.index], ends[sound.index], picture_end, last_shown, hidden)
+        survey = _Survey(starts[sound.index], ends[sound.index], ends[main.index], starts, last_shown, hidden)
+        for stream in (main, sound):
+            there, expected = counts[stream.index], announced[stream.index]
+            if there < expected:
+                reason = f"{there} of {expected} packets of {stream.type} are there"
+                raise broken(video.label, float(survey.picture_end), reason)
+        length = Fraction(container.duration or 0, av.time_base)
+        missing = length - max(ends.values()) - video.origin
+        if "matroska" in container.format.name and missing > max(_SLACK, 2 / video.fps):
+            raise broken(video.label, float(survey.picture_end), f"the header announces {float(length):.2f} s")
+    return survey
 
 
 class _Track:
@@ -186,8 +201,8 @@ class _Track:
         source, target: the streams.
         delay: what is added to every time, seconds.
         count: packets to copy; the rest is hidden.
-        begin: seconds, in the new file; packets that end before are left out. None: all stay.
-        run_up: seconds of packets before `begin` that stay for the decoder, and one packet at least. None: none do.
+        begin: seconds, in the new file, from which on packets are wanted. None: all are.
+        run_up: seconds before `begin` from which packets are kept for the decoder, at least one. None: none.
     """
 
     def __init__(
@@ -200,7 +215,8 @@ class _Track:
         run_up: Fraction | None = None,
     ):
         self._target, self._delay, self._left, self._begin, self._run_up = target, delay, count, begin, run_up
-        self._tick, self._frame, self._counted, self._due = source.time_base, Fraction(0), False, None
+        self._tick, self._frame, self._counted = source.time_base, Fraction(0), False
+        self._due, self._last = None, None  # where the next sound belongs, seconds; the last decoding time, ticks
         if source.type == "audio" and source.rate:
             self._tick = Fraction(1, source.rate)
             self._frame = source.codec_context.frame_size * self._tick
@@ -226,46 +242,45 @@ class _Track:
             run_up = 0 if self._run_up is None else max(self._run_up, duration)
             if shown + duration + self._delay + run_up <= self._begin:
                 return False
-        packet.pts = round_half_up((shown + self._delay) / self._tick)
-        packet.dts = round_half_up((decoded + self._delay) / self._tick)
+        ticks = round_half_up((decoded + self._delay) / self._tick)
         packet.duration = round_half_up(duration / self._tick)
+        if self._last is not None and 0 <= self._last - ticks <= packet.duration:
+            ticks = self._last + 1  # recordings of broadcasts have such hiccups, and no muxer takes them
+        packet.pts = max(ticks, round_half_up((shown + self._delay) / self._tick))
+        packet.dts = self._last = ticks
         packet.time_base, packet.stream = self._tick, self._target
         return True
 
 
 def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fraction) -> None:
-    kind = _FORMATS[ending]
+    has_edit_list = _FORMATS[ending] in ("mp4", "mov")
     options = {"fflags": "+bitexact"}  # no versions, no dates
-    if kind in ("mp4", "mov"):
-        # Edit lists place the sound by the file's own clock, which ticks in milliseconds unless told otherwise.
+    if has_edit_list:
+        # The list counts in the clock of the file, which ticks in milliseconds unless told otherwise.
         options |= {"movflags": "+faststart", "movie_timescale": str(video.info.sampling_rate)}
-    begin, run_up = max(Fraction(0), survey.sound_start + shift), Fraction(0)
-    if not begin:  # how much earlier the sound may begin than the pictures: an edit list hides that, Matroska doesn't
-        run_up = _RUN_UP if kind in ("mp4", "mov") else None if shift < 0 else Fraction(0)
     with ExitStack() as opened:
         # Opened twice: sound and pictures that belong together now come from different places in the file.
         pictures, sound = opened.enter_context(video.open()), opened.enter_context(video.open())
-        output = opened.enter_context(av.open(f"file:{path}", "w", format=kind, options=options))
+        output = opened.enter_context(av.open(f"file:{path}", "w", format=_FORMATS[ending], options=options))
         output.metadata.update({tag: text for tag, text in pictures.metadata.items() if tag.lower() not in _OLD_TAGS})
         output.set_chapters([_moved(chapter, -video.origin) for chapter in pictures.chapters()])
-        tracks = {}
+        seen, heard = {}, {}
         for stream in pictures.streams:
-            audible = stream.type == "audio"
-            source = sound.streams[stream.index] if audible else stream
-            target = _added(output, source, ending, video)
-            if target is not None:
-                delay = -video.origin
-                if audible:
-                    delay += shift + _rounded_run_up(pictures, source) - _rounded_run_up(output, source)
-                count = survey.packets.get(stream.index, 0)
-                tracks[stream.index] = _Track(source, target, delay, count, *((begin, run_up) if audible else ()))
-        packets = heapq.merge(
-            _packets(
-                pictures, {index: track for index, track in tracks.items() if pictures.streams[index].type != "audio"}
-            ),
-            _packets(sound, {index: track for index, track in tracks.items() if sound.streams[index].type == "audio"}),
-            key=lambda packet: packet.dts * packet.time_base,
-        )
+            target = _added(output, stream, ending, video)
+            if target is None:
+                continue
+            count = survey.packets.get(stream.index, 0)
+            if stream.type == "audio":
+                delay = shift - video.origin + _rounded_run_up(pictures, stream) - _rounded_run_up(output, stream)
+                heard_from, run_up = max(Fraction(0), survey.starts.get(stream.index, 0) + shift), Fraction(0)
+                if not heard_from and has_edit_list:
+                    run_up = _RUN_UP
+                elif not heard_from and shift < 0:
+                    run_up = None  # or the pictures would begin that much later
+                heard[stream.index] = _Track(stream, target, delay, count, heard_from, run_up)
+            else:
+                seen[stream.index] = _Track(stream, target, -video.origin, count)
+        packets = heapq.merge(_packets(pictures, seen), _packets(sound, heard), key=_decoding_time)
         for packet in packets:
             output.mux(packet)
 
@@ -287,7 +302,7 @@ def _added(output: av.container.OutputContainer, source: av.stream.Stream, endin
     if source.type == "audio" and source.channels <= 2 and source.layout.name.endswith(" channels"):
         target.codec_context.layout = ("mono", "stereo")[source.channels - 1]  # Matroska tells their number only
     if source.type == "video":
-        target.codec_context.framerate = source.average_rate or video.fps
+        target.codec_context.framerate = source.average_rate or video.fps  # heeded from PyAV 18.1 on
         if source.codec_context.codec_tag == "hvc1" and _FORMATS[ending] in ("mp4", "mov"):
             target.codec_context.codec_tag = "hvc1"  # Apple's players know HEVC by no other name
     return target
@@ -313,6 +328,10 @@ def _packets(container: av.container.InputContainer, tracks: dict[int, _Track]) 
         for back, packet in enumerate(reversed(packets)):
             packet.dts = min(packet.pts for packet in packets) - back * (packet.duration or 1)
         yield from filter(tracks[index].takes, packets)
+
+
+def _decoding_time(packet: av.Packet) -> Fraction:
+    return packet.dts * packet.time_base
 
 
 def _rounded_run_up(container: av.container.Container, sound: av.AudioStream) -> Fraction:
