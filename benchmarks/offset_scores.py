@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--teacher", action="store_true", help="the large network in place of the student")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--memory", type=float, help="only score a clip of so many seconds, and print the peak memory")
     options = parser.parse_args()
     model = network(options.teacher)

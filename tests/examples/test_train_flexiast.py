@@ -65,7 +65,8 @@ def test_two_processes_train_on_a_dataset_layout(esc50, start, tmp_path):
     """Ranks draw one patch size per step; were they to disagree, gradients would not match and weights would part."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
-    run([*launch, *arguments(esc50, start, tmp_path / "two", "--mixup", "0.5")])
+    # `--cpu` makes two launched processes one run where there is no GPU; without it each would train alone.
+    run([*launch, *arguments(esc50, start, tmp_path / "two", "--mixup", "0.5", "--cpu")])
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "two")
     assert sorted(model.config.id2label.values()) == ["high", "low"]
     assert model.config.patch_sizes == [(8, 8), (16, 16), (24, 24)]

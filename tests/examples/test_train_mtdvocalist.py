@@ -60,8 +60,12 @@ def networks(tmp_path) -> tuple[Path, Path]:
     return tmp_path / "student", tmp_path / "teacher"
 
 
-def run(script: str, *options: object) -> str:
-    command = [sys.executable, str(EXAMPLES / script), *map(str, options)]
+LAUNCH_TWO = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 --mixed_precision no"
+LAUNCH_TWO = [*LAUNCH_TWO.split(), "--dynamo_backend", "no", "--num_machines", "1"]
+
+
+def run(script: str, *options: object, launch: list[str] = ()) -> str:
+    command = [sys.executable, *launch, str(EXAMPLES / script), *map(str, options)]
     result = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=280)
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
@@ -73,17 +77,19 @@ def training(lrs2: Path, model: Path, output: Path) -> list[object]:
     return [*places, "--num_epochs", 2, "--batch_size", 2, "--no_warmup", "--learning_rate", "0.01"]
 
 
-def test_a_student_learns_from_a_teacher_whose_targets_are_kept(lrs2, networks, tmp_path):
+def test_two_processes_train_a_student_with_a_teacher_whose_targets_are_kept(lrs2, networks, tmp_path):
     student, teacher = networks
     options = ["--teacher", teacher, "--swap_windows", "--fixed_windows", "--cache_teacher", tmp_path / "cache"]
-    run("train_mtdvocalist.py", *training(lrs2, student, tmp_path / "out"), *options)
+    # `--cpu` makes two launched processes one run where there is no GPU; without it each would train alone.
+    run("train_mtdvocalist.py", *training(lrs2, student, tmp_path / "out"), *options, "--cpu", launch=LAUNCH_TWO)
     trained, before = AutoModel.from_pretrained(tmp_path / "out"), AutoModel.from_pretrained(student)
     assert trained.config.distillation == {"target": "attention", "temperature": 1.0}
     assert not torch.equal(trained.mtd_loss.weights, torch.ones_like(trained.mtd_loss.weights))  # they learned, too
     assert not torch.equal(trained.classifier.weight, before.classifier.weight)
     assert AutoProcessor.from_pretrained(tmp_path / "out").face_size == 16
     kept = np.memmap(tmp_path / "cache" / "filled.u8", np.bool_)
-    assert (len(kept), kept.all()) == (6 * 4, True)  # four pairs of each clip
+    assert len(kept) == 6 * 4  # four pairs of each clip
+    assert kept.sum() in (16, 20, 24)  # both processes' own: four clips in an epoch of one step, others in the next
 
 
 def test_a_teacher_is_trained_as_the_authors_draw_and_evaluated(lrs2, networks, tmp_path):
