@@ -110,6 +110,8 @@ class AudioVisualSynchronizationPipeline(Pipeline):
         max_faces: int | None = None,
         progress: bool = False,
     ) -> dict[str, Any]:
+        if hasattr(video, "read"):
+            video = video.read()  # it is gone through more than once
         reader = VideoReader(video)
         if reader.info.sampling_rate is None:
             file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""

@@ -222,7 +222,9 @@ METHODS: tuple[Method, ...] = (
                 False,
                 "VocaLiST is CC BY-NC 4.0 with non-commercial parts of Wav2Lip; the student states no terms",
             ),
-            "data": License("other", False, "LRS2, for research under an agreement with the BBC; Acappella"),
+            "data": License(
+                "other", False, "LRS2 is for research under an agreement with the BBC; Acappella's terms: not verified"
+            ),
         },
         variants=(
             Variant(

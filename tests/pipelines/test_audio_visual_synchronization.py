@@ -135,6 +135,15 @@ def test_a_list_of_videos_gets_a_list_of_answers(pipe, tmp_path):
     assert "windows" not in answers[0][0]
 
 
+def test_bytes_and_open_files_are_videos_too(pipe, tmp_path):
+    path, video = tmp_path / "clip.mp4", noisy_video(30)
+    write_video(path, video.frames, 25, audio=video.audio, sampling_rate=RATE)
+    expected = pipe(path, faces="frame")
+    assert pipe(path.read_bytes(), faces="frame") == expected
+    with path.open("rb") as file:
+        assert pipe(file, faces="frame") == expected
+
+
 @pytest.mark.parametrize("fps", [24, 29.97, 60])
 def test_any_frame_rate_is_brought_to_25(pipe, tmp_path, fps):
     path = tmp_path / "clip.mp4"
