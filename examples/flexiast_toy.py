@@ -10,7 +10,6 @@ The networks of different seeds do not depend on each other, so each is trained 
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from transformers.utils import logging
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES, render_sound_events
 from avzoo.model_cards import render_card
+from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
 
 PATCH_SIZES = (8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48)
@@ -95,7 +95,7 @@ def train_all(
         second.append(Job("flexified", seed, flexible_epochs, True, plain, scratch / f"flexified-{seed}", data))
 
     results: dict[str, list[dict[str, float]]] = {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     workers = max(1, min(cores, len(second)))
     context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:

@@ -10,7 +10,6 @@ The networks of different seeds do not depend on each other, so each is trained 
 
 import argparse
 import multiprocessing
-import os
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from avzoo.models.mtdvocalist.sampling import (
     join_windows,
     window_loudness,
 )
+from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
 
 FACE_SIZE = 48  # pixels; the mouth is its lower half
@@ -154,7 +154,7 @@ class Windows(torch.utils.data.Dataset):
 def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: float) -> dict[str, list[dict]]:
     """{"teacher", "labels", "logits", "attention": results per seed}."""
     teacher_steps, student_steps = options.toy_steps
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     workers = max(1, min(cores, 4 * len(options.toy_seeds)))
     context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     results: dict[tuple[str, int], dict] = {}

@@ -534,6 +534,7 @@ def test_boxes_say_who_to_look_at(synchronize, tmp_path):
 
 def test_bad_requests_to_synchronization_say_why(synchronize, face_video, tmp_path):
     refused(synchronize("--face-video", "--fix"), "--fix needs --output")
+    refused(synchronize("--face-video", "--fix", "-o", tmp_path / "fixed.avi"), "must end in .mp4", "fixed.avi")
     refused(synchronize("--face-video", "--render", tmp_path / "nowhere" / "curve.png"), "nowhere")
     refused(synchronize("--face-video", "--max-shift", "0"), "`max_shift` must be at least 1, got 0")
     refused(synchronize("--detector", "s3fd"), "the detector s3fd needs a model")

@@ -102,8 +102,12 @@ def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_synchronization(options: argparse.Namespace) -> None:
-    if options.fix and options.output is None:
-        raise ValueError("--fix needs --output, the video to write.")
+    from avzoo.video.shifting import checked_ending
+
+    if options.fix:
+        if options.output is None:
+            raise ValueError("--fix needs --output, the video to write.")
+        checked_ending(options.output)  # says now what it would say after everything was computed
     if options.render is not None:
         check_writable(options.render)
 

@@ -134,35 +134,34 @@ def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
     num_layers, logits, labels = case.config["num_layers"], inputs["student_logit"], inputs["label"]
 
     def losses(weights: str | None = None, **options):
-        loss = MTDLoss(num_layers, **options)
+        loss = MTDLoss(num_layers, **{"temperature": case.config["temperature"], **options})
         if weights is not None:
             loss.weights.data.copy_(inputs[weights])
         return loss, loss(logits, labels, *traces)
 
-    temperature = case.config["temperature"]
-    released, parts = losses("weights_shared", temperature=temperature)
+    released, parts = losses("weights_shared")
     prefix = "released.grad."
     wanted = {name: inputs[f"student.{name.removeprefix(prefix)}"] for name in case.outputs if name.startswith(prefix)}
     gradients = torch.autograd.grad(parts.loss, [released.weights, logits, *wanted.values()], retain_graph=True)
     selected = case.config["selected"]
-    chosen = {encoder: [selected[encoder] - 1] for encoder in ENCODERS}
     assert selected["numbering"] == "from 1"
+    layers = {encoder: [selected[encoder] - 1] for encoder in ENCODERS}
+    separate, softmax, no_weights = {"separate_values": True}, {"weighting": "softmax"}, {"weighting": "none"}
+    _, of_selected = losses(**no_weights, layers=layers, temperature=selected["temperature"])
     results = {
         "bce": parts.classification_loss,
-        "terms": parts.terms / temperature**2,
+        "terms": parts.terms / case.config["temperature"] ** 2,
         "released.total": parts.loss,
-        "released.total_at_init": losses(temperature=temperature)[1].loss,
+        "released.total_at_init": losses()[1].loss,
         "released.reported_kd": parts.loss - released.weights[0] * parts.classification_loss,
         "released.grad_weights": gradients[0],
         "released.grad_logit_score": gradients[1],
         **dict(zip(wanted, gradients[2:], strict=True)),
-        "split_weights.total": losses("weights_split", separate_values=True)[1].loss,
-        "softmax_split_weights.total": losses("weights_split", weighting="softmax", separate_values=True)[1].loss,
-        "softmax_weights.total": losses("weights_shared", weighting="softmax")[1].loss,
-        "uniform_all_layers": losses(weighting="none")[1].distillation_loss,
-        "selected_layers": losses(weighting="none", layers=chosen, temperature=selected["temperature"])[
-            1
-        ].distillation_loss,
+        "split_weights.total": losses("weights_split", **separate)[1].loss,
+        "softmax_split_weights.total": losses("weights_split", **softmax, **separate)[1].loss,
+        "softmax_weights.total": losses("weights_shared", **softmax)[1].loss,
+        "uniform_all_layers": losses(**no_weights)[1].distillation_loss,
+        "selected_layers": of_selected.distillation_loss,
         "logit_kd": logit_divergence(logits, inputs["teacher_logit"], 5.0),
     }
     yield {name: value.detach() for name, value in results.items()}
@@ -170,9 +169,13 @@ def run_mtd_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 def run_offsets(case: GoldenCase, folder) -> Iterator[Outputs]:
     settings = case.config
-    assert (settings["colour"], settings["value_range"]) == ("RGB", "0..255")
     assert settings["mel_context"] == settings["video_context"] * 16 // 5
-    processor = VocaLiSTProcessor(context_frames=settings["video_context"])
+    families = {("RGB", "0..255"): {}, ("BGR", "0..1"): {"rescale_factor": 1 / 255, "resize": "opencv"}}
+    processor = VocaLiSTProcessor(
+        settings["colour"].lower(),
+        **families[settings["colour"], settings["value_range"]],
+        context_frames=settings["video_context"],
+    )
     converted = convert(case)
     converted.save_pretrained(folder)
     num_clips = sum(name.startswith("faces.") for name in case.inputs)

@@ -66,9 +66,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     """
     # 1. Check inputs
     shift = _checked_shift(seconds)
-    ending = os.path.splitext(os.fspath(path))[1].lower()
-    if ending not in _FORMATS:
-        raise ValueError(f"`path` must end in {', '.join(_FORMATS)}, got {os.fspath(path)!r}.")
+    ending = checked_ending(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"`path` ({os.fspath(path)}) is a folder; name a file in it.")
     if not isinstance(source, str | os.PathLike):
@@ -102,6 +100,14 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
                 raise
             raise _unwritable(label, "streams", ending, error.strerror) from error
     return Path(path)
+
+
+def checked_ending(path: str | os.PathLike) -> str:
+    """The ending of a file that sound can be shifted into, in lower case; ValueError for any other."""
+    ending = os.path.splitext(os.fspath(path))[1].lower()
+    if ending not in _FORMATS:
+        raise ValueError(f"`path` must end in {', '.join(_FORMATS)}, got {os.fspath(path)!r}.")
+    return ending
 
 
 @dataclass

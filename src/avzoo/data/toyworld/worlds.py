@@ -27,6 +27,7 @@ import numpy as np
 
 from avzoo.audio import write_wav
 from avzoo.files import written_whole
+from avzoo.processes import available_cores
 
 MADE_BY = "avzoo toyworld"  # with this the comment of a written video begins, so that programs know what it is
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
@@ -152,7 +153,7 @@ class World:
             clips_at_once: what a process renders before it answers; more for clips that take milliseconds.
         """
         if num_workers is None:
-            num_workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            num_workers = available_cores()
         if num_workers <= 1 or self.num_clips <= clips_at_once:
             yield from self
             return
