@@ -43,14 +43,12 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
         return S3FDDetector.from_pretrained(model)
     if faces == "yunet":
         return YuNetDetector(model)
-    if isinstance(faces, str | os.PathLike):
-        if Path(faces).suffix.lower() not in (".csv", ".json"):
-            raise ValueError(
-                f"`faces` must be one of {', '.join(DETECTORS)}, a path of boxes (.csv, .json), boxes, tracks or a "
-                f"detector; got {os.fspath(faces)!r}."
-            )
-        return GivenBoxes.read(faces)
-    return faces
+    if isinstance(faces, str) and Path(faces).suffix.lower() not in (".csv", ".json"):
+        raise ValueError(
+            f"`faces` must be one of {', '.join(DETECTORS)}, a path of boxes (.csv, .json), boxes, tracks or a "
+            f"detector; got {faces!r}."
+        )
+    return GivenBoxes.read(faces) if isinstance(faces, str | os.PathLike) else faces
 
 
 __all__ = ["DETECTORS", "faces_from"]

@@ -537,7 +537,7 @@ def test_bad_requests_to_synchronization_say_why(synchronize, face_video, tmp_pa
     refused(synchronize("--face-video", "--fix", "-o", tmp_path / "fixed.avi"), "must end in .mp4", "fixed.avi")
     refused(synchronize("--face-video", "--render", tmp_path / "nowhere" / "curve.png"), "nowhere")
     refused(synchronize("--face-video", "--max-shift", "0"), "`max_shift` must be at least 1, got 0")
-    refused(synchronize("--detector", "s3fd"), "the detector s3fd needs a model")
+    refused(synchronize("--detector", "s3fd"), "--detector s3fd needs --detector-model")
     write_video(face_video, np.zeros((20, 32, 32, 3), np.uint8), 25)
     refused(synchronize("--face-video"), "face.mp4", "has no sound")
 

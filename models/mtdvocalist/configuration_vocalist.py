@@ -167,7 +167,7 @@ class MTDVocaLiSTConfig(VocaLiSTConfig):
     def validate_distillation(self):
         if self.distillation is not None:
             try:
-                MTDLoss(num_layers=self.num_hidden_layers, **self.distillation)
+                MTDLoss(num_layers=max(1, self.num_hidden_layers), **self.distillation)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"`distillation` {self.distillation} is not what MTDLoss takes: {error}") from error
 

@@ -19,6 +19,7 @@ from avzoo.task_commands import (
     TASK_COMMANDS,
     add_common_options,
     add_face_options,
+    check_face_options,
     check_writable,
     quieten_hub,
     quieten_transformers,
@@ -182,6 +183,7 @@ def find_tracks(options: argparse.Namespace) -> None:
     if options.render is not None:
         check_writable(options.render)
         VideoWriter(options.render, options.fps)  # says now what it would say after everything was computed
+    check_face_options(options)
     info = probe_video(options.file)
     quieten_hub()
     if options.detector == "s3fd":

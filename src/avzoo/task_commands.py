@@ -81,6 +81,12 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-faces", type=int, help="keep the largest tracks only")
 
 
+def check_face_options(options: argparse.Namespace) -> None:
+    """Raise a ValueError for a detector without what it needs, before anything is computed."""
+    if options.detector == "s3fd" and options.detector_model is None:
+        raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
+
+
 def _add_synchronization_options(parser: argparse.ArgumentParser) -> None:
     add_face_options(parser)
     parser.add_argument("--face-video", action="store_true", help="the frame shows one face box and nothing else")
@@ -104,6 +110,7 @@ def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
 def _check_synchronization(options: argparse.Namespace) -> None:
     from avzoo.video.shifting import checked_ending
 
+    check_face_options(options)
     if options.fix:
         if options.output is None:
             raise ValueError("--fix needs --output, the video to write.")
