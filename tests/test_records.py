@@ -99,3 +99,11 @@ def test_an_ending_that_is_no_format_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="got 'txt'"):
         records().save(tmp_path / "out.txt")
     assert os.listdir(tmp_path) == []
+
+
+def test_tables_within_a_record_are_for_json_only():
+    nested = {"start": 0.0, "end": 1.0, "label": "a", "score": 1.0, "box": [1, 2, 3, 4]}
+    records = [{**nested, "windows": [{"start": 0.0}], "curve": {1: 2.0}}, {**nested, "windows": [], "curve": {}}]
+    written = Records("task", "model", "a.mp4", "logit", "cpu", "float32", records)
+    assert written.to_csv().splitlines()[0] == "start,end,label,score,box"
+    assert json.loads(written.to_json())["records"][0]["windows"] == [{"start": 0.0}]
