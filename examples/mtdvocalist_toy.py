@@ -32,6 +32,7 @@ from avzoo.data.toyworld.talkers import Talkers
 from avzoo.metrics.synchronization import clip_offset, mean_offset_accuracy
 from avzoo.model_cards import render_card
 from avzoo.models.mtdvocalist import teacher_trace
+from avzoo.models.mtdvocalist.processing_vocalist import SAMPLES_PER_FRAME
 from avzoo.models.mtdvocalist.sampling import (
     SWAPPED_LABELS,
     SWAPPED_PAIRS,
@@ -49,7 +50,6 @@ CLIPS_PER_BATCH = 32  # with two windows and four pairs each
 LEARNING_RATE = 2e-3
 TEACHER_WIDTHS, STUDENT_WIDTHS = (8, 16, 24, 32), (4, 8, 12, 16)
 TEST_PAIRS_PER_CLIP = 10
-SAMPLES_PER_FRAME = 640
 
 
 @dataclass(frozen=True)

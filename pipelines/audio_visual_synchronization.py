@@ -14,12 +14,11 @@ from transformers.pipelines.base import Pipeline
 from avzoo.files import written_whole
 from avzoo.metrics.synchronization import average_over_context, clip_offset
 from avzoo.models.mtdvocalist.offsets import OffsetScorer
+from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.pipelines.face_detectors import faces_from
 from avzoo.video import FaceTracks, Track, find_face_tracks, iter_track_crops
 from avzoo.video.reading import VideoReader
 
-FRAMES_PER_SECOND = 25
-SAMPLING_RATE = 16000
 WHOLE_FRAME = "frame"
 
 _SOUND_BLOCK_FRAMES = 1500  # a minute of sound is read at once

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PathLike = str | os.PathLike
+from avzoo.data.lists import PathLike, check_name, lines_of, malformed
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".opus", ".aac", ".mp4", ".mkv", ".webm")
 BACKGROUND_NOISE = "_background_noise_"
@@ -55,15 +55,15 @@ def esc50(
     for line, fields in _csv_rows(table, num_fields=len(_ESC50_HEADER)):
         if line == 1:
             if fields != _ESC50_HEADER:
-                raise _malformed(table, line, f"expected the header {','.join(_ESC50_HEADER)}, got {','.join(fields)}")
+                raise malformed(table, line, f"expected the header {','.join(_ESC50_HEADER)}, got {','.join(fields)}")
             continue
         filename, fold, _, category, *_ = fields
         fold = _whole_number(fold, "fold", table, line)
         if not 1 <= fold <= 5:
-            raise _malformed(table, line, f"`fold` must be from 1 to 5, got {fold}")
-        _check_name(filename, table, line)
+            raise malformed(table, line, f"`fold` must be from 1 to 5, got {fold}")
+        check_name(filename, table, line)
         if not category:
-            raise _malformed(table, line, "`category` is empty")
+            raise malformed(table, line, "`category` is empty")
         if folds is None or fold in folds:
             rows.append({"id": Path(filename).stem, "path": audio / filename, "labels": [category], "fold": fold})
     yield from _existing(rows, table, skip_missing)
@@ -91,14 +91,14 @@ def speech_commands(
     missing: list[dict[str, Any]] = []
     for name, listed_split in (("validation_list.txt", "validation"), ("testing_list.txt", "test")):
         table = root / name
-        for line, text in _lines(table):
+        for line, text in lines_of(table):
             word, slash, filename = text.partition("/")
             if not slash or not filename.endswith(".wav"):
-                raise _malformed(table, line, f"expected word/file.wav, got {text!r}")
-            _check_name(word, table, line)
-            _check_name(filename, table, line)
+                raise malformed(table, line, f"expected word/file.wav, got {text!r}")
+            check_name(word, table, line)
+            check_name(filename, table, line)
             if listed.setdefault(text, listed_split) != listed_split:
-                raise _malformed(table, line, f"{text!r} is also in validation_list.txt")
+                raise malformed(table, line, f"{text!r} is also in validation_list.txt")
             if split in (None, listed_split):
                 missing.append({"id": text, "path": root / word / filename})
     list(_existing(missing, root, skip_missing))  # only to refuse
@@ -147,13 +147,13 @@ def audioset(
     folder, segments, rows = _Folder(clips), Path(segments), []
     for line, fields in _csv_rows(segments, num_fields=4, comments=True):
         youtube_id, start, end, mids = fields
-        _check_name(youtube_id, segments, line)
+        check_name(youtube_id, segments, line)
         start, end = _seconds(start, "start_seconds", segments, line), _seconds(end, "end_seconds", segments, line)
         if end <= start:
-            raise _malformed(segments, line, f"`end_seconds` ({end}) must be after `start_seconds` ({start})")
+            raise malformed(segments, line, f"`end_seconds` ({end}) must be after `start_seconds` ({start})")
         unknown = [mid for mid in mids.split(",") if mid not in names]
         if unknown:
-            raise _malformed(segments, line, f"label {unknown[0]!r} is not in {Path(class_labels).name}")
+            raise malformed(segments, line, f"label {unknown[0]!r} is not in {Path(class_labels).name}")
         row = {
             "id": youtube_id,
             "path": folder.find(_audioset_stems(youtube_id, start)),
@@ -172,11 +172,11 @@ def audioset_class_names(class_labels: PathLike) -> dict[str, str]:
         if line == 1 and index == "index":
             continue
         if _whole_number(index, "index", table, line) != len(names):
-            raise _malformed(table, line, f"expected index {len(names)}, got {index}")
+            raise malformed(table, line, f"expected index {len(names)}, got {index}")
         if not display_name:
-            raise _malformed(table, line, "`display_name` is empty")
+            raise malformed(table, line, "`display_name` is empty")
         if mid in names:
-            raise _malformed(table, line, f"{mid!r} appears twice")
+            raise malformed(table, line, f"{mid!r} appears twice")
         names[mid] = display_name
     return names
 
@@ -199,12 +199,12 @@ def vggsound(
     _check_split(split)
     folder, table, rows = _Folder(clips), Path(table), []
     for line, (youtube_id, start, label, row_split) in _csv_rows(table, num_fields=4):
-        _check_name(youtube_id, table, line)
+        check_name(youtube_id, table, line)
         start = _whole_number(start, "start seconds", table, line)
         if row_split not in ("train", "test"):
-            raise _malformed(table, line, f"the split must be train or test, got {row_split!r}")
+            raise malformed(table, line, f"the split must be train or test, got {row_split!r}")
         if not label:
-            raise _malformed(table, line, "the label is empty")
+            raise malformed(table, line, "the label is empty")
         name = f"{youtube_id}_{start:06d}"
         if split in (None, row_split):
             rows.append(
@@ -319,39 +319,23 @@ def _existing(rows: list[dict[str, Any]], source: Path, skip_missing: bool) -> I
             yield {**row, "path": str(row["path"])}
 
 
-def _malformed(table: Path, line: int, reason: str) -> ValueError:
-    return ValueError(f"{table}, line {line}: {reason}.")
-
-
-def _lines(table: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of the lines that are not blank."""
-    with open(table, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark in front
-        line = 0
-        try:
-            for line, text in enumerate(file, 1):
-                if text.strip():
-                    yield line, text.strip()
-        except UnicodeDecodeError as error:
-            raise _malformed(table, line + 1, f"not UTF-8 text ({error.reason})") from error
-
-
 def _csv_rows(table: Path, num_fields: int, comments: bool = False) -> Iterator[tuple[int, list[str]]]:
     """(line number, fields), blank lines and (with `comments`) lines that start with # left out."""
-    for line, text in _lines(table):
+    for line, text in lines_of(table):
         if comments and text.startswith("#"):
             continue
         try:
             (fields,) = csv.reader([text], skipinitialspace=True, strict=True)
         except csv.Error as error:
-            raise _malformed(table, line, f"{error} in {text!r}") from error
+            raise malformed(table, line, f"{error} in {text!r}") from error
         if len(fields) != num_fields:
-            raise _malformed(table, line, f"expected {num_fields} fields, got {len(fields)} in {text!r}")
+            raise malformed(table, line, f"expected {num_fields} fields, got {len(fields)} in {text!r}")
         yield line, [field.strip() for field in fields]
 
 
 def _whole_number(text: str, name: str, table: Path, line: int) -> int:
     if not text.isascii() or not text.isdigit():
-        raise _malformed(table, line, f"`{name}` must be a whole number, got {text!r}")
+        raise malformed(table, line, f"`{name}` must be a whole number, got {text!r}")
     return int(text)
 
 
@@ -361,14 +345,8 @@ def _seconds(text: str, name: str, table: Path, line: int) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < float("inf"):  # NaN fails too
-        raise _malformed(table, line, f"`{name}` must be seconds from 0 on, got {text!r}")
+        raise malformed(table, line, f"`{name}` must be seconds from 0 on, got {text!r}")
     return value
-
-
-def _check_name(name: str, table: Path, line: int) -> None:
-    """Refuse whatever is more than the name of a file or folder."""
-    if not name or name in (".", "..") or any(character in name for character in "/\\:\0"):
-        raise _malformed(table, line, f"{name!r} is not a plain file name; names that lead elsewhere are refused")
 
 
 def _check_split(split: str | None) -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 from avzoo.audio.reading import read_audio
-from avzoo.data.audio_folders import PathLike, _check_name, _lines, _malformed
+from avzoo.data.lists import PathLike, check_name, lines_of, malformed
 from avzoo.video.reading import VideoReader
 from avzoo.video.video import Video
 
@@ -56,7 +56,7 @@ def lrs2(root: PathLike, list_path: PathLike, *, skip_missing: bool = False) -> 
             `audio.wav`. Counted before anything is yielded.
     """
     root, table = Path(root), Path(list_path)
-    names = [_clip_name(text, table, line) for line, text in _lines(table)]
+    names = [_clip_name(text, table, line) for line, text in lines_of(table)]
     find = _missing_of_faces if any((root / name).is_dir() for name in names) else _missing_of_video
     missing = [find(root, name) for name in names]  # the file each clip lacks, None where it lacks none
     if not skip_missing and any(missing):
@@ -200,9 +200,9 @@ def _clip_name(text: str, table: Path, line: int) -> str:
     name = text.split()[0]
     parts = name.split("/")
     if len(parts) != 2:
-        raise _malformed(table, line, f"expected video/number, got {name!r}; what stands before it belongs to `root`")
+        raise malformed(table, line, f"expected video/number, got {name!r}; what stands before it belongs to `root`")
     for part in parts:
-        _check_name(part, table, line)
+        check_name(part, table, line)
     return name
 
 
