@@ -16,9 +16,7 @@ from tqdm import tqdm
 from transformers import AutoModel, AutoProcessor
 
 from avzoo.data.lrs2 import lrs2, read_lrs2_faces
-from avzoo.metrics import mean_offset_accuracy
-
-CONTEXTS = (5, 7, 9, 11, 13, 15)
+from avzoo.metrics.synchronization import CONTEXTS, mean_offset_accuracy
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from transformers import AutoModel
 from transformers.pipelines.base import Pipeline
 
 from avzoo.files import written_whole
-from avzoo.metrics.synchronization import average_over_context, clip_offset
+from avzoo.metrics.synchronization import average_over_context, clip_offset, estimate_offsets
 from avzoo.models.mtdvocalist.offsets import OffsetScorer
 from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.pipelines.face_detectors import faces_from
@@ -307,14 +307,14 @@ def judged_windows(
     neighbours = window_frames + (max(context, window_frames) - window_frames) // stride
     averaged = average_over_context(scores, neighbours, window_frames=window_frames)
     windows = []
-    for index, row in enumerate(averaged):
+    for index, (row, offset) in enumerate(zip(averaged, estimate_offsets(averaged), strict=True)):
         possible = row[np.isfinite(row)]
         start = first_frame + index * stride
         windows.append(
             {
                 "start": start / FRAMES_PER_SECOND,
                 "end": (start + window_frames) / FRAMES_PER_SECOND,
-                "offset_frames": max_shift - int(row.argmax()),
+                "offset_frames": int(offset),
                 "confidence": float(possible.max() - np.median(possible)),
                 "logit": float(scores[index, max_shift]),
             }

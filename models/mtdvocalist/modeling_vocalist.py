@@ -28,8 +28,6 @@ from .loss_mtd import CrossModalTrace, MTDLoss
 from .offsets import PAIRS_AT_ONCE, WINDOWS_AT_ONCE, score_offsets
 from .windows import check_audio_windows, check_video_windows
 
-EncoderName = Literal["fusion", "av", "va"]
-
 
 @dataclass
 class VocaLiSTModelOutput(ModelOutput):

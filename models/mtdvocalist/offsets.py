@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from avzoo.metrics.synchronization import mask_impossible_pairs
+from avzoo.metrics.synchronization import clip_offset, mask_impossible_pairs
 
 from .windows import check_audio_windows, check_video_windows
 
@@ -201,9 +201,7 @@ def _coarse_to_fine(
 
     edge = max_shift // coarse_step * coarse_step
     fill(range(-edge, edge + 1, coarse_step))
-    possible = scores.isfinite()
-    curve = scores.masked_fill(~possible, 0.0).sum(0) / possible.sum(0)  # NaN where nothing was scored
-    best = int(curve.nan_to_num(nan=-torch.inf).argmax()) - max_shift
+    best = -clip_offset(scores).offset_frames
     fill(range(best - coarse_step + 1, best))
     fill(range(best + 1, best + coarse_step))
     return scores

@@ -233,11 +233,12 @@ class VocaLiSTProcessor(ProcessorMixin):
         reader = VideoReader(video, source_fps=source_fps)
         if wants_sound and reader.info.sampling_rate is None:
             raise ValueError("`video` has no sound; pass it as `audio`.")
-        blocks = reader.frames(FRAMES_PER_SECOND)  # of which only the mouths are kept
-        if track is None:
-            mouths = np.concatenate([self.mouths(list(block)) for block in blocks])
+        if track is None:  # block by block, as only the mouths are kept
+            mouths = np.concatenate([self.mouths(list(block)) for block in reader.frames(FRAMES_PER_SECOND)])
         else:
-            mouths = crop_track(blocks, track, self.convention)
+            start, end = track.start_frame / FRAMES_PER_SECOND, track.stop_frame / FRAMES_PER_SECOND
+            blocks = reader.frames(FRAMES_PER_SECOND, start=start, end=end)
+            mouths = crop_track(blocks, track, self.convention, first_frame=track.start_frame)
         return mouths, reader.soundtrack(SAMPLING_RATE)[0] if wants_sound else None
 
 

@@ -106,7 +106,9 @@ class Method:
 _SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
 _TIME_SIZES = [[16, frames] for frames in (8, 10, 12, 16, 20, 24, 30, 32, 40, 48)]
 
-# What the weights of vskadandale/vocalist saw; another range or colour order fails without a word.
+# What the weights of xjchenGit/MTDVocaLiST and of vskadandale/vocalist saw; on the other's pixels they fail without a
+# word.
+_STUDENT = {"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"}
 _ORIGINAL_TEACHER = {"channel_order": "bgr", "rescale_factor": 1 / 255, "resize": "opencv"}
 
 METHODS: tuple[Method, ...] = (
@@ -231,7 +233,7 @@ METHODS: tuple[Method, ...] = (
                 "student",
                 "The distilled student, 13.28 M parameters. RGB, values 0..255.",
                 "pure_MTDVocaLiST.pth",
-                processor={"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"},
+                processor=_STUDENT,
                 training_data="LRS2",
             ),
             Variant(
@@ -260,7 +262,7 @@ METHODS: tuple[Method, ...] = (
                 "distillation-teacher",
                 "VocaLiST trained anew by the student's authors, who taught the student with it. RGB, values 0..255.",
                 "pure_Vocalist.pth",
-                processor={"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"},
+                processor=_STUDENT,
                 training_data="LRS2",
             ),
         ),
