@@ -29,7 +29,8 @@ def convert_checkpoint(
     Args:
         method: a method of the zoo, `avzoo list` names them.
         checkpoint: a path (.pth .pt .ckpt .bin .safetensors, or a folder) or a mapping {key: tensor} exactly as the
-            file holds it. Methods of several parts take {part: path or mapping}.
+            file holds it. Methods of several parts take {part: path or object}, the authors' file itself under
+            "checkpoint"; which parts there are is in the row of the zoo, and None leaves one out.
         variant: which released checkpoint it is; None: told from its keys and shapes.
         config: config fields that shapes cannot tell (heads, strides, epsilons). They win over what is read off.
 
@@ -44,17 +45,21 @@ def convert_checkpoint(
     if variant is not None:
         row.variant(variant)
     _check_fields(row, config or {})
-    source = read_checkpoint(checkpoint)
+    main, parts = _main_and_parts(row, checkpoint)
+    source = read_checkpoint(main)
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
-    model, variant, processor = converter.convert(source, variant, config)
-    model.config.avzoo_source = {
+    record = {
         "method": row.name,
-        "variant": variant,
         "file": source.file,
         "sha256": source.sha256,
         "avzoo_version": importlib.import_module("avzoo").__version__,
-        "processor": processor,
     }
+    if row.parts:
+        pipe, variant, origins = converter.convert(source, variant, config, parts)
+        pipe.register_to_config(avzoo_source={**record, "variant": variant, "parts": origins})
+        return pipe
+    model, variant, processor = converter.convert(source, variant, config)
+    model.config.avzoo_source = {**record, "variant": variant, "processor": processor}
     return model
 
 
@@ -68,7 +73,8 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     """
     from avzoo.model_cards import render_card
 
-    source = getattr(model.config, "avzoo_source", None)
+    source = model.config.get("avzoo_source") if isinstance(model.config, Mapping) else None
+    source = source or getattr(model.config, "avzoo_source", None)
     if source is None:
         raise ValueError("`model` has no record of its source; it must come from `convert_checkpoint`.")
     row = zoo.method(source["method"])
@@ -89,6 +95,14 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return folder
+
+
+def _main_and_parts(row: zoo.Method, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
+    """The authors' file, and the parts named beside it."""
+    if not isinstance(checkpoint, Mapping) or not row.parts or "checkpoint" not in checkpoint:
+        return checkpoint, {}
+    parts = {name: source for name, source in checkpoint.items() if name != "checkpoint"}
+    return checkpoint["checkpoint"], parts
 
 
 def _check_fields(row: zoo.Method, config: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """Declarative key maps: how the tensors of an authors' checkpoint become those of our model.
 
 A `KeyMap` is a table a reader can lay beside the authors' file. In a pattern, `{name}` stands for one part of a key
-between dots and is carried over to the target; `*` stands for any rest, dots included, and is not.
+between dots and is carried over to the target, `{name*}` for any rest, dots included; `*` stands for any rest and is
+not carried over.
 
     KEYMAP = KeyMap(
         rename("v.norm.{leaf}", "model.layernorm.{leaf}"),
@@ -116,11 +117,14 @@ class KeyMap:
 
 
 def _expression(pattern: str) -> str:
-    parts = re.split(r"(\{\w+\}|\*)", pattern)
-    return "".join(
-        ".*" if part == "*" else f"(?P<{part[1:-1]}>[^.]+)" if part.startswith("{") else re.escape(part)
-        for part in parts
-    )
+    def one(part: str) -> str:
+        if part == "*":
+            return ".*"
+        if not part.startswith("{"):
+            return re.escape(part)
+        return f"(?P<{part[1:-2]}>.+)" if part.endswith("*}") else f"(?P<{part[1:-1]}>[^.]+)"
+
+    return "".join(map(one, re.split(r"(\{\w+\*?\}|\*)", pattern)))
 
 
 def _run(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> dict[str, torch.Tensor]:

@@ -8,7 +8,7 @@ first used.
 import importlib
 
 from avzoo import zoo
-from avzoo._registration import register_with_transformers
+from avzoo._registration import register_everywhere
 
 __version__ = "0.1.0"
 
@@ -19,7 +19,7 @@ _MODULE_OF["toy_checkpoint"] = "avzoo.toy"
 
 __all__ = ["__version__", "zoo", *sorted(_MODULE_OF)]
 
-register_with_transformers()
+register_everywhere()
 
 
 def __getattr__(name: str):

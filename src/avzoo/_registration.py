@@ -1,4 +1,5 @@
-"""Makes transformers' Auto classes and task pipelines find the zoo, as soon as the program has imported them.
+"""Makes transformers' Auto classes and task pipelines find the zoo, as soon as the program has imported them, and
+`DiffusionPipeline.from_pretrained` its diffusion pipelines.
 
 transformers is large; a program that only lists the zoo, or parses its arguments, should not wait for it. So nothing is
 imported here. Instead, right after Python has imported one of the modules that hold transformers' registries, the rows
@@ -13,8 +14,8 @@ from types import ModuleType
 from avzoo import zoo
 
 
-def register_with_transformers() -> None:
-    """Enter every row of the zoo, now or when transformers' registries come to be imported."""
+def register_everywhere() -> None:
+    """Enter every row of the zoo, now or when the registries of transformers and diffusers come to be imported."""
     sys.meta_path.insert(0, _AfterImport({*_REGISTER, *_NEEDED_BY_US}, _register_what_is_there))
     _register_what_is_there()
 
@@ -56,12 +57,19 @@ def _register_pipeline(module: ModuleType, row: zoo.Method) -> None:
         row.load(row.task_pipeline).register(module.PIPELINE_REGISTRY)
 
 
+def _register_diffusion_pipeline(module: ModuleType, row: zoo.Method) -> None:
+    """diffusers looks for the class that a folder names among its own attributes, and nowhere else."""
+    if row.diffusion_pipeline:
+        setattr(sys.modules["diffusers"], row.diffusion_pipeline, row.load(row.diffusion_pipeline))
+
+
 _REGISTER: dict[str, Callable[[ModuleType, zoo.Method], None]] = {
     "transformers.models.auto.configuration_auto": _register_configs,
     "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
     "transformers.models.auto.modeling_auto": _register_models,
     "transformers.models.auto.processing_auto": _register_processor,
     "transformers.pipelines": _register_pipeline,
+    "diffusers.pipelines.pipeline_utils": _register_diffusion_pipeline,
 }
 # A registry can come to be imported in the middle of one of these, when our classes cannot be made yet.
 _NEEDED_BY_US = {

@@ -52,9 +52,12 @@ class Method:
         task: name of its pipeline. pipeline_tag: the tag from the Hub's list that comes nearest.
         exports: module under `avzoo` -> public names it holds; they are also reachable as `avzoo.<name>`.
         config_class, model_class, processor_class: names among `exports`; model_class is the one that does the task.
+            Where a diffusion pipeline does it, the network of the pipeline that is the method's own.
         auto_classes: transformers' Auto class -> names of the model classes it finds, one for each config class.
         task_pipeline: name among `exports` of the class that serves `task` in `transformers.pipeline`.
-        licenses: terms of "code", "weights" and "data" as the owners state them.
+        diffusion_pipeline: name among `exports` of the diffusers pipeline that does the task.
+        parts: what a pipeline needs beside the authors' file: name -> Hub repository that the authors take it from.
+        licenses: terms of "code", "weights", "data", and of "parts" where there are any, as the owners state them.
     """
 
     name: str
@@ -73,6 +76,8 @@ class Method:
     auto_classes: Mapping[str, tuple[str, ...]]
     task_pipeline: str | None
     licenses: Mapping[str, License]
+    diffusion_pipeline: str | None = None
+    parts: Mapping[str, str] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
     metrics: tuple[str, ...] = ()
 
@@ -267,6 +272,60 @@ METHODS: tuple[Method, ...] = (
             ),
         ),
         metrics=("accuracy",),
+    ),
+    Method(
+        name="voiceldm",
+        title="VoiceLDM",
+        summary="Speech in an acoustic scene: one text says what is heard around it, another what is said.",
+        paper="2309.13664",
+        paper_title="VoiceLDM: Text-to-Speech with Environmental Context",
+        repository="glory20h/VoiceLDM@16ebc7a",
+        task="text-to-audio",
+        pipeline_tag="text-to-audio",
+        tags=("text-to-speech", "sound-effects", "latent-diffusion", "dual-guidance", "diffusers"),
+        exports={
+            "models.voiceldm": ("VoiceLDMContentEncoder", "VoiceLDMContentEncoderConfig"),
+            "pipelines.pipeline_voiceldm": ("VoiceLDMPipeline",),
+        },
+        config_class="VoiceLDMContentEncoderConfig",
+        model_class="VoiceLDMContentEncoder",
+        processor_class=None,
+        auto_classes={"AutoModel": ("VoiceLDMContentEncoder",)},
+        task_pipeline=None,
+        licenses={
+            "code": License("apache-2.0", True, "the authors' repository; nothing of it is used here"),
+            "weights": License(
+                "cc-by-nc-sa-4.0",
+                False,
+                "denoiser and content encoder are Apache-2.0, but the VAE and the vocoder in the folder are "
+                "AudioLDM's, CC BY-NC-SA 4.0: as a whole it is for non-commercial use",
+            ),
+            "data": License(
+                "other", None, "AudioSet, CommonVoice, VoxCeleb and DEMAND, each under terms of its own; not verified"
+            ),
+        },
+        diffusion_pipeline="VoiceLDMPipeline",
+        parts={
+            "audioldm": "cvssp/audioldm-m-full",
+            "clap": "laion/clap-htsat-unfused",
+            "speecht5": "microsoft/speecht5_tts",
+        },
+        variants=(
+            Variant(
+                "m",
+                "The larger network, 508.00 M parameters with its content encoder.",
+                "voiceldm-m.ckpt",
+                {"block_out_channels": (192, 384, 576, 960)},
+                training_data="AudioSet",
+            ),
+            Variant(
+                "s",
+                "The smaller network, 280.48 M parameters with its content encoder.",
+                "voiceldm-s.ckpt",
+                {"block_out_channels": (128, 256, 384, 640)},
+                training_data="AudioSet",
+            ),
+        ),
     ),
 )
 

@@ -7,6 +7,8 @@
 English only. A clip holds speech, sounds or both. Whatever the caption says follows from what was mixed: who speaks and
 how from the voice's settings, "in the distance" and "loudly" from levels, "while" and "then" from times, a hall from
 its echo. What it names is there; of how people speak it may leave things out.
+
+[`scene_word_clip`] is the same in small: one of eight words in one of eight scenes, in little more than a second.
 """
 
 import functools
@@ -82,6 +84,13 @@ _PACE_WORDS = {"slow": ("slowly", "at a slow pace"), "normal": ("",), "fast": ("
 _ACCENT_WORDS = {"en-us": "with an American accent", "en-gb": "with a British accent"}
 _DEEP_HZ = {"man": 95.0, "woman": 180.0, "child": 0.0}  # below: a deep voice
 _HIGH_HZ = {"man": 138.0, "woman": 230.0, "child": 330.0}  # above: a high voice
+# Of `scene_word_clip`. No two words share their vowels, no two scenes their spectrum and rhythm.
+WORDS: tuple[str, ...] = ("banana", "down", "eight", "go", "music", "seven", "stop", "three")
+SCENES: tuple[str, ...] = ("quiet", "bird", "church_bell", "engine", "keyboard", "music", "rain", "siren")
+_SCENE_SNR_DB = (-3.0, 9.0)
+_SCENE_FLOOR_DB = (-50.0, -40.0)  # of the recorder, against the speech
+_QUIET_WORDS = ("in a quiet room", "in silence", "and nothing else is heard")
+
 _HALL_SECONDS = (1.0, 1.5)
 _ROOM_SECONDS = (0.1, 0.35)
 
@@ -183,15 +192,19 @@ def _speaker(generator: syn.Generator, seconds: float) -> tuple[dict[str, Any], 
     while utterance.seconds > seconds - 0.2 and num_words > 1:  # long words
         num_words = max(int(num_words * 0.8), 1)
         utterance = say(sentence(generator, voice.language, num_words), voice, _RATE)
+    return _voice_labels(speaker, pace), utterance, float(generator.uniform(0, seconds - utterance.seconds))
+
+
+def _voice_labels(speaker: int, pace: str) -> dict[str, Any]:
+    voice = VOICES[speaker]
     pitch = "deep" if voice.pitch_hz < _DEEP_HZ[voice.person] else "normal"
-    labels = {
+    return {
         "speaker": speaker,
         "person": voice.person,
         "accent": voice.language,
         "pace": pace,
         "pitch": "high" if voice.pitch_hz > _HIGH_HZ[voice.person] else pitch,
     }
-    return labels, utterance, float(generator.uniform(0, seconds - utterance.seconds))
 
 
 def _surroundings(
@@ -254,7 +267,102 @@ def _place(
     return track, int(audible[0]), int(audible[-1]) + 1
 
 
+def scene_word_clip(
+    seed: int,
+    *,
+    word: str | None = None,
+    scene: str | None = None,
+    seconds: float = 1.25,
+    sampling_rate: int = 16000,
+) -> dict[str, Any]:
+    """Somebody says one word in a scene that lasts from the first sample to the last.
+
+    Args:
+        seed: any integer from 0 on.
+        word: one of `WORDS`. None: drawn.
+        scene: one of `SCENES`. None: drawn.
+        seconds: length, 1.25 to 10; the word lies anywhere in it, as a whole.
+        sampling_rate: in Hz, 8000 or more; see [`caption_clip`].
+
+    Returns:
+        dict of `audio` (float32 (num_samples,), within [-1, 1]), `sampling_rate`, `caption` (which names the scene and
+        who speaks, not the word), `transcript` (the word), `word`, `scene`, `words` and `voice` as in [`caption_clip`],
+        and `snr_db`: the word to the scene, each where it sounds (None in the quiet).
+
+    Raises:
+        ImportError: espeak-ng is not installed (`pip install avzoo[toy]`).
+        ValueError: an argument out of range.
+    """
+    check_seed(seed)
+    for name, value, known in (("word", word, WORDS), ("scene", scene, SCENES)):
+        if value is not None and value not in known:
+            raise ValueError(f"`{name}` must be one of {', '.join(map(repr, known))}; got {value!r}.")
+    if not 1.25 <= seconds <= 10:
+        raise ValueError(f"`seconds` must be from 1.25 to 10, got {seconds}.")
+    if sampling_rate < 8000:
+        raise ValueError(f"`sampling_rate` must be 8000 Hz or more, got {sampling_rate}.")
+    generator = np.random.default_rng(int(seed))
+    drawn_word, drawn_scene = str(generator.choice(WORDS)), str(generator.choice(SCENES))
+    word, scene = word or drawn_word, scene or drawn_scene
+    num_samples = round(seconds * _RATE)
+
+    # 1. Who speaks, and when
+    speaker = int(generator.choice(_ENGLISH))
+    voice = _voice_labels(speaker, "normal")
+    rate_wpm = float(generator.uniform(*_PACES_WPM["normal"]))
+    utterance = say(word, replace(VOICES[speaker], rate_wpm=rate_wpm), _RATE)
+    first = int(generator.integers(0, num_samples - len(utterance.audio) + 1))
+    track = np.zeros(num_samples)
+    syn.add_at(track, utterance.audio / syn.root_mean_square(utterance.audio), first)
+
+    # 2. The scene
+    snr_db = None
+    if scene != "quiet":
+        snr_db = round(float(generator.uniform(*_SCENE_SNR_DB)), 2)
+        sound = np.zeros(num_samples)
+        while not sound.any():  # a tune may begin with a rest
+            sound = syn.fit_length(_SOUNDS[scene].generator(generator, num_samples, _RATE), num_samples)
+        audible = np.flatnonzero(np.abs(sound) > 0.03 * np.max(np.abs(sound)))
+        level = syn.root_mean_square(sound[audible[0] : audible[-1] + 1])
+        track += syn.fade_edges(sound, _RATE, 0.005) * syn.decibels_to_gain(-snr_db) / level
+
+    # 3. The recording
+    floor = syn.decibels_to_gain(generator.uniform(*_SCENE_FLOOR_DB))
+    track += floor * generator.standard_normal(num_samples)
+    track *= syn.decibels_to_gain(generator.uniform(-9, -1)) / np.max(np.abs(track))
+    audio = syn.fit_length(syn.resample(track, _RATE, sampling_rate), round(seconds * sampling_rate))
+    start = round(first / _RATE, 4)
+    return {
+        "audio": np.clip(audio, -1, 1).astype(np.float32),
+        "sampling_rate": int(sampling_rate),
+        "caption": _scene_caption(generator, voice, scene),
+        "transcript": word,
+        "word": word,
+        "scene": scene,
+        "words": [{"word": word, "start": start, "end": round(start + utterance.seconds, 4)}],
+        "voice": voice,
+        "snr_db": snr_db,
+    }
+
+
 # ----------------------------------------------------------------------------------------------- caption
+
+
+def _scene_caption(generator: syn.Generator, voice: dict[str, Any], scene: str) -> str:
+    """ "Rain falls while a man speaks in a deep voice"."""
+    said, saying = _speech_clauses(generator, voice)
+    if scene == "quiet":
+        text = f"{said} {generator.choice(_QUIET_WORDS)}"
+    else:
+        finite, participle = _clauses(generator, {"sound": scene, "level": "normal"})
+        text = (
+            f"{said} while {finite}",
+            f"{finite} while {said}",
+            f"{said}, with {participle}",
+            f"{participle} as {said}",
+            f"{saying} and {participle}",
+        )[generator.integers(5)]
+    return text[0].upper() + text[1:]
 
 
 def _caption(
@@ -373,3 +481,25 @@ class Captions(World):
 
     def render(self, index: int) -> dict[str, Any]:
         return caption_clip(self.seed_of(index), **{**self.settings, "kind": self.label(index)})
+
+
+class SceneWords(World):
+    """Data set of [`scene_word_clip`]s. Every run of 64 clips holds each word in each scene once.
+
+    Args:
+        num_clips, seed, split, cache_dir: see [`World`].
+        settings: keyword arguments of [`scene_word_clip`]; with `word` or `scene`, every clip has that one.
+    """
+
+    name = "scene_words"
+    version = 1
+    make = staticmethod(scene_word_clip)
+
+    def label(self, index: int) -> tuple[str, str]:
+        """(word, scene) of clip `index`, without rendering it."""
+        word, scene = divmod(self.balanced(index, len(WORDS) * len(SCENES)), len(SCENES))
+        return self.settings.get("word") or WORDS[word], self.settings.get("scene") or SCENES[scene]
+
+    def render(self, index: int) -> dict[str, Any]:
+        word, scene = self.label(index)
+        return scene_word_clip(self.seed_of(index), **{**self.settings, "word": word, "scene": scene})

@@ -1,0 +1,251 @@
+"""The authors' VoiceLDM files to [`VoiceLDMPipeline`].
+
+A file is a flat dictionary of 936 tensors: `unet.*` are those of diffusers' UNet2DConditionModel under their own names,
+`durator.*` and `text_encoder.*` are the content encoder. Trainings of one's own hold the same keys. The VAE, the
+vocoder, CLAP, the tokenizers and the scheduler are not in it: they come from the repositories that the authors load
+them from, or from folders that stand in for these. Facts: glory20h/VoiceLDM@16ebc7a (voiceldm/modules.py, pipeline.py).
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import (
+    AutoTokenizer,
+    ClapAudioModelWithProjection,
+    ClapFeatureExtractor,
+    ClapTextModelWithProjection,
+    SpeechT5HifiGan,
+    SpeechT5Tokenizer,
+)
+
+from avzoo import zoo
+from avzoo.conversion.checkpoints import Checkpoint
+from avzoo.conversion.keymap import KeyMap, Rule, ignore, rename
+from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
+from avzoo.pipelines.pipeline_voiceldm import VoiceLDMPipeline
+
+Network = TypeVar("Network", bound=torch.nn.Module)
+
+# Part of the pipeline -> its class, and which repository it comes from.
+_PARTS = {
+    "scheduler": (DDIMScheduler, "audioldm"),
+    "vae": (AutoencoderKL, "audioldm"),
+    "vocoder": (SpeechT5HifiGan, "audioldm"),
+    "description_encoder": (ClapTextModelWithProjection, "clap"),
+    "description_tokenizer": (AutoTokenizer, "clap"),
+    "audio_encoder": (ClapAudioModelWithProjection, "clap"),
+    "feature_extractor": (ClapFeatureExtractor, "clap"),
+    "content_tokenizer": (SpeechT5Tokenizer, "speecht5"),
+}
+
+
+def _upsampler(theirs: str, ours: str) -> tuple[Rule, ...]:
+    source, target = f"durator.learnable_upsampler.{theirs}", "upsampler"
+    return (
+        rename(f"{source}.conv_layer.0.{{leaf}}", f"{target}.{ours}_features.convolution.{{leaf}}"),
+        rename(f"{source}.conv_layer.1.{{leaf}}", f"{target}.{ours}_features.batch_norm.{{leaf}}"),
+        rename(f"{source}.layer_norm.{{leaf}}", f"{target}.{ours}_features.norm.{{leaf}}"),
+        *(
+            rename(
+                f"{source.replace('conv', 'swish')}.layer.{2 * n}.{{leaf}}", f"{target}.{ours}_mlp.fc{n + 1}.{{leaf}}"
+            )
+            for n in range(3)
+        ),
+    )
+
+
+_ENCODER = "text_encoder.encoder.wrapped_encoder"
+
+CONTENT_KEYMAP = KeyMap(
+    rename("text_encoder.encoder.prenet.embed_tokens.weight", "text_encoder.embed_tokens.weight"),
+    rename("text_encoder.encoder.prenet.encode_positions.alpha", "text_encoder.position_scale"),
+    ignore("text_encoder.encoder.prenet.encode_positions.pe", why="a table of sines, computed here"),
+    rename(f"{_ENCODER}.layer_norm.{{leaf}}", "text_encoder.norm.{leaf}"),
+    rename(f"{_ENCODER}.embed_positions.pe_k.weight", "text_encoder.distances.weight"),
+    rename(f"{_ENCODER}.layers.{{n}}.attention.out_proj.{{leaf}}", "text_encoder.layers.{n}.attention.o_proj.{leaf}"),
+    rename(f"{_ENCODER}.layers.{{n}}.attention.{{part}}.{{leaf}}", "text_encoder.layers.{n}.attention.{part}.{leaf}"),
+    rename(f"{_ENCODER}.layers.{{n}}.layer_norm.{{leaf}}", "text_encoder.layers.{n}.attention_norm.{leaf}"),
+    rename(f"{_ENCODER}.layers.{{n}}.feed_forward.intermediate_dense.{{leaf}}", "text_encoder.layers.{n}.fc1.{leaf}"),
+    rename(f"{_ENCODER}.layers.{{n}}.feed_forward.output_dense.{{leaf}}", "text_encoder.layers.{n}.fc2.{leaf}"),
+    rename(f"{_ENCODER}.layers.{{n}}.final_layer_norm.{{leaf}}", "text_encoder.layers.{n}.feed_forward_norm.{leaf}"),
+    rename("durator.dp.conv_{n}.{leaf}", "duration_predictor.conv{n}.{leaf}"),
+    rename("durator.dp.norm_{n}.gamma", "duration_predictor.norm{n}.weight"),
+    rename("durator.dp.norm_{n}.beta", "duration_predictor.norm{n}.bias"),
+    # A convolution of one token is a linear map.
+    rename("durator.dp.proj.weight", "duration_predictor.projection.weight", lambda kernel: kernel[..., 0]),
+    rename("durator.dp.proj.bias", "duration_predictor.projection.bias"),
+    *_upsampler("conv_w", "map"),
+    *_upsampler("conv_c", "context"),
+    rename("durator.learnable_upsampler.linear_w.{leaf}", "upsampler.token_projection.{leaf}"),
+    rename("durator.learnable_upsampler.linear_einsum.{leaf}", "upsampler.context_projection.{leaf}"),
+    rename("durator.learnable_upsampler.layer_norm.{leaf}", "upsampler.norm.{leaf}"),
+    rename("durator.learnable_upsampler.proj_o.{leaf}", "upsampler.output_projection.{leaf}"),
+)
+# Its keys have been the same since diffusers 0.19, which the authors use.
+UNET_KEYMAP = KeyMap(rename("unet.{key*}", "{key}"))
+
+
+def convert(
+    checkpoint: Checkpoint,
+    variant: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    parts: Mapping[str, Any] | None = None,
+) -> tuple[VoiceLDMPipeline, str, dict[str, Any]]:
+    """The pipeline, the variant it is, and where its other parts came from.
+
+    Args:
+        variant: a name among the row's variants in the zoo. None: told from the network's widths.
+        config: fields of the content encoder's config that win over what is read off the checkpoint.
+        parts: where to take the parts of the pipeline that the file does not hold: name -> folder or Hub id, an object
+            that is the part, or None to leave it out. Names are the pipeline's own, or "audioldm" (scheduler, VAE and
+            vocoder), "clap" and "speecht5" for all that comes from there. Others come from the authors' sources.
+    """
+    parts = _checked_parts(parts or {})
+    unet = unet_of(checkpoint)
+    variant = _variant(tuple(unet.config.block_out_channels), variant, checkpoint.name)
+    content_encoder = content_encoder_of(checkpoint, config)
+    # Last, because they may be downloads.
+    sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
+    opened = {name: open_part(name, source) for name, source in sources.items()}
+    if opened["scheduler"] is None:
+        raise ValueError("part `scheduler` can't be left out; pass a folder or a scheduler of diffusers.")
+    pipe = VoiceLDMPipeline(unet=unet, content_encoder=content_encoder, **opened)
+    return pipe.use_preset("fast"), variant, {name: _origin(source) for name, source in sources.items()}
+
+
+def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:
+    """The denoiser alone, in evaluation mode; its sizes are read off the shapes."""
+    tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if key.startswith("unet.")}
+    config = _unet_config(tensors, checkpoint.name)
+    with torch.device("meta"):  # no weight is drawn at random first
+        unet = UNet2DConditionModel(**config)
+    return _filled(unet, UNET_KEYMAP, tensors, checkpoint.name)
+
+
+def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> VoiceLDMContentEncoder:
+    """The content encoder alone, in evaluation mode. `config`: fields that win over what is read off the shapes."""
+    tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if not key.startswith("unet.")}
+    fields = _content_fields(tensors, checkpoint.name) | dict(config or {})
+    with torch.device("meta"):
+        encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
+    with torch.device("cpu"):
+        encoder.text_encoder.make_positions()
+    return _filled(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
+
+
+def _filled(model: Network, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Network:
+    # Counters of training batches; files that went through other tools lack them, and nothing reads them.
+    norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
+    counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    weights = keymap.apply(counters | dict(tensors), shapes, name)
+    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    model.load_state_dict(owned, assign=True)
+    return model.eval()
+
+
+def _variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:
+    of_widths = {tuple(known.config["block_out_channels"]): known.name for known in zoo.method("voiceldm").variants}
+    told = of_widths.get(widths)
+    if variant is None:
+        return told or "own"
+    if told != variant:
+        is_one = f"which is {told!r}" if told else "which is none that was released"
+        raise ValueError(
+            f"{name} is not of `variant` {variant!r}: its denoiser has the widths {widths}, {is_one}. Leave the "
+            "variant out, and it is told from the file."
+        )
+    return variant
+
+
+def _needed(tensors: Mapping[str, torch.Tensor], key: str, axes: int, name: str) -> torch.Size:
+    if key not in tensors or tensors[key].ndim != axes:
+        found = f"has the shape {tuple(tensors[key].shape)} there" if key in tensors else "lacks it"
+        raise ValueError(f"{name} is no VoiceLDM checkpoint: `{key}` must be a weight of {axes} axes, it {found}.")
+    return tensors[key].shape
+
+
+def _unet_config(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    """Arguments of diffusers' UNet; the eight heads of every attention are what its default means."""
+    stages = sorted({int(found[1]) for key in tensors if (found := re.match(r"unet\.down_blocks\.(\d+)\.", key))})
+    widths = tuple(_needed(tensors, f"unet.down_blocks.{n}.resnets.0.conv2.weight", 4, name)[0] for n in stages)
+    if not widths:
+        raise ValueError(f"{name} is no VoiceLDM checkpoint: it has no `unet.down_blocks`.")
+    attends = [any(key.startswith(f"unet.down_blocks.{n}.attentions.") for key in tensors) for n in stages]
+    resnets = {key.split(".")[4] for key in tensors if key.startswith("unet.down_blocks.0.resnets.")}
+    context = _needed(tensors, "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2, name)[1]
+    return {
+        "sample_size": 128,
+        "in_channels": _needed(tensors, "unet.conv_in.weight", 4, name)[1],
+        "out_channels": _needed(tensors, "unet.conv_out.weight", 4, name)[0],
+        "down_block_types": tuple("CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
+        "block_out_channels": widths,
+        "layers_per_block": len(resnets),
+        "cross_attention_dim": context,
+        "class_embed_type": "simple_projection",
+        "projection_class_embeddings_input_dim": _needed(tensors, "unet.class_embedding.weight", 2, name)[1],
+        "class_embeddings_concat": True,
+    }
+
+
+def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    vocabulary, width = _needed(tensors, "text_encoder.encoder.prenet.embed_tokens.weight", 2, name)
+    distances, head_size = _needed(tensors, f"{_ENCODER}.embed_positions.pe_k.weight", 2, name)
+    inner = _needed(tensors, f"{_ENCODER}.layers.0.feed_forward.intermediate_dense.weight", 2, name)[0]
+    features, _, kernel = _needed(tensors, "durator.learnable_upsampler.conv_w.conv_layer.0.weight", 3, name)
+    layers = {key.split(".")[4] for key in tensors if key.startswith(f"{_ENCODER}.layers.")}
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "num_hidden_layers": len(layers),
+        "num_attention_heads": width // head_size,
+        "intermediate_size": inner,
+        "max_relative_position": distances // 2,
+        "kernel_size": kernel,
+        "upsampler_feature_size": features,
+        "upsampler_num_maps": _needed(tensors, "durator.learnable_upsampler.swish_w.layer.4.weight", 2, name)[0],
+        "upsampler_num_contexts": _needed(tensors, "durator.learnable_upsampler.swish_c.layer.4.weight", 2, name)[0],
+    }
+
+
+def _checked_parts(parts: Mapping[str, Any]) -> Mapping[str, Any]:
+    known = sorted({*_PARTS, *(group for _, group in _PARTS.values())})
+    unknown = [name for name in parts if name not in known]
+    if unknown:
+        raise ValueError(f"no part is called {unknown[0]!r}; there are: {', '.join(known)}.")
+    return parts
+
+
+def open_part(name: str, source: Any) -> Any:
+    """One part of the pipeline: from a folder that holds it, itself or among others, or from the Hub."""
+    part_class, group = _PARTS[name]
+    if not isinstance(source, str | Path):
+        return source
+    source = zoo.method("voiceldm").parts.get(str(source), str(source))
+    subfolder = {"subfolder": name} if group == "audioldm" else {}
+    if Path(source).is_dir() and not (Path(source) / name).is_dir():
+        subfolder = {}
+    elif Path(source).is_dir():
+        subfolder = {"subfolder": name}  # a folder like one that `avzoo convert` wrote
+    try:
+        part = part_class.from_pretrained(source, **subfolder)
+    except Exception as error:  # each library has errors of its own, also for being without a network
+        raise OSError(
+            f"part `{name}` could not be loaded from `{source}` ({str(error).splitlines()[0]}). Pass a local folder "
+            f"with --part {name}=FOLDER, or --part {name}=none to do without it."
+        ) from error
+    return part.eval() if isinstance(part, torch.nn.Module) else part
+
+
+def _origin(source: Any) -> str | None:
+    if source is None:
+        return None
+    if not isinstance(source, str | Path):
+        return "memory"
+    published = zoo.method("voiceldm").parts.get(str(source))
+    return published or Path(source).name

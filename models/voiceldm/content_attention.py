@@ -1,0 +1,59 @@
+"""Cross-attention to content of different lengths in one batch, without the cost of its padding.
+
+The authors let the denoiser attend to the padding of the shorter texts, without a mask, and the released weights
+expect it. All those frames are one and the same vector, and n equal keys weigh as much as one key whose logit is
+raised by ln n. So one padded frame is kept, with that bias; the rest is masked, and batches come out as their items.
+"""
+
+import torch
+from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+
+
+def fold_padding(frame_lengths: torch.Tensor, padded_lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
+    """What to add to the attention logits of frames so that one padded frame stands for all.
+
+    Args:
+        frame_lengths: (batch,), frames of each text.
+        padded_lengths: (batch,), frames including the padding that the text is to have.
+        num_frames: frames of the batch, at least `frame_lengths`, and one more where a text has padding.
+
+    Returns:
+        (batch, num_frames), float32: 0 for a text's frames, ln of the padding's size for the frame after them, -inf
+        beyond.
+    """
+    positions = torch.arange(num_frames, device=frame_lengths.device)
+    padding = (padded_lengths - frame_lengths).clamp(min=0)[:, None].float()
+    lengths = frame_lengths[:, None]
+    bias = torch.where(positions == lengths, padding.log(), -torch.inf)  # ln 0: no padding, no key
+    return torch.where(positions < lengths, 0.0, bias)
+
+
+class ContentAttentionProcessor(AttnProcessor2_0):
+    """diffusers' attention, with a bias for each content frame; pass it to the UNet as
+    `cross_attention_kwargs={"content_bias": bias}`, (batch, frames).
+
+    UNet2DConditionModel's own `encoder_attention_mask` will not do: it keeps a bias of ln n to three digits only.
+    """
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        temb: torch.Tensor | None = None,
+        content_bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        if encoder_hidden_states is not None and content_bias is not None:
+            attention_mask = content_bias[:, None].to(hidden_states.dtype)
+        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+
+
+def attend_with_bias(unet: UNet2DConditionModel) -> None:
+    """Make every attention of `unet` take `content_bias`; without one it computes what it did."""
+    if not all(isinstance(processor, ContentAttentionProcessor) for processor in unet.attn_processors.values()):
+        unet.set_attn_processor(ContentAttentionProcessor())
+
+
+__all__ = ["ContentAttentionProcessor", "attend_with_bias", "fold_padding"]

@@ -1,0 +1,395 @@
+"""VoiceLDM's content encoder: characters to frames that the denoising network looks at.
+
+Paper: "VoiceLDM: Text-to-Speech with Environmental Context" (arXiv 2309.13664, ICASSP 2024). Facts about the released
+weights come from glory20h/VoiceLDM@16ebc7a; the text encoder is SpeechT5's (arXiv 2110.07205), duration predictor and
+upsampler are those of NaturalSpeech (arXiv 2205.04421).
+
+A transformer reads the characters. A predictor says for how many frames each of them lasts, and the upsampler lets
+every frame look at the tokens, weighed by where in time they lie. Durations are learned through nothing but the loss
+of the denoiser, so frames have no fixed rate.
+
+Shapes: batch = texts; tokens = characters, padded; frames, at most `max_frames`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.utils import ModelOutput
+
+from .configuration_voiceldm import VoiceLDMContentEncoderConfig
+
+QUERIES_AT_ONCE = 256  # tokens whose distances to all others are held at a time
+FRAMES_AT_ONCE = 128  # frames whose weights for all tokens are held at a time
+
+
+@dataclass
+class VoiceLDMContentEncoderOutput(ModelOutput):
+    """Texts as frames.
+
+    Args:
+        frames: (batch, frames, hidden_size). Beyond a text's own frames all are the same vector, which is not zero.
+        frame_lengths: (batch,), frames of each text.
+        durations: (batch, tokens), frames of each token, from 1 on; 0 for padding.
+        text_hidden_states: (batch, tokens, hidden_size), the text encoder's last.
+    """
+
+    frames: torch.FloatTensor | None = None
+    frame_lengths: torch.LongTensor | None = None
+    durations: torch.FloatTensor | None = None
+    text_hidden_states: torch.FloatTensor | None = None
+
+
+def sinusoid_positions(num_positions: int, size: int) -> torch.Tensor:
+    """(num_positions, size): sine and cosine of each position in turn, from one radian per token down to 1e-4."""
+    frequencies = torch.exp(torch.arange(0, size, 2) * (-torch.log(torch.tensor(10000.0)) / size))
+    angles = torch.arange(num_positions)[:, None] * frequencies
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = query @ key.transpose(2, 3) * scaling
+    weights = nn.functional.softmax(scores + attention_mask, dim=-1, dtype=torch.float32).to(query.dtype)
+    return (weights @ value).transpose(1, 2), weights
+
+
+class VoiceLDMTextAttention(nn.Module):
+    """Self-attention whose logits also depend on the distance of two tokens, by what the asking token is.
+
+    logit(i, j) = q_i (k_j + r(i - j)) / sqrt(head_dim). The table r is shared by all heads and layers. q_i r is
+    computed once for each distance and then looked up, which takes a fraction of the memory of laying the table out.
+    """
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor, **kwargs
+    ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states: (batch, tokens, hidden_size).
+            key_bias: (batch, 1, 1, tokens), 0 for tokens and very negative for padding.
+            distance_table: (2 * max_relative_position, head_dim), for distances from -max_relative_position on.
+        """
+        batch, tokens, _ = hidden_states.shape
+        query, key, value = (
+            projection(hidden_states).view(batch, tokens, -1, self.head_dim).transpose(1, 2)
+            for projection in (self.q_proj, self.k_proj, self.v_proj)
+        )  # (batch, heads, tokens, head_dim)
+        attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
+        reach = len(distance_table) // 2
+        positions = torch.arange(tokens, device=query.device)
+        mixed = []
+        for asking, at in zip(query.split(QUERIES_AT_ONCE, dim=2), positions.split(QUERIES_AT_ONCE), strict=True):
+            rows = (at[:, None] - positions).clamp(-reach, reach - 1) + reach  # (asking, tokens)
+            by_distance = asking * self.scaling @ distance_table.T  # (batch, heads, asking, 2 * reach)
+            bias = by_distance.gather(-1, rows.expand(*by_distance.shape[:2], -1, -1)) + key_bias
+            mixed.append(attention(self, asking, key, value, bias, scaling=self.scaling, dropout=0.0, **kwargs)[0])
+        return self.o_proj(torch.cat(mixed, dim=1).reshape(batch, tokens, -1))
+
+
+class VoiceLDMTextLayer(GradientCheckpointingLayer):
+    """A transformer layer, normed after each sum."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        self.attention = VoiceLDMTextAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.fc1 = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACT2FN[config.hidden_act]
+        self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+
+    def forward(
+        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor, **kwargs
+    ) -> torch.Tensor:
+        hidden_states = hidden_states + self.attention(hidden_states, key_bias, distance_table, **kwargs)
+        hidden_states = self.attention_norm(hidden_states)
+        hidden_states = hidden_states + self.fc2(self.activation(self.fc1(hidden_states)))
+        return self.feed_forward_norm(hidden_states)
+
+
+class VoiceLDMTextEncoder(nn.Module):
+    """Characters with positions through a transformer. No dropout: see the config."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size, config.pad_token_id)
+        self.position_scale = nn.Parameter(torch.ones(()))
+        self.position_shape = (config.max_text_positions, config.hidden_size)
+        self.make_positions()
+        self.norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
+        self.distances = nn.Embedding(
+            2 * config.max_relative_position, config.hidden_size // config.num_attention_heads
+        )
+        self.layers = nn.ModuleList(VoiceLDMTextLayer(config) for _ in range(config.num_hidden_layers))
+
+    def make_positions(self) -> None:
+        """Compute the table of positions, which no checkpoint holds."""
+        self.register_buffer("positions", sinusoid_positions(*self.position_shape), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> torch.Tensor:
+        hidden_states = self.embed_tokens(input_ids)  # (batch, tokens, hidden_size)
+        hidden_states = hidden_states + self.position_scale * self.positions[: input_ids.shape[1]]
+        hidden_states = self.norm(hidden_states)
+        # Half of the lowest number, so that adding the distances to it can't overflow.
+        lowest = torch.finfo(hidden_states.dtype).min / 2
+        key_bias = lowest * (1 - attention_mask[:, None, None].to(hidden_states.dtype))
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, key_bias, self.distances.weight, **kwargs)
+        return hidden_states
+
+
+class VoiceLDMDurationPredictor(nn.Module):
+    """For how many frames a token lasts: (batch, tokens, hidden_size) to (batch, tokens), 0 for padding."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        width, kernel = config.hidden_size, config.kernel_size
+        self.max_log_duration = config.max_log_duration
+        self.conv1 = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.norm1 = nn.LayerNorm(width)
+        self.conv2 = nn.Conv1d(width, width, kernel, padding=kernel // 2)
+        self.norm2 = nn.LayerNorm(width)
+        self.projection = nn.Linear(width, 1)
+        self.dropout = nn.Dropout(config.upsampler_dropout)
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        mask = attention_mask[..., None].to(hidden_states.dtype)
+        # Durations learn from the text's meaning and do not shape it: nothing flows back into the text encoder.
+        hidden_states = hidden_states.detach()
+        for convolution, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
+            hidden_states = convolution((hidden_states * mask).mT).mT
+            hidden_states = self.dropout(norm(hidden_states.relu()))
+        # Times of up to a thousand frames are summed up, too many for half precision.
+        log_durations = self.projection(hidden_states * mask)[..., 0].float()
+        return log_durations.clamp(max=self.max_log_duration).exp().clamp(min=1.0) * mask[..., 0].float()
+
+
+class VoiceLDMTokenFeatures(nn.Module):
+    """Convolution over tokens: (batch, tokens, hidden_size) to (batch, tokens, upsampler_feature_size)."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        size, kernel = config.upsampler_feature_size, config.kernel_size
+        self.convolution = nn.Conv1d(config.hidden_size, size, kernel, padding=kernel // 2)
+        self.batch_norm = nn.BatchNorm1d(size)
+        self.dropout = nn.Dropout(config.upsampler_dropout)
+        self.norm = nn.LayerNorm(size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        features = nn.functional.silu(self.batch_norm(self.convolution(hidden_states.mT)))
+        return self.norm(self.dropout(features).mT)
+
+
+class VoiceLDMPlaceMLP(nn.Module):
+    """Numbers for each frame and token, from how far the token's begin and end are and from its features.
+
+    Its first layer is linear in all three, so each is mapped by itself and the sum is broadcast: (batch, frames,
+    tokens, size) is held and never the ten inputs beside one another.
+    """
+
+    def __init__(self, feature_size: int, size: int):
+        super().__init__()
+        self.fc1 = nn.Linear(2 + feature_size, size)
+        self.fc2 = nn.Linear(size, size)
+        self.fc3 = nn.Linear(size, size)
+
+    def forward(self, since_start: torch.Tensor, until_end: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        """
+        Args:
+            since_start, until_end: (batch, frames, tokens), in frames.
+            features: (batch, tokens, feature_size).
+
+        Returns:
+            (batch, frames, tokens, size).
+        """
+        of_start, of_end, of_features = self.fc1.weight.split([1, 1, features.shape[-1]], dim=1)
+        of_tokens = nn.functional.linear(features, of_features, self.fc1.bias)
+        hidden = of_tokens[:, None] + since_start[..., None] * of_start[:, 0] + until_end[..., None] * of_end[:, 0]
+        hidden = nn.functional.silu(hidden.to(features.dtype))
+        return self.fc3(nn.functional.silu(self.fc2(hidden)))
+
+
+class VoiceLDMUpsampler(nn.Module):
+    """Tokens and durations to frames (NaturalSpeech, arXiv 2205.04421, section 3.3)."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        super().__init__()
+        width, maps, contexts = config.hidden_size, config.upsampler_num_maps, config.upsampler_num_contexts
+        self.map_features = VoiceLDMTokenFeatures(config)
+        self.map_mlp = VoiceLDMPlaceMLP(config.upsampler_feature_size, maps)
+        self.context_features = VoiceLDMTokenFeatures(config)
+        self.context_mlp = VoiceLDMPlaceMLP(config.upsampler_feature_size, contexts)
+        self.token_projection = nn.Linear(maps * width, width)
+        self.context_projection = nn.Linear(maps * contexts, width)
+        self.norm = nn.LayerNorm(width)
+        self.output_projection = nn.Linear(width, width)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor,
+        padded_lengths: torch.Tensor,
+        durations: torch.Tensor,
+        frame_lengths: torch.Tensor,
+        num_frames: int,
+    ) -> torch.Tensor:
+        """
+        Args:
+            hidden_states: (batch, tokens, hidden_size).
+            attention_mask: (batch, tokens), 1 = token.
+            padded_lengths: (batch,), tokens and padding that the convolutions may see.
+            durations: (batch, tokens), frames.
+            frame_lengths: (batch,), frames of each text.
+            num_frames: frames to make.
+
+        Returns:
+            (batch, num_frames, hidden_size).
+        """
+        ends = durations.cumsum(1)
+        starts = ends - durations
+        positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+        visible = hidden_states * (positions < padded_lengths[:, None])[..., None]
+        map_features, context_features = self.map_features(visible), self.context_features(visible)
+        # sum over tokens and maps of weight * (projection of the token by that map): the projection comes first,
+        # because there are fewer tokens than frames.
+        by_map = self.token_projection.weight.view(hidden_states.shape[-1], -1, hidden_states.shape[-1])
+        values = torch.einsum("bkc,dqc->bqkd", hidden_states, by_map).flatten(1, 2)  # (batch, maps * tokens, hidden)
+        padding = ~attention_mask.bool()[:, None, :, None]
+        frames = []
+        for times in torch.arange(1, num_frames + 1, device=hidden_states.device).split(FRAMES_AT_ONCE):
+            since_start, until_end = times[:, None] - starts[:, None], ends[:, None] - times[:, None]
+            logits = self.map_mlp(since_start, until_end, map_features)  # (batch, frames, tokens, maps)
+            logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
+            weights = logits.softmax(dim=2).mT  # (batch, frames, maps, tokens)
+            contexts = weights @ self.context_mlp(since_start, until_end, context_features)
+            mixed = (
+                weights.flatten(2) @ values + self.token_projection.bias + self.context_projection(contexts.flatten(2))
+            )
+            own = (times <= frame_lengths[:, None])[..., None]
+            # What follows a text's end is the bias of the last projection, and the denoiser sees it: the authors set
+            # it to zero one layer too early, and the released weights expect that.
+            frames.append(self.output_projection(self.norm(mixed) * own))
+        return torch.cat(frames, dim=1)
+
+
+class VoiceLDMPreTrainedModel(PreTrainedModel):
+    config_class = VoiceLDMContentEncoderConfig
+    base_model_prefix = "content_encoder"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # no other: the kernels must take a bias for each pair of tokens
+    _no_split_modules = ["VoiceLDMTextLayer", "VoiceLDMDurationPredictor", "VoiceLDMUpsampler"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """SpeechT5's draws for the text encoder, torch's own for the rest, neutral norms."""
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=self.config.initializer_range)
+            if module.padding_idx is not None:
+                init.zeros_(module.weight[module.padding_idx])
+        elif isinstance(module, nn.Linear | nn.Conv1d):
+            init.kaiming_uniform_(module.weight, a=5**0.5)
+            bound = module.weight[0].numel() ** -0.5
+            init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if isinstance(module, nn.BatchNorm1d):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, VoiceLDMTextEncoder):
+            init.ones_(module.position_scale)
+            init.copy_(module.positions, sinusoid_positions(*module.position_shape))
+
+
+class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
+    """What is said, as the frames that VoiceLDM's denoiser attends to."""
+
+    def __init__(self, config: VoiceLDMContentEncoderConfig):
+        config.validate()
+        super().__init__(config)
+        self.text_encoder = VoiceLDMTextEncoder(config)
+        self.duration_predictor = VoiceLDMDurationPredictor(config)
+        self.upsampler = VoiceLDMUpsampler(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Embedding:
+        return self.text_encoder.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding):
+        self.text_encoder.embed_tokens = value
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        padded_lengths: torch.Tensor | None = None,
+        num_frames: int | None = None,
+        **kwargs,
+    ) -> VoiceLDMContentEncoderOutput:
+        """
+        Args:
+            input_ids: (batch, tokens), characters as SpeechT5's tokenizer numbers them, 2 at the end of each text.
+            attention_mask: (batch, tokens), 1 = token, 0 = padding. None: every token counts.
+            padded_lengths: (batch,), up to where the upsampler's convolutions see padding; after it they see nothing.
+                The authors' code lets them see it all, and a text's last token feels the difference. What the
+                shorter one of two texts becomes beside the longer one, it also becomes in a larger batch if it
+                gets the longer one's length here. None: the whole width, as the authors do.
+            num_frames: frames to return. None: as many as the longest text has. Giving it spares the device a stop
+                and gives outputs of one known shape.
+
+        Raises:
+            ValueError: a wrong shape, or more than `max_text_positions` tokens.
+        """
+        if input_ids.ndim != 2 or not 1 <= input_ids.shape[1] <= self.config.max_text_positions:
+            raise ValueError(
+                f"`input_ids` must be (batch, tokens) with 1 to {self.config.max_text_positions} tokens, got "
+                f"{tuple(input_ids.shape)}."
+            )
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}, got "
+                f"{tuple(attention_mask.shape)}."
+            )
+        if padded_lengths is None:
+            padded_lengths = input_ids.new_full((len(input_ids),), input_ids.shape[1])
+        hidden_states = self.text_encoder(input_ids, attention_mask, **kwargs)
+        durations = self.duration_predictor(hidden_states, attention_mask)
+        frame_lengths = durations.sum(1).round().long().clamp(max=self.config.max_frames)
+        if num_frames is None:
+            num_frames = int(frame_lengths.max())
+        frames = self.upsampler(hidden_states, attention_mask, padded_lengths, durations, frame_lengths, num_frames)
+        return VoiceLDMContentEncoderOutput(
+            frames=frames, frame_lengths=frame_lengths, durations=durations, text_hidden_states=hidden_states
+        )
+
+
+__all__ = ["VoiceLDMContentEncoder", "VoiceLDMContentEncoderOutput", "VoiceLDMPreTrainedModel"]
