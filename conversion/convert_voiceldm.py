@@ -45,17 +45,25 @@ _PARTS = {
 
 def _upsampler(theirs: str, ours: str) -> tuple[Rule, ...]:
     source, target = f"durator.learnable_upsampler.{theirs}", "upsampler"
+    mlp = source.replace("conv", "swish")
     return (
         rename(f"{source}.conv_layer.0.{{leaf}}", f"{target}.{ours}_features.convolution.{{leaf}}"),
         rename(f"{source}.conv_layer.1.{{leaf}}", f"{target}.{ours}_features.batch_norm.{{leaf}}"),
         rename(f"{source}.layer_norm.{{leaf}}", f"{target}.{ours}_features.norm.{{leaf}}"),
-        *(
-            rename(
-                f"{source.replace('conv', 'swish')}.layer.{2 * n}.{{leaf}}", f"{target}.{ours}_mlp.fc{n + 1}.{{leaf}}"
-            )
-            for n in range(3)
+        # One layer there; its inputs are since the start, until the end, and the features.
+        rename(
+            f"{mlp}.layer.0.weight",
+            [f"{target}.{ours}_mlp.fc1_{part}.weight" for part in ("start", "end", "features")],
+            lambda weight: (weight[:, :1], weight[:, 1:2], weight[:, 2:]),
         ),
+        rename(f"{mlp}.layer.0.bias", f"{target}.{ours}_mlp.fc1_features.bias"),
+        *(rename(f"{mlp}.layer.{2 * n}.{{leaf}}", f"{target}.{ours}_mlp.fc{n + 1}.{{leaf}}") for n in (1, 2)),
     )
+
+
+def by_map(weight: torch.Tensor) -> torch.Tensor:
+    """(out, maps * in) to (maps * out, in): what the maps gather is projected there, what they gather from is here."""
+    return weight.unflatten(1, (-1, len(weight))).transpose(0, 1).flatten(0, 1)
 
 
 _ENCODER = "text_encoder.encoder.wrapped_encoder"
@@ -80,7 +88,8 @@ CONTENT_KEYMAP = KeyMap(
     rename("durator.dp.proj.bias", "duration_predictor.projection.bias"),
     *_upsampler("conv_w", "map"),
     *_upsampler("conv_c", "context"),
-    rename("durator.learnable_upsampler.linear_w.{leaf}", "upsampler.token_projection.{leaf}"),
+    rename("durator.learnable_upsampler.linear_w.weight", "upsampler.token_projection.weight", by_map),
+    rename("durator.learnable_upsampler.linear_w.bias", "upsampler.token_bias"),
     rename("durator.learnable_upsampler.linear_einsum.{leaf}", "upsampler.context_projection.{leaf}"),
     rename("durator.learnable_upsampler.layer_norm.{leaf}", "upsampler.norm.{leaf}"),
     rename("durator.learnable_upsampler.proj_o.{leaf}", "upsampler.output_projection.{leaf}"),

@@ -25,7 +25,8 @@ from transformers import (
 )
 
 from avzoo.audio import read_audio
-from avzoo.models.voiceldm import VoiceLDMContentEncoder, attend_with_bias, fold_padding
+from avzoo.models.voiceldm import VoiceLDMContentEncoder
+from avzoo.models.voiceldm.content_attention import attend_with_bias, fold_padding
 from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_hop, vocoder_samples
 
 from .spoken_text import join_segments, spell_out_numbers, split_text

@@ -158,8 +158,9 @@ class VoiceLDMTextEncoder(nn.Module):
         # Half of the lowest number, so that adding the distances to it can't overflow.
         lowest = torch.finfo(hidden_states.dtype).min / 2
         key_bias = lowest * (1 - attention_mask[:, None, None].to(hidden_states.dtype))
+        distance_table = self.distances(torch.arange(self.distances.num_embeddings, device=input_ids.device))
         for layer in self.layers:
-            hidden_states = layer(hidden_states, key_bias, self.distances.weight, **kwargs)
+            hidden_states = layer(hidden_states, key_bias, distance_table, **kwargs)
         return hidden_states
 
 
@@ -214,7 +215,9 @@ class VoiceLDMPlaceMLP(nn.Module):
 
     def __init__(self, feature_size: int, size: int):
         super().__init__()
-        self.fc1 = nn.Linear(2 + feature_size, size)
+        self.fc1_start = nn.Linear(1, size, bias=False)
+        self.fc1_end = nn.Linear(1, size, bias=False)
+        self.fc1_features = nn.Linear(feature_size, size)
         self.fc2 = nn.Linear(size, size)
         self.fc3 = nn.Linear(size, size)
 
@@ -227,11 +230,9 @@ class VoiceLDMPlaceMLP(nn.Module):
         Returns:
             (batch, frames, tokens, size).
         """
-        of_start, of_end, of_features = self.fc1.weight.split([1, 1, features.shape[-1]], dim=1)
-        of_tokens = nn.functional.linear(features, of_features, self.fc1.bias)
-        hidden = of_tokens[:, None] + since_start[..., None] * of_start[:, 0] + until_end[..., None] * of_end[:, 0]
-        hidden = nn.functional.silu(hidden.to(features.dtype))
-        return self.fc3(nn.functional.silu(self.fc2(hidden)))
+        hidden = self.fc1_start(since_start[..., None].to(features.dtype))
+        hidden = hidden + self.fc1_end(until_end[..., None].to(features.dtype)) + self.fc1_features(features)[:, None]
+        return self.fc3(nn.functional.silu(self.fc2(nn.functional.silu(hidden))))
 
 
 class VoiceLDMUpsampler(nn.Module):
@@ -244,7 +245,9 @@ class VoiceLDMUpsampler(nn.Module):
         self.map_mlp = VoiceLDMPlaceMLP(config.upsampler_feature_size, maps)
         self.context_features = VoiceLDMTokenFeatures(config)
         self.context_mlp = VoiceLDMPlaceMLP(config.upsampler_feature_size, contexts)
-        self.token_projection = nn.Linear(maps * width, width)
+        # One projection of tokens for each map; the sum over maps has one bias.
+        self.token_projection = nn.Linear(width, maps * width, bias=False)
+        self.token_bias = nn.Parameter(torch.zeros(width))
         self.context_projection = nn.Linear(maps * contexts, width)
         self.norm = nn.LayerNorm(width)
         self.output_projection = nn.Linear(width, width)
@@ -275,10 +278,10 @@ class VoiceLDMUpsampler(nn.Module):
         positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
         visible = hidden_states * (positions < padded_lengths[:, None])[..., None]
         map_features, context_features = self.map_features(visible), self.context_features(visible)
-        # sum over tokens and maps of weight * (projection of the token by that map): the projection comes first,
-        # because there are fewer tokens than frames.
-        by_map = self.token_projection.weight.view(hidden_states.shape[-1], -1, hidden_states.shape[-1])
-        values = torch.einsum("bkc,dqc->bqkd", hidden_states, by_map).flatten(1, 2)  # (batch, maps * tokens, hidden)
+        # Tokens are projected before frames gather them, because there are fewer of them.
+        width = hidden_states.shape[-1]
+        values = self.token_projection(hidden_states).unflatten(-1, (-1, width))  # (batch, tokens, maps, hidden_size)
+        values = values.transpose(1, 2).flatten(1, 2)  # (batch, maps * tokens, hidden_size)
         padding = ~attention_mask.bool()[:, None, :, None]
         frames = []
         for times in torch.arange(1, num_frames + 1, device=hidden_states.device).split(FRAMES_AT_ONCE):
@@ -287,9 +290,7 @@ class VoiceLDMUpsampler(nn.Module):
             logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
             weights = logits.softmax(dim=2).mT  # (batch, frames, maps, tokens)
             contexts = weights @ self.context_mlp(since_start, until_end, context_features)
-            mixed = (
-                weights.flatten(2) @ values + self.token_projection.bias + self.context_projection(contexts.flatten(2))
-            )
+            mixed = weights.flatten(2) @ values + self.token_bias + self.context_projection(contexts.flatten(2))
             own = (times <= frame_lengths[:, None])[..., None]
             # What follows a text's end is the bias of the last projection, and the denoiser sees it: the authors set
             # it to zero one layer too early, and the released weights expect that.
@@ -313,9 +314,10 @@ class VoiceLDMPreTrainedModel(PreTrainedModel):
             if module.padding_idx is not None:
                 init.zeros_(module.weight[module.padding_idx])
         elif isinstance(module, nn.Linear | nn.Conv1d):
-            init.kaiming_uniform_(module.weight, a=5**0.5)
             bound = module.weight[0].numel() ** -0.5
-            init.uniform_(module.bias, -bound, bound)
+            init.uniform_(module.weight, -bound, bound)
+            if module.bias is not None:
+                init.uniform_(module.bias, -bound, bound)
         elif isinstance(module, nn.LayerNorm | nn.BatchNorm1d):
             init.ones_(module.weight)
             init.zeros_(module.bias)
@@ -323,6 +325,14 @@ class VoiceLDMPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.running_mean)
                 init.ones_(module.running_var)
                 init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, VoiceLDMPlaceMLP):  # one layer in three parts
+            bound = (2 + module.fc1_features.in_features) ** -0.5
+            for part in (module.fc1_start, module.fc1_end, module.fc1_features):
+                init.uniform_(part.weight, -bound, bound)
+        elif isinstance(module, VoiceLDMUpsampler):  # maps * hidden_size inputs of one layer
+            bound = module.token_projection.out_features**-0.5
+            init.uniform_(module.token_projection.weight, -bound, bound)
+            init.uniform_(module.token_bias, -bound, bound)
         elif isinstance(module, VoiceLDMTextEncoder):
             init.ones_(module.position_scale)
             init.copy_(module.positions, sinusoid_positions(*module.position_shape))

@@ -16,8 +16,8 @@ EXACT = {"rtol": 0, "atol": 0}
 
 
 @torch.no_grad()
-def logits_of(model, inputs):
-    return model(**inputs).logits
+def answer_of(tiny, model, inputs):
+    return model(**inputs)[tiny.output]
 
 
 def batch_of_equals(tiny):
@@ -32,7 +32,7 @@ def test_a_saved_model_computes_the_same_bits(row, tiny, tmp_path):
     loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report  # a missing key would only be logged, and its weights random
     inputs = tiny.inputs(tiny.lengths)
-    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(model, inputs), **EXACT)
+    torch.testing.assert_close(answer_of(tiny, loaded, inputs), answer_of(tiny, model, inputs), **EXACT)
 
 
 def test_buffers_survive_loading_through_the_meta_device(row, tiny, tmp_path):
@@ -44,7 +44,7 @@ def test_buffers_survive_loading_through_the_meta_device(row, tiny, tmp_path):
         torch.testing.assert_close(actual, expected, **EXACT)
     assert not any(tensor.is_meta for tensor in [*loaded.parameters(), *loaded.buffers()])
     inputs = batch_of_equals(tiny)
-    torch.testing.assert_close(logits_of(loaded, inputs), logits_of(model, inputs), **EXACT)
+    torch.testing.assert_close(answer_of(tiny, loaded, inputs), answer_of(tiny, model, inputs), **EXACT)
 
 
 def test_auto_classes_find_every_class(row, tmp_path):
@@ -91,10 +91,10 @@ def test_an_impossible_config_value_is_named(row, tiny, tmp_path):
 
 def test_a_batch_equals_its_items(row, tiny):
     model, lengths = tiny_model(row), [tiny.lengths[0]] * 3
-    batched = logits_of(model, tiny.inputs(lengths))
+    batched = answer_of(tiny, model, tiny.inputs(lengths))
     for index in range(3):
         torch.testing.assert_close(
-            batched[index : index + 1], logits_of(model, tiny.single(lengths, index)), **FLOAT_NOISE
+            batched[index : index + 1], answer_of(tiny, model, tiny.single(lengths, index)), **FLOAT_NOISE
         )
 
 
@@ -102,24 +102,24 @@ def test_a_batch_equals_its_items(row, tiny):
 def test_padding_changes_nothing(row, tiny, attention):
     model = tiny_model(row)
     model.set_attn_implementation(attention)
-    batched = logits_of(model, tiny.inputs(tiny.lengths))
+    batched = answer_of(tiny, model, tiny.inputs(tiny.lengths))
     for index in range(len(tiny.lengths)):
-        alone = logits_of(model, tiny.single(tiny.lengths, index))
+        alone = answer_of(tiny, model, tiny.single(tiny.lengths, index))
         torch.testing.assert_close(batched[index : index + 1], alone, **FLOAT_NOISE)
 
 
 def test_eager_and_fused_attention_agree(row, tiny):
     model, inputs = tiny_model(row), tiny.inputs(tiny.lengths)
-    fused = logits_of(model, inputs)
+    fused = answer_of(tiny, model, inputs)
     model.set_attn_implementation("eager")
-    assert torch.linalg.vector_norm(logits_of(model, inputs) - fused) <= 1e-5 * torch.linalg.vector_norm(fused)
+    assert torch.linalg.vector_norm(answer_of(tiny, model, inputs) - fused) <= 1e-5 * torch.linalg.vector_norm(fused)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_finite_and_near(row, tiny, dtype):
     model, inputs = tiny_model(row), tiny.inputs(tiny.lengths)
-    exact = logits_of(model, inputs)
-    half = logits_of(model.to(dtype), inputs)
+    exact = answer_of(tiny, model, inputs)
+    half = answer_of(tiny, model.to(dtype), inputs)
     assert half.dtype == dtype
     assert half.isfinite().all()
     assert torch.linalg.vector_norm(half.float() - exact) < 0.1 * torch.linalg.vector_norm(exact)
@@ -128,7 +128,7 @@ def test_half_precision_stays_finite_and_near(row, tiny, dtype):
 def gradients(model, tiny):
     inputs = tiny.inputs(tiny.lengths)
     model.train().zero_grad()
-    model(**inputs, labels=tiny.labels(len(tiny.lengths))).loss.backward()
+    tiny.losses(model, inputs, tiny.labels(len(tiny.lengths))).backward()
     return {name: parameter.grad for name, parameter in model.named_parameters()}
 
 
@@ -149,11 +149,11 @@ def test_every_parameter_gets_a_gradient(row, tiny):
 
 def test_training_on_a_batch_lowers_its_loss(row, tiny):
     model, inputs = tiny_model(row).train(), tiny.inputs(tiny.lengths)
-    inputs["labels"] = tiny.labels(len(tiny.lengths))
+    labels = tiny.labels(len(tiny.lengths))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(20):
-        loss = model(**inputs).loss
+        loss = tiny.losses(model, inputs, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -165,14 +165,14 @@ def test_training_on_a_batch_lowers_its_loss(row, tiny):
 def test_compiles_to_one_graph(row, tiny):
     model, inputs = tiny_model(row), batch_of_equals(tiny)
     compiled = torch.compile(model, fullgraph=True)
-    torch.testing.assert_close(logits_of(compiled, inputs), logits_of(model, inputs), **FLOAT_NOISE)
+    torch.testing.assert_close(answer_of(tiny, compiled, inputs), answer_of(tiny, model, inputs), **FLOAT_NOISE)
 
 
 def test_exports(row, tiny):
     model, inputs = tiny_model(row), batch_of_equals(tiny)
     program = torch.export.export(model, args=(), kwargs=inputs)
-    exported = program.module()(**inputs).logits
-    torch.testing.assert_close(exported, logits_of(model, inputs), **FLOAT_NOISE)
+    exported = program.module()(**inputs)[tiny.output]
+    torch.testing.assert_close(exported, answer_of(tiny, model, inputs), **FLOAT_NOISE)
 
 
 def test_transformers_own_exporter_gives_the_same_numbers(row, tiny):
@@ -182,7 +182,7 @@ def test_transformers_own_exporter_gives_the_same_numbers(row, tiny):
     model, inputs = tiny_model(row), batch_of_equals(tiny)
     exported = DynamoExporter().export(model, copy.deepcopy(inputs), config=DynamoConfig())
     run = exported.module() if hasattr(exported, "module") else exported  # older versions return torch's own program
-    torch.testing.assert_close(run(**inputs).logits, logits_of(model, inputs), **EXACT)
+    torch.testing.assert_close(run(**inputs)[tiny.output], answer_of(tiny, model, inputs), **EXACT)
 
 
 def test_weights_left_on_disk_compute_the_same(row, tiny, tmp_path):
@@ -193,7 +193,7 @@ def test_weights_left_on_disk_compute_the_same(row, tiny, tmp_path):
         tmp_path / "model", device_map="auto", max_memory={"cpu": size // 2}, offload_folder=tmp_path / "offload"
     )
     assert "disk" in placed.hf_device_map.values(), placed.hf_device_map
-    torch.testing.assert_close(logits_of(placed, inputs), logits_of(model, inputs), **EXACT)
+    torch.testing.assert_close(answer_of(tiny, placed, inputs), answer_of(tiny, model, inputs), **EXACT)
 
 
 def test_one_seed_gives_one_model(row):
@@ -204,16 +204,16 @@ def test_one_seed_gives_one_model(row):
 def test_evaluation_draws_no_random_numbers(row, tiny):
     model, inputs = tiny_model(row), tiny.inputs(tiny.lengths)
     state = torch.get_rng_state()
-    first = logits_of(model, inputs)
+    first = answer_of(tiny, model, inputs)
     torch.testing.assert_close(torch.get_rng_state(), state, **EXACT)
-    torch.testing.assert_close(logits_of(model, inputs), first, **EXACT)
+    torch.testing.assert_close(answer_of(tiny, model, inputs), first, **EXACT)
 
 
 def test_nothing_prints(row, tiny, tmp_path, capfd):
     model = tiny_model(row)
     model.save_pretrained(tmp_path)
     loaded = type(model).from_pretrained(tmp_path)
-    logits_of(loaded, tiny.inputs(tiny.lengths))
+    answer_of(tiny, loaded, tiny.inputs(tiny.lengths))
     gradients(loaded, tiny)
     assert capfd.readouterr().out == ""
 

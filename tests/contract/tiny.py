@@ -24,6 +24,8 @@ class Tiny:
         labels: number of items -> what forward takes as `labels`.
         bad_values: config field -> a value that cannot work.
         frozen: patterns of parameters that get no gradient on purpose.
+        output: what forward's answer is called.
+        loss: answer of forward and what it took as `labels` -> loss, for networks that have none of their own.
     """
 
     config: Mapping[str, Any]
@@ -33,6 +35,14 @@ class Tiny:
     bad_values: Mapping[str, Any]
     lengths: Sequence[int] = (33, 20, 9)
     frozen: Sequence[str] = field(default_factory=tuple)
+    output: str = "logits"
+    loss: Callable[[Any, Any], torch.Tensor] | None = None
+
+    def losses(self, model: torch.nn.Module, inputs: Mapping[str, Any], labels: Any) -> torch.Tensor:
+        """The training loss of a batch."""
+        if self.loss is None:
+            return model(**inputs, labels=labels).loss
+        return self.loss(model(**inputs), labels)
 
 
 def _flexiast_features(length: int) -> torch.Tensor:
@@ -91,6 +101,12 @@ def _voiceldm_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
         "padded_lengths": torch.tensor(lengths),
         "num_frames": 80,
     }
+
+
+def _voiceldm_loss(output: Any, labels: torch.Tensor) -> torch.Tensor:
+    """As if the frames were to be a few given vectors; in use the denoiser's loss trains them."""
+    wanted = torch.randn(3, output.frames.shape[-1], generator=torch.Generator().manual_seed(0))
+    return (output.frames - wanted[labels][:, None]).square().mean()
 
 
 def tiny_pipeline_parts() -> dict[str, Any]:
@@ -229,6 +245,8 @@ TINY: dict[str, Tiny] = {
             "upsampler_num_contexts": 0,
             "upsampler_dropout": 1.0,
         },
+        output="frames",
+        loss=_voiceldm_loss,
     ),
     "s3fd": Tiny(
         config={

@@ -19,8 +19,9 @@ from avzoo.audio import write_wav
 from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.convert_voiceldm import CONTENT_KEYMAP, content_encoder_of, unet_of
-from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMDenoiser, denoising_loss
+from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
+from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
 from avzoo.pipelines.pipeline_voiceldm import VoiceLDMPipeline
 
 Outputs = dict[str, torch.Tensor]
@@ -335,7 +336,7 @@ def run_train_step(case: GoldenCase, folder) -> Iterator[Outputs]:
         if prefix == "":
             for name, expected in case.outputs.items():
                 if name.startswith("grad."):
-                    results[name] = gradients[our_name(name.removeprefix("grad."))].reshape(expected.shape)
+                    results[name] = official_gradient(name.removeprefix("grad."), gradients).reshape(expected.shape)
         else:
             for theirs, batch_norm in norms.items():
                 for statistic in ("running_mean", "running_var"):
@@ -343,12 +344,15 @@ def run_train_step(case: GoldenCase, folder) -> Iterator[Outputs]:
     yield {name: value.detach() for name, value in results.items()}
 
 
-def our_name(key: str) -> str:
-    """The parameter that an official key is."""
+def official_gradient(key: str, gradients: Outputs) -> torch.Tensor:
+    """The gradient of the parameter that the authors call `key`."""
     if key.startswith("unet."):
-        return key
+        return gradients[key]
     rule, parts = next((rule, parts) for rule in CONTENT_KEYMAP.rules if (parts := rule.match(key)) is not None)
-    return "content_encoder." + rule.targets[0].format(**parts)
+    ours = [gradients["content_encoder." + target.format(**parts)] for target in rule.targets]
+    if key.endswith("linear_w.weight"):  # (maps * out, in) here, (out, maps * in) there
+        return ours[0].unflatten(0, (-1, ours[0].shape[1])).transpose(0, 1).flatten(1)
+    return torch.cat(ours, dim=1) if len(ours) > 1 else ours[0]
 
 
 RUNNERS = {
