@@ -7,7 +7,7 @@ them from, or from folders that stand in for these. Facts: glory20h/VoiceLDM@16e
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from transformers import (
     ClapAudioModelWithProjection,
     ClapFeatureExtractor,
     ClapTextModelWithProjection,
+    SpeechT5ForTextToSpeech,
     SpeechT5HifiGan,
     SpeechT5Tokenizer,
 )
@@ -126,6 +127,39 @@ def convert(
     return pipe.use_preset("fast"), variant, {name: _origin(source) for name, source in sources.items()}
 
 
+def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> VoiceLDMPipeline:
+    """A pipeline to be trained: a denoiser with random weights, and a content encoder that starts as SpeechT5's.
+
+    The null text is "", which is what training drops texts to; the released weights are called with "_" all the same.
+
+    Args:
+        variant: "s" or "m".
+        parts: see [`convert`].
+    """
+    parts = _checked_parts(parts or {})
+    sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
+    opened = {name: open_part(name, source) for name, source in sources.items()}
+    speecht5 = parts.get("speecht5", "speecht5")
+    encoder = SpeechT5ForTextToSpeech.from_pretrained(zoo.method("voiceldm").parts.get(speecht5, speecht5))
+    tensors = {f"text_encoder.encoder.{key}": value for key, value in encoder.speecht5.encoder.state_dict().items()}
+    fields = _text_encoder_fields(tensors, "SpeechT5")
+    content_encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
+    shapes = {k: v.shape for k, v in content_encoder.state_dict().items() if k.startswith("text_encoder.")}
+    content_encoder.load_state_dict(CONTENT_KEYMAP.apply(tensors, shapes, "SpeechT5"), strict=False)
+    embedding = opened["description_encoder"].config.projection_dim
+    unet = UNet2DConditionModel(
+        **_unet_arguments(
+            zoo.method("voiceldm").variant(variant).config["block_out_channels"],
+            attends=(False, True, True, True),
+            layers_per_block=2,
+            in_channels=opened["vae"].config.latent_channels,
+            cross_attention_dim=fields["hidden_size"],
+            embedding_size=embedding,
+        )
+    )
+    return VoiceLDMPipeline(unet=unet, content_encoder=content_encoder, null_content="", **opened).use_preset("fast")
+
+
 def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:
     """The denoiser alone, in evaluation mode; its sizes are read off the shapes."""
     tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if key.startswith("unet.")}
@@ -179,7 +213,7 @@ def _needed(tensors: Mapping[str, torch.Tensor], key: str, axes: int, name: str)
 
 
 def _unet_config(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
-    """Arguments of diffusers' UNet; the eight heads of every attention are what its default means."""
+    """Arguments of diffusers' UNet, read off the shapes."""
     stages = sorted({int(found[1]) for key in tensors if (found := re.match(r"unet\.down_blocks\.(\d+)\.", key))})
     widths = tuple(_needed(tensors, f"unet.down_blocks.{n}.resnets.0.conv2.weight", 4, name)[0] for n in stages)
     if not widths:
@@ -187,26 +221,45 @@ def _unet_config(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, An
     attends = [any(key.startswith(f"unet.down_blocks.{n}.attentions.") for key in tensors) for n in stages]
     resnets = {key.split(".")[4] for key in tensors if key.startswith("unet.down_blocks.0.resnets.")}
     context = _needed(tensors, "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2, name)[1]
+    return _unet_arguments(
+        widths,
+        attends=attends,
+        layers_per_block=len(resnets),
+        in_channels=_needed(tensors, "unet.conv_in.weight", 4, name)[1],
+        cross_attention_dim=context,
+        embedding_size=_needed(tensors, "unet.class_embedding.weight", 2, name)[1],
+    )
+
+
+def _unet_arguments(
+    widths: Sequence[int],
+    *,
+    attends: Sequence[bool],
+    layers_per_block: int,
+    in_channels: int,
+    cross_attention_dim: int,
+    embedding_size: int,
+) -> dict[str, Any]:
+    """The authors' network for diffusers; the eight heads of every attention are what its default means."""
     return {
         "sample_size": 128,
-        "in_channels": _needed(tensors, "unet.conv_in.weight", 4, name)[1],
-        "out_channels": _needed(tensors, "unet.conv_out.weight", 4, name)[0],
+        "in_channels": in_channels,
+        "out_channels": in_channels,
         "down_block_types": tuple("CrossAttnDownBlock2D" if yes else "DownBlock2D" for yes in attends),
         "up_block_types": tuple("CrossAttnUpBlock2D" if yes else "UpBlock2D" for yes in reversed(attends)),
-        "block_out_channels": widths,
-        "layers_per_block": len(resnets),
-        "cross_attention_dim": context,
+        "block_out_channels": tuple(widths),
+        "layers_per_block": layers_per_block,
+        "cross_attention_dim": cross_attention_dim,
         "class_embed_type": "simple_projection",
-        "projection_class_embeddings_input_dim": _needed(tensors, "unet.class_embedding.weight", 2, name)[1],
+        "projection_class_embeddings_input_dim": embedding_size,
         "class_embeddings_concat": True,
     }
 
 
-def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+def _text_encoder_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     vocabulary, width = _needed(tensors, "text_encoder.encoder.prenet.embed_tokens.weight", 2, name)
     distances, head_size = _needed(tensors, f"{_ENCODER}.embed_positions.pe_k.weight", 2, name)
     inner = _needed(tensors, f"{_ENCODER}.layers.0.feed_forward.intermediate_dense.weight", 2, name)[0]
-    features, _, kernel = _needed(tensors, "durator.learnable_upsampler.conv_w.conv_layer.0.weight", 3, name)
     layers = {key.split(".")[4] for key in tensors if key.startswith(f"{_ENCODER}.layers.")}
     return {
         "vocab_size": vocabulary,
@@ -215,6 +268,12 @@ def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str,
         "num_attention_heads": width // head_size,
         "intermediate_size": inner,
         "max_relative_position": distances // 2,
+    }
+
+
+def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    features, _, kernel = _needed(tensors, "durator.learnable_upsampler.conv_w.conv_layer.0.weight", 3, name)
+    return _text_encoder_fields(tensors, name) | {
         "kernel_size": kernel,
         "upsampler_feature_size": features,
         "upsampler_num_maps": _needed(tensors, "durator.learnable_upsampler.swish_w.layer.4.weight", 2, name)[0],

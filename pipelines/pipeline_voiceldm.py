@@ -37,23 +37,17 @@ logger = logging.get_logger(__name__)
 LENGTH_FACTOR = 1.024
 QUIETEST_PEAK = 1e-3  # -60 dB; what is quieter counts as silence and is not made louder
 
+_AS_TRAINED = {"audio_length_in_s": 10.0, "desc_guidance_scale": 7.0, "cont_guidance_scale": 7.0}
 PRESETS: dict[str, dict[str, Any]] = {
     # Order-2 UniPC on Karras's noise levels: with 20 steps closer to the exact solution than DDIM with 50.
     "fast": {
         "scheduler": "UniPCMultistepScheduler",
         "settings": {"solver_order": 2, "use_karras_sigmas": True},
         "num_inference_steps": 20,
-        "desc_guidance_scale": 7.0,
-        "cont_guidance_scale": 7.0,
+        **_AS_TRAINED,
     },
     # What the authors run.
-    "reference": {
-        "scheduler": "DDIMScheduler",
-        "settings": {},
-        "num_inference_steps": 50,
-        "desc_guidance_scale": 7.0,
-        "cont_guidance_scale": 7.0,
-    },
+    "reference": {"scheduler": "DDIMScheduler", "settings": {}, "num_inference_steps": 50, **_AS_TRAINED},
 }
 
 Prompt = str | Sequence[str] | None
@@ -183,6 +177,10 @@ class VoiceLDMPipeline(DiffusionPipeline):
         """The preset whose scheduler this is; None after another was put in."""
         names = [n for n, p in self.config.presets.items() if p["scheduler"] == type(self.scheduler).__name__]
         return names[0] if names else None
+
+    def _defaults(self) -> dict[str, Any]:
+        """Steps, length and scales for calls that name none."""
+        return {**_AS_TRAINED, "num_inference_steps": 50, **self.config.presets.get(self.preset, {})}
 
     def enable_vae_slicing(self) -> None:
         """Decode one waveform of a batch at a time."""
@@ -352,7 +350,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
         content: Prompt = None,
         audio_prompt: Any = None,
         *,
-        audio_length_in_s: float = 10.0,
+        audio_length_in_s: float | None = None,
         num_inference_steps: int | None = None,
         desc_guidance_scale: float | None = None,
         cont_guidance_scale: float | None = None,
@@ -384,7 +382,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
                 text goes with every item of the other list.
             content: what is said, English. "_" for nothing: sound effects.
             audio_prompt: a recording in place of `description`, or a list of them: file, bytes, array, row.
-            audio_length_in_s: length of the result, above 0; trained on 10 s.
+            audio_length_in_s: length of the result, above 0. None: as the preset says; the released weights were
+                trained on 10 s.
             num_inference_steps: None: what the scheduler's preset says, 50 if it has none.
             desc_guidance_scale, cont_guidance_scale: how strongly each condition is followed, 0 or more. 0 leaves
                 the condition in, without emphasis. None: as the preset says.
@@ -413,9 +412,11 @@ class VoiceLDMPipeline(DiffusionPipeline):
             ValueError: arguments that don't fit one another; a part that is needed and missing.
         """
         # 1. Check inputs
-        preset = self.config.presets.get(self.preset, {})
+        preset = self._defaults()
         if num_inference_steps is None:
-            num_inference_steps = preset.get("num_inference_steps", 50)
+            num_inference_steps = preset["num_inference_steps"]
+        if audio_length_in_s is None:
+            audio_length_in_s = preset["audio_length_in_s"]
         batch_size = self.check_inputs(
             description,
             content,
@@ -435,9 +436,9 @@ class VoiceLDMPipeline(DiffusionPipeline):
             callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
         if desc_guidance_scale is None:
-            desc_guidance_scale = preset.get("desc_guidance_scale", 7.0)
+            desc_guidance_scale = preset["desc_guidance_scale"]
         if cont_guidance_scale is None:
-            cont_guidance_scale = preset.get("cont_guidance_scale", 7.0)
+            cont_guidance_scale = preset["cont_guidance_scale"]
         negative_content = self.config.null_content if negative_content is None else negative_content
         content = None if content is None else _listed(content, batch_size)
         rows = guidance_rows(
@@ -531,8 +532,9 @@ class VoiceLDMPipeline(DiffusionPipeline):
         text: str,
         audio_prompt: Any = None,
         *,
-        segment_length_in_s: float = 10.0,
+        segment_length_in_s: float | None = None,
         characters_per_second: float = 14.0,
+        pause_in_s: float = 1.0,
         crossfade_in_s: float = 0.25,
         generator: torch.Generator | None = None,
         output_type: str = "np",
@@ -544,8 +546,10 @@ class VoiceLDMPipeline(DiffusionPipeline):
         surroundings alike.
 
         Args:
-            text: as long as it is. segment_length_in_s: longest segment.
+            text: as long as it is.
+            segment_length_in_s: longest segment. None: the length that the preset names, 10 s.
             characters_per_second: how fast it is read; decides how much text a segment gets, and how long it is.
+            pause_in_s: before and after the words of a segment, together.
             crossfade_in_s: how long two segments sound together.
             options: of `__call__`: scales, steps, ...
 
@@ -555,14 +559,17 @@ class VoiceLDMPipeline(DiffusionPipeline):
         Raises:
             ValueError: an empty text, a length that isn't positive, or an option that has no meaning here.
         """
+        if segment_length_in_s is None:
+            segment_length_in_s = self._defaults()["audio_length_in_s"]
         lengths = {"segment_length_in_s": segment_length_in_s, "characters_per_second": characters_per_second}
-        for name, value in {**lengths, "crossfade_in_s": crossfade_in_s}.items():
+        for name, value in {**lengths, "pause_in_s": pause_in_s, "crossfade_in_s": crossfade_in_s}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"`{name}` must be above 0, got {value}.")
-        if segment_length_in_s <= 1 + 2 * crossfade_in_s:
+        characters = int((segment_length_in_s - pause_in_s - crossfade_in_s) * characters_per_second)
+        if characters < 1 or pause_in_s < crossfade_in_s:
             raise ValueError(
-                f"`segment_length_in_s` ({segment_length_in_s}) must be more than 1 s longer than two cross-fades of "
-                f"{crossfade_in_s} s."
+                f"`segment_length_in_s` ({segment_length_in_s}) must have room for words beside `pause_in_s` "
+                f"({pause_in_s}) and `crossfade_in_s` ({crossfade_in_s}), of which the pause must be the longer."
             )
         if output_type not in ("np", "pt"):
             raise ValueError(f"`output_type` must be np or pt, got {output_type!r}.")
@@ -570,8 +577,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
             if name in options:
                 raise ValueError(f"`{name}` has no meaning for a text that is cut into segments.")
         spoken = spell_out_numbers(text) if options.get("spell_out", True) else text
-        pause = 1.0  # before and after the words of a segment, together
-        segments = split_text(spoken, int((segment_length_in_s - pause - crossfade_in_s) * characters_per_second))
+        segments = split_text(spoken, characters)
         if "description_embeds" not in options:
             options["description_embeds"] = (
                 self.encode_description(description)
@@ -581,7 +587,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
         noise = self.prepare_latents(1, segment_length_in_s, generator) / self.scheduler.init_noise_sigma
         waveforms = []
         for segment in segments:
-            length = min(len(segment) / characters_per_second + pause + crossfade_in_s, segment_length_in_s)
+            length = min(len(segment) / characters_per_second + pause_in_s + crossfade_in_s, segment_length_in_s)
             waveform = self(
                 None,
                 segment,

@@ -24,7 +24,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_voiceldm import VoiceLDMContentEncoderConfig
 
-QUERIES_AT_ONCE = 256  # tokens whose distances to all others are held at a time
+QUERIES_AT_ONCE = 128  # tokens whose distances to all others are held at a time
 FRAMES_AT_ONCE = 128  # frames whose weights for all tokens are held at a time
 
 
@@ -106,7 +106,7 @@ class VoiceLDMTextAttention(nn.Module):
         for asking, at in zip(query.split(QUERIES_AT_ONCE, dim=2), positions.split(QUERIES_AT_ONCE), strict=True):
             rows = (at[:, None] - positions).clamp(-reach, reach - 1) + reach  # (asking, tokens)
             by_distance = asking * self.scaling @ distance_table.T  # (batch, heads, asking, 2 * reach)
-            bias = by_distance.gather(-1, rows.expand(*by_distance.shape[:2], -1, -1)) + key_bias
+            bias = by_distance.gather(-1, rows.expand(*by_distance.shape[:2], -1, -1)).add_(key_bias)
             mixed.append(attention(self, asking, key, value, bias, scaling=self.scaling, dropout=0.0, **kwargs)[0])
         return self.o_proj(torch.cat(mixed, dim=1).reshape(batch, tokens, -1))
 

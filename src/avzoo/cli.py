@@ -80,14 +80,17 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--config", nargs="+", default=[], metavar="KEY=VALUE", help="config fields shapes cannot tell"
     )
-    convert.add_argument("--part", action="append", default=[], metavar="NAME=PATH", help="one part of several")
+    convert.add_argument(
+        "--part", action="append", default=[], metavar="NAME=PATH", help="one part of several; none: leave out"
+    )
 
     run = commands.add_parser("run", help="A file in, an answer out.", description="A file in, an answer out.")
     tasks = run.add_subparsers(required=True, metavar="task", dest="task")
     for task, of_task in TASK_COMMANDS.items():
         sub = tasks.add_parser(task, help=of_task.help, description=of_task.help)
-        sub.set_defaults(command=run_task)
-        add_common_options(sub)
+        sub.set_defaults(command=of_task.run or run_task)
+        if of_task.run is None:
+            add_common_options(sub)
         of_task.add_options(sub)
 
     tracks = command("tracks", find_tracks, "A video in, its face tracks out.")
@@ -165,7 +168,7 @@ def convert_file(options: argparse.Namespace) -> None:
 
     quieten_transformers()
     config = {name: literal(value) for name, value in map(split_pair, options.config)}
-    parts = dict(map(split_pair, options.part))
+    parts = {name: None if value == "none" else value for name, value in map(split_pair, options.part)}
     if options.checkpoint is not None and parts:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
@@ -234,8 +237,10 @@ def run_demo(options: argparse.Namespace) -> None:
 def push_folder(options: argparse.Namespace) -> None:
     from huggingface_hub import HfApi
 
-    if not (options.folder / "config.json").is_file():
-        raise FileNotFoundError(f"`{options.folder}` holds no config.json; convert or train a model first.")
+    if not any((options.folder / name).is_file() for name in ("config.json", "model_index.json")):
+        raise FileNotFoundError(
+            f"`{options.folder}` holds no config.json or model_index.json; convert or train a model first."
+        )
     api = HfApi()
     api.create_repo(options.repository, private=options.private, exist_ok=True)
     print(api.upload_folder(repo_id=options.repository, folder_path=options.folder))

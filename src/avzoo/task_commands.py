@@ -1,6 +1,7 @@
-"""`avzoo run TASK FILE`: what each task adds to the command, in options and in what it does with an answer.
+"""`avzoo run TASK ...`: what each task adds to the command, in options and in what it does with an answer.
 
-A new task adds one entry to `TASK_COMMANDS`. What a command needs is imported when it runs.
+Most take a file and give records. A new task adds one entry to `TASK_COMMANDS`. What a command needs is imported when
+it runs.
 """
 
 import argparse
@@ -23,15 +24,18 @@ class TaskCommand:
         check: raises where options don't fit each other, before anything is loaded.
         records_path: where the records go, from the options; None: to stdout.
         finish: what else is made of the answer.
+        run: all of the command, where it is no file in and records out. Then `add_options` adds every option there is,
+            and the other fields have no meaning.
     """
 
     help: str
-    score: str
     add_options: Callable[[argparse.ArgumentParser], None]
-    parameters: Callable[[argparse.Namespace], Mapping[str, Any]]
+    score: str = ""
+    parameters: Callable[[argparse.Namespace], Mapping[str, Any]] = lambda options: {}
     check: Callable[[argparse.Namespace], None] = lambda options: None
     records_path: Callable[[argparse.Namespace], Path | None] = lambda options: options.output
     finish: Callable[[argparse.Namespace, list], None] = lambda options, answer: None
+    run: Callable[[argparse.Namespace], None] | None = None
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -135,6 +139,89 @@ def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, 
         print(shift_sound(options.file, options.output, surest["offset_seconds"]), file=sys.stderr)
 
 
+# ----------------------------------------------------------------------------------------------- text-to-audio
+
+
+def _add_speech_options(parser: argparse.ArgumentParser) -> None:
+    scene = parser.add_mutually_exclusive_group(required=True)
+    scene.add_argument("--description", help='voice and surroundings, such as "She is talking in a park."')
+    scene.add_argument("--audio-prompt", type=Path, metavar="FILE", help="a recording that sounds as it should")
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument("--content", help='what is said; "_" for nothing, as for sound effects')
+    words.add_argument("--content-file", type=Path, metavar="TXT", help="a text of any length, read in segments")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="WAV", help="file to write")
+    parser.add_argument("--spectrogram", type=Path, metavar="PNG", help="also draw what is heard")
+    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
+    parser.add_argument("--seconds", type=float, help="length. Default: what the weights were made for, 10")
+    parser.add_argument("--preset", help="fast (default) or reference, the authors' sampler")
+    parser.add_argument("--steps", type=int, help="default: what the preset says")
+    parser.add_argument(
+        "--desc-scale", type=float, help="how strongly the description is followed; default: the preset's"
+    )
+    parser.add_argument("--cont-scale", type=float, help="how strongly the content is followed; default: the preset's")
+    parser.add_argument("--number", type=int, default=1, help="waveforms to make; default 1")
+    parser.add_argument("--seed", type=int, help="default: another one each time")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on cuda")
+
+
+def _speak(options: argparse.Namespace) -> None:
+    import numpy as np
+    import torch
+
+    from avzoo import VoiceLDMPipeline, toy_checkpoint
+    from avzoo.audio import write_wav
+    from avzoo.pipelines.spectrogram_picture import plot_spectrogram
+
+    for path in (options.output, options.spectrogram):
+        if path is not None:
+            check_writable(path)
+    if options.output.suffix.lower() != ".wav":
+        raise ValueError(f"--output must end in .wav, got {options.output.name!r}.")
+    if options.number < 1:
+        raise ValueError(f"--number must be at least 1, got {options.number}.")
+    if options.content_file is not None and (options.number > 1 or options.seconds is not None):
+        raise ValueError("--content-file is read once and for as long as it takes: leave out --number and --seconds.")
+    text = options.content if options.content_file is None else options.content_file.read_text(encoding="utf-8")
+    if options.audio_prompt is not None and not options.audio_prompt.is_file():
+        raise FileNotFoundError(f"`{options.audio_prompt}` does not exist.")
+    check_device(options.device)
+    device = options.device or default_device()
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
+    quieten_transformers()
+    quieten_diffusers()
+    quieten_hub()
+    pipe = VoiceLDMPipeline.from_pretrained(options.model or toy_checkpoint("voiceldm"), torch_dtype=dtype).to(device)
+    pipe.set_progress_bar_config(disable=not sys.stderr.isatty(), file=sys.stderr)
+    if options.preset is not None:
+        pipe.use_preset(options.preset)
+    seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed
+    print(f"seed {seed}", file=sys.stderr)
+    settings = {
+        "num_inference_steps": options.steps,
+        "desc_guidance_scale": options.desc_scale,
+        "cont_guidance_scale": options.cont_scale,
+        "audio_prompt": options.audio_prompt,
+        "generator": torch.Generator("cpu").manual_seed(seed),
+    }
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if options.content_file is not None:
+        audios = pipe.read_long_text(options.description, text, **settings).audios
+    else:
+        if options.seconds is not None:
+            settings["audio_length_in_s"] = options.seconds
+        audios = pipe(options.description, text, num_waveforms_per_prompt=options.number, **settings).audios
+    for number, audio in enumerate(audios, start=1):
+        mark = f"-{number}" if len(audios) > 1 else ""
+        path = options.output.with_name(f"{options.output.stem}{mark}{options.output.suffix}")
+        write_wav(path, audio, pipe.sampling_rate)
+        print(path)
+        if options.spectrogram is not None:
+            picture = options.spectrogram.with_name(f"{options.spectrogram.stem}{mark}{options.spectrogram.suffix}")
+            title = f"{options.description or options.audio_prompt.name} / {text[:60]}"
+            print(plot_spectrogram(audio, pipe.sampling_rate, picture, title), file=sys.stderr)
+
+
 TASK_COMMANDS: dict[str, TaskCommand] = {
     "audio-classification": TaskCommand(
         help="What is heard, window by window.",
@@ -150,6 +237,11 @@ TASK_COMMANDS: dict[str, TaskCommand] = {
         check=_check_synchronization,
         records_path=lambda options: None if options.fix else options.output,
         finish=_finish_synchronization,
+    ),
+    "text-to-audio": TaskCommand(
+        help="Speech in a scene: a description and a text in, a WAV file out.",
+        add_options=_add_speech_options,
+        run=_speak,
     ),
 }
 
@@ -211,11 +303,28 @@ def quieten_transformers() -> None:
     transformers.logging.disable_progress_bar()
 
 
+def quieten_diffusers() -> None:
+    """The same for diffusers."""
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+
+
 def quieten_hub() -> None:
     """Keep each of its retries from being a line before ours, where it can't be reached."""
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
+
+
+def default_device() -> str:
+    """The accelerator that is there, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def check_device(name: str | None) -> None:

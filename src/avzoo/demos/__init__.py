@@ -11,6 +11,7 @@ from pathlib import Path
 DEMOS = {
     "audio-classification": "audio_classification",
     "audio-visual-synchronization": "audio_visual_synchronization",
+    "text-to-audio": "text_to_audio",
 }
 
 
