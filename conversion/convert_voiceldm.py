@@ -139,8 +139,7 @@ def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> 
     parts = _checked_parts(parts or {})
     sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
     opened = {name: open_part(name, source) for name, source in sources.items()}
-    speecht5 = parts.get("speecht5", "speecht5")
-    encoder = SpeechT5ForTextToSpeech.from_pretrained(zoo.method("voiceldm").parts.get(speecht5, speecht5))
+    encoder = SpeechT5ForTextToSpeech.from_pretrained(_repository(parts.get("speecht5", "speecht5")))
     tensors = {f"text_encoder.encoder.{key}": value for key, value in encoder.speecht5.encoder.state_dict().items()}
     fields = _text_encoder_fields(tensors, "SpeechT5")
     content_encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
@@ -294,20 +293,29 @@ def open_part(name: str, source: Any) -> Any:
     part_class, group = _PARTS[name]
     if not isinstance(source, str | Path):
         return source
-    source = zoo.method("voiceldm").parts.get(str(source), str(source))
+    source = _repository(source)
     subfolder = {"subfolder": name} if group == "audioldm" else {}
     if Path(source).is_dir() and not (Path(source) / name).is_dir():
         subfolder = {}
     elif Path(source).is_dir():
         subfolder = {"subfolder": name}  # a folder like one that `avzoo convert` wrote
+    way_out = f"Pass a local folder with --part {name}=FOLDER, or --part {name}=none to do without it."
+    is_network = issubclass(part_class, torch.nn.Module)
     try:
-        part = part_class.from_pretrained(source, **subfolder)
+        part = part_class.from_pretrained(source, **subfolder, **({"output_loading_info": True} if is_network else {}))
     except Exception as error:  # each library has errors of its own, also for being without a network
-        raise OSError(
-            f"part `{name}` could not be loaded from `{source}` ({str(error).splitlines()[0]}). Pass a local folder "
-            f"with --part {name}=FOLDER, or --part {name}=none to do without it."
-        ) from error
-    return part.eval() if isinstance(part, torch.nn.Module) else part
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise OSError(f"part `{name}` could not be loaded from `{source}` ({reason}). {way_out}") from error
+    if not is_network:
+        return part
+    network, report = part
+    missing = sorted(report["missing_keys"])  # more than is needed is usual: CLAP's two towers lie in one file
+    if missing:
+        raise ValueError(
+            f"part `{name}` from `{source}` lacks {len(missing)} of its weights (`{missing[0]}`, ...): it is another "
+            f"model's. {way_out}"
+        )
+    return network.eval()
 
 
 def _origin(source: Any) -> str | None:
@@ -315,5 +323,10 @@ def _origin(source: Any) -> str | None:
         return None
     if not isinstance(source, str | Path):
         return "memory"
+    return _repository(source) if str(source) in zoo.method("voiceldm").parts else Path(source).name
+
+
+def _repository(source: str | Path) -> str:
+    """The Hub repository that a part's name stands for; any other source is itself."""
     published = zoo.method("voiceldm").parts.get(str(source))
-    return published or Path(source).name
+    return str(source) if published is None else published.repository

@@ -142,6 +142,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
         )
         self.register_to_config(null_content=null_content, presets=presets or PRESETS, avzoo_source=avzoo_source)
         self._latents_per_piece: int | None = None
+        self._preset: tuple[str, Any] | None = None  # the one in use, and the scheduler that it made
+        self.interrupt = False
         attend_with_bias(unet)
 
     # ------------------------------------------------------------------------------------------------ settings
@@ -150,11 +152,6 @@ class VoiceLDMPipeline(DiffusionPipeline):
     def sampling_rate(self) -> int:
         """Of the audio, in Hz."""
         return self._needed("vocoder").config.sampling_rate
-
-    @property
-    def interrupt(self) -> bool:
-        """Set True in a callback to stop after the step."""
-        return self._interrupt
 
     def use_preset(self, name: str) -> "VoiceLDMPipeline":
         """Take the scheduler of a preset, and its steps and scales for calls that name none; returns the pipeline.
@@ -170,13 +167,19 @@ class VoiceLDMPipeline(DiffusionPipeline):
             raise ValueError(f"preset {name!r} names {preset['scheduler']!r}, which is no scheduler of diffusers.")
         settings = {**_settings_of_no_preset(self.scheduler.config, self.config.presets), **preset["settings"]}
         self.scheduler = scheduler_class.from_config(settings)
+        self._preset = (name, self.scheduler)
         return self
 
     @property
     def preset(self) -> str | None:
-        """The preset whose scheduler this is; None after another was put in."""
-        names = [n for n, p in self.config.presets.items() if p["scheduler"] == type(self.scheduler).__name__]
-        return names[0] if names else None
+        """The preset whose scheduler this is; None if it is no preset's."""
+        if self._preset is not None and self._preset[1] is self.scheduler:
+            return self._preset[0]
+        for name, preset in self.config.presets.items():  # as after loading
+            settings = {key: self.scheduler.config.get(key) for key in preset["settings"]}
+            if type(self.scheduler).__name__ == preset["scheduler"] and settings == preset["settings"]:
+                return name
+        return None
 
     def _defaults(self) -> dict[str, Any]:
         """Steps, length and scales for calls that name none."""
@@ -196,8 +199,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
         Raises:
             ValueError: `seconds` below 1.
         """
-        if not seconds >= 1:
-            raise ValueError(f"`seconds` must be at least 1, got {seconds}.")
+        if not 1 <= seconds < math.inf:
+            raise ValueError(f"`seconds` must be at least 1 and finite, got {seconds}.")
         self._latents_per_piece = max(int(seconds * self._latents_per_second), 32)
 
     def disable_chunked_decoding(self) -> None:
@@ -225,14 +228,15 @@ class VoiceLDMPipeline(DiffusionPipeline):
         """(batch, size): CLAP's projected audio embeddings; the first channel is heard, padded with silence.
 
         Args:
-            audio_prompt: a recording, or a list of them: whatever `avzoo.audio.read_audio` takes.
+            audio_prompt: a recording, or a list of them: whatever `avzoo.audio.read_audio` takes, samples as
+                {"array": ..., "sampling_rate": ...}.
             start_in_s: from where on a longer one is heard, for as long as CLAP hears (10 s).
         """
-        recordings = audio_prompt if isinstance(audio_prompt, list) else [audio_prompt]
+        recordings = list(audio_prompt) if isinstance(audio_prompt, list | tuple) else [audio_prompt]
         extractor, encoder = self._needed("feature_extractor"), self._needed("audio_encoder")
         rate = extractor.sampling_rate
-        if not start_in_s >= 0:
-            raise ValueError(f"`audio_prompt_start_in_s` must be 0 or more, got {start_in_s}.")
+        if not 0 <= start_in_s < math.inf:
+            raise ValueError(f"`audio_prompt_start_in_s` must be 0 or more and finite, got {start_in_s}.")
         start, waveforms = int(start_in_s * rate), []
         for index, recording in enumerate(recordings):
             waveform = read_audio(recording, rate, channels="first", name=f"audio_prompt[{index}]")[0]
@@ -300,7 +304,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
         generator: torch.Generator | list[torch.Generator] | None = None,
         latents: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Noise to start from, (batch, channels, latent frames, latent bands), float32.
+        """Standard normal noise to start from, (batch, channels, latent frames, latent bands), float32; each scheduler
+        scales it to its own first noise level.
 
         Raises:
             ValueError: `latents` of another shape or not finite, or a list of generators of another length.
@@ -318,7 +323,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
             )
         elif not torch.isfinite(latents).all():
             raise ValueError("`latents` holds NaN or infinite values.")
-        return latents.to(self._execution_device, torch.float32) * self.scheduler.init_noise_sigma
+        return latents.to(self._execution_device, torch.float32)
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
@@ -486,13 +491,14 @@ class VoiceLDMPipeline(DiffusionPipeline):
         # 5. Prepare the noise and the timesteps
         latents = self.prepare_latents(batch_size * num_waveforms_per_prompt, audio_length_in_s, generator, latents)
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        latents = latents * self.scheduler.init_noise_sigma  # known only now
         step_options = {"eta": eta, "generator": generator}
         takes = inspect.signature(self.scheduler.step).parameters
         step_options = {name: value for name, value in step_options.items() if name in takes}
 
         # 6. Denoise
-        self._interrupt = False
-        with self.progress_bar(total=num_inference_steps) as progress_bar:
+        self.interrupt = False  # a callback may set it to stop after its step
+        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress_bar:
             for index, timestep in enumerate(self.scheduler.timesteps):
                 if self.interrupt:
                     break
@@ -510,8 +516,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
                 if callback_on_step_end is not None:
                     tensors = {"latents": latents} if callback_on_step_end_tensor_inputs else {}
                     latents = (callback_on_step_end(self, index, timestep, tensors) or {}).get("latents", latents)
-                if (index + 1) % self.scheduler.order == 0 or index + 1 == len(self.scheduler.timesteps):
-                    progress_bar.update()
+                progress_bar.update()
 
         # 7. Decode
         audio = latents
@@ -573,9 +578,19 @@ class VoiceLDMPipeline(DiffusionPipeline):
             )
         if output_type not in ("np", "pt"):
             raise ValueError(f"`output_type` must be np or pt, got {output_type!r}.")
-        for name in ("content_embeds", "latents", "num_waveforms_per_prompt", "audio_length_in_s", "normalize"):
-            if name in options:
-                raise ValueError(f"`{name}` has no meaning for a text that is cut into segments.")
+        meaningless = {"content_embeds", "content_bias", "negative_content_embeds", "negative_content_bias", "latents"}
+        meaningless |= {"num_waveforms_per_prompt", "audio_length_in_s", "normalize", "return_dict"}
+        for name in sorted(meaningless & options.keys()):
+            raise ValueError(f"`{name}` has no meaning for a text that is cut into segments.")
+        embeds = options.get("description_embeds")
+        _check_scene(description, audio_prompt, embeds)
+        for name, scene in (
+            ("description", description),
+            ("audio_prompt", audio_prompt),
+            ("description_embeds", embeds),
+        ):
+            if isinstance(scene, list | tuple) or (isinstance(scene, torch.Tensor) and len(scene) != 1):
+                raise ValueError(f"`{name}` must be a single one: a text is read in one scene.")
         spoken = spell_out_numbers(text) if options.get("spell_out", True) else text
         segments = split_text(spoken, characters)
         if "description_embeds" not in options:
@@ -584,7 +599,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
                 if audio_prompt is None
                 else self.encode_audio_prompt(audio_prompt, options.pop("audio_prompt_start_in_s", 0.0))
             )
-        noise = self.prepare_latents(1, segment_length_in_s, generator) / self.scheduler.init_noise_sigma
+        noise = self.prepare_latents(1, segment_length_in_s, generator)
         waveforms = []
         for segment in segments:
             length = min(len(segment) / characters_per_second + pause_in_s + crossfade_in_s, segment_length_in_s)
@@ -623,21 +638,15 @@ class VoiceLDMPipeline(DiffusionPipeline):
         Raises:
             TypeError, ValueError: what can't work, before anything is computed.
         """
-        given = {"description": description, "audio_prompt": audio_prompt, "description_embeds": description_embeds}
-        given = [name for name, value in given.items() if value is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "give one of `description`, `audio_prompt` and `description_embeds`, got "
-                f"{' and '.join(f'`{name}`' for name in given) or 'none of them'}."
-            )
+        _check_scene(description, audio_prompt, description_embeds)
         if (content is None) == (content_embeds is None):
             raise ValueError(
                 f'give one of `content` and `content_embeds`, got {"none" if content is None else "both"}; "_" says '
                 "nothing."
             )
         for name, prompt in (("description", description), ("content", content)):
-            parts = [prompt] if prompt is None or isinstance(prompt, str) else prompt
-            if not isinstance(parts, list | tuple) or not all(part is None or isinstance(part, str) for part in parts):
+            parts = [] if prompt is None else [prompt] if isinstance(prompt, str) else prompt
+            if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
                 raise TypeError(f"`{name}` must be a text or a list of texts, got {prompt!r}.")
         for name, embeds, axes in (
             ("description_embeds", description_embeds, 2),
@@ -651,8 +660,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
             expected = "nothing without `content_embeds`" if content_embeds is None else tuple(content_embeds.shape[:2])
             raise ValueError(f"`content_bias` must be {expected}, got {tuple(content_bias.shape)}.")
         prompts = {
-            "description": description if description is not None else None,
-            "audio_prompt": audio_prompt if isinstance(audio_prompt, list) else None,
+            "description": description,
+            "audio_prompt": audio_prompt if isinstance(audio_prompt, list | tuple) else None,
             "description_embeds": description_embeds,
             "content": content,
             "content_embeds": content_embeds,
@@ -746,6 +755,16 @@ def normalized(waveforms: torch.Tensor) -> torch.Tensor:
     centred = waveforms - waveforms.mean(dim=-1, keepdim=True)
     peak = centred.abs().amax(dim=-1, keepdim=True)
     return centred / torch.where(peak < QUIETEST_PEAK, 1.0, peak + 1e-8)
+
+
+def _check_scene(description: Prompt, audio_prompt: Any, description_embeds: torch.Tensor | None) -> None:
+    given = {"description": description, "audio_prompt": audio_prompt, "description_embeds": description_embeds}
+    given = [name for name, value in given.items() if value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            "give one of `description`, `audio_prompt` and `description_embeds`, got "
+            f"{' and '.join(f'`{name}`' for name in given) or 'none of them'}."
+        )
 
 
 def _listed(prompts: str | Sequence[str], count: int) -> list[str]:

@@ -73,7 +73,7 @@ class VoiceLDMContentEncoderConfig(PreTrainedConfig):
             )
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` must be odd, got {self.kernel_size}.")
-        if not 0 <= self.pad_token_id < self.vocab_size:
+        if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
             raise ValueError(f"`pad_token_id` must be from 0 to {self.vocab_size - 1}, got {self.pad_token_id}.")
 
     def validate_ranges(self):

@@ -377,10 +377,10 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
         Raises:
             ValueError: a wrong shape, or more than `max_text_positions` tokens.
         """
-        if input_ids.ndim != 2 or not 1 <= input_ids.shape[1] <= self.config.max_text_positions:
+        if input_ids.ndim != 2 or not len(input_ids) or not 1 <= input_ids.shape[1] <= self.config.max_text_positions:
             raise ValueError(
-                f"`input_ids` must be (batch, tokens) with 1 to {self.config.max_text_positions} tokens, got "
-                f"{tuple(input_ids.shape)}."
+                f"`input_ids` must be (batch, tokens), not empty, with 1 to {self.config.max_text_positions} tokens, "
+                f"got {tuple(input_ids.shape)}."
             )
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
@@ -388,6 +388,11 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
             raise ValueError(
                 f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}, got "
                 f"{tuple(attention_mask.shape)}."
+            )
+        if padded_lengths is not None and padded_lengths.shape != input_ids.shape[:1]:
+            raise ValueError(
+                f"`padded_lengths` must have one number for each of {len(input_ids)} texts, got "
+                f"{tuple(padded_lengths.shape)}."
             )
         if padded_lengths is None:
             padded_lengths = input_ids.new_full((len(input_ids),), input_ids.shape[1])

@@ -12,6 +12,8 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from avzoo.audio import tacotron_log_mel
 
+from .griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
+
 LOG_FLOOR = 1e-5
 FRAMES_PER_PIECE = 1024  # of the vocoder, about 10 s
 
@@ -36,13 +38,15 @@ def log_mel_spectrogram(waveforms: torch.Tensor, num_frames: int | None = None, 
     return nn.functional.pad(spectrogram[..., :num_frames, :], (0, 0, 0, missing), value=math.log(LOG_FLOOR))
 
 
-def vocoder_hop(config: SpeechT5HifiGanConfig) -> int:
+def vocoder_hop(config: SpeechT5HifiGanConfig | GriffinLimVocoderConfig) -> int:
     """Samples of a frame."""
-    return math.prod(config.upsample_rates)
+    return config.hop_length if isinstance(config, GriffinLimVocoderConfig) else math.prod(config.upsample_rates)
 
 
-def vocoder_samples(config: SpeechT5HifiGanConfig, num_frames: int) -> int:
-    """Samples that the vocoder makes of `num_frames` frames; a few more than frames times hop."""
+def vocoder_samples(config: SpeechT5HifiGanConfig | GriffinLimVocoderConfig, num_frames: int) -> int:
+    """Samples that the vocoder makes of `num_frames` frames; HiFi-GAN makes a few more than frames times hop."""
+    if isinstance(config, GriffinLimVocoderConfig):
+        return num_frames * config.hop_length
     length = num_frames
     for rate, kernel in zip(config.upsample_rates, config.upsample_kernel_sizes, strict=True):
         length = (length - 1) * rate - 2 * ((kernel - rate) // 2) + kernel
@@ -62,9 +66,11 @@ def vocoder_context(config: SpeechT5HifiGanConfig) -> int:
 
 
 def vocode(
-    vocoder: SpeechT5HifiGan, spectrogram: torch.Tensor, frames_per_piece: int = FRAMES_PER_PIECE
+    vocoder: SpeechT5HifiGan | GriffinLimVocoder, spectrogram: torch.Tensor, frames_per_piece: int = FRAMES_PER_PIECE
 ) -> torch.Tensor:
-    """(batch, frames, bands) to (batch, samples), in pieces with the context that makes them exact."""
+    """(batch, frames, bands) to (batch, samples); HiFi-GAN in pieces, with the context that makes them exact."""
+    if isinstance(vocoder, GriffinLimVocoder):  # each sample depends on all others, and it is cheap
+        return vocoder(spectrogram)
     num_frames, hop, context = spectrogram.shape[1], vocoder_hop(vocoder.config), vocoder_context(vocoder.config)
     pieces = []
     for start in range(0, num_frames, frames_per_piece):
@@ -83,12 +89,17 @@ def decode_latents(
     Args:
         latents_per_piece: latent frames that are decoded at a time. Norms and attention of the decoder span all that
             it is given, so pieces differ a little from the whole. None: the whole.
-        overlap: latent frames over which neighbouring pieces are cross-faded.
+        overlap: latent frames over which neighbouring pieces are cross-faded, fewer than a piece has.
+
+    Raises:
+        ValueError: an overlap that isn't from 0 to below `latents_per_piece`.
     """
     latents = latents.to(vae.dtype) / vae.config.scaling_factor
     num_latents = latents.shape[2]
     if latents_per_piece is None or num_latents <= latents_per_piece:
         return vae.decode(latents, return_dict=False)[0]
+    if not 0 <= overlap < latents_per_piece:
+        raise ValueError(f"`overlap` must be from 0 to below `latents_per_piece` ({latents_per_piece}), got {overlap}.")
     factor = 2 ** (len(vae.config.block_out_channels) - 1)
     ramp = (torch.arange(overlap * factor, device=latents.device) + 0.5) / (overlap * factor)
     ramp = ramp[:, None].to(latents.dtype)
@@ -98,9 +109,9 @@ def decode_latents(
         if joined is None:
             joined = piece
             continue
-        shared = len(ramp)
-        faded = joined[:, :, -shared:] * (1 - ramp) + piece[:, :, :shared] * ramp
-        joined = torch.cat([joined[:, :, :-shared], faded, piece[:, :, shared:]], dim=2)
+        before, shared = joined.shape[2] - len(ramp), len(ramp)
+        faded = joined[:, :, before:] * (1 - ramp) + piece[:, :, :shared] * ramp
+        joined = torch.cat([joined[:, :, :before], faded, piece[:, :, shared:]], dim=2)
     return joined
 
 

@@ -43,6 +43,19 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a pipeline needs beside the authors' own file, and they take from others.
+
+    Args:
+        repository: on the Hub. holds: what is taken from there. license: its terms.
+    """
+
+    repository: str
+    holds: str
+    license: License
+
+
+@dataclass(frozen=True)
 class Method:
     """One published method.
 
@@ -56,8 +69,8 @@ class Method:
         auto_classes: transformers' Auto class -> names of the model classes it finds, one for each config class.
         task_pipeline: name among `exports` of the class that serves `task` in `transformers.pipeline`.
         diffusion_pipeline: name among `exports` of the diffusers pipeline that does the task.
-        parts: what a pipeline needs beside the authors' file: name -> Hub repository that the authors take it from.
-        licenses: terms of "code", "weights", "data", and of "parts" where there are any, as the owners state them.
+        parts: what a pipeline needs beside the authors' file, by name.
+        licenses: terms of "code", "weights" (all that a converted folder holds) and "data" as the owners state them.
     """
 
     name: str
@@ -77,7 +90,7 @@ class Method:
     task_pipeline: str | None
     licenses: Mapping[str, License]
     diffusion_pipeline: str | None = None
-    parts: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, Part] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
     metrics: tuple[str, ...] = ()
 
@@ -306,9 +319,21 @@ METHODS: tuple[Method, ...] = (
         },
         diffusion_pipeline="VoiceLDMPipeline",
         parts={
-            "audioldm": "cvssp/audioldm-m-full",
-            "clap": "laion/clap-htsat-unfused",
-            "speecht5": "microsoft/speecht5_tts",
+            "audioldm": Part(
+                "cvssp/audioldm-m-full",
+                "VAE, vocoder, scheduler",
+                License("cc-by-nc-sa-4.0", False, "non-commercial, and shared alike"),
+            ),
+            "clap": Part(
+                "laion/clap-htsat-unfused",
+                "description encoder, audio encoder, their tokenizer and features",
+                License("apache-2.0", True, "as its sibling clap-htsat-fused states; not verified for this one"),
+            ),
+            "speecht5": Part(
+                "microsoft/speecht5_tts",
+                "content tokenizer, and what the content encoder was trained from",
+                License("mit", True),
+            ),
         },
         variants=(
             Variant(

@@ -1,0 +1,71 @@
+"""A vocoder without weights, in the place of SpeechT5HifiGan: for small models, which no trained one fits."""
+
+import torch
+from huggingface_hub.dataclasses import strict
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers import initialization as init
+
+from avzoo.audio import griffin_lim, mel_to_magnitude
+
+
+@strict
+class GriffinLimVocoderConfig(PreTrainedConfig):
+    """Configuration of [`GriffinLimVocoder`].
+
+    Args:
+        model_in_dim: mel bands, from 0 Hz to half of `sampling_rate` (Hz).
+        fft_size, hop_length: of the spectrogram, samples; the window is as long as the FFT.
+        num_iterations: of the search for phases.
+    """
+
+    model_type = "griffin_lim_vocoder"
+
+    model_in_dim: int = 64
+    sampling_rate: int = 16000
+    fft_size: int = 1024
+    hop_length: int = 160
+    num_iterations: int = 32
+
+    def validate_sizes(self):
+        for name in ("model_in_dim", "sampling_rate", "fft_size", "hop_length", "num_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+
+
+class GriffinLimVocoder(PreTrainedModel):
+    """Natural-log mel spectrograms to waveforms by Griffin and Lim's algorithm."""
+
+    config_class = GriffinLimVocoderConfig
+    main_input_name = "spectrogram"
+
+    def __init__(self, config: GriffinLimVocoderConfig):
+        config.validate()
+        super().__init__(config)
+        # A level to set, in nepers. A network without any parameter can't be saved, and has neither device nor type.
+        self.log_gain = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        if module is self:
+            init.zeros_(self.log_gain)
+
+    def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, model_in_dim) to (batch, frames * hop_length)."""
+        config = self.config
+        magnitude = mel_to_magnitude(
+            (spectrogram.float() + self.log_gain.float()).exp(),
+            sampling_rate=config.sampling_rate,
+            fft_size=config.fft_size,
+            high_frequency=config.sampling_rate / 2,
+        )
+        return griffin_lim(
+            magnitude,
+            fft_size=config.fft_size,
+            hop_size=config.hop_length,
+            num_iterations=config.num_iterations,
+        )
+
+
+__all__ = ["GriffinLimVocoder", "GriffinLimVocoderConfig"]

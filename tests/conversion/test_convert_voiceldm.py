@@ -1,0 +1,576 @@
+"""The authors' VoiceLDM files become a pipeline: every weight in its place, and its other parts from where they lie."""
+
+import dataclasses
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sentencepiece
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UniPCMultistepScheduler
+from golden.golden_case import drawn
+from safetensors.torch import save_file
+from transformers import (
+    ClapAudioConfig,
+    ClapConfig,
+    ClapFeatureExtractor,
+    ClapModel,
+    ClapTextConfig,
+    RobertaTokenizer,
+    SpeechT5HifiGan,
+    SpeechT5HifiGanConfig,
+    SpeechT5Tokenizer,
+)
+
+from avzoo import VoiceLDMContentEncoderConfig, zoo
+from avzoo.conversion import convert_checkpoint, save_converted
+from avzoo.conversion.convert_voiceldm import open_part
+
+CASES = Path(__file__).parents[1] / "golden/cases/voiceldm"
+NO_PARTS = {"audioldm": None, "clap": None, "speecht5": None}
+SETTINGS = {
+    "beta_start": 0.0015,
+    "beta_end": 0.0195,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+}
+
+
+def keys_of(case: str) -> list[tuple[str, list[int], str]]:
+    """Of the released file alone, without the parts from elsewhere that whole-call cases list too."""
+    listed = json.loads((CASES / case / "keys.json").read_text())
+    return [row for row in listed if row[0].startswith(("unet.", "durator.", "text_encoder."))]
+
+
+@functools.cache
+def _small_file() -> dict[str, torch.Tensor]:
+    return {key: drawn(key, shape, dtype, 0, 1.0) for key, shape, dtype in keys_of("generate_dual")}
+
+
+def small_file(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A file of the released layout, narrow: 32 to 160 wide, two layers of text."""
+    return {**_small_file(), **changes}
+
+
+def without(*parts: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in small_file().items() if not any(part in key for part in parts)}
+
+
+def released(case: str) -> dict[str, torch.Tensor]:
+    """A file of full size, without values."""
+    return {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in keys_of(case)}
+
+
+def converted(checkpoint: Any, variant: str | None = None, config: dict | None = None, **parts: Any):
+    """Without any of the parts from elsewhere that are not named."""
+    sources = {"checkpoint": checkpoint, "scheduler": DDIMScheduler(**SETTINGS), **NO_PARTS, **parts}
+    return convert_checkpoint("voiceldm", sources, variant=variant, config=config)
+
+
+def same_weights(pipe, other) -> bool:
+    for name in ("unet", "content_encoder"):
+        first, second = getattr(pipe, name).state_dict(), getattr(other, name).state_dict()
+        if first.keys() != second.keys() or not all(torch.equal(first[key], second[key]) for key in first):
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def small():
+    return converted(small_file())
+
+
+# --- which file it is -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "variant", "parameters"), [("full_s", "s", 280_484_048), ("full_m", "m", 508_002_384)]
+)
+def test_the_released_files_are_told_by_their_widths(case, variant, parameters):
+    assert len(keys_of(case)) == 936
+    pipe = converted(released(case))
+    assert sum(p.numel() for part in (pipe.unet, pipe.content_encoder) for p in part.parameters()) == parameters
+    source = pipe.config.avzoo_source
+    assert (source["method"], source["variant"]) == ("voiceldm", variant)
+    assert (
+        tuple(pipe.unet.config.block_out_channels)
+        == zoo.method("voiceldm").variant(variant).config["block_out_channels"]
+    )
+    assert not pipe.unet.training
+    assert not pipe.content_encoder.training
+
+
+def test_the_defaults_of_the_config_are_those_of_the_released_files():
+    config, defaults = converted(released("full_s")).content_encoder.config, VoiceLDMContentEncoderConfig()
+    for field in dataclasses.fields(VoiceLDMContentEncoderConfig):
+        if field.name in VoiceLDMContentEncoderConfig.__annotations__:
+            assert getattr(config, field.name) == getattr(defaults, field.name), field.name
+
+
+def test_a_small_file_that_is_called_m_is_refused():
+    message = (
+        r"checkpoint is not of `variant` 'm': its denoiser has the widths \(128, 256, 384, 640\), which is 's'\. "
+        "Leave the variant out"
+    )
+    with pytest.raises(ValueError, match=message):
+        converted(released("full_s"), variant="m")
+
+
+def test_files_of_other_widths_are_ones_own(small):
+    assert small.config.avzoo_source["variant"] == "own"
+    with pytest.raises(ValueError, match=r"widths \(32, 64, 96, 160\), which is none that was released"):
+        converted(small_file(), variant="s")
+
+
+def test_an_unknown_variant_is_named():
+    with pytest.raises(ValueError, match=r"no variant of voiceldm is called 'l'; there are: m, s"):
+        converted(small_file(), variant="l")
+
+
+def test_sizes_are_read_off_the_file(small):
+    unet, content = small.unet.config, small.content_encoder.config
+    assert (unet.in_channels, unet.out_channels, unet.cross_attention_dim, unet.layers_per_block) == (8, 8, 32, 2)
+    assert unet.projection_class_embeddings_input_dim == 48
+    assert (content.vocab_size, content.hidden_size, content.num_hidden_layers) == (81, 32, 2)
+    assert (content.num_attention_heads, content.intermediate_size, content.max_relative_position) == (4, 64, 6)
+    assert (content.upsampler_feature_size, content.upsampler_num_maps, content.upsampler_num_contexts) == (8, 4, 2)
+
+
+def test_a_config_wins_and_a_misspelt_field_is_refused():
+    content = converted(small_file(), config={"max_frames": 500}).content_encoder.config
+    assert content.max_frames == 500
+    with pytest.raises(ValueError, match=r"`config` has no field 'max_frame'; VoiceLDMContentEncoderConfig has: "):
+        converted(small_file(), config={"max_frame": 500})
+
+
+# --- every weight in its place ----------------------------------------------------------------------------------------
+
+
+def test_every_weight_finds_one_place(small):
+    """Told by the sums of their magnitudes, which no rearrangement changes; the parts of a split one are added up."""
+    theirs = sorted(
+        value.abs().double().sum().item()
+        for key, value in small_file().items()
+        if value.is_floating_point() and not key.endswith("encode_positions.pe")
+    )
+    ours, split = [], {}
+    for name, value in {**small.unet.state_dict(), **small.content_encoder.state_dict()}.items():
+        if not value.is_floating_point() or name == "text_encoder.positions":
+            continue
+        size = value.abs().double().sum().item()
+        if "_mlp.fc1_" in name and name.endswith("weight"):
+            first = name.partition(".fc1_")[0]
+            split[first] = split.get(first, 0.0) + size
+        else:
+            ours.append(size)
+    assert len(split) == 2
+    assert sorted([*ours, *split.values()]) == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("durator.dp.conv_1.weight", "duration_predictor.conv1.weight"),
+        ("durator.dp.norm_2.gamma", "duration_predictor.norm2.weight"),
+        ("durator.dp.norm_2.beta", "duration_predictor.norm2.bias"),
+        (
+            "durator.learnable_upsampler.conv_w.conv_layer.1.running_mean",
+            "upsampler.map_features.batch_norm.running_mean",
+        ),
+        ("durator.learnable_upsampler.conv_c.conv_layer.1.weight", "upsampler.context_features.batch_norm.weight"),
+        ("durator.learnable_upsampler.conv_c.layer_norm.bias", "upsampler.context_features.norm.bias"),
+        ("durator.learnable_upsampler.swish_w.layer.2.weight", "upsampler.map_mlp.fc2.weight"),
+        ("durator.learnable_upsampler.swish_c.layer.4.bias", "upsampler.context_mlp.fc3.bias"),
+        ("durator.learnable_upsampler.layer_norm.weight", "upsampler.norm.weight"),
+        ("durator.learnable_upsampler.proj_o.weight", "upsampler.output_projection.weight"),
+        ("text_encoder.encoder.prenet.encode_positions.alpha", "text_encoder.position_scale"),
+        (
+            "text_encoder.encoder.wrapped_encoder.layers.1.attention.out_proj.weight",
+            "text_encoder.layers.1.attention.o_proj.weight",
+        ),
+        (
+            "text_encoder.encoder.wrapped_encoder.layers.0.layer_norm.weight",
+            "text_encoder.layers.0.attention_norm.weight",
+        ),
+        (
+            "text_encoder.encoder.wrapped_encoder.layers.0.final_layer_norm.weight",
+            "text_encoder.layers.0.feed_forward_norm.weight",
+        ),
+    ],
+)
+def test_tensors_of_one_shape_are_not_mixed_up(small, theirs, ours):
+    expected = small_file()[theirs]
+    assert torch.equal(
+        small.content_encoder.state_dict()[ours], expected.reshape_as(small.content_encoder.state_dict()[ours])
+    )
+
+
+def test_the_denoiser_keeps_its_names(small):
+    weights = small_file()
+    assert all(torch.equal(value, weights[f"unet.{name}"]) for name, value in small.unet.state_dict().items())
+
+
+def test_the_maps_are_projected_before_or_after_they_gather(small):
+    theirs = small_file()["durator.learnable_upsampler.linear_w.weight"]  # (width, maps * width), of what maps gather
+    ours = small.content_encoder.upsampler.token_projection.weight  # (maps * width, width), of what they gather from
+    gathered = torch.randn(4, 32, generator=torch.Generator().manual_seed(1))
+    before = torch.einsum("moi,mi->o", ours.unflatten(0, (4, 32)), gathered)
+    torch.testing.assert_close(before, theirs @ gathered.flatten(), rtol=1e-5, atol=1e-5)
+
+
+def test_positions_are_computed_and_not_taken_over():
+    changed = {"text_encoder.encoder.prenet.encode_positions.pe": torch.full((1, 1000, 32), 9.0)}
+    assert same_weights(converted(small_file(**changed)), converted(small_file()))
+    assert converted(without("encode_positions.pe")).content_encoder.text_encoder.positions.abs().max() <= 1
+
+
+# --- what files look like ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda weights: weights,
+        lambda weights: {f"module.{key}": value for key, value in weights.items()},
+        lambda weights: {key: value for key, value in weights.items() if "encode_positions.pe" not in key},
+    ],
+    ids=["released", "parallel", "without positions"],
+)
+def test_wrappings_do_not_matter(small, wrap, tmp_path):
+    torch.save(wrap(small_file()), tmp_path / "file.ckpt")
+    pipe = converted(tmp_path / "file.ckpt")
+    assert same_weights(pipe, small)
+    assert pipe.config.avzoo_source["file"] == "file.ckpt"
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_the_folder_of_ones_own_training_is_read(small, name, tmp_path):
+    folder = tmp_path / "checkpoint-20000"
+    folder.mkdir()
+    save_file(small_file(), folder / name) if name.endswith("safetensors") else torch.save(small_file(), folder / name)
+    pipe = converted(folder)
+    assert same_weights(pipe, small)
+    source = pipe.config.avzoo_source
+    assert (source["file"], source["variant"]) == ("checkpoint-20000", "own")
+
+
+def test_a_file_without_counters_of_batches_converts(small):
+    assert any("num_batches_tracked" in key for key in small_file())
+    pipe = converted(without("num_batches_tracked"))
+    assert same_weights(pipe, small)
+    assert pipe.content_encoder.upsampler.map_features.batch_norm.num_batches_tracked == 0
+
+
+def test_half_precision_becomes_single():
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in small_file().items()}
+    pipe = converted(halves)
+    assert {p.dtype for part in (pipe.unet, pipe.content_encoder) for p in part.parameters()} == {torch.float32}
+
+
+def test_the_checkpoint_is_not_tied_to_the_pipeline(small):
+    weights = {key: value.clone() for key, value in small_file().items()}
+    pipe = converted(weights)
+    for value in weights.values():
+        value.zero_()
+    assert same_weights(pipe, small)
+
+
+REFUSED = {
+    "another network": (
+        lambda: {"conv1.weight": torch.zeros(3)},
+        r"no VoiceLDM checkpoint: it has no `unet\.down_blocks`",
+    ),
+    "no content encoder": (
+        lambda: without("text_encoder", "durator"),
+        r"no VoiceLDM checkpoint: `durator\.\S+weight` must be a weight of 3 axes, it lacks it",
+    ),
+    "no condition": (
+        lambda: without("class_embedding"),
+        r"`unet\.class_embedding\.weight` must be a weight of 2 axes, it lacks it",
+    ),
+    "a flat convolution": (
+        lambda: small_file(**{"unet.conv_in.weight": torch.zeros(32, 8)}),
+        r"`unet\.conv_in\.weight` must be a weight of 4 axes, it has the shape \(32, 8\) there",
+    ),
+    "a bias of the denoiser missing": (
+        lambda: without("unet.mid_block.resnets.0.conv1.bias"),
+        r"1 tensor stays empty \(`mid_block\.resnets\.0\.conv1\.bias`\)",
+    ),
+    "a scale missing": (
+        lambda: without("durator.dp.norm_1.gamma"),
+        r"1 tensor stays empty \(`duration_predictor\.norm1\.weight`\)",
+    ),
+    "statistics missing": (
+        lambda: without("conv_w.conv_layer.1.running_mean"),
+        r"1 tensor stays empty \(`upsampler\.map_features\.batch_norm\.running_mean`\)",
+    ),
+    "three layers half missing": (
+        lambda: without("wrapped_encoder.layers.1.attention"),
+        r"8 tensors stay empty \(.*`, \.\.\.\)",
+    ),
+    "a key too many": (
+        lambda: small_file(**{"vocoder.weight": torch.zeros(3)}),
+        r"1 key has no rule \(`vocoder\.weight`\)",
+    ),
+    "a key of the denoiser too many": (
+        lambda: small_file(**{"unet.extra.weight": torch.zeros(3)}),
+        r"1 tensor is not in the model \(`extra\.weight`\)",
+    ),
+    "another width in one place": (
+        lambda: small_file(**{"durator.dp.conv_1.weight": torch.zeros(32, 16, 3)}),
+        r"1 shape differs \(`duration_predictor\.conv1\.weight: \(32, 16, 3\), the model has \(32, 32, 3\)`\)",
+    ),
+    "something that is no tensor": (lambda: {"epoch": 3}, r"`epoch` holds a int"),
+    "nothing": (dict, "it is empty"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name):
+    weights, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        converted(weights())
+
+
+# --- the other parts --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> dict[str, Path]:
+    """Folders laid out as the three repositories are, tiny: a pipeline's, CLAP's, SpeechT5's."""
+    root = tmp_path_factory.mktemp("sources")
+    torch.manual_seed(0)
+    DDIMScheduler(**SETTINGS).save_pretrained(root / "audioldm" / "scheduler")
+    AutoencoderKL(
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(4, 4, 8),
+        latent_channels=8,
+        norm_num_groups=4,
+        scaling_factor=0.9,
+    ).save_pretrained(root / "audioldm" / "vae")
+    vocoder = SpeechT5HifiGanConfig(
+        model_in_dim=64,
+        upsample_initial_channel=32,
+        upsample_rates=(5, 4, 2, 2, 2),
+        upsample_kernel_sizes=(16, 16, 8, 4, 4),
+        resblock_kernel_sizes=(3,),
+        resblock_dilation_sizes=((1, 3),),
+        normalize_before=False,
+        initializer_range=0.2,
+    )
+    SpeechT5HifiGan(vocoder).save_pretrained(root / "audioldm" / "vocoder")
+    text = ClapTextConfig(
+        vocab_size=64,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        max_position_embeddings=40,
+        projection_dim=48,
+    )
+    sound = ClapAudioConfig(
+        window_size=4,
+        num_mel_bins=16,
+        spec_size=64,
+        patch_size=4,
+        patch_stride=[4, 4],
+        hidden_size=64,
+        projection_dim=48,
+        depths=[1, 1],
+        num_attention_heads=[2, 2],
+        patch_embeds_hidden_size=32,
+    )
+    ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=sound.to_dict(), projection_dim=48)).save_pretrained(
+        root / "clap"
+    )
+    ClapFeatureExtractor(feature_size=16, sampling_rate=8000, hop_length=80, max_length_s=1).save_pretrained(
+        root / "clap"
+    )
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefghijklmnopqrstuvwxyz"]
+    RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]).save_pretrained(root / "clap")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["the quick brown fox jumps over the lazy dog"]),
+        model_prefix=str(root / "characters"),
+        model_type="char",
+        vocab_size=50,
+        hard_vocab_limit=False,
+        bos_id=0,
+        pad_id=1,
+        eos_id=2,
+        unk_id=3,
+        minloglevel=2,
+    )
+    SpeechT5Tokenizer(str(root / "characters.model")).save_pretrained(root / "speecht5")
+    return {name: root / name for name in ("audioldm", "clap", "speecht5")}
+
+
+PARTS = {
+    "vae": AutoencoderKL,
+    "vocoder": SpeechT5HifiGan,
+    "description_encoder": object,
+    "description_tokenizer": object,
+    "audio_encoder": object,
+    "feature_extractor": ClapFeatureExtractor,
+    "content_tokenizer": SpeechT5Tokenizer,
+}
+
+
+def test_folders_stand_in_for_the_repositories(sources):
+    pipe = convert_checkpoint("voiceldm", {"checkpoint": small_file(), **{k: str(v) for k, v in sources.items()}})
+    for name, part_class in PARTS.items():
+        assert isinstance(getattr(pipe, name), part_class)
+        assert not getattr(getattr(pipe, name), "training", False)
+    clap = ClapModel.from_pretrained(sources["clap"]).state_dict()
+    for part in (pipe.description_encoder, pipe.audio_encoder):
+        assert all(torch.equal(value, clap[name]) for name, value in part.state_dict().items())
+    assert type(pipe.scheduler) is UniPCMultistepScheduler
+    assert (pipe.preset, pipe.scheduler.config.beta_end) == ("fast", 0.0195)
+    assert pipe.config.avzoo_source["parts"]["vae"] == "audioldm"
+
+
+def test_a_part_can_lie_in_a_folder_of_its_own_or_be_an_object(sources):
+    vocoder = SpeechT5HifiGan.from_pretrained(sources["audioldm"] / "vocoder")
+    pipe = converted(small_file(), vae=str(sources["audioldm"] / "vae"), vocoder=vocoder, speecht5=sources["speecht5"])
+    expected = AutoencoderKL.from_pretrained(sources["audioldm"] / "vae").state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in pipe.vae.state_dict().items())
+    assert pipe.vocoder is vocoder
+    assert isinstance(pipe.content_tokenizer, SpeechT5Tokenizer)
+    origins = pipe.config.avzoo_source["parts"]
+    wanted = ("vae", "vocoder", "scheduler", "content_tokenizer", "audio_encoder")
+    assert [origins[name] for name in wanted] == ["vae", "memory", "memory", "speecht5", None]
+
+
+def test_a_name_of_its_own_wins_over_that_of_its_source(sources):
+    pipe = converted(small_file(), clap=sources["clap"], audio_encoder=None, feature_extractor=None)
+    assert pipe.description_encoder is not None
+    assert pipe.audio_encoder is None
+    assert pipe.feature_extractor is None
+
+
+def test_none_leaves_a_part_out(small):
+    assert all(getattr(small, name) is None for name in PARTS)
+    assert set(small.config.avzoo_source["parts"].values()) == {None, "memory"}
+
+
+def test_a_scheduler_cannot_be_left_out():
+    with pytest.raises(ValueError, match=r"part `scheduler` can't be left out; pass a folder or a scheduler"):
+        converted(small_file(), scheduler=None)
+    with pytest.raises(ValueError, match=r"part `scheduler` can't be left out"):
+        convert_checkpoint("voiceldm", {"checkpoint": small_file(), **NO_PARTS})
+
+
+def test_an_unknown_part_is_named_with_those_there_are():
+    with pytest.raises(
+        ValueError, match=r"no part is called 'vea'; there are: audio_encoder, audioldm, clap, .*, vocoder"
+    ):
+        converted(small_file(), vea=None)
+
+
+@pytest.mark.parametrize("part", ["vae", "vocoder", "scheduler", "description_encoder", "content_tokenizer"])
+def test_a_folder_that_is_missing_or_empty_is_named(part, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for folder in (tmp_path / "missing", tmp_path / "empty"):
+        message = (
+            rf"part `{part}` could not be loaded from `\S*{folder.name}` \(.*Pass a local folder with --part {part}=FOL"
+        )
+        with pytest.raises(OSError, match=message):
+            converted(small_file(), **{part: folder})
+
+
+def test_a_part_that_has_to_be_downloaded_says_how_to_do_without(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # otherwise it tries again and again
+    with pytest.raises(
+        OSError, match=r"part `vae` could not be loaded from `cvssp/audioldm-m-full` \(.*--part vae=none"
+    ):
+        open_part("vae", "audioldm")
+
+
+@pytest.mark.parametrize(("part", "folder"), [("description_encoder", "audio"), ("audio_encoder", "text")])
+def test_a_folder_without_the_weights_of_the_part_is_refused(sources, part, folder, tmp_path):
+    """Otherwise they would be random, and only a line of a log would say so."""
+    tower = open_part("audio_encoder" if folder == "audio" else "description_encoder", sources["clap"])
+    tower.save_pretrained(tmp_path / folder)
+    config = (sources["clap"] / "config.json").read_text()  # that of the whole
+    (tmp_path / folder / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=rf"part `{part}` from `\S+` lacks \d+ of its weights .*another model's"):
+        open_part(part, tmp_path / folder)
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+LOAD = """
+import sys, torch
+import avzoo
+from diffusers import DiffusionPipeline
+folder, out = sys.argv[1:]
+pipe = DiffusionPipeline.from_pretrained(folder)
+assert type(pipe) is avzoo.VoiceLDMPipeline and pipe.preset == "fast" and pipe.config.null_content == "_"
+pipe.set_progress_bar_config(disable=True)
+audio = pipe("a fox", "hello", audio_length_in_s=0.64, num_inference_steps=2, output_type="pt",
+             generator=torch.Generator().manual_seed(0)).audios
+torch.save({"audio": audio, "source": dict(pipe.config.avzoo_source)}, out)
+"""
+
+
+def test_what_is_written_loads_elsewhere_and_computes_the_same(sources, tmp_path):
+    torch.save(small_file(), tmp_path / "voiceldm-own.ckpt")
+    pipe = convert_checkpoint("voiceldm", {"checkpoint": tmp_path / "voiceldm-own.ckpt", **sources})
+    folder = save_converted(pipe, tmp_path / "converted")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*PARTS, "unet", "content_encoder", "scheduler", "model_index.json", "README.md"]
+    )
+    assert "`voiceldm-own.ckpt`" in (folder / "README.md").read_text()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", LOAD, folder, tmp_path / "out.pt"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    there = torch.load(tmp_path / "out.pt")
+    assert there["source"]["file"] == "voiceldm-own.ckpt"
+    assert there["source"]["sha256"] == pipe.config.avzoo_source["sha256"]
+    pipe.set_progress_bar_config(disable=True)
+    options = {"audio_length_in_s": 0.64, "num_inference_steps": 2, "output_type": "pt"}
+    audio = pipe("a fox", "hello", generator=torch.Generator().manual_seed(0), **options).audios
+    assert audio.abs().max() == pytest.approx(1.0, abs=1e-3)
+    torch.testing.assert_close(there["audio"], audio, rtol=1e-3, atol=1e-4)
+
+
+def test_a_converted_folder_is_a_source_of_parts(sources, small, tmp_path):
+    pipe = converted(small_file(), clap=sources["clap"], speecht5=sources["speecht5"])
+    pipe.save_pretrained(tmp_path)
+    folders = dict.fromkeys(("clap", "speecht5", "scheduler"), tmp_path)
+    again = converted(small_file(), **folders)
+    expected = pipe.description_encoder.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in again.description_encoder.state_dict().items())
+    assert again.content_tokenizer("the fox").input_ids == pipe.content_tokenizer("the fox").input_ids
+    assert again.scheduler.config.beta_end == 0.0195
+
+
+def test_a_folder_that_is_not_empty_is_left_alone(small, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="exists and is not an empty folder"):
+        save_converted(small, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_the_command_line_leaves_parts_out_by_name(tmp_path, capsys):
+    from avzoo.cli import main
+
+    torch.save(small_file(), tmp_path / "own.ckpt")
+    DDIMScheduler(**SETTINGS).save_pretrained(tmp_path / "scheduler")
+    parts = [*(f"{name}=none" for name in NO_PARTS), f"scheduler={tmp_path / 'scheduler'}"]
+    options = [word for part in parts for word in ("--part", part)]
+    main(["convert", "voiceldm", str(tmp_path / "own.ckpt"), str(tmp_path / "out"), *options])
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'out'}\n")
+    assert (tmp_path / "out" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
+    assert not (tmp_path / "out" / "vae").exists()
