@@ -46,8 +46,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_inference_steps": 20,
         **_AS_TRAINED,
     },
-    # What the authors run.
-    "reference": {"scheduler": "DDIMScheduler", "settings": {}, "num_inference_steps": 50, **_AS_TRAINED},
+    # What the authors run. Each class of schedulers has a spacing of its own by default.
+    "reference": {
+        "scheduler": "DDIMScheduler",
+        "settings": {"timestep_spacing": "leading"},
+        "num_inference_steps": 50,
+        **_AS_TRAINED,
+    },
 }
 
 Prompt = str | Sequence[str] | None

@@ -263,5 +263,6 @@ def test_readme_lists_the_methods_of_the_zoo():
     assert rows == [row.name for row in avzoo.zoo.METHODS]
     for row in avzoo.zoo.METHODS:
         (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{row.name}`")]
-        for expected in (row.title, row.task, row.model_class, f"https://arxiv.org/abs/{row.paper}"):
+        main_class = row.diffusion_pipeline or row.model_class
+        for expected in (row.title, row.task, main_class, f"https://arxiv.org/abs/{row.paper}"):
             assert expected in line

@@ -2,8 +2,9 @@
 `DiffusionPipeline.from_pretrained` its diffusion pipelines.
 
 transformers is large; a program that only lists the zoo, or parses its arguments, should not wait for it. So nothing is
-imported here. Instead, right after Python has imported one of the modules that hold transformers' registries, the rows
-of the zoo are entered. Where transformers was imported first, they are entered at once.
+imported here. Instead, once Python has imported one of the modules that hold the registries, the rows of the zoo are
+entered: as soon as no module of transformers, diffusers or this package is in the middle of its own import any more,
+because our classes cannot be made before. Where transformers was imported first, they are entered at once.
 """
 
 import importlib.abc
@@ -16,7 +17,7 @@ from avzoo import zoo
 
 def register_everywhere() -> None:
     """Enter every row of the zoo, now or when the registries of transformers and diffusers come to be imported."""
-    sys.meta_path.insert(0, _AfterImport({*_REGISTER, *_NEEDED_BY_US}, _register_what_is_there))
+    sys.meta_path.insert(0, _AfterImport(("transformers", "diffusers", "avzoo"), _register_what_is_there))
     _register_what_is_there()
 
 
@@ -71,15 +72,6 @@ _REGISTER: dict[str, Callable[[ModuleType, zoo.Method], None]] = {
     "transformers.pipelines": _register_pipeline,
     "diffusers.pipelines.pipeline_utils": _register_diffusion_pipeline,
 }
-# A registry can come to be imported in the middle of one of these, when our classes cannot be made yet.
-_NEEDED_BY_US = {
-    "transformers.configuration_utils",
-    "transformers.feature_extraction_sequence_utils",
-    "transformers.modeling_utils",
-    "transformers.processing_utils",
-    "transformers.pipelines.base",
-    *(f"avzoo.{module}" for row in zoo.NETWORKS for module in row.exports),
-}
 _done: set[str] = set()
 
 
@@ -92,17 +84,17 @@ def _register_what_is_there() -> None:
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls `then` each time an outermost import of the modules `names` is over."""
+    """Calls `then` each time an import of a module of `packages` is over that is not part of another such import."""
 
-    def __init__(self, names: set[str], then: Callable[[], None]):
-        self.names, self.then, self.depth = names, then, 0
+    def __init__(self, packages: tuple[str, ...], then: Callable[[], None]):
+        self.packages, self.then, self.depth = packages, then, 0
 
     def find_spec(self, name, path, target=None):
-        if name not in self.names:
+        if name.partition(".")[0] not in self.packages:
             return None
         for finder in sys.meta_path:
             spec = None if finder is self else finder.find_spec(name, path, target)
-            if spec is not None:
+            if spec is not None and spec.loader is not None:
                 # A loader belongs to one module, so its method can be replaced without touching any other import.
                 spec.loader.exec_module = self.watched(spec.loader.exec_module)
                 return spec

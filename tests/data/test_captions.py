@@ -11,7 +11,16 @@ pytest.importorskip("espeakng_loader")
 
 from avzoo.audio import read_audio
 from avzoo.data.toyworld import captions
-from avzoo.data.toyworld.captions import KINDS, SOUNDS, Captions, caption_clip
+from avzoo.data.toyworld.captions import (
+    KINDS,
+    SCENES,
+    SOUNDS,
+    WORDS,
+    Captions,
+    SceneWords,
+    caption_clip,
+    scene_word_clip,
+)
 from avzoo.data.toyworld.sound.voices import VOICES
 
 
@@ -336,3 +345,137 @@ def test_spectra_tell_whether_somebody_speaks(clips):
     accuracy = linear_probe_accuracy(features[alone[train]], kinds[train], features[alone[test]], kinds[test])
     print(f"speech or sounds from spectra: {accuracy:.3f}, chance 0.5")
     assert accuracy > 0.75
+
+
+# --------------------------------------------------------------------------------------- a word in a scene
+
+
+@pytest.fixture(scope="module")
+def scene_words():
+    return list(SceneWords(640))
+
+
+def test_a_word_in_a_scene_is_a_pure_function_of_its_seed():
+    first = scene_word_clip(3)
+    scene_word_clip(4)
+    second = scene_word_clip(3)
+    np.testing.assert_array_equal(first.pop("audio"), second.pop("audio"))
+    assert first == second
+    assert not np.array_equal(scene_word_clip(5, word="go")["audio"], scene_word_clip(6, word="go")["audio"])
+
+
+def test_naming_the_drawn_word_and_scene_changes_nothing():
+    drawn = scene_word_clip(9)
+    named = scene_word_clip(9, word=drawn["word"], scene=drawn["scene"])
+    np.testing.assert_array_equal(drawn["audio"], named["audio"])
+    other = next(scene for scene in SCENES if scene != drawn["scene"])
+    changed = scene_word_clip(9, scene=other)
+    assert (changed["word"], changed["words"], changed["voice"]) == (drawn["word"], drawn["words"], drawn["voice"])
+
+
+@pytest.mark.parametrize(("seconds", "sampling_rate"), [(1.25, 16000), (1.28, 16000), (1.3, 8000), (2.0, 44100)])
+def test_a_word_in_a_scene_is_float32_of_the_asked_length(seconds, sampling_rate):
+    clip = scene_word_clip(1, seconds=seconds, sampling_rate=sampling_rate)
+    assert clip["audio"].shape == (round(seconds * sampling_rate),)
+    assert clip["audio"].dtype == np.float32
+    assert 0.3 < np.abs(clip["audio"]).max() <= 1.0
+
+
+def test_every_word_in_every_scene_comes_once_in_64_clips(scene_words):
+    data = SceneWords(640)
+    assert [(clip["word"], clip["scene"]) for clip in scene_words] == [data.label(index) for index in range(640)]
+    for start in range(0, 640, 64):
+        pairs = {(clip["word"], clip["scene"]) for clip in scene_words[start : start + 64]}
+        assert len(pairs) == len(WORDS) * len(SCENES) == 64
+
+
+def test_the_word_lies_in_the_clip_as_a_whole(scene_words):
+    starts = []
+    for clip in scene_words:
+        [spoken] = clip["words"]
+        assert clip["transcript"] == clip["word"] == spoken["word"]
+        assert 0 <= spoken["start"] < spoken["end"] <= 1.25 + 1e-4
+        assert VOICES[clip["voice"]["speaker"]].language.startswith("en")
+        starts.append(spoken["start"])
+    assert min(starts) < 0.05
+    assert max(starts) > 0.7
+
+
+def test_in_the_quiet_all_that_is_heard_is_the_word(scene_words):
+    for clip in scene_words:
+        assert (clip["snr_db"] is None) == (clip["scene"] == "quiet")
+        if clip["scene"] == "quiet":
+            [spoken] = clip["words"]
+            inside = np.zeros(len(clip["audio"]), bool)
+            inside[int(spoken["start"] * 16000) : int(spoken["end"] * 16000) + 1] = True
+            power = [np.mean(clip["audio"][part] ** 2) for part in (inside, ~inside)]
+            assert 10 * np.log10(power[0] / power[1]) > 35
+
+
+def test_the_scene_is_as_loud_as_its_label_says():
+    """The same voice and onset without the scene, scaled to the same level, leave the scene when taken away."""
+    for seed in range(8):
+        noisy, quiet = scene_word_clip(seed, scene="rain"), scene_word_clip(seed, scene="quiet")
+        [spoken] = noisy["words"]
+        inside = slice(int(spoken["start"] * 16000), int(spoken["end"] * 16000))
+        mixture, speech = (clip["audio"].astype(np.float64) for clip in (noisy, quiet))
+        scale = mixture[inside] @ speech[inside] / (speech[inside] @ speech[inside])
+        scene = mixture - scale * speech
+        levels = [np.sqrt(np.mean(part**2)) for part in (scale * speech[inside], scene)]
+        assert 20 * np.log10(levels[0] / levels[1]) == pytest.approx(noisy["snr_db"], abs=1.0)
+        assert -3 <= noisy["snr_db"] <= 9
+
+
+def test_a_scene_caption_names_the_scene_and_the_speaker_and_not_the_word(scene_words):
+    for clip in scene_words:
+        caption = clip["caption"].lower()
+        named = {
+            name
+            for name, sound in captions._SOUNDS.items()
+            if count(rf"\b{sound.noun} ({sound.verb}|{sound.participle})\b", caption)
+        }
+        assert named == {clip["scene"]} - {"quiet"}, caption
+        assert count("in a quiet room|in silence|nothing else is heard", caption) == (clip["scene"] == "quiet"), caption
+        assert re.findall(r"\ba (woman|man|child) (?:is )?(?:speak|talk)", caption) == [clip["voice"]["person"]]
+        assert re.findall(r"in a (deep|high) voice", caption) == [clip["voice"]["pitch"]] * (
+            clip["voice"]["pitch"] != "normal"
+        )
+        assert not count(rf"\b{clip['word']}\b", caption), caption
+    for scene in SCENES:
+        assert len({clip["caption"] for clip in scene_words if clip["scene"] == scene}) > 20
+
+
+def test_a_word_in_a_scene_fits_into_json_and_the_cache(tmp_path):
+    data = SceneWords(2, cache_dir=tmp_path)
+    rendered, cached = data[1], data[1]
+    np.testing.assert_array_equal(rendered.pop("audio"), cached["audio"])
+    assert rendered == {name: value for name, value in cached.items() if name != "audio"}
+
+
+def test_loudness_and_the_like_do_not_tell_the_word(scene_words):
+    words, scenes = (np.array([clip[name] for clip in scene_words]) for name in ("word", "scene"))
+    accuracy = {}
+    for kind, features in (("loudness", audio_statistics), ("spectrum", spectral_statistics)):
+        rows = np.stack([features(clip["audio"]) for clip in scene_words])
+        for name, labels in (("word", words), ("scene", scenes)):
+            accuracy[kind, name] = linear_probe_accuracy(rows[:320], labels[:320], rows[320:], labels[320:])
+    print(f"of eight words and eight scenes: {accuracy}, chance 0.125")
+    assert accuracy["loudness", "word"] < 0.25
+    assert accuracy["loudness", "scene"] < 0.75
+    assert accuracy["spectrum", "word"] < 0.5
+    assert accuracy["spectrum", "scene"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, r"`seed` must be 0 or more, got -1"),
+        ({"word": "hello"}, r"`word` must be one of 'banana', .*'two'; got 'hello'"),
+        ({"scene": "cat"}, r"`scene` must be one of 'quiet', .*'siren'; got 'cat'"),
+        ({"seconds": 1.0}, r"`seconds` must be from 1\.25 to 10, got 1\.0"),
+        ({"sampling_rate": 4000}, r"`sampling_rate` must be 8000 Hz or more, got 4000"),
+    ],
+)
+def test_a_wrong_argument_of_a_word_in_a_scene_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        scene_word_clip(**{"seed": 0, **arguments})

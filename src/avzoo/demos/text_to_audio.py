@@ -13,7 +13,7 @@ from avzoo.pipelines.spectrogram_picture import plot_spectrogram
 # What the toy checkpoint knows: one word of eight, in one scene of a few.
 PROMPTS = (
     ("Rain falls while a man speaks.", "seven"),
-    ("A church bell tolls while a woman is talking.", "yellow"),
+    ("A church bell tolls while a woman is talking.", "banana"),
 )
 
 

@@ -84,8 +84,8 @@ _PACE_WORDS = {"slow": ("slowly", "at a slow pace"), "normal": ("",), "fast": ("
 _ACCENT_WORDS = {"en-us": "with an American accent", "en-gb": "with a British accent"}
 _DEEP_HZ = {"man": 95.0, "woman": 180.0, "child": 0.0}  # below: a deep voice
 _HIGH_HZ = {"man": 138.0, "woman": 230.0, "child": 330.0}  # above: a high voice
-# Of `scene_word_clip`. No two words share their vowels, no two scenes their spectrum and rhythm.
-WORDS: tuple[str, ...] = ("banana", "down", "eight", "go", "music", "seven", "stop", "three")
+# Of `scene_word_clip`. No two words share their stressed vowel, no two scenes their spectrum and rhythm.
+WORDS: tuple[str, ...] = ("banana", "down", "eight", "go", "seven", "stop", "three", "two")
 SCENES: tuple[str, ...] = ("quiet", "bird", "church_bell", "engine", "keyboard", "music", "rain", "siren")
 _SCENE_SNR_DB = (-3.0, 9.0)
 _SCENE_FLOOR_DB = (-50.0, -40.0)  # of the recorder, against the speech
