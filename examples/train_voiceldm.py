@@ -86,9 +86,11 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--snr_gamma", type=float, help="min-SNR weighting of the loss; 5 is common")
     parser.add_argument("--cache", type=Path, help="folder for latents and embeddings")
     parser.add_argument("--toy", action="store_true", help="spoken words in synthetic scenes instead of a dataset")
-    parser.add_argument("--toy_clips", type=int, default=3000, help="with --toy: training clips")
-    parser.add_argument("--toy_steps", type=int, default=2000, help="with --toy: training steps of the denoiser")
-    parser.add_argument("--toy_samples", type=int, default=128, help="with --toy: generated for each pair of scales")
+    parser.add_argument("--toy_clips", type=int, default=3200, help="with --toy: training clips")
+    parser.add_argument("--toy_test_clips", type=int, default=512, help="with --toy: clips for testing")
+    parser.add_argument("--toy_part_steps", type=int, help="with --toy: training steps of each frozen part")
+    parser.add_argument("--toy_steps", type=int, default=2500, help="with --toy: training steps of the denoiser")
+    parser.add_argument("--toy_samples", type=int, default=128, help="with --toy: generated for each setting")
     TrainingArguments.add_to(
         parser,
         output_dir="voiceldm-trained",

@@ -27,6 +27,7 @@ from transformers import (
 from avzoo.audio import read_audio
 from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.content_attention import attend_with_bias, fold_padding
+from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder
 from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_hop, vocoder_samples
 
 from .spoken_text import join_segments, spell_out_numbers, split_text
@@ -122,7 +123,7 @@ class VoiceLDMPipeline(DiffusionPipeline):
         content_encoder: VoiceLDMContentEncoder,
         scheduler: KarrasDiffusionSchedulers,
         vae: AutoencoderKL | None = None,
-        vocoder: SpeechT5HifiGan | None = None,
+        vocoder: SpeechT5HifiGan | GriffinLimVocoder | None = None,
         description_encoder: ClapTextModelWithProjection | None = None,
         description_tokenizer: PreTrainedTokenizerBase | None = None,
         content_tokenizer: PreTrainedTokenizerBase | None = None,

@@ -66,10 +66,28 @@ assert type(pipeline("audio-classification", model=folder)) is avzoo.AudioClassi
         "from avzoo import FlexiASTModel",
         "import avzoo; import transformers.pipelines; avzoo.FlexiASTForAudioClassification",
         "import avzoo.pipelines.audio_classification",
+        # These begin with modules that our classes need, and import the registries on their way.
+        "import avzoo; from transformers import SpeechT5HifiGan",
+        "import avzoo; import transformers.modeling_layers",
+        "import avzoo; import diffusers.loaders.lora_base",
+        "import avzoo; from diffusers import UNet2DConditionModel",
     ],
 )
 def test_in_every_order_transformers_finds_the_zoo(first, model_folder):
     run_python(first + FIND_EVERYTHING, model_folder)
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import avzoo; import diffusers",
+        "from diffusers import DiffusionPipeline; import avzoo, diffusers",
+        "import avzoo; import diffusers.loaders.lora_base; import diffusers",
+        "import avzoo.pipelines.pipeline_voiceldm, diffusers",
+    ],
+)
+def test_in_every_order_diffusers_finds_the_zoo(first):
+    run_python(f"{first}\ndiffusers.DiffusionPipeline\nassert diffusers.VoiceLDMPipeline is avzoo.VoiceLDMPipeline")
 
 
 def test_other_models_keep_transformers_own_pipeline(tmp_path):

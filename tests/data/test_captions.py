@@ -466,10 +466,23 @@ def test_loudness_and_the_like_do_not_tell_the_word(scene_words):
     assert accuracy["spectrum", "scene"] > 0.7
 
 
+def test_few_speakers_say_their_word_in_the_middle_at_the_ratio_that_is_asked_for():
+    settings = {"num_speakers": 3, "snr_db": [10.0, 12.0], "centred": 1.0, "scene": "rain"}
+    clips = [scene_word_clip(seed, **settings) for seed in range(24)]
+    assert len({clip["voice"]["speaker"] for clip in clips}) == 3
+    for clip in clips:
+        (word,) = clip["words"]
+        assert word["start"] == pytest.approx(1.25 - word["end"], abs=1e-3)
+        assert 10 <= clip["snr_db"] <= 12
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"seed": -1}, r"`seed` must be 0 or more, got -1"),
+        ({"num_speakers": 0}, r"`num_speakers` must be from 1 to \d+, got 0"),
+        ({"snr_db": [9.0, 3.0]}, r"`snr_db` must be two numbers from -20 to 40, the lower first, got \[9\.0, 3\.0\]"),
+        ({"centred": 1.5}, r"`centred` must be from 0 to 1, got 1\.5"),
         ({"word": "hello"}, r"`word` must be one of 'banana', .*'two'; got 'hello'"),
         ({"scene": "cat"}, r"`scene` must be one of 'quiet', .*'siren'; got 'cat'"),
         ({"seconds": 1.0}, r"`seconds` must be from 1\.25 to 10, got 1\.0"),

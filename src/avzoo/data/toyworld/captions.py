@@ -13,7 +13,7 @@ its echo. What it names is there; of how people speak it may leave things out.
 
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -87,7 +87,6 @@ _HIGH_HZ = {"man": 138.0, "woman": 230.0, "child": 330.0}  # above: a high voice
 # Of `scene_word_clip`. No two words share their stressed vowel, no two scenes their spectrum and rhythm.
 WORDS: tuple[str, ...] = ("banana", "down", "eight", "go", "seven", "stop", "three", "two")
 SCENES: tuple[str, ...] = ("quiet", "bird", "church_bell", "engine", "keyboard", "music", "rain", "siren")
-_SCENE_SNR_DB = (-3.0, 9.0)
 _SCENE_FLOOR_DB = (-50.0, -40.0)  # of the recorder, against the speech
 _QUIET_WORDS = ("in a quiet room", "in silence", "and nothing else is heard")
 
@@ -274,6 +273,9 @@ def scene_word_clip(
     scene: str | None = None,
     seconds: float = 1.25,
     sampling_rate: int = 16000,
+    num_speakers: int | None = None,
+    snr_db: Sequence[float] = (-3.0, 9.0),
+    centred: float = 0.0,
 ) -> dict[str, Any]:
     """Somebody says one word in a scene that lasts from the first sample to the last.
 
@@ -283,6 +285,9 @@ def scene_word_clip(
         scene: one of `SCENES`. None: drawn.
         seconds: length, 1.25 to 10; the word lies anywhere in it, as a whole.
         sampling_rate: in Hz, 8000 or more; see [`caption_clip`].
+        num_speakers: how many different people there are. None: every English voice.
+        snr_db: least and largest ratio of the word to the scene, each where it sounds.
+        centred: from 0 (the word lies anywhere) to 1 (always in the middle).
 
     Returns:
         dict of `audio` (float32 (num_samples,), within [-1, 1]), `sampling_rate`, `caption` (which names the scene and
@@ -301,30 +306,38 @@ def scene_word_clip(
         raise ValueError(f"`seconds` must be from 1.25 to 10, got {seconds}.")
     if sampling_rate < 8000:
         raise ValueError(f"`sampling_rate` must be 8000 Hz or more, got {sampling_rate}.")
+    if num_speakers is not None and not 1 <= num_speakers <= len(_ENGLISH):
+        raise ValueError(f"`num_speakers` must be from 1 to {len(_ENGLISH)}, got {num_speakers}.")
+    if len(snr_db) != 2 or not -20 <= snr_db[0] <= snr_db[1] <= 40:
+        raise ValueError(f"`snr_db` must be two numbers from -20 to 40, the lower first, got {snr_db!r}.")
+    if not 0 <= centred <= 1:
+        raise ValueError(f"`centred` must be from 0 to 1, got {centred}.")
     generator = np.random.default_rng(int(seed))
     drawn_word, drawn_scene = str(generator.choice(WORDS)), str(generator.choice(SCENES))
     word, scene = word or drawn_word, scene or drawn_scene
     num_samples = round(seconds * _RATE)
 
     # 1. Who speaks, and when
-    speaker = int(generator.choice(_ENGLISH))
+    speaker = int(generator.choice(_spread(_ENGLISH, num_speakers)))
     voice = _voice_labels(speaker, "normal")
     rate_wpm = float(generator.uniform(*_PACES_WPM["normal"]))
     utterance = say(word, replace(VOICES[speaker], rate_wpm=rate_wpm), _RATE)
-    first = int(generator.integers(0, num_samples - len(utterance.audio) + 1))
+    spare = num_samples - len(utterance.audio)
+    least = int(centred * spare / 2)
+    first = int(generator.integers(least, spare - least + 1))
     track = np.zeros(num_samples)
     syn.add_at(track, utterance.audio / syn.root_mean_square(utterance.audio), first)
 
     # 2. The scene
-    snr_db = None
+    drawn_snr_db = None
     if scene != "quiet":
-        snr_db = round(float(generator.uniform(*_SCENE_SNR_DB)), 2)
+        drawn_snr_db = round(float(generator.uniform(*snr_db)), 2)
         sound = np.zeros(num_samples)
         while not sound.any():  # a tune may begin with a rest
             sound = syn.fit_length(_SOUNDS[scene].generator(generator, num_samples, _RATE), num_samples)
         audible = np.flatnonzero(np.abs(sound) > 0.03 * np.max(np.abs(sound)))
         level = syn.root_mean_square(sound[audible[0] : audible[-1] + 1])
-        track += syn.fade_edges(sound, _RATE, 0.005) * syn.decibels_to_gain(-snr_db) / level
+        track += syn.fade_edges(sound, _RATE, 0.005) * syn.decibels_to_gain(-drawn_snr_db) / level
 
     # 3. The recording
     floor = syn.decibels_to_gain(generator.uniform(*_SCENE_FLOOR_DB))
@@ -341,8 +354,13 @@ def scene_word_clip(
         "scene": scene,
         "words": [{"word": word, "start": start, "end": round(start + utterance.seconds, 4)}],
         "voice": voice,
-        "snr_db": snr_db,
+        "snr_db": drawn_snr_db,
     }
+
+
+def _spread(items: Sequence[int], count: int | None) -> Sequence[int]:
+    """`count` of them, evenly apart; all if None."""
+    return items if count is None else [items[index * len(items) // count] for index in range(count)]
 
 
 # ----------------------------------------------------------------------------------------------- caption
