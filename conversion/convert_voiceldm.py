@@ -134,10 +134,16 @@ def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> 
 
     Args:
         variant: "s" or "m".
-        parts: see [`convert`].
+        parts: see [`convert`]; all but the vocoder are needed.
+
+    Raises:
+        ValueError: a part that is left out.
     """
     parts = _checked_parts(parts or {})
     sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
+    for name, source in sources.items():
+        if source is None and name != "vocoder":
+            raise ValueError(f"part `{name}` can't be left out of a pipeline that is to be trained.")
     opened = {name: open_part(name, source) for name, source in sources.items()}
     encoder = SpeechT5ForTextToSpeech.from_pretrained(_repository(parts.get("speecht5", "speecht5")))
     tensors = {f"text_encoder.encoder.{key}": value for key, value in encoder.speecht5.encoder.state_dict().items()}
@@ -156,7 +162,8 @@ def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> 
             embedding_size=embedding,
         )
     )
-    return VoiceLDMPipeline(unet=unet, content_encoder=content_encoder, null_content="", **opened).use_preset("fast")
+    networks = {"unet": unet.eval(), "content_encoder": content_encoder.eval()}
+    return VoiceLDMPipeline(**networks, null_content="", **opened).use_preset("fast")
 
 
 def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:

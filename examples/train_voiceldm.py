@@ -53,6 +53,9 @@ def main() -> None:
     pipe = (
         VoiceLDMPipeline.from_pretrained(options.model) if options.model else new_pipeline(options.size, options.part)
     )
+    for part in ("vae", "audio_encoder", "feature_extractor", "description_encoder", "content_tokenizer"):
+        if getattr(pipe, part) is None:
+            raise ValueError(f"`{options.model}` was saved without its `{part}`, which training needs.")
     speech, noise = (
         voiceldm_rows(lists, options.data_dir, skip_missing=options.skip_missing)
         for lists in (options.speech, options.noise)

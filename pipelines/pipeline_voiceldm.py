@@ -485,11 +485,12 @@ class VoiceLDMPipeline(DiffusionPipeline):
 
         dtype = self.unet.dtype
         descriptions = {True: description_embeds, False: negative_description_embeds}
-        contents = {True: content_embeds, False: negative_content_embeds}
-        biases = {True: content_bias, False: negative_content_bias}
+        contents = {True: (content_embeds, content_bias), False: (negative_content_embeds, negative_content_bias)}
+        num_frames = max(contents[spoken][0].shape[1] for _, spoken in rows)
+        contents = {spoken: _of_length(*contents[spoken], num_frames) for _, spoken in rows}
         described = torch.cat([waveforms_of(descriptions[row[0]]) for row in rows]).to(dtype)
-        spoken = torch.cat([waveforms_of(contents[row[1]]) for row in rows]).to(dtype)
-        bias = torch.cat([waveforms_of(_bias_or_zeros(biases[row[1]], contents[row[1]])) for row in rows])
+        spoken = torch.cat([waveforms_of(contents[row[1]][0]) for row in rows]).to(dtype)
+        bias = torch.cat([waveforms_of(contents[row[1]][1]) for row in rows])
         attention = {"content_bias": bias} if bias.any() else None
         factors = torch.tensor(list(rows.values()), device=spoken.device).view(-1, 1, 1, 1, 1)
         attend_with_bias(self.unet)
@@ -660,6 +661,8 @@ class VoiceLDMPipeline(DiffusionPipeline):
         ):
             if embeds is not None and embeds.ndim != axes:
                 raise ValueError(f"`{name}` must have {axes} axes, batch first, got {tuple(embeds.shape)}.")
+            if embeds is not None and not torch.isfinite(embeds).all():
+                raise ValueError(f"`{name}` holds NaN or infinite values.")
         if content_bias is not None and (
             content_embeds is None or tuple(content_bias.shape) != tuple(content_embeds.shape[:2])
         ):
@@ -778,8 +781,12 @@ def _listed(prompts: str | Sequence[str], count: int) -> list[str]:
     return prompts * count if len(prompts) == 1 else prompts
 
 
-def _bias_or_zeros(bias: torch.Tensor | None, embeds: torch.Tensor) -> torch.Tensor:
-    return embeds.new_zeros(embeds.shape[:2], dtype=torch.float32) if bias is None else bias.float()
+def _of_length(embeds: torch.Tensor, bias: torch.Tensor | None, num_frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Frames and their bias with frames behind them that nobody attends to."""
+    bias = embeds.new_zeros(embeds.shape[:2], dtype=torch.float32) if bias is None else bias.float()
+    missing = num_frames - embeds.shape[1]
+    pad = torch.nn.functional.pad
+    return pad(embeds, (0, 0, 0, missing)), pad(bias, (0, missing), value=-math.inf)
 
 
 def _settings_of_no_preset(config: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import pipeline
 
 import avzoo
@@ -20,9 +21,11 @@ def recording(name: str) -> str:
     return str(Path(find_spec("gradio").origin).parent / "media_assets" / "audio" / name)
 
 
-@pytest.mark.parametrize(("method", "bytes"), [("flexiast", 2e6), ("mtdvocalist", 3e6)])
+@pytest.mark.parametrize(("method", "bytes"), [("flexiast", 2e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6)])
 def test_it_is_small(method, bytes):
-    assert sum(path.stat().st_size for path in Path(avzoo.toy_checkpoint(method)).iterdir()) <= bytes
+    files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= bytes
+    assert {path.suffix for path in files} <= {".json", ".md", ".safetensors", ".model", ".txt"}
 
 
 @pytest.mark.parametrize("name", ["cate_blanch.mp3", "cate_blanch_2.mp3", "heath_ledger.mp3"])
@@ -45,6 +48,22 @@ def test_it_knows_the_synthetic_classes(tagger):
     answers = tagger(list(clips), patch_size=16, top_k=1, batch_size=20)
     right = [answer[0]["label"] == names[int(label)] for answer, label in zip(answers, labels, strict=True)]
     assert sum(right) / len(right) > 0.7
+
+
+def test_it_says_words_in_scenes_by_two_texts():
+    """Rain is a noise and a bell is not, whatever is said in them."""
+    pipe = avzoo.VoiceLDMPipeline.from_pretrained(avzoo.toy_checkpoint("voiceldm"))
+    pipe.set_progress_bar_config(disable=True)
+    assert all(parameter.dtype == torch.float32 for parameter in pipe.unet.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in pipe.content_encoder.parameters())
+    noise = [torch.Generator().manual_seed(seed % 6) for seed in range(12)]
+    scenes = ["Rain falls while a man speaks."] * 6 + ["A church bell tolls while a woman talks."] * 6
+    audios = pipe(scenes, "seven", generator=noise, output_type="pt").audios
+    spectra = torch.fft.rfft(audios).abs().square()
+    flatness = (spectra + 1e-6).log().mean(1).exp() / spectra.mean(1)
+    assert flatness[:6].min() > flatness[6:].max()
+    again = pipe(scenes[:1], "seven", generator=torch.Generator().manual_seed(0), output_type="pt").audios
+    torch.testing.assert_close(again, audios[:1], rtol=1e-3, atol=1e-3)
 
 
 def test_a_method_without_one_is_told():

@@ -22,6 +22,8 @@ from transformers import (
     ClapModel,
     ClapTextConfig,
     RobertaTokenizer,
+    SpeechT5Config,
+    SpeechT5ForTextToSpeech,
     SpeechT5HifiGan,
     SpeechT5HifiGanConfig,
     SpeechT5Tokenizer,
@@ -29,7 +31,7 @@ from transformers import (
 
 from avzoo import VoiceLDMContentEncoderConfig, zoo
 from avzoo.conversion import convert_checkpoint, save_converted
-from avzoo.conversion.convert_voiceldm import open_part
+from avzoo.conversion.convert_voiceldm import new_pipeline, open_part
 
 CASES = Path(__file__).parents[1] / "golden/cases/voiceldm"
 NO_PARTS = {"audioldm": None, "clap": None, "speecht5": None}
@@ -574,3 +576,36 @@ def test_the_command_line_leaves_parts_out_by_name(tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"{tmp_path / 'out'}\n")
     assert (tmp_path / "out" / "unet" / "diffusion_pytorch_model.safetensors").is_file()
     assert not (tmp_path / "out" / "vae").exists()
+
+
+# --- a pipeline to be trained -----------------------------------------------------------------------------------------
+
+
+def test_a_new_pipeline_starts_from_speecht5(sources, monkeypatch):
+    config = SpeechT5Config(
+        hidden_size=16,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        encoder_ffn_dim=24,
+        encoder_max_relative_position=5,
+        decoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        speech_decoder_prenet_units=16,
+        speech_decoder_postnet_units=16,
+        speaker_embedding_dim=8,
+        max_text_positions=60,
+    )
+    SpeechT5ForTextToSpeech(config).save_pretrained(sources["speecht5"])
+    small = dataclasses.replace(zoo.method("voiceldm").variant("s"), config={"block_out_channels": (32, 32, 32, 64)})
+    monkeypatch.setattr(zoo.Method, "variant", lambda row, name: small)
+    scheduler = DDIMScheduler(**SETTINGS)
+    pipe = new_pipeline("s", {**{name: str(path) for name, path in sources.items()}, "scheduler": scheduler})
+    theirs = SpeechT5ForTextToSpeech.from_pretrained(sources["speecht5"]).speecht5.encoder
+    ids = torch.tensor([[4, 7, 9, 2]])
+    ours = pipe.content_encoder.text_encoder(ids, torch.ones_like(ids))
+    torch.testing.assert_close(ours, theirs.eval()(ids, torch.ones_like(ids)).last_hidden_state, rtol=1e-5, atol=1e-5)
+    assert (pipe.config.null_content, pipe.preset, pipe.unet.training) == ("", "fast", False)
+    assert pipe.unet.config.projection_class_embeddings_input_dim == 48
+    with pytest.raises(ValueError, match=r"part `audio_encoder` can't be left out of a pipeline that is to be trained"):
+        new_pipeline("s", {**sources, "audio_encoder": None})

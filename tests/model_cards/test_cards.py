@@ -8,6 +8,7 @@ import pytest
 from contract.tiny import TINY, tiny_model
 from huggingface_hub import ModelCard
 
+import avzoo
 from avzoo import model_cards, zoo
 from avzoo.audio import write_wav
 from avzoo.data.toyworld.talkers import Talkers
@@ -79,6 +80,19 @@ def test_what_mtdvocalists_card_says_to_run_runs_offline(tmp_path, monkeypatch, 
     printed = capsys.readouterr().out
     assert "'offset_frames'" in printed
     assert "the sound" in printed.splitlines()[-1]
+
+
+def test_what_voiceldms_card_says_to_run_runs_offline(tmp_path, monkeypatch):
+    (tmp_path / "model").symlink_to(avzoo.toy_checkpoint("voiceldm"))
+    monkeypatch.chdir(tmp_path)
+    card = str(card_for(zoo.method("voiceldm"), None, model_folder="model"))
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 9]
+    namespace = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert namespace["audio"].shape == (20000,)
+    assert namespace["several"].shape == (4, 20000)
 
 
 def test_what_s3fds_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):

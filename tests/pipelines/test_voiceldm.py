@@ -1139,3 +1139,34 @@ def test_what_cannot_be_read_is_refused_by_name(pipe, wrong, message):
             pipe.read_long_text(**arguments)
 
     assert not watched_unet(pipe, call)
+
+
+# --- conditions that were computed elsewhere --------------------------------------------------------------------------
+
+
+def test_null_content_of_another_length_is_filled_up_with_frames_nobody_sees(pipe):
+    content, bias, null, null_bias = pipe.encode_content("hello", "_")
+    keep = int((null_bias[0] > -math.inf).sum())
+    assert keep < null.shape[1]
+    embeds = {"content_embeds": content, "content_bias": bias}
+    whole = spoken(pipe, content=None, negative_content_embeds=null, negative_content_bias=null_bias, **embeds)
+    cut = {"negative_content_embeds": null[:, :keep], "negative_content_bias": null_bias[:, :keep]}
+    torch.testing.assert_close(spoken(pipe, content=None, **cut, **embeds), whole, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["description_embeds", "content_embeds"])
+def test_conditions_that_are_not_finite_are_named(pipe, name):
+    values = {"description_embeds": torch.zeros(1, 12), "content_embeds": torch.zeros(1, 5, 16)}
+    values[name][0, 0] = math.nan
+    with pytest.raises(ValueError, match=f"`{name}` holds NaN or infinite values"):
+        pipe(**values)
+
+
+def test_a_folder_saved_with_the_fast_sampler_comes_back_to_the_authors(pipe, tmp_path):
+    pipe.use_preset("reference")
+    before = {name: value for name, value in pipe.scheduler.config.items() if name[0] != "_"}
+    pipe.use_preset("fast").register_modules(content_tokenizer=None, description_tokenizer=None)
+    pipe.save_pretrained(tmp_path)
+    after = VoiceLDMPipeline.from_pretrained(tmp_path).use_preset("reference").scheduler
+    assert isinstance(after, DDIMScheduler)
+    assert {name: value for name, value in after.config.items() if name in before} == before
