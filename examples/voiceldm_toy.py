@@ -81,7 +81,7 @@ def show_claim(options: argparse.Namespace) -> None:
         train_parts(folder, path, options.seed, begin, options.toy_part_steps)
         data, judges = load_data(path), load_judges(folder)
         pipe = assembled(folder, options.seed)
-        train_denoiser(pipe, data["train"], options)
+        train_denoiser(pipe, data["train"], folder / "denoiser", options)
         note("denoiser trained", begin)
         grid = judged_grid(pipe, judges, data["test"], options)
         note("grid judged", begin)
@@ -167,7 +167,7 @@ class PreparedStep(DenoisingStep):
         return [array[numbers] for array in self.arrays]
 
 
-def train_denoiser(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argparse.Namespace) -> None:
+def train_denoiser(pipe: VoiceLDMPipeline, data: dict[str, Any], folder: Path, options: argparse.Namespace) -> None:
     with torch.no_grad():
         posteriors = [pipe.vae.encode(part[:, None]).latent_dist for part in data["log_mel"].split(64)]
         described = [pipe.audio_encoder(input_features=part).audio_embeds for part in data["clap_features"].split(64)]
@@ -175,7 +175,7 @@ def train_denoiser(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argpar
     deviations = torch.cat([posterior.std for posterior in posteriors])
     clips = [{"number": number, "text": WORDS[word]} for number, word in enumerate(data["word"].tolist())]
     arguments = TrainingArguments(
-        output_dir=str(Path(options.output_dir) / ".training"),
+        output_dir=str(folder),
         max_steps=options.toy_steps,
         batch_size=32,
         drop_last=True,
