@@ -792,7 +792,10 @@ def _of_length(embeds: torch.Tensor, bias: torch.Tensor | None, num_frames: int)
 def _settings_of_no_preset(config: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
     """A scheduler's settings without what a preset set, so that the next preset starts from what the weights say."""
     of_presets = {name for preset in presets.values() for name in preset["settings"]}
-    return {name: value for name, value in config.items() if name not in of_presets}
+    settings = {name: value for name, value in config.items() if name not in of_presets}
+    # diffusers' list of what nobody chose: it would throw away what the next preset chooses.
+    unchosen = [name for name in config.get("_use_default_values", ()) if name not in of_presets]
+    return settings | {"_use_default_values": unchosen}
 
 
 __all__ = ["PRESETS", "VoiceLDMPipeline", "guidance_rows", "normalized"]
