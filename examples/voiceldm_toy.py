@@ -327,8 +327,10 @@ def save_half(pipe: VoiceLDMPipeline, folder: Path) -> None:
         network.float()
         config = folder / name / "config.json"
         settings = json.loads(config.read_text(encoding="utf-8"))
+        settings.pop("_name_or_path", None)  # a scratch folder
         if "dtype" in settings:  # what transformers loads it as
-            config.write_text(json.dumps(settings | {"dtype": "float32"}, indent=2) + "\n", encoding="utf-8")
+            settings["dtype"] = "float32"
+        config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def save_shipped(pipe: VoiceLDMPipeline, output: Path, results: dict[str, Any]) -> None:
