@@ -114,12 +114,11 @@ def convert(
             that is the part, or None to leave it out. Names are the pipeline's own, or "audioldm" (scheduler, VAE and
             vocoder), "clap" and "speecht5" for all that comes from there. Others come from the authors' sources.
     """
-    parts = _checked_parts(parts or {})
+    sources = _sources(parts or {})
     unet = unet_of(checkpoint)
     variant = _variant(tuple(unet.config.block_out_channels), variant, checkpoint.name)
     content_encoder = content_encoder_of(checkpoint, config)
     # Last, because they may be downloads.
-    sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
     opened = {name: open_part(name, source) for name, source in sources.items()}
     if opened["scheduler"] is None:
         raise ValueError("part `scheduler` can't be left out; pass a folder or a scheduler of diffusers.")
@@ -139,13 +138,12 @@ def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> 
     Raises:
         ValueError: a part that is left out.
     """
-    parts = _checked_parts(parts or {})
-    sources = {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
+    sources = _sources(parts or {})
     for name, source in sources.items():
         if source is None and name != "vocoder":
             raise ValueError(f"part `{name}` can't be left out of a pipeline that is to be trained.")
     opened = {name: open_part(name, source) for name, source in sources.items()}
-    encoder = SpeechT5ForTextToSpeech.from_pretrained(_repository(parts.get("speecht5", "speecht5")))
+    encoder = SpeechT5ForTextToSpeech.from_pretrained(_repository((parts or {}).get("speecht5", "speecht5")))
     tensors = {f"text_encoder.encoder.{key}": value for key, value in encoder.speecht5.encoder.state_dict().items()}
     fields = _text_encoder_fields(tensors, "SpeechT5")
     content_encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
@@ -287,12 +285,13 @@ def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str,
     }
 
 
-def _checked_parts(parts: Mapping[str, Any]) -> Mapping[str, Any]:
+def _sources(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Where each part of the pipeline comes from: what was said of it, or of its group, or the authors' source."""
     known = sorted({*_PARTS, *(group for _, group in _PARTS.values())})
     unknown = [name for name in parts if name not in known]
     if unknown:
         raise ValueError(f"no part is called {unknown[0]!r}; there are: {', '.join(known)}.")
-    return parts
+    return {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
 
 
 def open_part(name: str, source: Any) -> Any:

@@ -367,14 +367,5 @@ def load_judges(folder: Path) -> dict[str, Judge]:
     return judges
 
 
-@torch.inference_mode()
-def accuracies(judges: dict[str, Judge], log_mels: torch.Tensor, truth: dict[str, Any]) -> dict[str, float]:
-    """{"word", "scene": how often the judge hears what was meant}."""
-    return {
-        name: float(judge(log_mels).argmax(-1).eq(truth[name][: len(log_mels)]).double().mean())
-        for name, judge in judges.items()
-    }
-
-
 def note(text: str, begin: float) -> None:
     print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)
