@@ -11,6 +11,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from avzoo import zoo
@@ -44,17 +45,17 @@ def convert_checkpoint(
     row = zoo.method(method)
     if variant is not None:
         row.variant(variant)
-    _check_fields(row, config or {})
-    main, parts = _main_and_parts(row, checkpoint)
-    source = read_checkpoint(main)
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
+    _check_fields(row, converter, config or {})
+    main, parts = _main_and_parts(row, checkpoint)
+    source = read_checkpoint(main, inert_references=getattr(converter, "INERT_REFERENCES", ()))
     record = {
         "method": row.name,
         "file": source.file,
         "sha256": source.sha256,
         "avzoo_version": importlib.import_module("avzoo").__version__,
     }
-    if row.parts:
+    if row.diffusion_pipeline:
         pipe, variant, origins = converter.convert(source, variant, config, parts)
         pipe.register_to_config(avzoo_source={**record, "variant": variant, "parts": origins})
         return pipe
@@ -86,7 +87,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         model.save_pretrained(unfinished)
-        if row.processor_class:
+        if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
             row.load(row.processor_class)(**source["processor"]).save_pretrained(unfinished)
         render_card(row.name, source=source).save(unfinished / "README.md")
         unfinished.chmod(0o777 & ~_umask())
@@ -105,13 +106,15 @@ def _main_and_parts(row: zoo.Method, checkpoint: CheckpointSource) -> tuple[Chec
     return checkpoint["checkpoint"], parts
 
 
-def _check_fields(row: zoo.Method, config: Mapping[str, Any]) -> None:
+def _check_fields(row: zoo.Method, converter: ModuleType, config: Mapping[str, Any]) -> None:
     """A misspelt field would be kept in silence by the config class, so it is refused here."""
-    known = {field.name for field in dataclasses.fields(row.load(row.config_class))}
-    known |= {"num_labels"}  # a property of every transformers config
+    owner, known = row.title, set(getattr(converter, "CONFIG_FIELDS", ()))  # settings that lie in several places
+    if not known:
+        owner, known = row.config_class, {field.name for field in dataclasses.fields(row.load(row.config_class))}
+        known |= {"num_labels"}  # a property of every transformers config
     unknown = sorted(config.keys() - known)
     if unknown:
-        raise ValueError(f"`config` has no field {unknown[0]!r}; {row.config_class} has: {', '.join(sorted(known))}.")
+        raise ValueError(f"`config` has no field {unknown[0]!r}; {owner} has: {', '.join(sorted(known))}.")
 
 
 def _umask() -> int:

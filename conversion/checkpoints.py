@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,12 @@ class Checkpoint:
         return dict(self.content)
 
 
-def read_checkpoint(source: CheckpointSource) -> Checkpoint:
+def read_checkpoint(source: CheckpointSource, inert_references: Sequence[str] = ()) -> Checkpoint:
     """Open a mapping, a file (.safetensors, or what torch.save wrote) or a folder laid out like the Hub's.
+
+    Args:
+        inert_references: classes, "module.Name", that the authors' file may name beside its weights. Each becomes an
+            empty class; neither the module nor anything in it is imported.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.
@@ -69,7 +73,8 @@ def read_checkpoint(source: CheckpointSource) -> Checkpoint:
         return _read_folder(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint `{path}` does not exist.")
-    return Checkpoint(_read_file(path), name=f"checkpoint `{path.name}`", file=path.name, sha256=sha256_of([path]))
+    content = _read_file(path, inert_references)
+    return Checkpoint(content, name=f"checkpoint `{path.name}`", file=path.name, sha256=sha256_of([path]))
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -106,11 +111,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def _read_file(path: Path, inert_references: Sequence[str] = ()) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([(type(name, (), {}), name) for name in inert_references]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except pickle.UnpicklingError as error:

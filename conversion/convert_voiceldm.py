@@ -9,7 +9,7 @@ them from, or from folders that stand in for these. Facts: glory20h/VoiceLDM@16e
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -25,11 +25,9 @@ from transformers import (
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, ignore, rename
+from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename
 from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
 from avzoo.pipelines.pipeline_voiceldm import VoiceLDMPipeline
-
-Network = TypeVar("Network", bound=torch.nn.Module)
 
 # Part of the pipeline -> its class, and which repository it comes from.
 _PARTS = {
@@ -170,7 +168,7 @@ def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:
     config = _unet_config(tensors, checkpoint.name)
     with torch.device("meta"):  # no weight is drawn at random first
         unet = UNet2DConditionModel(**config)
-    return _filled(unet, UNET_KEYMAP, tensors, checkpoint.name)
+    return filled(unet, UNET_KEYMAP, tensors, checkpoint.name)
 
 
 def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> VoiceLDMContentEncoder:
@@ -181,18 +179,7 @@ def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None 
         encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
     with torch.device("cpu"):
         encoder.text_encoder.make_positions()
-    return _filled(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
-
-
-def _filled(model: Network, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Network:
-    # Counters of training batches; files that went through other tools lack them, and nothing reads them.
-    norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
-    counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    weights = keymap.apply(counters | dict(tensors), shapes, name)
-    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    model.load_state_dict(owned, assign=True)
-    return model.eval()
+    return filled(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
 
 
 def _variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:

@@ -17,9 +17,11 @@ nothing is converted and the error lists what is left over.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
+Model = TypeVar("Model", bound=torch.nn.Module)
 TensorOperation = Callable[[torch.Tensor], torch.Tensor | Sequence[torch.Tensor]]
 
 
@@ -114,6 +116,21 @@ class KeyMap:
         if any(problems):
             raise ValueError(f"{name} does not fit: {'; '.join(filter(None, problems))}.")
         return {key: filled[key].float() if filled[key].is_floating_point() else filled[key] for key in target_shapes}
+
+
+def filled(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Model:
+    """`model`, made on the meta device, with the weights that `keymap` makes of `tensors`; in evaluation mode.
+
+    Buffers that no checkpoint holds must have been made already. Errors are those of [`KeyMap.apply`].
+    """
+    # Counters of training batches; files that went through other tools lack them, and nothing reads them.
+    norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
+    counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    weights = keymap.apply(counters | dict(tensors), shapes, name)
+    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
+    model.load_state_dict(owned, assign=True)
+    return model.eval()
 
 
 def _expression(pattern: str) -> str:

@@ -1,0 +1,196 @@
+"""AVDiffuSS's visual encoder: what a face does, one vector for each frame.
+
+Paper: "Seeing Through the Conversation: Audio-Visual Speech Separation based on Diffusion Model" (arXiv 2310.19581,
+ICASSP 2024). Facts about the released weights come from kaistmm/AVDiffuSS@86d8203 (sgmse/backbones/ncsnpp.py,
+visualFrontend), which takes the layers from TalkNet (arXiv 2107.06592) and makes them narrower.
+
+A convolution over space and time, a residual trunk on each frame, then convolutions over time. Each clip is encoded by
+itself. (The authors' code joins the clips of a batch to one long one, so that each sees the ends of its neighbours.)
+
+Shapes: batch = clips; frames, 25 per second.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput
+
+from .configuration_avdiffuss import AVDiffuSSVisualEncoderConfig
+
+
+@dataclass
+class AVDiffuSSVisualEncoderOutput(ModelOutput):
+    """Args:
+    last_hidden_state: (batch, frames, hidden_size), 0 or more. What padding gets has no meaning.
+    """
+
+    last_hidden_state: torch.FloatTensor | None = None
+
+
+class AVDiffuSSResidualStage(GradientCheckpointingLayer):
+    """Four convolutions of one frame: (frames, in_channels, rows, columns) to (frames, channels, rows', columns').
+
+    Norms stand after the sums, and the second skip starts before the norm of the first sum.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int, eps: float):
+        super().__init__()
+
+        def convolution(width: int, step: int = 1) -> nn.Conv2d:
+            return nn.Conv2d(width, channels, 3, step, padding=1, bias=False)
+
+        def norm() -> nn.BatchNorm2d:
+            return nn.BatchNorm2d(channels, eps, momentum=0.01)
+
+        self.conv1, self.norm1 = convolution(in_channels, stride), norm()
+        self.conv2, self.norm2 = convolution(channels), norm()
+        self.conv3, self.norm3 = convolution(channels), norm()
+        self.conv4, self.norm4 = convolution(channels), norm()
+        self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False) if stride > 1 else nn.Identity()
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        branch = self.conv2(self.norm1(self.conv1(hidden_states)).relu())
+        hidden_states = branch + self.shortcut(hidden_states)
+        branch = self.norm2(hidden_states).relu()
+        branch = self.conv4(self.norm3(self.conv3(branch)).relu())
+        return self.norm4(branch + hidden_states).relu()
+
+
+class AVDiffuSSClipNorm(nn.Module):
+    """Mean 0 and variance 1 over channels and frames of a clip together: (batch, channels, frames)."""
+
+    def __init__(self, channels: int, eps: float = 1e-8):
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`mask`: (batch, 1, frames), 1 for frames and 0 for padding, which is neither counted nor changed to 0."""
+        values = hidden_states.float()  # sums of squares of thousands
+        count = mask.sum((1, 2), keepdim=True) * values.shape[1]
+        mean = (values * mask).sum((1, 2), keepdim=True) / count
+        variance = ((values - mean) * mask).square().sum((1, 2), keepdim=True) / count
+        values = (values - mean) * (variance + self.eps).rsqrt()
+        return (values * self.weight[:, None] + self.bias[:, None]).to(hidden_states.dtype)
+
+
+class AVDiffuSSTemporalLayer(GradientCheckpointingLayer):
+    """A residual convolution over three frames, each channel by itself, and a mix of channels."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(channels)
+        self.depthwise_conv = nn.Conv1d(channels, channels, 3, padding=1, groups=channels, bias=False)
+        self.activation = nn.PReLU()
+        self.clip_norm = AVDiffuSSClipNorm(channels)
+        self.pointwise_conv = nn.Conv1d(channels, channels, 1, bias=False)
+
+    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        branch = self.norm(hidden_states.relu()) * mask.to(hidden_states.dtype)
+        branch = self.activation(self.depthwise_conv(branch))
+        return hidden_states + self.pointwise_conv(self.clip_norm(branch, mask))
+
+
+class AVDiffuSSPreTrainedModel(PreTrainedModel):
+    config_class = AVDiffuSSVisualEncoderConfig
+    base_model_prefix = "visual_encoder"
+    main_input_name = "pixel_values"
+    input_modalities = ("video",)
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True  # there is no attention in it that an implementation could change
+    _no_split_modules = ["AVDiffuSSResidualStage", "AVDiffuSSTemporalLayer"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module):
+        """torch's own draws, neutral norms."""
+        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+            if module.bias is not None:
+                bound = module.weight[0].numel() ** -0.5
+                init.uniform_(module.bias, -bound, bound)
+        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | AVDiffuSSClipNorm):
+            init.ones_(module.weight)
+            init.zeros_(module.bias)
+            if not isinstance(module, AVDiffuSSClipNorm):
+                init.zeros_(module.running_mean)
+                init.ones_(module.running_var)
+                init.zeros_(module.num_batches_tracked)
+        elif isinstance(module, nn.PReLU):
+            init.constant_(module.weight, 0.25)
+
+
+class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
+    """Grey pictures of a face to one vector per frame.
+
+        encoder = AVDiffuSSVisualEncoder.from_pretrained(folder, subfolder="denoiser_visual_encoder")
+        features = encoder(processor.video("face.mp4")[None]).last_hidden_state  # (1, frames, 64)
+
+    The clip as a whole is normed between layers, so a frame's vector depends on the clip's length; the released weights
+    know clips of 2.04 s.
+    """
+
+    def __init__(self, config: AVDiffuSSVisualEncoderConfig):
+        super().__init__(config)
+        config.validate()  # assignments after construction are not checked
+        width = config.hidden_size
+        self.stem_conv = nn.Conv3d(1, width, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
+        self.stem_norm = nn.BatchNorm3d(width, config.batch_norm_eps, momentum=0.01)
+        self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        widths, strides = (width, width, width, 2 * width, 2 * width), (1, 2, 2, 2)
+        self.stages = nn.ModuleList(
+            AVDiffuSSResidualStage(widths[i], widths[i + 1], strides[i], config.batch_norm_eps) for i in range(4)
+        )
+        self.temporal_layers = nn.ModuleList(
+            AVDiffuSSTemporalLayer(2 * width) for _ in range(config.num_temporal_layers)
+        )
+        self.output_conv = nn.Conv1d(2 * width, width, 5, padding=2)
+        self.output_norm = nn.BatchNorm1d(width)
+        self.post_init()
+
+    def forward(
+        self, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+    ) -> AVDiffuSSVisualEncoderOutput:
+        """
+        Args:
+            pixel_values: (batch, frames, rows, columns), grey levels of 0..255, uint8 or floating point.
+            attention_mask: (batch, frames), 1 = frame, 0 = padding at the end. None: every frame counts.
+
+        Raises:
+            ValueError: another shape, no frame, or pictures that the trunk does not bring to its last size.
+        """
+        side = -(-self.config.frame_size // 32)
+        sides = [-(-size // 32) for size in pixel_values.shape[-2:]]
+        if pixel_values.ndim != 4 or 0 in pixel_values.shape or sides != [side, side]:
+            size = self.config.frame_size
+            raise ValueError(
+                f"`pixel_values` must be (batch, frames, {size}, {size}) with at least one frame ({32 * side - 31} to "
+                f"{32 * side} pixels work too), got {tuple(pixel_values.shape)}."
+            )
+        batch, frames = pixel_values.shape[:2]
+        if attention_mask is None:
+            attention_mask = pixel_values.new_ones(batch, frames, dtype=torch.float32)
+        mask = attention_mask[:, None].float()  # (batch, 1, frames)
+
+        values = (pixel_values.float() / 255 - self.config.pixel_mean) / self.config.pixel_std
+        values = values * mask[:, 0, :, None, None]  # as beyond the ends of the clip
+        hidden_states = self.stem_conv(values[:, None].to(self.dtype))  # (batch, width, frames, rows / 2, columns / 2)
+        hidden_states = self.stem_pool(self.stem_norm(hidden_states).relu())  # a quarter of rows and columns
+        hidden_states = hidden_states.transpose(1, 2).flatten(0, 1)  # (batch * frames, width, rows / 4, columns / 4)
+        for stage in self.stages:
+            hidden_states = stage(hidden_states)
+        hidden_states = hidden_states.mean((2, 3))  # (batch * frames, 2 * width)
+
+        hidden_states = hidden_states.unflatten(0, (batch, frames)).mT  # (batch, 2 * width, frames)
+        for layer in self.temporal_layers:
+            hidden_states = layer(hidden_states, mask)
+        hidden_states = self.output_conv(hidden_states * mask.to(hidden_states.dtype))
+        return AVDiffuSSVisualEncoderOutput(last_hidden_state=self.output_norm(hidden_states).relu().mT)
+
+
+__all__ = ["AVDiffuSSPreTrainedModel", "AVDiffuSSVisualEncoder", "AVDiffuSSVisualEncoderOutput"]
