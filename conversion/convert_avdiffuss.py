@@ -3,7 +3,8 @@
 A file is what Lightning saved: `state_dict` (1176 tensors, `denoiser_net.*` and `score_net.*`, each with a visual
 encoder of its own), `ema`, whose `shadow_params` are a list in the order of the parameters, and `hyper_parameters`. The
 averaged weights are what the authors test with; statistics of batch norms are not averaged. A flat dictionary of the
-tensors is taken, too, as it is. Facts: kaistmm/AVDiffuSS@86d8203 (sgmse/model.py, sgmse/backbones), torch_ema 0.2 and 0.3.
+tensors is taken, too, as it is. Facts: kaistmm/AVDiffuSS@86d8203 (sgmse/model.py, sgmse/backbones), torch_ema 0.2
+and 0.3.
 
 The networks are lists of numbered modules there. Which number is which is read off the order of the modules' kinds.
 """

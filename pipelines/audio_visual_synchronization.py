@@ -15,11 +15,9 @@ from avzoo.files import written_whole
 from avzoo.metrics.synchronization import average_over_context, clip_offset, estimate_offsets
 from avzoo.models.mtdvocalist.offsets import OffsetScorer
 from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND, SAMPLING_RATE
-from avzoo.pipelines.face_detectors import faces_from
-from avzoo.video import FaceTracks, Track, find_face_tracks, iter_track_crops
+from avzoo.pipelines.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
+from avzoo.video import Track, find_face_tracks, iter_track_crops
 from avzoo.video.reading import VideoReader
-
-WHOLE_FRAME = "frame"
 
 _SOUND_BLOCK_FRAMES = 1500  # a minute of sound is read at once
 _SILENCE = 1e-4  # a track whose loudest sample stays below has no voice to compare with
@@ -116,7 +114,7 @@ class AudioVisualSynchronizationPipeline(Pipeline):
             file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
             raise ValueError(f"`video`{file} has no sound track, so there is nothing to compare its lips with.")
         if isinstance(faces, str) and faces == WHOLE_FRAME:
-            tracks = whole_frame_track(reader)
+            tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
         else:
             faces = faces_from(faces, detector_model, reader.info.metadata)
             tracks = find_face_tracks(video, faces, fps=FRAMES_PER_SECOND, max_faces=max_faces, progress=progress)
@@ -243,14 +241,6 @@ def sound_blocks(
         log_mel = processor.log_mel(torch.from_numpy(samples))
         windows = processor.audio_windows(log_mel, stop - start, first_frame=start - begin)
         yield windows, float(np.abs(samples).max())
-
-
-def whole_frame_track(reader: VideoReader) -> FaceTracks:
-    """One track, whose box is the frame, from the first to the last."""
-    height, width = reader.info.height, reader.info.width
-    count = sum(len(block) for block in reader.frames(FRAMES_PER_SECOND, size=(8, 8)))
-    track = Track(0, np.arange(count), np.tile(np.array([0.0, 0.0, width, height]), (count, 1)))
-    return FaceTracks([track], fps=float(FRAMES_PER_SECOND), width=width, height=height, num_frames=count)
 
 
 def judged(scores: np.ndarray, tolerance: int, min_confidence: float) -> dict[str, Any]:

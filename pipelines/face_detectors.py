@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avzoo.video import FaceDetector, GivenBoxes
+    from avzoo.video import FaceDetector, FaceTracks, GivenBoxes, VideoReader
 
 DETECTORS = ("drawn", "yunet", "s3fd")
+WHOLE_FRAME = "frame"  # what task pipelines take where the frame shows one face and nothing else
 
 
 def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[str, str]) -> "FaceDetector | GivenBoxes":
@@ -51,4 +52,16 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
     return GivenBoxes.read(faces) if isinstance(faces, str | os.PathLike) else faces
 
 
-__all__ = ["DETECTORS", "faces_from"]
+def whole_frame_track(reader: "VideoReader", frames_per_second: int) -> "FaceTracks":
+    """One track, whose box is the frame, from the first to the last."""
+    import numpy as np
+
+    from avzoo.video import FaceTracks, Track
+
+    height, width = reader.info.height, reader.info.width
+    count = sum(len(block) for block in reader.frames(frames_per_second, size=(8, 8)))
+    track = Track(0, np.arange(count), np.tile(np.array([0.0, 0.0, width, height]), (count, 1)))
+    return FaceTracks([track], fps=float(frames_per_second), width=width, height=height, num_frames=count)
+
+
+__all__ = ["DETECTORS", "WHOLE_FRAME", "faces_from", "whole_frame_track"]

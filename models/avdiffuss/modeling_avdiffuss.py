@@ -1,8 +1,9 @@
 """AVDiffuSS's network on complex spectrograms: NCSN++ that looks at a face.
 
 Paper: "Seeing Through the Conversation: Audio-Visual Speech Separation based on Diffusion Model" (arXiv 2310.19581,
-ICASSP 2024). Facts about the released weights come from kaistmm/AVDiffuSS@86d8203 (sgmse/backbones); the network without
-the face is that of SGMSE+ (arXiv 2208.05830) and StoRM (arXiv 2212.11851), after Song et al. (arXiv 2011.13456).
+ICASSP 2024). Facts about the released weights come from kaistmm/AVDiffuSS@86d8203 (sgmse/backbones); the network
+without the face is that of SGMSE+ (arXiv 2208.05830) and StoRM (arXiv 2212.11851), after Song et al. (arXiv
+2011.13456).
 
 A U-Net over frequency and time. Beside it run two pyramids: the input, made smaller, is added on the way down, and each
 level adds its part of the output on the way up. The face comes in at the lower levels: audio frames, averaged over

@@ -41,8 +41,8 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
             x, mean = scheduler.step(score(x, t), t, x, y, return_dict=False)
         # `mean` of the last step is the result
 
-    Samples are complex, or real with the noise to match; noise has a variance of 1 in all (0.5 in each part of a complex
-    number). Times may be one for all, or one for each item of the batch.
+    Samples are complex, or real with the noise to match; noise has a variance of 1 in all (0.5 in each part of a
+    complex number). Times may be one for all, or one for each item of the batch.
 
     Args:
         theta: how strongly the state is drawn to y.

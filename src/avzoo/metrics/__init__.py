@@ -1,6 +1,7 @@
 """The numbers papers print, each checked against the official script."""
 
 from .classification import accuracy, average_precision, d_prime, roc_auc, tagging_scores
+from .intelligibility import estoi, log_spectral_distance, pesq_wb
 from .separation import si_sdr
 from .synchronization import (
     ClipOffset,
@@ -22,9 +23,12 @@ __all__ = [
     "clip_offset",
     "d_prime",
     "estimate_offsets",
+    "estoi",
+    "log_spectral_distance",
     "mask_impossible_pairs",
     "mean_offset_accuracy",
     "offset_accuracy",
+    "pesq_wb",
     "roc_auc",
     "si_sdr",
     "sync_confidence",
