@@ -18,7 +18,7 @@ from avzoo.files import written_whole
 
 SCHEMA_VERSION = 1
 
-ScoreMeaning = Literal["probability", "logit", "cosine", "distance"]
+ScoreMeaning = Literal["probability", "logit", "cosine", "distance", "decibel"]
 
 
 @dataclass(frozen=True)

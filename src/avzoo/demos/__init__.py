@@ -12,6 +12,7 @@ DEMOS = {
     "audio-classification": "audio_classification",
     "audio-visual-synchronization": "audio_visual_synchronization",
     "text-to-audio": "text_to_audio",
+    "audio-visual-separation": "audio_visual_separation",
 }
 
 

@@ -1,0 +1,675 @@
+"""The authors' AVDiffuSS files become a pipeline: every weight in its place, averages, settings, what is refused."""
+
+import functools
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from golden.golden_case import drawn
+from safetensors.torch import save_file
+
+from avzoo.conversion import convert_checkpoint, save_converted
+from avzoo.conversion.checkpoints import read_checkpoint
+from avzoo.conversion.convert_avdiffuss import (
+    INERT_REFERENCES,
+    averaged_weights,
+    hyper_parameters,
+    module_names,
+)
+
+CASES = Path(__file__).parents[1] / "golden/cases/avdiffuss"
+NETWORKS = ("denoiser", "denoiser_visual_encoder", "score_model", "score_visual_encoder")
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+SETTINGS = {  # of the authors' training command, and what else lies beside it
+    "backbone_score": "ncsnpp_crossatt",
+    "lr": 1e-4,
+    "t_eps": 0.03,
+    "theta": 1.5,
+    "sigma_min": 0.05,
+    "sigma_max": 0.5,
+    "condition": "post_denoiser",
+    "num_frames": 256,
+    "window": "hann",
+    "spec_factor": 0.33,
+    "spec_abs_exponent": 0.5,
+    "discriminative": False,
+    "—": None,
+}
+
+
+# --- files of the authors' layout, of any size ------------------------------------------------------------------------
+
+
+def official_network(
+    channels: int,
+    is_score: bool,
+    base: int = 8,
+    multipliers: tuple[int, ...] = (1, 4),
+    layers: int = 1,
+    sizes: tuple[int, ...] = (0, 16),
+    inner: int = 16,
+    context: int = 8,
+    depth: int = 1,
+) -> dict[str, list[int]]:
+    """{key: shape} of one network without its visual encoder, in the order in which the authors' code builds it."""
+    shapes: dict[str, list[int]] = {"output_layer.weight": [2, channels, 1, 1], "output_layer.bias": [2]}
+    number = 0
+
+    def add(leaves: dict[str, list[int]]) -> None:
+        nonlocal number
+        shapes.update({f"all_modules.{number}.{leaf}": shape for leaf, shape in leaves.items()})
+        number += 1
+
+    def affine(name: str, *weight: int) -> dict[str, list[int]]:
+        return {f"{name}weight": list(weight), f"{name}bias": [weight[0]]}
+
+    def residual(source: int, width: int, resamples: bool = False) -> None:
+        add(
+            affine("GroupNorm_0.", source)
+            | affine("Conv_0.", width, source, 3, 3)
+            | affine("Dense_0.", width, 4 * base)
+            | affine("GroupNorm_1.", width)
+            | affine("Conv_1.", width, width, 3, 3)
+            | (affine("Conv_2.", width, source, 1, 1) if source != width or resamples else {})
+        )
+
+    def fusion(width: int, size: int) -> None:
+        leaves = affine("norm.", width) | affine("proj1.", size, width)
+        for layer in range(depth):
+            block = f"transformer_blocks.{layer}."
+            for name, source in (("attn1.", inner), ("attn2.", context)):
+                leaves |= {f"{block}{name}to_q.weight": [inner, size]}
+                leaves |= {f"{block}{name}{part}.weight": [inner, source] for part in ("to_k", "to_v")}
+                leaves |= affine(f"{block}{name}to_out.0.", size, inner)
+            leaves |= affine(f"{block}ff.net.0.proj.", 8 * size, size) | affine(f"{block}ff.net.2.", size, 4 * size)
+            for norm in (1, 2, 3):
+                leaves |= affine(f"{block}norm{norm}.", size)
+        add(leaves | affine("proj2.", width, size))
+
+    add({"W": [base]})
+    if is_score:
+        add(affine("", 4 * base, 2 * base))
+        add(affine("", 4 * base, 4 * base))
+    add(affine("", base, channels, 3, 3))
+    widths, skips, width = [base * multiplier for multiplier in multipliers], [base], base
+    for level, target in enumerate(widths):
+        for _ in range(layers):
+            residual(width, target)
+            width = target
+            if sizes[level]:
+                fusion(width, sizes[level])
+            skips.append(width)
+        if level < len(widths) - 1:
+            residual(width, width, resamples=True)
+            add(affine("Conv_0.", width, channels, 1, 1))
+            skips.append(width)
+    residual(width, width)
+    add(
+        affine("GroupNorm_0.", width)
+        | {f"NIN_{part}.{leaf}": [width] * (2 if leaf == "W" else 1) for part in range(4) for leaf in "Wb"}
+    )
+    residual(width, width)
+    for level, target in reversed(list(enumerate(widths))):
+        for _ in range(layers + 1):
+            residual(width + skips.pop(), target)
+            width = target
+        if sizes[level]:
+            fusion(width, sizes[level])
+        add(affine("", width))
+        add(affine("", channels, width, 3, 3))
+        if level:
+            residual(width, width, resamples=True)
+    return shapes
+
+
+def official_eyes(width: int, layers: int) -> dict[str, list[int]]:
+    """{key: shape} of a visual encoder: the released one's, narrower and with another number of temporal layers."""
+    prefix, shapes = "score_net.visual_encoder.", {}
+    for key, shape, _ in json.loads((CASES / "visual/keys.json").read_text()):
+        key = key.removeprefix(prefix)
+        if not key.startswith("visualTCN.net.") or int(key.split(".")[2]) < layers:
+            shapes[key] = [size * width // 64 if size in (64, 128) else size for size in shape]
+    return shapes
+
+
+def official_shapes(score_channels: int = 4, context: int = 8, eyes: int = 2, **sizes: Any) -> dict[str, list[int]]:
+    shapes = {}
+    for network, channels in (("denoiser_net.", 2), ("score_net.", score_channels)):
+        own = official_network(channels, network == "score_net.", context=context, **sizes)
+        own |= {f"visual_encoder.{key}": shape for key, shape in official_eyes(context, eyes).items()}
+        shapes |= {network + key: shape for key, shape in own.items()}
+    return shapes
+
+
+def filled(shapes: dict[str, list[int]], seed: int = 0) -> dict[str, torch.Tensor]:
+    kinds = {True: "int64", False: "float32"}
+    return {key: drawn(key, shape, kinds["tracked" in key], seed, 1.0) for key, shape in shapes.items()}
+
+
+@functools.cache
+def _small_weights(seed: int) -> dict[str, torch.Tensor]:
+    return filled(official_shapes(), seed)
+
+
+def small_weights(seed: int = 0, **changes: torch.Tensor) -> dict[str, torch.Tensor]:
+    """A flat file of the released layout, narrow: two levels, 8 and 32 channels."""
+    return {**_small_weights(seed), **changes}
+
+
+def without(*parts: str) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in small_weights().items() if not any(part in key for part in parts)}
+
+
+def averages_of(weights: dict[str, torch.Tensor], left_out: str = "\0") -> dict[str, torch.Tensor]:
+    """What torch_ema keeps of these weights, with other values."""
+    names = [key for key in weights if not key.endswith(STATISTICS) and not key.endswith(left_out)]
+    others = small_weights(seed=1)
+    return {name: others[name] for name in names}
+
+
+def container(averages: Any = None, **hyper: Any) -> dict[str, Any]:
+    """What Lightning saved, without references to classes."""
+    averages = list(averages_of(small_weights()).values()) if averages is None else averages
+    return {
+        "epoch": 29,
+        "global_step": 10,
+        "pytorch-lightning_version": "1.8.3",
+        "state_dict": small_weights(),
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {},
+        "optimizer_states": [{"state": {0: {"step": 1}}}],
+        "lr_schedulers": [],
+        "hparams_name": "kwargs",
+        "hyper_parameters": {**SETTINGS, **hyper},
+        "ema": {"decay": 0.999, "num_updates": 1, "shadow_params": averages, "collected_params": None},
+    }
+
+
+def converted(checkpoint: Any, **config: Any):
+    pipe = convert_checkpoint("avdiffuss", checkpoint, config=config)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def same_weights(pipe, other) -> bool:
+    return all(
+        torch.equal(value, getattr(other, name).state_dict()[key])
+        for name in NETWORKS
+        for key, value in getattr(pipe, name).state_dict().items()
+    )
+
+
+# --- sizes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", ["backbone_tiny", "full"])
+def test_the_generator_of_files_agrees_with_the_authors(case):
+    """So that what it makes of other sizes is what they would have made, too."""
+    listed = {key: shape for key, shape, _ in json.loads((CASES / case / "keys.json").read_text())}
+    sizes = {"base": 32, "multipliers": (1, 2, 2), "sizes": (0, 32, 16), "context": 16, "eyes": 5}
+    if case == "full":
+        sizes = {
+            "base": 128,
+            "multipliers": (1, 2, 2, 2),
+            "sizes": (0, 128, 64, 32),
+            "inner": 64,
+            "context": 64,
+            "eyes": 5,
+        }
+    assert official_shapes(**sizes) == listed
+
+
+def test_every_weight_of_the_released_file_has_a_place():
+    """Without values: those are a quarter of a gigabyte."""
+    listed = json.loads((CASES / "full/keys.json").read_text())
+    file = {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in listed}
+    assert len(file) == 1176
+    pipe = convert_checkpoint("avdiffuss", file)
+    counts = {name: sum(p.numel() for p in getattr(pipe, name).parameters()) for name in NETWORKS}
+    assert counts["denoiser_visual_encoder"] == counts["score_visual_encoder"] == 1580037 - 4096
+    assert counts["denoiser"] == 29893523 - 1580037 - 2363904 - 128
+    assert counts["score_model"] == 30307487 - 1580037 - 128  # its frequencies are no parameter here
+    fields = dict(pipe.score_model.config)
+    expected = {
+        "num_spectrograms": 2,
+        "time_conditioned": True,
+        "base_channels": 128,
+        "channel_multipliers": (1, 2, 2, 2),
+        "layers_per_block": 1,
+        "cross_attention_sizes": (0, 128, 64, 32),
+        "num_attention_heads": 4,
+        "attention_head_dim": 16,
+        "num_fusion_layers": 1,
+        "cross_attention_dim": 64,
+    }
+    assert {name: fields[name] for name in expected} == expected
+    assert (pipe.denoiser.config.num_spectrograms, pipe.denoiser.config.time_conditioned) == (1, False)
+    assert (pipe.config.condition, pipe.config.avzoo_source["variant"]) == ("post_denoiser", "released")
+    assert pipe.denoiser_visual_encoder.config.num_temporal_layers == 5
+
+
+OTHER_SIZES = {
+    "two blocks a level": ({"layers": 2}, {"layers_per_block": 2}),
+    "three levels": (
+        {"multipliers": (1, 4, 8), "sizes": (0, 16, 24)},
+        {"channel_multipliers": (1, 4, 8), "cross_attention_sizes": (0, 16, 24)},
+    ),
+    "no face at the last level": (
+        {"multipliers": (1, 4, 8), "sizes": (0, 16, 0), "layers": 3},
+        {"cross_attention_sizes": (0, 16, 0), "layers_per_block": 3},
+    ),
+    "a face at every level": (
+        {"base": 32, "multipliers": (1, 2), "sizes": (8, 16)},
+        {"base_channels": 32, "cross_attention_sizes": (8, 16)},
+    ),
+    "two layers of fusion": ({"depth": 2}, {"num_fusion_layers": 2}),
+    "four heads": ({"inner": 64}, {"num_attention_heads": 4, "attention_head_dim": 16}),
+    "another width of what is seen": ({"context": 16}, {"cross_attention_dim": 16}),
+    "three spectrograms": ({"score_channels": 6}, {"num_spectrograms": 3}),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_SIZES)
+def test_sizes_are_read_off_the_shapes(name):
+    sizes, expected = OTHER_SIZES[name]
+    pipe = converted(filled(official_shapes(**sizes)))
+    for field, value in expected.items():
+        stored = pipe.score_model.config[field]
+        assert (tuple(stored) if isinstance(stored, list) else stored) == value
+    assert pipe.denoiser.config.num_spectrograms == 1
+    assert pipe.config.condition == ("both" if name == "three spectrograms" else "post_denoiser")
+    voice = pipe(torch.randn(2000, generator=torch.Generator().manual_seed(0)).clamp(-1, 1).numpy(),
+                 torch.zeros(3, 112, 112, dtype=torch.uint8), denoiser_only=True).audios[0]  # fmt: skip
+    assert math.isfinite(float(voice.sum()))
+
+
+def test_the_number_of_temporal_layers_is_read_off():
+    pipe = converted(filled(official_shapes(eyes=3)))
+    assert pipe.score_visual_encoder.config.num_temporal_layers == 3
+    assert pipe.score_visual_encoder.config.hidden_size == 8
+
+
+@pytest.mark.parametrize(("inner", "heads", "size"), [(16, 2, 8), (16, 1, 16), (64, 2, 32), (8, 2, 4), (24, 3, 8)])
+def test_heads_are_what_shapes_do_not_tell(inner, heads, size):
+    pipe = converted(filled(official_shapes(inner=inner)), num_attention_heads=heads)
+    for network in (pipe.denoiser, pipe.score_model):
+        assert (network.config.num_attention_heads, network.config.attention_head_dim) == (heads, size)
+
+
+@pytest.mark.parametrize("heads", [0, 3, 2.0])
+def test_heads_that_do_not_fit_are_named(heads):
+    with pytest.raises(ValueError, match=rf"`num_attention_heads` must divide 16, the width of all heads, got {heads}"):
+        converted(small_weights(), num_attention_heads=heads)
+
+
+def test_numbers_of_modules_are_told_from_the_order_of_their_kinds():
+    score = {key.removeprefix("score_net."): value for key, value in small_weights().items() if "score_net." in key}
+    names = module_names(score)
+    assert list(names) == list(range(len(names)))
+    expected = {
+        0: "time_embedding",
+        3: "input_projection",
+        4: "down_blocks.0.resnets.0",
+        5: "down_blocks.0.downsampler",
+        6: "down_blocks.0.pyramid_projection",
+        7: "down_blocks.1.resnets.0",
+        8: "down_blocks.1.fusions.0",
+        9: "mid_block.resnet1",
+        12: "up_blocks.0.resnets.0",
+        14: "up_blocks.0.fusion",
+        17: "up_blocks.0.upsampler",
+        21: "up_blocks.1.pyramid_projection",
+    }
+    assert {number: names[number] for number in expected} == expected
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_two_networks_and_their_eyes_are_not_mixed_up():
+    pipe, file = converted(small_weights()), small_weights()
+    stem = "visual_encoder.frontend3D.0.weight"
+    assert torch.equal(pipe.denoiser_visual_encoder.stem_conv.weight, file[f"denoiser_net.{stem}"])
+    assert torch.equal(pipe.score_visual_encoder.stem_conv.weight, file[f"score_net.{stem}"])
+    assert torch.equal(pipe.denoiser.final_projection.weight, file["denoiser_net.output_layer.weight"])
+    # The authors' network tells the negative of the score.
+    assert torch.equal(pipe.score_model.final_projection.weight, -file["score_net.output_layer.weight"])
+    assert torch.equal(pipe.score_model.final_projection.bias, -file["score_net.output_layer.bias"])
+    assert torch.equal(pipe.score_model.time_embedding.frequencies, file["score_net.all_modules.0.W"])
+
+
+@pytest.mark.parametrize(
+    ("key", "target"),
+    [
+        ("all_modules.10.NIN_0.W", "mid_block.attention.to_q"),
+        ("all_modules.10.NIN_1.W", "mid_block.attention.to_k"),
+        ("all_modules.10.NIN_2.W", "mid_block.attention.to_v"),
+        ("all_modules.10.NIN_3.W", "mid_block.attention.to_out"),
+    ],
+)
+def test_matrices_that_stand_behind_their_input_are_turned(key, target):
+    pipe, file = converted(small_weights()), small_weights()
+    assert torch.equal(pipe.score_model.get_parameter(f"{target}.weight"), file[f"score_net.{key}"].T)
+
+
+def test_converted_networks_are_ready_for_use():
+    pipe = converted(small_weights())
+    for name in NETWORKS:
+        network = getattr(pipe, name)
+        assert not network.training
+        assert not any(tensor.is_meta for tensor in [*network.parameters(), *network.buffers()])
+        assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
+
+
+def test_weights_of_half_precision_become_single():
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in small_weights().items()}
+    pipe = converted(halves)
+    assert all(tensor.dtype == torch.float32 for name in NETWORKS for tensor in getattr(pipe, name).parameters())
+
+
+def test_a_converted_pipeline_keeps_no_memory_of_its_file():
+    file = {key: value.clone() for key, value in small_weights().items()}
+    pipe = converted(file)
+    expected = pipe.denoiser.input_projection.weight.clone()
+    file["denoiser_net.all_modules.1.weight"].zero_()
+    assert torch.equal(pipe.denoiser.input_projection.weight, expected)
+
+
+def test_counters_of_batches_may_be_missing():
+    assert same_weights(converted(without("num_batches_tracked")), converted(small_weights()))
+
+
+def test_the_prefix_of_parallel_training_is_taken_off():
+    prefixed = {f"module.{key}": value for key, value in small_weights().items()}
+    assert same_weights(converted(prefixed), converted(small_weights()))
+
+
+# --- averages ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("left_out", ["\0", "all_modules.0.W"])
+def test_averages_take_the_place_of_parameters_and_of_nothing_else(left_out):
+    """torch_ema 0.3 averages all parameters, 0.2 those that are learned."""
+    averages = averages_of(small_weights(), left_out)
+    weights = averaged_weights(read_checkpoint(container(list(averages.values()))))
+    assert weights.keys() == small_weights().keys()
+    for key, value in weights.items():
+        assert torch.equal(value, averages.get(key, small_weights()[key])), key
+    assert sum(key.endswith(left_out) for key in small_weights()) == (2 if left_out != "\0" else 0)
+    assert same_weights(converted(container(list(averages.values()))), converted(weights))
+
+
+def test_the_released_file_has_1038_or_1036_averages():
+    listed = json.loads((CASES / "full/keys.json").read_text())
+    raw = {key: torch.empty(shape, device="meta") for key, shape, _ in listed}
+    order = json.loads((CASES / "full/ema_order.json").read_text())
+    order = [row if isinstance(row, str) else row[0] for row in order]
+    assert len(order) == 1038
+    for names in (order, [name for name in order if not name.endswith("all_modules.0.W")]):
+        averages = [torch.empty(raw[name].shape, device="meta") for name in names]
+        weights = averaged_weights(read_checkpoint({"state_dict": raw, "ema": {"shadow_params": averages}}))
+        assert all(weights[name] is average for name, average in zip(names, averages, strict=True))
+    assert len(averages) == 1036
+
+
+def test_weights_kept_aside_during_validation_are_not_used():
+    file = container()
+    file["ema"]["collected_params"] = [torch.full_like(value, math.nan) for value in file["ema"]["shadow_params"]]
+    assert same_weights(converted(file), converted(container()))
+
+
+@pytest.mark.parametrize("ema", [None, {}, {"shadow_params": None}])
+def test_without_averages_weights_are_taken_as_they_are(ema):
+    assert same_weights(converted({**container(), "ema": ema}), converted(small_weights()))
+
+
+def test_averages_of_another_number_are_refused():
+    averages = list(averages_of(small_weights()).values())
+    count = len(averages)
+    with pytest.raises(
+        ValueError,
+        match=rf"`ema.shadow_params` has {count - 1} tensors, the parameters are {count} \(or {count - 2} without",
+    ):
+        converted(container(averages[1:]))
+
+
+def test_averages_of_other_shapes_are_refused():
+    averages = list(averages_of(small_weights()).values())
+    averages[2], averages[3] = averages[3], averages[2]
+    with pytest.raises(
+        ValueError, match=r"does not fit: the average of `denoiser_net\.all_modules\.0\.W` has the shape"
+    ):
+        converted(container(averages))
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_settings_of_the_file_are_the_pipelines():
+    hyper = {"spec_factor": 0.15, "spec_abs_exponent": 0.6, "t_eps": 0.02, "theta": 2, "condition": "noisy",
+             "n_fft": 126, "hop_length": 32, "window": "sqrthann", "sigma_min": 0.1, "sigma_max": 0.7}  # fmt: skip
+    pipe = converted(container(**hyper))
+    processor, scheduler = pipe.processor, pipe.scheduler.config
+    for name in ("spec_factor", "spec_abs_exponent", "n_fft", "hop_length", "window"):
+        assert getattr(processor, name) == hyper[name]
+    assert (scheduler.theta, scheduler.min_timestep, scheduler.sigma_min, scheduler.sigma_max) == (2, 0.02, 0.1, 0.7)
+    assert pipe.config.condition == "noisy"
+
+
+def test_settings_that_are_named_win_over_the_files():
+    pipe = converted(container(spec_factor=0.15, t_eps=0.02), spec_factor=0.4, min_timestep=0.05, frame_multiple=8)
+    assert (pipe.processor.spec_factor, pipe.processor.frame_multiple) == (0.4, 8)
+    assert pipe.scheduler.config.min_timestep == 0.05
+
+
+def test_without_settings_they_are_those_of_the_released_file():
+    pipe = converted(small_weights())
+    assert (pipe.processor.spec_factor, pipe.processor.spec_abs_exponent, pipe.processor.n_fft) == (0.33, 0.5, 510)
+    assert dict(hyper_parameters(read_checkpoint(small_weights()))) == {}
+    assert (pipe.scheduler.config.theta, pipe.scheduler.config.min_timestep) == (1.5, 0.03)
+
+
+def test_settings_of_other_kinds_are_left_alone():
+    stored = hyper_parameters(read_checkpoint({"hyper_parameters": {"theta": None, "window": object, "lr": 1.0}}))
+    assert stored == {}
+
+
+def test_a_misspelt_setting_is_named():
+    with pytest.raises(ValueError, match=r"`config` has no field 'spec_faktor'; AVDiffuSS has: .*spec_factor"):
+        converted(small_weights(), spec_faktor=0.3)
+
+
+def test_an_unknown_condition_of_a_file_is_named():
+    with pytest.raises(ValueError, match=r"`condition` must be one of post_denoiser, noisy, both, got 'clean'"):
+        converted(container(condition="clean"))
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def class_of(module: str, name: str, monkeypatch) -> type:
+    """A class of a module that is there only until the test ends."""
+    parts = module.split(".")
+    for count in range(1, len(parts) + 1):
+        path = ".".join(parts[:count])
+        monkeypatch.setitem(sys.modules, path, types.ModuleType(path))
+    made = type(name, (), {"__module__": module})
+    setattr(sys.modules[module], name, made)
+    return made
+
+
+def test_a_file_that_names_the_authors_class_is_read_without_it(tmp_path, monkeypatch):
+    with monkeypatch.context() as only_here:
+        reference = class_of("sgmse.data_module_vi", "SpecsDataModule", only_here)
+        torch.save(container(spec_factor=0.15, data_module_cls=reference), tmp_path / "own.ckpt")
+    assert not any(name.startswith("sgmse") for name in sys.modules)
+    pipe = converted(tmp_path / "own.ckpt")
+    assert same_weights(pipe, converted(container()))
+    assert pipe.processor.spec_factor == 0.15
+    assert not any(name.startswith("sgmse") for name in sys.modules)
+    assert INERT_REFERENCES == ("sgmse.data_module_vi.SpecsDataModule",)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("sgmse.data_module_vi", "Specs"), ("sgmse.model", "SpecsDataModule"), ("elsewhere", "SpecsDataModule")],
+)
+def test_a_file_that_names_any_other_class_is_not_opened(tmp_path, monkeypatch, module, name):
+    with monkeypatch.context() as only_here:
+        torch.save(container(data_module_cls=class_of(module, name, only_here)), tmp_path / "own.ckpt")
+    with pytest.raises(ValueError, match=r"checkpoint `own\.ckpt` needs arbitrary Python objects.*it is not opened"):
+        converted(tmp_path / "own.ckpt")
+
+
+def test_another_methods_file_may_not_name_the_authors_class(tmp_path, monkeypatch):
+    with monkeypatch.context() as only_here:
+        reference = class_of("sgmse.data_module_vi", "SpecsDataModule", only_here)
+        torch.save(container(data_module_cls=reference), tmp_path / "own.ckpt")
+    converted(tmp_path / "own.ckpt")
+    with pytest.raises(ValueError, match="it is not opened"):
+        read_checkpoint(tmp_path / "own.ckpt")
+
+
+def test_a_flat_file_of_safetensors_is_read_too(tmp_path):
+    save_file(small_weights(), tmp_path / "own.safetensors")
+    assert same_weights(converted(tmp_path / "own.safetensors"), converted(small_weights()))
+
+
+def truncated(last: int) -> dict[str, torch.Tensor]:
+    """The denoiser without the modules after `last`."""
+    pattern = re.compile(r"denoiser_net\.all_modules\.(\d+)\.")
+    return {
+        key: value
+        for key, value in small_weights().items()
+        if (found := pattern.match(key)) is None or int(found[1]) <= last
+    }
+
+
+REFUSED: dict[str, tuple[Callable[[], dict], str]] = {
+    "another method": (
+        lambda: {"unet.conv.weight": torch.zeros(3)},
+        r"no AVDiffuSS checkpoint: it has no `denoiser_net",
+    ),
+    "no denoiser": (lambda: without("denoiser_net."), r"no AVDiffuSS checkpoint: it has no `denoiser_net\.\*`"),
+    "no score network": (lambda: without("score_net."), r"no AVDiffuSS checkpoint: it has no `score_net\.\*`"),
+    "no eyes": (lambda: without("visual_encoder"), r"no AVDiffuSS checkpoint: it has no `denoiser_net\.visual_encoder"),
+    "no first layer of the eyes": (
+        lambda: without("score_net.visual_encoder.frontend3D.0.weight"),
+        r"it has no `score_net\.visual_encoder\.frontend3D\.0\.weight`",
+    ),
+    "no fusion": (
+        lambda: filled(official_shapes(sizes=(0, 0))),
+        r"no AVDiffuSS checkpoint: no level of its networks looks at a face",
+    ),
+    "a module missing": (
+        lambda: without("score_net.all_modules.6."),
+        r"no AVDiffuSS checkpoint: module \d+ of a network should be",
+    ),
+    "a module too many": (
+        lambda: small_weights(**{"score_net.all_modules.99.weight": torch.zeros(3)}),
+        r"module 22 of a network should be a end",
+    ),
+    "cut after the first modules": (lambda: truncated(3), r"no AVDiffuSS checkpoint: module \d+ of a network"),
+    "cut before the attention": (lambda: truncated(7), r"no AVDiffuSS checkpoint: module \d+ of a network"),
+    "cut on the way up": (lambda: truncated(11), r"no AVDiffuSS checkpoint: module \d+ of a network"),
+    "a bias missing": (
+        lambda: without("score_net.all_modules.4.Conv_1.bias"),
+        r"1 tensor stays empty \(`down_blocks\.0\.resnets\.0\.conv2\.bias`\)",
+    ),
+    "statistics missing": (
+        lambda: without("score_net.visual_encoder.frontend3D.1.running_mean"),
+        r"1 tensor stays empty \(`stem_norm\.running_mean`\)",
+    ),
+    "no output": (lambda: without("denoiser_net.output_layer"), r"2 tensors stay empty \(`final_projection\.weight`, "),
+    "a key too many": (
+        lambda: small_weights(**{"score_net.extra.weight": torch.zeros(3)}),
+        r"1 key has no rule \(`extra\.weight`\)",
+    ),
+    "a key outside of both": (
+        lambda: small_weights(**{"vocoder.weight": torch.zeros(3)}),
+        r"`vocoder\.weight`",
+    ),
+    "another width in one place": (
+        lambda: small_weights(**{"score_net.all_modules.4.Conv_1.weight": torch.zeros(8, 9, 3, 3)}),
+        r"1 shape differs \(`down_blocks\.0\.resnets\.0\.conv2\.weight: \(8, 9, 3, 3\), the model has \(8, 8, 3, 3\)`",
+    ),
+    "something that is no tensor": (lambda: {"epoch": 3}, r"`epoch` holds a int"),
+    "a file of settings alone": (lambda: {"state_dict": {}, "hyper_parameters": SETTINGS}, "it is empty"),
+    "nothing": (dict, "it is empty"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_refused_by_name(name):
+    weights, message = REFUSED[name]
+    with pytest.raises(ValueError, match=message):
+        converted(weights())
+
+
+@pytest.mark.parametrize("case", ["voiceldm/generate_dual", "flexiast/full_voxceleb"])
+def test_files_of_other_methods_are_refused(case):
+    listed = json.loads((CASES.parent / case / "keys.json").read_text())
+    file = {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in listed}
+    with pytest.raises(ValueError, match="no AVDiffuSS checkpoint"):
+        converted(file)
+
+
+# --- what is written --------------------------------------------------------------------------------------------------
+
+LOAD = """
+import sys, torch
+import avzoo
+from diffusers import DiffusionPipeline
+folder, out = sys.argv[1:]
+pipe = DiffusionPipeline.from_pretrained(folder)
+assert type(pipe) is avzoo.AVDiffuSSPipeline and pipe.processor.spec_factor == 0.15
+pipe.set_progress_bar_config(disable=True)
+given = torch.load(out)
+voice = pipe(given["audio"], given["face"], num_inference_steps=1, generator=torch.Generator().manual_seed(0),
+             output_type="pt").audios[0]
+torch.save({"voice": voice, "source": dict(pipe.config.avzoo_source)}, out)
+"""
+
+
+def test_what_is_written_loads_elsewhere_and_computes_the_same(tmp_path):
+    torch.save(container(spec_factor=0.15, n_fft=126, hop_length=64, frame_multiple=8), tmp_path / "own.ckpt")
+    pipe = converted(tmp_path / "own.ckpt")
+    folder = save_converted(pipe, tmp_path / "converted")
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        [*NETWORKS, "processor", "scheduler", "model_index.json", "README.md"]
+    )
+    assert "`own.ckpt`" in (folder / "README.md").read_text()
+    given = {"audio": torch.randn(2000, generator=torch.Generator().manual_seed(1)) / 10}
+    given["face"] = torch.randint(256, (4, 112, 112), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+    torch.save(given, tmp_path / "out.pt")
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", LOAD, folder, tmp_path / "out.pt"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    there = torch.load(tmp_path / "out.pt")
+    assert there["source"]["file"] == "own.ckpt"
+    assert there["source"]["sha256"] == pipe.config.avzoo_source["sha256"]
+    expected = pipe(
+        *given.values(), num_inference_steps=1, generator=torch.Generator().manual_seed(0), output_type="pt"
+    ).audios[0]
+    torch.testing.assert_close(there["voice"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_line_converts_a_file(tmp_path, capsys):
+    from avzoo.cli import main
+
+    torch.save(container(spec_factor=0.15), tmp_path / "own.ckpt")
+    main(["convert", "avdiffuss", str(tmp_path / "own.ckpt"), str(tmp_path / "out")])
+    assert capsys.readouterr().out.endswith(f"{tmp_path / 'out'}\n")
+    for name in NETWORKS:
+        assert list((tmp_path / "out" / name).glob("*.safetensors"))
+    assert json.loads((tmp_path / "out/processor/processor_config.json").read_text())["spec_factor"] == 0.15
