@@ -34,7 +34,7 @@ from avzoo import (
     AVDiffuSSVisualEncoderConfig,
     OUVEScheduler,
 )
-from avzoo.data.avdiffuss_data import AVDiffuSSMixtures, lrs3, voxceleb2
+from avzoo.data.avdiffuss_data import SAMPLING_RATE, AVDiffuSSMixtures, lrs3, voxceleb2
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
 from avzoo.training import StepInfo, TrainingArguments, train
 
@@ -49,6 +49,9 @@ def main() -> None:
     arguments = TrainingArguments.from_namespace(options)
     torch.manual_seed(arguments.seed)
     pipe = AVDiffuSSPipeline.from_pretrained(options.model) if options.model else new_pipeline(options)
+    rate = pipe.processor.sampling_rate
+    if rate != SAMPLING_RATE:
+        raise ValueError(f"`{options.model}` works at {rate} Hz; the datasets are read at {SAMPLING_RATE} Hz.")
     read = voxceleb2 if options.dataset == "voxceleb2" else lrs3
     rows = read(options.data_dir, options.split, skip_missing=options.skip_missing)
     mixtures = AVDiffuSSMixtures(
@@ -87,9 +90,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--reduction", choices=["sum", "mean"], default="sum", help="of the losses")
     parser.add_argument("--toy", action="store_true", help="drawn people who speak instead of a dataset")
-    parser.add_argument("--toy_clips", type=int, default=240, help="with --toy: training clips of two people")
+    parser.add_argument("--toy_clips", type=int, default=200, help="with --toy: training clips of two people")
     parser.add_argument("--toy_test_clips", type=int, default=64, help="with --toy: mixtures for testing")
-    parser.add_argument("--toy_steps", type=int, nargs=2, default=[1000, 500], help="with --toy: of each network")
+    parser.add_argument("--toy_steps", type=int, nargs=2, default=[900, 500], help="with --toy: of each network")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: one run for each")
     TrainingArguments.add_to(
         parser,

@@ -30,6 +30,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         sampling_rate: of the sound, Hz.
         frames_per_second: of the video.
         frame_size: side of the grey pictures, pixels.
+        face_margin: how much of what is around a face is seen, in units of half its box; see [`avzoo.video.WholeFace`].
         n_fft, hop_length, window: of the spectrogram: samples, and "hann" or "sqrthann".
         spec_abs_exponent, spec_factor: magnitudes to this power, times this.
         frame_multiple: spectrograms are filled up with zeros to a multiple of so many frames.
@@ -45,6 +46,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         sampling_rate: int = 16000,
         frames_per_second: int = 25,
         frame_size: int = 112,
+        face_margin: float = 0.4,
         n_fft: int = 510,
         hop_length: int = 128,
         window: Literal["hann", "sqrthann"] = "hann",
@@ -69,6 +71,8 @@ class AVDiffuSSProcessor(ProcessorMixin):
             )
         if window not in ("hann", "sqrthann"):
             raise ValueError(f'`window` must be "hann" or "sqrthann", got {window!r}.')
+        if not face_margin >= 0:
+            raise ValueError(f"`face_margin` must be 0 or more, got {face_margin!r}.")
         for name, value in {"spec_abs_exponent": spec_abs_exponent, "spec_factor": spec_factor}.items():
             if not value > 0:
                 raise ValueError(f"`{name}` must be above 0, got {value!r}.")
@@ -76,6 +80,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         self.sampling_rate = sampling_rate
         self.frames_per_second = frames_per_second
         self.frame_size = frame_size
+        self.face_margin = face_margin
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.window = window
@@ -86,7 +91,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
     @property
     def convention(self) -> WholeFace:
         """How faces are cut out of frames, for [`avzoo.video.crop_tracks`]."""
-        return WholeFace(size=self.frame_size)
+        return WholeFace(margin=self.face_margin, size=self.frame_size)
 
     @property
     def samples_per_frame(self) -> int:

@@ -192,11 +192,11 @@ def test_the_encoder_has_the_authors_constants():
 @pytest.mark.parametrize("times", [False, True])
 def test_one_spectrogram_comes_out_whatever_goes_in(count, times):
     model = network(num_spectrograms=count, time_conditioned=times)
-    output = model(spectrograms(2, count, 8, 6), 0.5 if times else None, seen(2, 5, 8))
+    arguments = (spectrograms(2, count, 8, 6), 0.5 if times else None, seen(2, 5, 8))
+    output = model(*arguments)
     assert output.sample.shape == (2, 1, 8, 6)
     assert output.sample.dtype == torch.complex64
-    assert torch.equal(model(spectrograms(2, count, 8, 6), 0.5 if times else None, seen(2, 5, 8), return_dict=False)[0],
-                       output.sample)  # fmt: skip
+    assert torch.equal(model(*arguments, return_dict=False)[0], output.sample)
 
 
 @torch.no_grad()

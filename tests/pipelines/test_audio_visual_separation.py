@@ -129,9 +129,16 @@ def test_boxes_of_a_file_are_faces(pipe, tmp_path):
 
 
 def test_as_many_faces_are_kept_as_asked_for(pipe):
-    known = tracks_of(track(0, 0, 6), track(1, 3, 18, left=32.0), frames=20)
-    voices, tracks = separate_faces(pipe, video_of(20), faces=known, max_faces=1, denoiser_only=True)
-    assert [voice.track.track_id for voice in voices] == [one.track_id for one in tracks.tracks] == [1]
+    """Boxes of which nobody knows who is who, so that a tracker joins them."""
+    longer, shorter = track(0, 0, 20), track(1, 0, 14, left=36.0)
+    frames = np.concatenate([longer.frames, shorter.frames])
+    boxes = GivenBoxes(frames, np.concatenate([longer.boxes, shorter.boxes]))
+    everyone, _ = separate_faces(pipe, video_of(20), faces=boxes, denoiser_only=True)
+    (one,), tracks = separate_faces(pipe, video_of(20), faces=boxes, max_faces=1, denoiser_only=True)
+    assert len(everyone) == 2
+    assert len(tracks.tracks) == 1
+    assert len(one.track) == max(len(voice.track) for voice in everyone)
+    assert one.track.boxes[0, 0] < 12  # that on the left, which is seen for longer
 
 
 def test_nobody_seen_is_no_voice(pipe):
@@ -293,8 +300,8 @@ def test_a_folder_that_is_missing_is_told(pipe, tmp_path):
 
 def test_an_open_video_can_be_written_again(pipe, tmp_path):
     path = saved(video_of(6), tmp_path / "clip.mp4")
-    voices, _ = separate_faces(pipe, path, faces=tracks_of(track(0, 0, 6), track(1, 0, 6, 32.0), frames=6),
-                               denoiser_only=True)  # fmt: skip
+    known = tracks_of(track(0, 0, 6), track(1, 0, 6, 32.0), frames=6)
+    voices, _ = separate_faces(pipe, path, faces=known, denoiser_only=True)
     (tmp_path / "out").mkdir()
     with open(path, "rb") as file:
         records = write_voices(voices, file, tmp_path / "out")

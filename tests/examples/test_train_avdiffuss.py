@@ -1,0 +1,131 @@
+"""The training and evaluation examples, run as they say: on VoxCeleb2, in two processes, on pairs, on the toy."""
+
+import os
+import pickle
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract.tiny import tiny_separation_parts
+
+from avzoo import AVDiffuSSPipeline
+from avzoo.audio import write_wav
+from avzoo.video import write_video
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+LAUNCH_TWO = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 --mixed_precision no"
+LAUNCH_TWO = [*LAUNCH_TWO.split(), "--dynamo_backend", "no", "--num_machines", "1"]
+SPEAKERS = ("id1", "id2", "id3", "id4")
+
+
+@pytest.fixture(scope="module")
+def voxceleb2(tmp_path_factory) -> Path:
+    """Four utterances of 2.2 s by four people, in both splits."""
+    root, random = tmp_path_factory.mktemp("voxceleb2"), np.random.default_rng(0)
+    for split in ("dev", "test"):
+        for speaker in SPEAKERS:
+            for kind in ("wav", "mp4"):
+                (root / split / kind / speaker / "video").mkdir(parents=True)
+            sound = 0.1 * random.standard_normal(35200).astype(np.float32)
+            write_wav(root / split / "wav" / speaker / "video" / "1.wav", sound, 16000)
+            frames = random.integers(0, 256, (55, 32, 32, 3), dtype=np.uint8)
+            write_video(root / split / "mp4" / speaker / "video" / "1.mp4", frames, 25)
+    return root
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    AVDiffuSSPipeline(**tiny_separation_parts()).save_pretrained(folder)
+    return folder
+
+
+def run(script: str, *options: object, launch: list[str] = ()) -> subprocess.CompletedProcess:
+    command = [sys.executable, *launch, str(EXAMPLES / script), *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=280)
+
+
+def training(voxceleb2: Path, model: Path, output: Path) -> list[object]:
+    steps = ["--max_steps", 2, "--batch_size", 2, "--learning_rate", 0.01, "--no_progress_bar"]
+    return ["--model", model, "--data_dir", voxceleb2, "--output_dir", output, *steps]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    pipe = AVDiffuSSPipeline.from_pretrained(folder)
+    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
+    return {f"{name}.{key}": value for name, part in networks.items() for key, value in part.state_dict().items()}
+
+
+def changed(before: Path, after: Path) -> set[str]:
+    """The networks of two folders that differ."""
+    old, new = weights(before), weights(after)
+    return {name.split(".")[0] for name in old if not torch.equal(old[name], new[name])}
+
+
+def test_all_four_networks_learn(voxceleb2, model, tmp_path):
+    result = run("train_avdiffuss.py", *training(voxceleb2, model, tmp_path / "out"), "--snr_range", -6, 12)
+    assert result.returncode == 0, result.stderr[-3000:]
+    networks = {"denoiser", "denoiser_visual_encoder", "score_model", "score_visual_encoder"}
+    assert changed(model, tmp_path / "out") == networks
+    pipe = AVDiffuSSPipeline.from_pretrained(tmp_path / "out")
+    pipe.set_progress_bar_config(disable=True)
+    noise = np.random.default_rng(1).standard_normal(16000).astype(np.float32)
+    face = voxceleb2 / "dev/mp4/id1/video/1.mp4"
+    assert np.isfinite(pipe(noise, face, num_inference_steps=2).audios[0]).all()
+
+
+def test_a_frozen_denoiser_stays_as_it_is(voxceleb2, model, tmp_path):
+    options = ["--freeze_denoiser", "--misaligned", "--reduction", "mean", "--ema_decay", "none"]
+    result = run("train_avdiffuss.py", *training(voxceleb2, model, tmp_path / "out"), *options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert changed(model, tmp_path / "out") == {"score_model", "score_visual_encoder"}
+
+
+def test_two_processes_train_together(voxceleb2, model, tmp_path):
+    # Without --cpu, each process would train alone.
+    result = run("train_avdiffuss.py", *training(voxceleb2, model, tmp_path / "out"), "--cpu", launch=LAUNCH_TWO)
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert len(changed(model, tmp_path / "out")) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--data_dir must be given, or --toy"),
+        (["--data_dir", "x", "--denoiser_only", "--freeze_denoiser"], "leave nothing to train"),
+    ],
+)
+def test_options_that_say_too_little_are_named(options, message):
+    result = run("train_avdiffuss.py", *options)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+def test_pairs_are_evaluated(voxceleb2, model, tmp_path):
+    pairs = [{"identifier1": "id1/video/1", "identifier2": "id2/video/1"}]
+    (tmp_path / "pairs.pckl").write_bytes(pickle.dumps(pairs))
+    options = ["--model", model, "--data_dir", voxceleb2, "--pairs", tmp_path / "pairs.pckl", "--dataset", "voxceleb2"]
+    result = run("evaluate_avdiffuss.py", *options, "--denoiser_only", "--whole", "--metrics", "si_sdr")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert re.search(r"2 voices of pairs.pckl\nsi_sdr +-?\d+\.\d{3}\n", result.stdout), result.stdout
+
+
+@pytest.mark.timeout(280)
+def test_the_toy_prints_its_table_and_saves_a_pipeline(tmp_path):
+    small = "--toy --toy_clips 4 --toy_test_clips 2 --toy_steps 2 1 --toy_seeds 0"
+    result = run("train_avdiffuss.py", *small.split(), "--output_dir", tmp_path / "toy")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "follows the face" in result.stdout
+    assert re.search(r"^refined +-?\d+\.\d{3} ", result.stdout, re.MULTILINE), result.stdout
+    folder = tmp_path / "toy"
+    assert {"README.md", "model_index.json"} <= {path.name for path in folder.iterdir()}
+    assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+    assert "synthetic data" in (folder / "README.md").read_text()
+    pipe = AVDiffuSSPipeline.from_pretrained(folder)
+    assert pipe.sampling_rate == 8000
+    assert pipe.denoiser.dtype == torch.float32
