@@ -9,6 +9,7 @@ and 0.3.
 The networks are lists of numbered modules there. Which number is which is read off the order of the modules' kinds.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -74,8 +75,8 @@ def module_names(tensors: Mapping[str, torch.Tensor], name: str = "checkpoint") 
     Raises:
         ValueError: another order.
     """
-    numbers = sorted({int(key.split(".")[1]) for key in tensors if key.startswith("all_modules.")})
-    kinds = [_kind(tensors, number) for number in numbers] + ["end"]
+    numbers = sorted({int(match[1]) for key in tensors if (match := re.match(r"all_modules\.(\d+)\.", key))})
+    kinds = [_kind(tensors, number) for number in numbers] + ["end"] * 2
     names: list[str] = []
 
     def take(kind: str, target: str) -> bool:
@@ -86,9 +87,10 @@ def module_names(tensors: Mapping[str, torch.Tensor], name: str = "checkpoint") 
 
     def need(kind: str, target: str) -> None:
         if not take(kind, target):
+            place = "the end" if len(names) >= len(numbers) else f"`all_modules.{numbers[len(names)]}`"
             raise ValueError(
-                f"{name} is no AVDiffuSS checkpoint: module {len(names)} of a network should be a {kind} (`{target}`), "
-                f"it is a {kinds[len(names)]}."
+                f"{name} is no AVDiffuSS checkpoint: where a network should have {target or 'its end'} ({kind}), it "
+                f"has {place} ({kinds[len(names)]}); a module before it may be missing."
             )
 
     need("frequencies", "time_embedding")
@@ -135,6 +137,9 @@ def convert(
         config: what the file does not tell: fields of `CONFIG_FIELDS`. They win over the file's own settings.
     """
     tensors, settings = averaged_weights(checkpoint), hyper_parameters(checkpoint) | dict(config or {})
+    others = [key for key in tensors if not key.startswith(("denoiser_net.", "score_net."))]
+    if others:
+        raise ValueError(f"{checkpoint.name} is no AVDiffuSS checkpoint: `{others[0]}` belongs to no network of it.")
     networks = {
         "denoiser": network_of(tensors, "denoiser_net.", settings, checkpoint.name),
         "score_model": network_of(tensors, "score_net.", settings, checkpoint.name),
@@ -167,6 +172,9 @@ def averaged_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     content = checkpoint.content
     if "state_dict" not in content:
         return checkpoint.state_dict()
+    if not isinstance(content["state_dict"], Mapping):
+        kind = type(content["state_dict"]).__name__
+        raise ValueError(f"{checkpoint.name}: `state_dict` must be a dictionary of tensors, got a {kind}.")
     raw = Checkpoint(content["state_dict"], checkpoint.name).state_dict()
     averages = (content.get("ema") or {}).get("shadow_params")
     if averages is None:
@@ -182,10 +190,11 @@ def averaged_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
             f"(or {len(learned)} without those that are not learned); which is which can't be told."
         )
     for key, average in zip(fitting, averages, strict=True):
-        if tuple(average.shape) != tuple(raw[key].shape):
+        shape = tuple(average.shape) if isinstance(average, torch.Tensor) else f"no shape, {type(average).__name__}"
+        if shape != tuple(raw[key].shape):
             raise ValueError(
-                f"{checkpoint.name}: `ema.shadow_params` does not fit: the average of `{key}` has the shape "
-                f"{tuple(average.shape)}, the parameter {tuple(raw[key].shape)}."
+                f"{checkpoint.name}: `ema.shadow_params` does not fit: the average of `{key}` has the shape {shape}, "
+                f"the parameter {tuple(raw[key].shape)}."
             )
     return raw | dict(zip(fitting, averages, strict=True))
 
@@ -208,7 +217,10 @@ def network_of(
     modules = module_names(own, name)
     arguments = _sizes(own, modules, name)
     if "num_attention_heads" in settings:
-        heads, inner = settings["num_attention_heads"], arguments["num_attention_heads"] * 16
+        heads, inner = (
+            settings["num_attention_heads"],
+            arguments["num_attention_heads"] * arguments["attention_head_dim"],
+        )
         if not isinstance(heads, int) or heads < 1 or inner % heads:
             raise ValueError(f"`num_attention_heads` must divide {inner}, the width of all heads, got {heads!r}.")
         arguments |= {"num_attention_heads": heads, "attention_head_dim": inner // heads}
@@ -338,8 +350,8 @@ def _sizes(tensors: Mapping[str, torch.Tensor], modules: Mapping[int, str], name
     return arguments | {
         "cross_attention_sizes": tuple(sizes),
         # Of 16 as released; shapes tell only the product.
-        "num_attention_heads": max(inner // 16, 1),
-        "attention_head_dim": 16 if inner >= 16 else inner,
+        "num_attention_heads": inner // 16 if inner % 16 == 0 else 1,
+        "attention_head_dim": 16 if inner % 16 == 0 else inner,
         "num_fusion_layers": len({key.removeprefix(prefix).split(".")[0] for key in tensors if key.startswith(prefix)}),
         "cross_attention_dim": context,
     }

@@ -14,6 +14,7 @@ Every key of the source must meet a rule and every tensor of the target must be 
 nothing is converted and the error lists what is left over.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class Rule:
 
     def match(self, key: str) -> dict[str, str] | None:
         """What the placeholders stand for in `key`, or None if the rule is not for it."""
-        found = re.fullmatch(_expression(self.pattern), key)
+        found = _expression(self.pattern).fullmatch(key)
         return None if found is None else found.groupdict()
 
 
@@ -133,7 +134,8 @@ def filled(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], na
     return model.eval()
 
 
-def _expression(pattern: str) -> str:
+@functools.cache
+def _expression(pattern: str) -> re.Pattern[str]:
     def one(part: str) -> str:
         if part == "*":
             return ".*"
@@ -141,7 +143,7 @@ def _expression(pattern: str) -> str:
             return re.escape(part)
         return f"(?P<{part[1:-2]}>.+)" if part.endswith("*}") else f"(?P<{part[1:-1]}>[^.]+)"
 
-    return "".join(map(one, re.split(r"(\{\w+\*?\}|\*)", pattern)))
+    return re.compile("".join(map(one, re.split(r"(\{\w+\*?\}|\*)", pattern))))
 
 
 def _run(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> dict[str, torch.Tensor]:

@@ -106,6 +106,9 @@ def separate_faces(
         parts[2][span] = heard
         if len(heard) > processor.n_fft // 2:  # where the sound ended before the face came there is nothing
             generator = torch.Generator().manual_seed(seed)
+            pictures = pictures[
+                : -(-len(heard) // processor.samples_per_frame)
+            ]  # the sound may end before the face goes
             output = pipe(heard, torch.from_numpy(pictures), generator=generator, **options)
             parts[0][span], parts[1][span] = output.audios[0], output.initial_estimates[0]
         voices.append(SeparatedVoice(track, *parts, sampling_rate=rate))

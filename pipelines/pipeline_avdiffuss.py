@@ -4,6 +4,7 @@ Paper: "Seeing Through the Conversation: Audio-Visual Speech Separation based on
 What the released weights expect was read in kaistmm/AVDiffuSS@86d8203 (sgmse/model.py, sgmse/sampling, test_whole.py).
 """
 
+import copy
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +65,7 @@ class Piece:
     recording: int
     start: int  # first sample
     waveform: torch.Tensor
-    pixel_values: torch.Tensor
+    frames: torch.Tensor  # numbers of its pictures
 
 
 class AVDiffuSSPipeline(DiffusionPipeline):
@@ -86,12 +87,12 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         condition: what the second network is given beside the state: the estimate ("post_denoiser"), the mixture
             ("noisy"), or both.
         window_length_in_s: longer recordings are cut into windows of this length; what the weights were trained on.
-        presets: name -> settings for calls that name none; see [`use_preset`].
+        presets: name -> settings for calls that name none, the reference's where it names none; see [`use_preset`].
         preset: the one in use.
         avzoo_source: where converted weights came from.
 
     Raises:
-        ValueError: an unknown condition or preset, or a network of another number of spectrograms.
+        ValueError: an unknown condition or preset, or a network of another kind.
     """
 
     model_cpu_offload_seq = "denoiser_visual_encoder->denoiser->score_visual_encoder->score_model"
@@ -115,12 +116,9 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         super().__init__()
         if condition not in CONDITIONS:
             raise ValueError(f"`condition` must be one of {', '.join(CONDITIONS)}, got {condition!r}.")
-        needed = 3 if condition == "both" else 2
-        if score_model is not None and score_model.config.num_spectrograms != needed:
-            raise ValueError(
-                f"`score_model` takes {score_model.config.num_spectrograms} spectrograms; with `condition` "
-                f"{condition!r} it must take {needed}."
-            )
+        _check_network(denoiser, "denoiser", 1, time_conditioned=False)
+        if score_model is not None:
+            _check_network(score_model, "score_model", 3 if condition == "both" else 2, time_conditioned=True)
         self.register_modules(
             denoiser=denoiser,
             denoiser_visual_encoder=denoiser_visual_encoder,
@@ -132,7 +130,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         self.register_to_config(
             condition=condition,
             window_length_in_s=window_length_in_s,
-            presets=presets or PRESETS,
+            presets=copy.deepcopy(presets or PRESETS),
             avzoo_source=avzoo_source,
         )
         self.use_preset(preset)
@@ -202,10 +200,10 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             window_overlap: which part of a window lies in the next.
             batch_size: windows computed at once; bounds the memory.
             output_type: "np" or "pt".
-            callback_on_step_end: called with (pipeline, step, time, tensors) after each step of each batch of windows;
-                tensors that it gives back replace those of the same name.
-            callback_on_step_end_tensor_inputs: of "sample" and "mean" (state and state without the step's noise),
-                "initial_estimate", "mixture"; each (windows, 1, bins, frames) complex.
+            callback_on_step_end: called with (pipeline, step, time, tensors) after each step of each batch of windows.
+                A "sample" that it gives back is gone on with; a "mean" of the last step is the result.
+            callback_on_step_end_tensor_inputs: of "sample" and "mean" (state and state without the step's noise; the
+                same with "heun"), "initial_estimate", "mixture"; each (windows, 1, bins, frames) complex.
 
         Raises:
             TypeError, ValueError: what can't work, before anything is computed.
@@ -223,6 +221,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
 
         # 3. Windows
         windows = [self._windows(len(one.waveform), window_length_in_s, window_overlap) for one in recordings]
+        if noise is not None and not denoiser_only:
+            self._check_noise(noise, settings, sampler, windows)
         pieces = [piece for index in range(len(recordings)) for piece in self._cut(index, recordings, windows)]
         voices, estimates = ([CrossFade(one) for one in windows] for _ in range(2))
         for piece in pieces:
@@ -231,14 +231,16 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                     results[piece.recording].add(piece.start, piece.waveform)
 
         # 4. Each batch of windows through both networks
-        batches = list(self._batches([piece for piece in pieces if piece.waveform.any()], batch_size))
+        heard = [piece for piece in pieces if piece.waveform.any()]
+        batches = list(self._batches(heard, recordings, batch_size))
         self.scheduler.set_timesteps(settings["num_inference_steps"], device=self._execution_device)
         with self.progress_bar(total=len(batches) * (1 if denoiser_only else len(self.scheduler.timesteps))) as bar:
             for batch in batches:
                 waveforms, peaks = zip(*(normalize_peak(piece.waveform) for piece in batch), strict=True)
                 spectrograms = [self.processor.spectrogram(one.to(self._execution_device)) for one in waveforms]
                 mixture = torch.stack(spectrograms)[:, None]
-                faces = torch.stack([piece.pixel_values for piece in batch]).to(self._execution_device)
+                pictures = [recordings[piece.recording].pixel_values[piece.frames] for piece in batch]
+                faces = torch.stack(pictures).to(self._execution_device)
                 estimate = self.denoiser(mixture, None, self._seen(self.denoiser_visual_encoder, faces)).sample
                 voice = estimate
                 if not denoiser_only:
@@ -280,14 +282,16 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         Returns:
             "blank": with a grey picture for a face; "swapped": with `other_video`, where it is given.
         """
-        face = self._face(video, options.pop("source_fps", None), None)
-        others = {"blank": torch.full_like(face, round(255 * self.denoiser_visual_encoder.config.pixel_mean))}
-        if other_video is not None:
-            others["swapped"] = self._face(other_video, None, None)
+        face = self._recordings(audio, video, options.get("sampling_rate"), options.get("source_fps"), None, None)[
+            0
+        ].pixel_values
+        blank = torch.full_like(face, round(255 * self.denoiser_visual_encoder.config.pixel_mean))
+        others = {"blank": blank} | ({} if other_video is None else {"swapped": other_video})
         results = {}
-        voice = self(audio, face, generator=torch.Generator().manual_seed(seed), **options).audios[0]
+        voice = self(audio, video, generator=torch.Generator().manual_seed(seed), **options).audios[0]
         for name, other in others.items():
-            changed = self(audio, other, generator=torch.Generator().manual_seed(seed), **options).audios[0]
+            settings = {**options, "source_fps": None} if name == "blank" else options
+            changed = self(audio, other, generator=torch.Generator().manual_seed(seed), **settings).audios[0]
             energies = (float(np.sum(np.square(values, dtype=np.float64))) for values in (changed - voice, voice))
             difference, level = energies
             results[name] = 10 * math.log10(difference / level) if difference and level else -math.inf
@@ -330,7 +334,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                 flow_there = scheduler.flow(score(reached, later), later, reached, estimate)
                 sample = sample + (later - time) * (flow + flow_there) / 2
             tensors = {"sample": sample, "mean": sample, "initial_estimate": estimate, "mixture": mixture}
-            sample = (tensors | self._called_back(callback, callback_names, index, time, tensors))["sample"]
+            changed = self._called_back(callback, callback_names, index, time, tensors)
+            sample = changed.get("sample", changed.get("mean", sample))
             bar.update()
         return sample
 
@@ -379,26 +384,30 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             )
         waveforms = [self.processor.audio(one, sampling_rate) for one in audios]
         waveforms = waveforms * (count if len(audios) == 1 else 1)
-        if len(videos) == 1:
-            faces = [self._face(videos[0], source_fps, len(waveforms[0]))] * count
-            if len(audios) > 1:
-                faces = [self._face(videos[0], source_fps, len(waveform)) for waveform in waveforms]
-        else:
-            faces = [self._face(one, source_fps, len(wave)) for one, wave in zip(videos, waveforms, strict=True)]
+        faces = [self._face(one, source_fps) for one in videos] * (count if len(videos) == 1 else 1)
+        faces = [
+            face if self._is_prepared(video, source_fps) else self.processor.aligned(face, len(waveform))
+            for video, face, waveform in zip(videos * (count // len(videos)), faces, waveforms, strict=True)
+        ]
         fields = self._noises(count, generator, noise)
         return [Recording(*parts) for parts in zip(waveforms, faces, fields, strict=True)]
 
-    def _face(self, video: Any, source_fps: float | None, num_samples: int | None) -> torch.Tensor:
-        if isinstance(video, np.ndarray | torch.Tensor) and video.ndim == 3 and source_fps is None:
-            side = -(-self.processor.frame_size // 32)
-            if all(-(-size // 32) == side for size in video.shape[1:]) and len(video):
-                return torch.as_tensor(video)
-        face = self.processor.video(video, source_fps=source_fps)
-        return face if num_samples is None else self.processor.aligned(face, num_samples)
+    def _is_prepared(self, video: Any, source_fps: float | None) -> bool:
+        """Whether these are grey pictures that the networks take as they are."""
+        if not isinstance(video, np.ndarray | torch.Tensor) or video.ndim != 3 or source_fps is not None:
+            return False
+        side = -(-self.processor.frame_size // 32)
+        is_bytes = video.dtype in (np.uint8, torch.uint8)
+        return is_bytes and len(video) > 0 and all(-(-size // 32) == side for size in video.shape[1:])
+
+    def _face(self, video: Any, source_fps: float | None) -> torch.Tensor:
+        if self._is_prepared(video, source_fps):
+            return torch.as_tensor(video)
+        return self.processor.video(video, source_fps=source_fps)
 
     def _noises(self, count: int, generator: Generators, noise: Sequence[torch.Tensor] | None) -> list[Callable]:
         if noise is not None:
-            return [_given_noise(noise, index, count) for index in range(count)]
+            return [_given_noise(noise, index) for index in range(count)]
         generators = list(generator) if isinstance(generator, list | tuple) else [generator] * count
         if len(generators) != count:
             raise ValueError(f"`generator` is a list of {len(generators)}, expected one for each of {count} items.")
@@ -418,24 +427,25 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         return Windows.overlapping(num_samples, min(length, num_samples), overlap, unit)
 
     def _cut(self, index: int, recordings: Sequence[Recording], windows: Sequence[Windows]) -> Iterator[Piece]:
+        """The windows of one recording."""
         recording, starts = recordings[index], windows[index].starts
         for start in starts:
             waveform = recording.waveform[start : start + windows[index].length]
-            pixels = recording.pixel_values
+            frames = torch.arange(len(recording.pixel_values))
             if len(starts) > 1:
                 per_frame = self.processor.samples_per_frame
                 first, count = start // per_frame, -(-len(waveform) // per_frame)
-                frames = torch.arange(first, first + count).clamp(max=len(pixels) - 1)  # the last frame is held
-                pixels = pixels[frames]
-            yield Piece(index, start, waveform, pixels)
+                frames = torch.arange(first, first + count).clamp(max=len(frames) - 1)  # the last frame is held
+            yield Piece(index, start, waveform, frames)
 
-    def _batches(self, pieces: Sequence[Piece], batch_size: int) -> Iterator[list[Piece]]:
+    def _batches(
+        self, pieces: Sequence[Piece], recordings: Sequence[Recording], batch_size: int
+    ) -> Iterator[list[Piece]]:
         """Windows of equal sizes together, so that a batch computes what its items do alone."""
         alike: dict[tuple[int, ...], list[Piece]] = defaultdict(list)
         for piece in pieces:
-            frames = 1 + len(piece.waveform) // self.processor.hop_length
-            padded = -(-frames // self.processor.frame_multiple)
-            alike[(padded, *piece.pixel_values.shape)].append(piece)
+            sides = recordings[piece.recording].pixel_values.shape[1:]
+            alike[(self._padded_frames(len(piece.waveform)), len(piece.frames), *sides)].append(piece)
         for group in alike.values():
             for first in range(0, len(group), batch_size):
                 yield group[first : first + batch_size]
@@ -450,7 +460,38 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             "snr": snr,
         }
         preset = self.config.presets[self.config.preset]
-        return {**preset, **{name: value for name, value in given.items() if value is not None}}
+        return {**PRESETS["reference"], **preset, **{name: value for name, value in given.items() if value is not None}}
+
+    def _check_noise(self, noise, settings, sampler: str, windows: Sequence[Windows]) -> None:
+        """Raise a ValueError unless given noise is enough for all draws of all recordings."""
+        processor = self.processor
+        corrections = settings["corrector_steps"] if settings["corrector"] == "ald" else 0
+        steps = settings["num_inference_steps"]
+        draws = 1 if sampler == "heun" else 1 + steps * (corrections + 1)
+        if len(noise) < draws:
+            raise ValueError(f"`noise` holds {len(noise)} draws; these steps need {draws}.")
+        bins = processor.n_fft // 2 + 1
+        for index, one in enumerate(windows):
+            last = one.starts[-1]
+            frames = last // processor.hop_length + self._padded_frames(one.num_samples - last)
+            for draw, field in enumerate(noise[:draws]):
+                several = field.ndim == 3
+                if (
+                    not field.is_complex()
+                    or field.ndim not in (2, 3)
+                    or (several and len(field) != len(windows))
+                    or field.shape[-2] != bins
+                    or field.shape[-1] < frames
+                ):
+                    raise ValueError(
+                        f"`noise[{draw}]` must be complex ([{len(windows)},] {bins}, {frames} or more) for item "
+                        f"{index}, got {tuple(field.shape)} {field.dtype}."
+                    )
+
+    def _padded_frames(self, num_samples: int) -> int:
+        """Frames of the spectrogram of so many samples."""
+        frames, multiple = 1 + num_samples // self.processor.hop_length, self.processor.frame_multiple
+        return -(-frames // multiple) * multiple
 
     def _check(self, settings, sampler, batch_size, window_overlap, output_type, callback_names) -> None:
         if settings["corrector"] not in CORRECTORS:
@@ -478,23 +519,21 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             )
 
 
-def _given_noise(noise: Sequence[torch.Tensor], index: int, count: int) -> Callable[[int, int, int], torch.Tensor]:
+def _given_noise(noise: Sequence[torch.Tensor], index: int) -> Callable[[int, int, int], torch.Tensor]:
     def columns(draw: int, first: int, number: int) -> torch.Tensor:
-        if draw >= len(noise):
-            raise ValueError(f"`noise` holds {len(noise)} draws, which is not enough for these steps.")
         field = noise[draw]
-        if field.ndim == 3:
-            if len(field) != count:
-                raise ValueError(f"`noise[{draw}]` is of {len(field)} items, expected {count}.")
-            field = field[index]
-        if field.ndim != 2 or not field.is_complex() or field.shape[-1] < first + number:
-            raise ValueError(
-                f"`noise[{draw}]` must be complex (bins, frames) with {first + number} frames or more, got "
-                f"{tuple(field.shape)} {field.dtype}."
-            )
-        return field[:, first : first + number]
+        return (field[index] if field.ndim == 3 else field)[:, first : first + number]
 
     return columns
+
+
+def _check_network(network: AVDiffuSSModel, name: str, num_spectrograms: int, time_conditioned: bool) -> None:
+    config = network.config
+    if (config.num_spectrograms, config.time_conditioned) != (num_spectrograms, time_conditioned):
+        raise ValueError(
+            f"`{name}` must be a network of num_spectrograms={num_spectrograms}, time_conditioned={time_conditioned}; "
+            f"got {config.num_spectrograms}, {config.time_conditioned}."
+        )
 
 
 __all__ = ["PRESETS", "AVDiffuSSPipeline", "AVDiffuSSPipelineOutput"]

@@ -57,8 +57,8 @@ class AVDiffuSSTimeEmbedding(nn.Module):
     def _apply(self, fn, recurse: bool = True):
         frequencies = self.frequencies
         super()._apply(fn, recurse)
-        # Rounded to half precision, they would be other frequencies.
-        self.frequencies = frequencies.to(self.frequencies.device)
+        if not frequencies.is_meta:  # rounded to half precision, they would be other frequencies
+            self.frequencies = frequencies.to(self.frequencies.device)
         return self
 
     def forward(self, timestep: torch.Tensor) -> torch.Tensor:
@@ -369,7 +369,7 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         Raises:
             TypeError: no complex spectrogram. ValueError: a shape that doesn't fit, or something left out.
         """
-        time_embedding = self._checked(sample, timestep, encoder_hidden_states)
+        time_embedding = self._checked(sample, timestep, encoder_hidden_states, encoder_attention_mask)
         parts = torch.view_as_real(sample).movedim(-1, 2).flatten(1, 2)  # (batch, re and im of each, bins, frames)
         # Made for pictures of 0..1, which this brings to -1..1; the weights expect it of spectrograms, too.
         pyramid = (2 * parts.float() - 1).to(self.dtype)
@@ -400,7 +400,11 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         return block(*arguments)
 
     def _checked(
-        self, sample: torch.Tensor, timestep: torch.Tensor | float | None, context: torch.Tensor | None
+        self,
+        sample: torch.Tensor,
+        timestep: torch.Tensor | float | None,
+        context: torch.Tensor | None,
+        mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
         """Times, (batch,), where there are any."""
         config = self.config
@@ -419,31 +423,50 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
             )
         sees = any(config.cross_attention_sizes)
         if sees and (
-            context is None or context.ndim != 3 or context.shape[::2] != (len(sample), config.cross_attention_dim)
+            context is None
+            or context.ndim != 3
+            or context.shape[::2] != (len(sample), config.cross_attention_dim)
+            or not context.shape[1]
         ):
             raise ValueError(
-                f"`encoder_hidden_states` must be ({len(sample)}, visual frames, {config.cross_attention_dim}), got "
-                f"{None if context is None else tuple(context.shape)}."
+                f"`encoder_hidden_states` must be ({len(sample)}, visual frames, {config.cross_attention_dim}) with at "
+                f"least one frame, got {None if context is None else tuple(context.shape)}."
             )
+        if mask is not None and (context is None or mask.shape != context.shape[:2]):
+            expected = "nothing without `encoder_hidden_states`" if context is None else tuple(context.shape[:2])
+            raise ValueError(f"`encoder_attention_mask` must be {expected}, got {tuple(mask.shape)}.")
         if config.time_conditioned != (timestep is not None):
             needs = "needs" if config.time_conditioned else "takes no"
             raise ValueError(f"this network {needs} `timestep`, got {timestep}.")
         if timestep is None:
             return None
-        return torch.as_tensor(timestep, dtype=torch.float32, device=sample.device).expand(len(sample))
+        times = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device)
+        if times.shape not in ((), (1,), (len(sample),)):
+            raise ValueError(f"`timestep` must be one number or ({len(sample)},), got {tuple(times.shape)}.")
+        return times.expand(len(sample))
 
     def _check_sizes(self, widths: Sequence[int]) -> None:
         config = self.config
-        for name in ("num_spectrograms", "base_channels", "layers_per_block", "num_fusion_layers"):
+        for name in (
+            "num_spectrograms",
+            "base_channels",
+            "layers_per_block",
+            "num_attention_heads",
+            "attention_head_dim",
+            "num_fusion_layers",
+            "cross_attention_dim",
+        ):
             if config[name] < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {config[name]}.")
-        if not widths or any(width % 4 or (width > 128 and width % 32) for width in widths):
+        if not widths or any(width < 4 or width % 4 or (width > 128 and width % 32) for width in widths):
             raise ValueError(
                 f"`base_channels` times `channel_multipliers` must be multiples of 4, above 128 of 32; got {widths}."
             )
         sizes = config.cross_attention_sizes
         if sizes and len(sizes) != len(widths):
             raise ValueError(f"`cross_attention_sizes` must have {len(widths)} sizes, one for each level, got {sizes}.")
+        if any(size < 0 for size in sizes):
+            raise ValueError(f"`cross_attention_sizes` must be 0 or more, got {sizes}.")
         narrow = [width for width, size in zip(widths, sizes, strict=False) if size and width % FUSION_GROUPS]
         if narrow:
             raise ValueError(

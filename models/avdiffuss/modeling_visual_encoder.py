@@ -173,6 +173,8 @@ class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
                 f"{32 * side} pixels work too), got {tuple(pixel_values.shape)}."
             )
         batch, frames = pixel_values.shape[:2]
+        if attention_mask is not None and attention_mask.shape != (batch, frames):
+            raise ValueError(f"`attention_mask` must be ({batch}, {frames}), got {tuple(attention_mask.shape)}.")
         if attention_mask is None:
             attention_mask = pixel_values.new_ones(batch, frames, dtype=torch.float32)
         mask = attention_mask[:, None].float()  # (batch, 1, frames)

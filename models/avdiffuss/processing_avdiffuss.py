@@ -36,7 +36,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         frame_multiple: spectrograms are filled up with zeros to a multiple of so many frames.
 
     Raises:
-        ValueError: a size below 1, or an unknown window.
+        ValueError: a size below 1, sizes that don't fit each other, or an unknown window.
     """
 
     model_input_names = ["waveform", "pixel_values"]
@@ -69,6 +69,8 @@ class AVDiffuSSProcessor(ProcessorMixin):
             raise ValueError(
                 f"`sampling_rate` ({sampling_rate}) must be a multiple of `frames_per_second` ({frames_per_second})."
             )
+        if n_fft % 2 or hop_length >= n_fft:
+            raise ValueError(f"`n_fft` ({n_fft}) must be even and larger than `hop_length` ({hop_length}).")
         if window not in ("hann", "sqrthann"):
             raise ValueError(f'`window` must be "hann" or "sqrthann", got {window!r}.')
         if not face_margin >= 0:
@@ -128,7 +130,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         waveform = self.audio(video if audio is None else audio, sampling_rate)
         if track is not None:
             first, stop = (frame * self.samples_per_frame for frame in (track.start_frame, track.stop_frame))
-            waveform = waveform[first:stop]
+            waveform = self._long_enough(waveform[first:stop])
         return BatchFeature({"waveform": waveform, "pixel_values": self.aligned(pixel_values, len(waveform))})
 
     def audio(self, audio: Any, sampling_rate: int | None = None) -> torch.Tensor:
@@ -144,12 +146,15 @@ class AVDiffuSSProcessor(ProcessorMixin):
         is_bare = isinstance(audio, np.ndarray | torch.Tensor | list | tuple)
         source_rate = (sampling_rate or self.sampling_rate) if is_bare else sampling_rate
         samples, _ = read_audio(audio, self.sampling_rate, source_rate=source_rate, name="audio")
+        return self._long_enough(torch.from_numpy(samples))
+
+    def _long_enough(self, waveform: torch.Tensor) -> torch.Tensor:
         least = self.n_fft // 2 + 1
-        if len(samples) < least:
+        if len(waveform) < least:
             raise ValueError(
-                f"`audio` has {len(samples)} samples at {self.sampling_rate} Hz; at least {least} are needed."
+                f"`audio` has {len(waveform)} samples at {self.sampling_rate} Hz; at least {least} are needed."
             )
-        return torch.from_numpy(samples)
+        return waveform
 
     def video(self, video: Any, *, track: Track | None = None, source_fps: float | None = None) -> torch.Tensor:
         """(frames, frame_size, frame_size) uint8, grey, at `frames_per_second`.

@@ -569,7 +569,7 @@ def truncated(last: int) -> dict[str, torch.Tensor]:
 REFUSED: dict[str, tuple[Callable[[], dict], str]] = {
     "another method": (
         lambda: {"unet.conv.weight": torch.zeros(3)},
-        r"no AVDiffuSS checkpoint: it has no `denoiser_net",
+        r"no AVDiffuSS checkpoint: `unet\.conv\.weight` belongs to no network",
     ),
     "no denoiser": (lambda: without("denoiser_net."), r"no AVDiffuSS checkpoint: it has no `denoiser_net\.\*`"),
     "no score network": (lambda: without("score_net."), r"no AVDiffuSS checkpoint: it has no `score_net\.\*`"),
@@ -584,15 +584,24 @@ REFUSED: dict[str, tuple[Callable[[], dict], str]] = {
     ),
     "a module missing": (
         lambda: without("score_net.all_modules.6."),
-        r"no AVDiffuSS checkpoint: module \d+ of a network should be",
+        r"no AVDiffuSS checkpoint: where a network should have .* it has `all_modules\.\d+`",
     ),
     "a module too many": (
         lambda: small_weights(**{"score_net.all_modules.99.weight": torch.zeros(3)}),
-        r"module 22 of a network should be a end",
+        r"where a network should have its end \(end\), it has `all_modules\.99` \(norm\)",
     ),
-    "cut after the first modules": (lambda: truncated(3), r"no AVDiffuSS checkpoint: module \d+ of a network"),
-    "cut before the attention": (lambda: truncated(7), r"no AVDiffuSS checkpoint: module \d+ of a network"),
-    "cut on the way up": (lambda: truncated(11), r"no AVDiffuSS checkpoint: module \d+ of a network"),
+    "cut after the first modules": (
+        lambda: truncated(3),
+        r"no AVDiffuSS checkpoint: where a network should have .* it has the end",
+    ),
+    "cut before the attention": (
+        lambda: truncated(7),
+        r"no AVDiffuSS checkpoint: where a network should have .* it has the end",
+    ),
+    "cut on the way up": (
+        lambda: truncated(11),
+        r"no AVDiffuSS checkpoint: where a network should have .* it has the end",
+    ),
     "a bias missing": (
         lambda: without("score_net.all_modules.4.Conv_1.bias"),
         r"1 tensor stays empty \(`down_blocks\.0\.resnets\.0\.conv2\.bias`\)",

@@ -439,13 +439,13 @@ def test_spectrograms_must_be_complex():
     [(None, "None"), (seen(1, 3, 9), r"\(1, 3, 9\)"), (seen(2, 3, 8), r"\(2, 3, 8\)"), (seen(3, 8), r"\(3, 8\)")],
 )
 def test_a_face_that_does_not_fit_is_named(face, got):
-    with pytest.raises(ValueError, match=rf"`encoder_hidden_states` must be \(1, visual frames, 8\), got {got}"):
+    with pytest.raises(ValueError, match=rf"`encoder_hidden_states` must be \(1, visual frames, 8\) .* got {got}"):
         network()(spectrograms(1, 1, 8, 6), None, face)
 
 
 def test_a_face_without_a_frame_is_refused():
     """There is nothing to attend to."""
-    with pytest.raises(ValueError, match=r"`encoder_hidden_states` must be \(1, visual frames, 8\), got \(1, 0, 8\)"):
+    with pytest.raises(ValueError, match=r"`encoder_hidden_states` must be .* at least one frame, got \(1, 0, 8\)"):
         network()(spectrograms(1, 1, 8, 6), None, seen(1, 0, 8))
 
 

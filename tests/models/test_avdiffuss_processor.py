@@ -251,7 +251,9 @@ def test_settings_are_saved(tmp_path):
         ({"window": "hamming"}, r'`window` must be "hann" or "sqrthann", got \'hamming\''),
         ({"spec_factor": 0.0}, r"`spec_factor` must be above 0, got 0.0"),
         ({"spec_abs_exponent": -1.0}, r"`spec_abs_exponent` must be above 0, got -1.0"),
-        ({"hop_length": 510}, r"`hop_length`.*`n_fft`"),
+        ({"n_fft": 511}, r"`n_fft` \(511\) must be even"),
+        ({"face_margin": -0.1}, "`face_margin` must be 0 or more"),
+        ({"hop_length": 510}, r"`n_fft` \(510\) must be even and larger than `hop_length` \(510\)"),
     ],
 )
 def test_settings_that_cannot_work_are_named(settings, message):

@@ -122,8 +122,11 @@ def write_wav(
     samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise ValueError(f"`samples`: {_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
-    with written_whole(path) as unfinished:
-        soundfile.write(unfinished, samples.T, rate, format="WAV", subtype=subtypes[encoding])
+    with (
+        written_whole(path) as unfinished,
+        unfinished.open("wb") as file,
+    ):  # opened here, soundfile has errors of its own
+        soundfile.write(file, samples.T, rate, format="WAV", subtype=subtypes[encoding])
 
 
 # The chain: decode -> check -> mix -> resample.
