@@ -16,6 +16,8 @@ from avzoo.pipelines.pipeline_avdiffuss import AVDiffuSSPipeline
 from avzoo.video import FaceTracks, Track, VideoWriter, crop_tracks, draw_boxes, find_face_tracks, track_colour
 from avzoo.video.reading import VideoReader
 
+QUIETEST_DB = -120.0
+
 
 @dataclass(frozen=True)
 class SeparatedVoice:
@@ -37,9 +39,12 @@ class SeparatedVoice:
 
     @property
     def level_db(self) -> float:
-        """Energy of the voice in dB of what is heard while the face is seen; a person who is silent is far below 0."""
+        """Energy of the voice in dB of what is heard while the face is seen; a person who is silent is far below 0.
+
+        -120 dB and less is -120 dB, which also stands for silence.
+        """
         voice, mixture = (float(np.sum(np.square(part, dtype=np.float64))) for part in (self.audio, self.mixture))
-        return 10 * float(np.log10(voice / mixture)) if voice and mixture else -np.inf
+        return 10 * float(np.log10(max(voice / mixture, 1e-12))) if mixture else QUIETEST_DB
 
 
 def separate_faces(

@@ -40,9 +40,11 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 @dataclass
 class AVDiffuSSPipelineOutput(BaseOutput):
-    """Args:
-    audios: for each mixture and face, the voice, (samples,) float32 at the pipeline's `sampling_rate`.
-    initial_estimates: the same before the diffusion, as the denoiser alone hears it.
+    """Separated voices.
+
+    Args:
+        audios: for each mixture and face, the voice, (samples,) float32 at the pipeline's `sampling_rate`.
+        initial_estimates: the same before the diffusion, as the denoiser alone hears it.
     """
 
     audios: list[Any]
@@ -282,9 +284,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         Returns:
             "blank": with a grey picture for a face; "swapped": with `other_video`, where it is given.
         """
-        face = self._recordings(audio, video, options.get("sampling_rate"), options.get("source_fps"), None, None)[
-            0
-        ].pixel_values
+        rates = options.get("sampling_rate"), options.get("source_fps")
+        face = self._recordings(audio, video, *rates, None, None)[0].pixel_values
         blank = torch.full_like(face, round(255 * self.denoiser_visual_encoder.config.pixel_mean))
         others = {"blank": blank} | ({} if other_video is None else {"swapped": other_video})
         results = {}

@@ -32,8 +32,10 @@ FUSION_GROUPS = 32
 
 @dataclass
 class AVDiffuSSModelOutput(BaseOutput):
-    """Args:
-    sample: (batch, 1, bins, frames) complex64: the estimated voice, or the score of a diffusion state.
+    """What the network tells of each spectrogram.
+
+    Args:
+        sample: (batch, 1, bins, frames) complex64: the estimated voice, or the score of a diffusion state.
     """
 
     sample: torch.Tensor

@@ -25,8 +25,10 @@ from .configuration_avdiffuss import AVDiffuSSVisualEncoderConfig
 
 @dataclass
 class AVDiffuSSVisualEncoderOutput(ModelOutput):
-    """Args:
-    last_hidden_state: (batch, frames, hidden_size), 0 or more. What padding gets has no meaning.
+    """Faces as vectors.
+
+    Args:
+        last_hidden_state: (batch, frames, hidden_size), 0 or more. What padding gets has no meaning.
     """
 
     last_hidden_state: torch.FloatTensor | None = None

@@ -22,9 +22,11 @@ Generators = torch.Generator | list[torch.Generator] | None
 
 @dataclass
 class OUVESchedulerOutput(BaseOutput):
-    """Args:
-    prev_sample: the state after the step, of the sample's shape.
-    mean: the same without the noise of the step.
+    """A step.
+
+    Args:
+        prev_sample: the state after it, of the sample's shape.
+        mean: the same without the noise of the step.
     """
 
     prev_sample: torch.Tensor

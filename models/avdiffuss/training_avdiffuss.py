@@ -17,10 +17,12 @@ from .scheduling_ouve import OUVEScheduler
 
 @dataclass
 class AVDiffuSSStep:
-    """Args:
-    estimate: (batch, 1, bins, frames) complex, of the denoiser.
-    score_error: score times the state's standard deviation, plus the noise: 0 where the score is right. None without a
-        score network.
+    """What both networks make of a batch.
+
+    Args:
+        estimate: (batch, 1, bins, frames) complex, of the denoiser.
+        score_error: score times the state's standard deviation, plus the noise: 0 where the score is right. None
+            without a score network.
     """
 
     estimate: torch.Tensor

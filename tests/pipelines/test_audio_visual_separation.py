@@ -155,7 +155,7 @@ def test_a_face_that_comes_after_the_sound_has_ended_is_silent(pipe):
     assert talking.audio.shape == silent.audio.shape
     assert not silent.audio.any()
     assert not silent.mixture.any()
-    assert silent.level_db == -np.inf
+    assert silent.level_db == -120
 
 
 @pytest.mark.parametrize("samples", [1, 62, 63])
@@ -215,7 +215,7 @@ def test_a_level_is_that_of_the_voice_against_what_is_heard():
     mixture[20:60] = 0.5
     voice = SeparatedVoice(track(0, 0, 2), 0.1 * mixture, mixture, mixture, RATE)
     assert voice.level_db == pytest.approx(-20.0, abs=1e-4)
-    assert SeparatedVoice(track(0, 0, 2), 0 * mixture, mixture, mixture, RATE).level_db == -np.inf
+    assert SeparatedVoice(track(0, 0, 2), 0 * mixture, mixture, mixture, RATE).level_db == -120
 
 
 # --- what cannot work -------------------------------------------------------------------------------------------------

@@ -721,7 +721,7 @@ def test_networks_in_each_others_place_are_refused(parts):
     score, denoiser = parts["score_model"], parts["denoiser"]
     with pytest.raises(ValueError, match=r"`score_model` must be a network of num_spectrograms=2, .* got 1, False"):
         assembled(parts, score_model=denoiser)
-    with pytest.raises(ValueError, match=r"`denoiser` takes 2 spectrograms"):
+    with pytest.raises(ValueError, match=r"`denoiser` must be a network of num_spectrograms=1, .* got 2, True"):
         assembled(parts, denoiser=score)
 
 
