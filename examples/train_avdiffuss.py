@@ -92,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="drawn people who speak instead of a dataset")
     parser.add_argument("--toy_clips", type=int, default=200, help="with --toy: training clips of two people")
     parser.add_argument("--toy_test_clips", type=int, default=64, help="with --toy: mixtures for testing")
-    parser.add_argument("--toy_steps", type=int, nargs=2, default=[900, 500], help="with --toy: of each network")
+    parser.add_argument("--toy_steps", type=int, nargs=2, default=[1500, 900], help="with --toy: of each network")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: one run for each")
     TrainingArguments.add_to(
         parser,

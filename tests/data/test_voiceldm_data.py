@@ -4,7 +4,7 @@ import soundfile
 import torch
 
 from avzoo.audio import read_audio, resample
-from avzoo.data import voiceldm_data
+from avzoo.audio import stretches as audio_stretches
 from avzoo.data.voiceldm_data import SceneSpeech, voiceldm_rows
 
 RATE = 16000
@@ -295,7 +295,7 @@ def test_of_long_noise_only_the_stretch_is_decoded(tmp_path, speech, monkeypatch
         shapes.append(np.shape(source))
         return read_audio(source, *arguments, **options)
 
-    monkeypatch.setattr(voiceldm_data, "read_audio", read)
+    monkeypatch.setattr(audio_stretches, "read_audio", read)
     for _ in clips([speech] * 10, [{"path": path}], noise_probability=1.0):
         pass
     assert len(shapes) == 10

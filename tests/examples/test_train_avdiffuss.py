@@ -121,7 +121,7 @@ def test_the_toy_prints_its_table_and_saves_a_pipeline(tmp_path):
     result = run("train_avdiffuss.py", *small.split(), "--output_dir", tmp_path / "toy")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "follows the face" in result.stdout
-    assert re.search(r"^refined +-?\d+\.\d{3} ", result.stdout, re.MULTILINE), result.stdout
+    assert re.search(r"^fast +-?\d+\.\d{3} ", result.stdout, re.MULTILINE), result.stdout
     folder = tmp_path / "toy"
     assert {"README.md", "model_index.json"} <= {path.name for path in folder.iterdir()}
     assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]

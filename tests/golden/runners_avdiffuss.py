@@ -187,7 +187,7 @@ def run_pipeline(case: GoldenCase, folder) -> Iterator[Outputs]:
             inputs["waveform"],
             inputs["video"],
             num_inference_steps=config["N"],
-            corrector=config["corrector"],
+            corrector=config["corrector"] if corrections else "none",
             corrector_steps=max(corrections, 1),
             snr=config["snr"],
             noise=noise,

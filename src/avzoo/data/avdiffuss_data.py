@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import soundfile
 import torch
 
 from avzoo.audio.mixing import mix_at_equal_level, mix_at_snr
 from avzoo.audio.reading import read_audio
+from avzoo.audio.stretches import rate_and_length, read_stretch
 from avzoo.data.lists import PathLike
 from avzoo.video.crops import grey_face
 from avzoo.video.reading import VideoReader
@@ -40,7 +40,6 @@ Row = dict[str, str]
 
 _SHORTEST_FRAMES = 30  # 1.2 s: less than this isn't repeated to fill a clip, but left out
 _ATTEMPTS = 100  # how many rows may be unusable one after the other
-_SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC")  # libsndfile knows their length, and lands on the very sample
 
 # Of letters, digits, _ and -, as YouTube has them: no such name leads out of its folder.
 _VOXCELEB2_NAME = re.compile(r"([\w-]+/[\w-]+/[\w-]+)", re.ASCII)
@@ -459,7 +458,7 @@ def _stretch(row: Mapping[str, Any], num_samples: int, step: int, generator: tor
         return step * _whole(max(0, length - num_samples) // step + 1, generator)
 
     path, rate = row["audio"], SAMPLING_RATE
-    found = _rate_and_length(path)
+    found = rate_and_length(path)
     if found is None:
         of_video = path == row.get("video")  # then the sound is on the clock of the frames
         samples, _ = VideoReader(path).soundtrack(rate) if of_video else read_audio(path, rate)
@@ -467,31 +466,7 @@ def _stretch(row: Mapping[str, Any], num_samples: int, step: int, generator: tor
         return samples[start : start + num_samples], start
     source_rate, length = found
     start = random_start(length * rate // source_rate)
-    # Whole seconds lie on a sample at either rate, so the stretch is what resampling all of it would give. One more on
-    # either side keeps the resampling filter from seeing the cut.
-    first_second = max(0, start // rate - 1)
-    last_second = -(-(start + num_samples) // rate) + 1
-    first, last = first_second * source_rate, min(last_second * source_rate, length)
-    try:
-        with soundfile.SoundFile(path) as sound:
-            sound.seek(first)
-            samples = sound.read(last - first, dtype="float32", always_2d=True)
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"{path} is damaged ({error})") from error
-    if len(samples) < last - first:
-        raise ValueError(f"{path} ends after {first + len(samples)} of the {length} samples that it announces")
-    samples, _ = read_audio(samples.mean(axis=1), rate, source_rate=source_rate)
-    start_here = start - first_second * rate
-    return samples[start_here : start_here + num_samples], start
-
-
-def _rate_and_length(path: PathLike) -> tuple[int, int] | None:
-    """Rate in Hz and samples per channel; None where they are not certain, or the file can't be read in part."""
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
-        return None
-    return (info.samplerate, info.frames) if info.format in _SEEKABLE and info.frames else None
+    return read_stretch(path, start, num_samples, rate), start
 
 
 def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:

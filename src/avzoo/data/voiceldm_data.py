@@ -17,18 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 
 from avzoo.audio.reading import iter_audio, read_audio
 from avzoo.audio.resampling import check_rate
+from avzoo.audio.stretches import rate_and_length, read_stretch
 from avzoo.data.lists import PathLike, check_name, malformed
 
 COMMON_VOICE = "cv"  # what the column `data` calls it
 NUM_SAMPLES = 163840  # 1024 frames of 160 samples: 10.24 s
 SAMPLING_RATE = 16000
-
-_SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC")  # libsndfile knows their length, and lands on the very sample
 
 
 # -------------------------------------------------------------------------------------------------- rows
@@ -212,36 +210,19 @@ class SceneSpeech(torch.utils.data.Dataset):
 
     def _stretch_of(self, path: PathLike, generator: torch.Generator) -> np.ndarray:
         """A random stretch of a recording, read without the rest of it where the format allows."""
-        rate, found = self.sampling_rate, _rate_and_length(path)
+        rate, found = self.sampling_rate, rate_and_length(path)
         if found is None:
             samples, _ = read_audio(path, rate)
             start = _whole(max(0, len(samples) - self.num_samples) + 1, generator)
             return self._of_full_length(samples[start:])
         source_rate, length = found
         start = _whole(max(0, round(length * rate / source_rate) - self.num_samples) + 1, generator)
-        # Whole seconds lie on a sample at either rate, so the stretch is what resampling all of it would give. One more
-        # on either side keeps the resampling filter from seeing the cut.
-        first_second = max(0, start // rate - 1)
-        last_second = -(-(start + self.num_samples) // rate) + 1
-        with soundfile.SoundFile(path) as sound:
-            sound.seek(first_second * source_rate)
-            samples = sound.read((last_second - first_second) * source_rate, dtype="float32", always_2d=True)
-        samples, _ = read_audio(samples.mean(axis=1), rate, source_rate=source_rate, name=os.fspath(path))
-        return self._of_full_length(samples[start - first_second * rate :])
+        return self._of_full_length(read_stretch(path, start, self.num_samples, rate))
 
     def _of_full_length(self, samples: np.ndarray) -> np.ndarray:
         full = np.zeros(self.num_samples, np.float32)
         full[: len(samples)] = samples[: self.num_samples]
         return full
-
-
-def _rate_and_length(path: PathLike) -> tuple[int, int] | None:
-    """Rate in Hz and samples per channel; None where they are not certain, or the file can't be read in part."""
-    try:
-        info = soundfile.info(path)
-    except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
-        return None
-    return (info.samplerate, info.frames) if info.format in _SEEKABLE and info.frames else None
 
 
 def _with_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
