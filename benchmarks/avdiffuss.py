@@ -154,7 +154,7 @@ def time_separations(rounds: int) -> None:
 
 def measure_memory() -> None:
     pipe = small_pipeline()
-    options = {"num_inference_steps": 1, "corrector": "none", "batch_size": 1}
+    options = {"num_inference_steps": 1, "corrector": "none"}
     sizes = {}
     for seconds in (2.04, 10.0):
         mixture = torch.randn(int(16000 * seconds))

@@ -175,7 +175,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         noise: Sequence[torch.Tensor] | None = None,
         window_length_in_s: float | None = None,
         window_overlap: float = 0.5,
-        batch_size: int = 4,
+        batch_size: int = 2,
         output_type: str = "np",
         return_dict: bool = True,
         callback_on_step_end: Callable[[Any, int, torch.Tensor, dict], dict | None] | None = None,

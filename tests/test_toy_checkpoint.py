@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import pipeline
@@ -21,7 +22,9 @@ def recording(name: str) -> str:
     return str(Path(find_spec("gradio").origin).parent / "media_assets" / "audio" / name)
 
 
-@pytest.mark.parametrize(("method", "bytes"), [("flexiast", 2e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6)])
+@pytest.mark.parametrize(
+    ("method", "bytes"), [("flexiast", 2e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6), ("avdiffuss", 6e6)]
+)
 def test_it_is_small(method, bytes):
     files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= bytes
@@ -71,3 +74,32 @@ def test_what_it_says_sounds_like_the_scene_it_was_asked_for():
 def test_a_method_without_one_is_told():
     with pytest.raises(ValueError, match="no method is called 'nothing'"):
         avzoo.toy_checkpoint("nothing")
+
+
+def test_a_face_gets_its_own_voice_out_of_two():
+    from avzoo.audio import mix_at_equal_level, resample
+    from avzoo.data.toyworld.talkers import Talkers
+    from avzoo.metrics import si_sdr
+
+    pipe = avzoo.AVDiffuSSPipeline.from_pretrained(avzoo.toy_checkpoint("avdiffuss"))
+    pipe.set_progress_bar_config(disable=True)
+    networks = (pipe.denoiser, pipe.score_model, pipe.denoiser_visual_encoder, pipe.score_visual_encoder)
+    assert {network.dtype for network in networks} == {torch.float32}  # stored in half precision
+    talkers = Talkers(
+        6, seed=5, split="checkpoint", situation="mixture", seconds=2.04, size=[96, 192], identities=[0, 4]
+    )
+    own, others = [], []
+    for clip in talkers:
+        sounds = [resample(voice, clip["sampling_rate"], pipe.sampling_rate) for voice in clip["voices"]]
+        mixture, voices = mix_at_equal_level(sounds, 0.9)
+        crop = pipe.processor.convention
+        faces = [
+            np.stack([crop.cut(*pair) for pair in zip(clip["frames"], crop.regions(boxes), strict=True)])
+            for boxes in clip["boxes"]
+        ]
+        heard = pipe([mixture], faces, denoiser_only=True).audios
+        for one, other in ((0, 1), (1, 0)):
+            own.append(float(si_sdr(heard[one], voices[one])))
+            others.append(float(si_sdr(heard[one], voices[other])))
+    assert np.mean(own) > 3  # in the mixture it is 0
+    assert np.mean(np.array(own) > np.array(others)) > 0.8

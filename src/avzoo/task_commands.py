@@ -237,7 +237,7 @@ def _add_separation_options(parser: argparse.ArgumentParser) -> None:
         "--denoiser-only", action="store_true", help="leave out the diffusion: far faster, less natural"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default 0")
-    parser.add_argument("--batch-size", type=int, default=4, help="windows of 2 s at once; default 4")
+    parser.add_argument("--batch-size", type=int, default=2, help="windows of 2 s at once; default 2")
     parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on cuda")
 

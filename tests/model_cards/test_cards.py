@@ -95,6 +95,23 @@ def test_what_voiceldms_card_says_to_run_runs_offline(tmp_path, monkeypatch):
     assert namespace["several"].shape == (4, 20000)
 
 
+def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):
+    (tmp_path / "model").symlink_to(avzoo.toy_checkpoint("avdiffuss"))
+    for name, situation in (("interview", "mixture"), ("face", "single")):
+        talkers = Talkers(1, split="cards", seconds=1.0, situation=situation, identities=[0, 4])
+        talkers.write(talkers[0], tmp_path)[0].rename(tmp_path / f"{name}.mp4")
+    write_wav(tmp_path / "mixture.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
+    monkeypatch.chdir(tmp_path)
+    card = str(card_for(zoo.method("avdiffuss"), None, model_folder="model"))
+    blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 2]
+    namespace = {}
+    for block in blocks:
+        exec(block, namespace)
+    assert namespace["voice"].shape == (8000,)
+    assert [voice.audio.shape for voice in namespace["voices"]] == [(8000,)] * 2
+
+
 def test_what_s3fds_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
     row = zoo.method("s3fd")
     tiny_model(row).save_pretrained(tmp_path / "model")
