@@ -49,6 +49,7 @@ $(VENV)/.installed-demo: $(VENV)/.made $(METADATA)
 $(VENV)/.installed-dev: $(VENV)/.made $(METADATA)
 	@echo "Installing what the tests need (torch is the large part) ..." >&2
 	@$(INSTALL) -e '.[dev]'
+	@$(INSTALL) -e '.[pesq]' 2>/dev/null || echo "No C compiler that builds pesq: its tests will be left out." >&2
 	@touch $@ $(VENV)/.installed-demo $(VENV)/.installed-lint
 
 $(VENV)/.installed-lint: $(VENV)/.made constraints.txt
