@@ -369,13 +369,12 @@ def save_half(pipe: AVDiffuSSPipeline, folder: Path) -> None:
     for network in networks.values():
         network.half()
     pipe.save_pretrained(folder)
-    for name in networks:
-        config = folder / name / "config.json"
-        settings = json.loads(config.read_text(encoding="utf-8"))
+    for path in [folder / "model_index.json", *(folder / name / "config.json" for name in networks)]:
+        settings = json.loads(path.read_text(encoding="utf-8"))
         settings.pop("_name_or_path", None)  # a scratch folder
         if "dtype" in settings:  # what transformers loads it as
             settings["dtype"] = "float32"
-        config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def note(text: str, begin: float) -> None:

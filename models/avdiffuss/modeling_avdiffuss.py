@@ -96,7 +96,7 @@ class AVDiffuSSResidualBlock(nn.Module):
         if self.time_projection is not None:
             branch = branch + self.time_projection(nn.functional.silu(time_embedding))[:, :, None, None]
         branch = self.conv2(self.dropout(nn.functional.silu(self.norm2(branch))))
-        return (self.shortcut(hidden_states) + branch) * 0.5**0.5
+        return (self.shortcut(hidden_states) + branch).mul_(0.5**0.5)
 
 
 class AVDiffuSSSelfAttention(nn.Module):
@@ -114,7 +114,7 @@ class AVDiffuSSSelfAttention(nn.Module):
         places = self.norm(hidden_states).flatten(2).mT[:, None]  # (batch, 1, bins * frames, channels)
         mixed = scaled_dot_product_attention(self.to_q(places), self.to_k(places), self.to_v(places))
         mixed = self.to_out(mixed)[:, 0].mT.reshape(hidden_states.shape)
-        return (hidden_states + mixed) * 0.5**0.5
+        return (hidden_states + mixed).mul_(0.5**0.5)
 
 
 class AVDiffuSSAttention(nn.Module):
