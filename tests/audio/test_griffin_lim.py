@@ -64,8 +64,10 @@ def test_a_batch_equals_its_items_and_two_runs_agree():
     wanted = magnitudes(torch.stack([chirp(), chirp().flip(0)]))
     together = griffin_lim(wanted)
     torch.testing.assert_close(griffin_lim(wanted), together, rtol=0, atol=0)
+    # In double precision: the iterations amplify the last bits, in which batches and items may differ on some CPUs.
+    exact = griffin_lim(wanted.double())
     for index in range(2):
-        torch.testing.assert_close(griffin_lim(wanted[index : index + 1])[0], together[index], rtol=0, atol=1e-5)
+        torch.testing.assert_close(griffin_lim(wanted[index : index + 1].double())[0], exact[index], rtol=0, atol=1e-10)
     assert not torch.equal(griffin_lim(wanted, seed=1), together)
 
 

@@ -117,7 +117,7 @@ def test_pairs_are_evaluated(voxceleb2, model, tmp_path):
 
 @pytest.mark.timeout(280)
 def test_the_toy_prints_its_table_and_saves_a_pipeline(tmp_path):
-    small = "--toy --toy_clips 4 --toy_test_clips 2 --toy_steps 2 1 --toy_seeds 0"
+    small = "--toy --toy_clips 4 --toy_test_clips 1 --toy_steps 2 1 --toy_seeds 0"
     result = run("train_avdiffuss.py", *small.split(), "--output_dir", tmp_path / "toy")
     assert result.returncode == 0, result.stderr[-3000:]
     assert "follows the face" in result.stdout
