@@ -9,7 +9,6 @@ The networks of different seeds do not depend on each other, so each is trained 
 """
 
 import argparse
-import json
 import multiprocessing
 import sys
 import tempfile
@@ -39,6 +38,7 @@ from avzoo.metrics import log_spectral_distance, si_sdr
 from avzoo.model_cards import render_card
 from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
+from avzoo.training.half_precision import save_in_half
 
 PEOPLE = [0, 4]
 SAMPLING_RATE, FRAMES_PER_SECOND = 8000, 25
@@ -341,7 +341,7 @@ def save_shipped(output: Path, trained: Path, result: dict[str, float]) -> None:
     """The pipeline and its card as one folder for `from_pretrained`."""
     pipe = AVDiffuSSPipeline.from_pretrained(trained)
     pipe.register_to_config(presets=PRESETS, avzoo_source={"method": "avdiffuss", "variant": "toy"})
-    save_half(pipe, output)
+    save_in_half(pipe, output)
     measured = {
         "SI-SDR of the wanted voice in the mixture, dB": f"{result['mixture']:.2f}",
         "of the first estimate, by the right face": f"{result['right']:.2f}",
@@ -361,20 +361,6 @@ def save_shipped(output: Path, trained: Path, result: dict[str, float]) -> None:
 
 def _listed(result: dict[str, float], stage: str) -> str:
     return ", ".join(f"{result[f'{stage} {name}']:.3f}" for name in ("SI-SDR", "ESTOI", "distance"))
-
-
-def save_half(pipe: AVDiffuSSPipeline, folder: Path) -> None:
-    """In float16, which is half the size; loaded, the networks are float32 again."""
-    networks = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
-    for network in networks.values():
-        network.half()
-    pipe.save_pretrained(folder)
-    for path in [folder / "model_index.json", *(folder / name / "config.json" for name in networks)]:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        settings.pop("_name_or_path", None)  # a scratch folder
-        if "dtype" in settings:  # what transformers loads it as
-            settings["dtype"] = "float32"
-        path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def note(text: str, begin: float) -> None:

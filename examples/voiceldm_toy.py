@@ -9,7 +9,6 @@ What it takes ready-made (autoencoder, CLAP, tokenizers, judges) is trained in `
 """
 
 import argparse
-import json
 import tempfile
 import time
 from dataclasses import dataclass
@@ -48,6 +47,7 @@ from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, Griffin
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.pipelines.pipeline_voiceldm import PRESETS
 from avzoo.training import TrainingArguments, train
+from avzoo.training.half_precision import save_in_half
 
 DUAL_SCALES = [(desc, cont) for desc in (0, 2, 6) for cont in (0, 2, 6)]
 SINGLE_SCALES = [1.5, 3, 6]
@@ -300,7 +300,7 @@ def measured(
     output: Path,
 ) -> dict[str, Any]:
     """What the judges hear in waveforms of the saved pipeline, whose weights were rounded to float16."""
-    save_half(pipe, output)
+    save_in_half(pipe, output)
     saved = VoiceLDMPipeline.from_pretrained(output)
     saved.set_progress_bar_config(disable=True)
     results: dict[str, Any] = {}
@@ -315,22 +315,6 @@ def measured(
     for name in judges:
         results[f"{name} recognised in real clips"] = f"{real[name]:.3f}"
     return results
-
-
-def save_half(pipe: VoiceLDMPipeline, folder: Path) -> None:
-    """In float16, which is half the size; loaded, the networks are float32 again."""
-    networks = {name: part for name, part in pipe.components.items() if isinstance(part, torch.nn.Module)}
-    for network in networks.values():
-        network.half()
-    pipe.save_pretrained(folder)
-    for name, network in networks.items():
-        network.float()
-        config = folder / name / "config.json"
-        settings = json.loads(config.read_text(encoding="utf-8"))
-        settings.pop("_name_or_path", None)  # a scratch folder
-        if "dtype" in settings:  # what transformers loads it as
-            settings["dtype"] = "float32"
-        config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
 
 def save_shipped(pipe: VoiceLDMPipeline, output: Path, results: dict[str, Any]) -> None:
