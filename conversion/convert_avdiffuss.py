@@ -25,11 +25,9 @@ from avzoo.pipelines.pipeline_avdiffuss import AVDiffuSSPipeline
 # The file names a class of the authors' code among its settings. It is not needed, and not imported.
 INERT_REFERENCES = ("sgmse.data_module_vi.SpecsDataModule",)
 
-CONFIG_FIELDS = (
-    *("num_attention_heads", "condition"),
-    *("n_fft", "hop_length", "window", "spec_abs_exponent", "spec_factor", "frame_multiple"),
-    *("theta", "sigma_min", "sigma_max", "min_timestep"),
-)
+_SPECTROGRAM_FIELDS = ("n_fft", "hop_length", "window", "spec_abs_exponent", "spec_factor", "frame_multiple")
+_SCHEDULER_FIELDS = ("theta", "sigma_min", "sigma_max", "min_timestep")
+CONFIG_FIELDS = ("num_attention_heads", "condition", *_SPECTROGRAM_FIELDS, *_SCHEDULER_FIELDS)
 
 _NORMS = {"bn1a": "norm1", "outbna": "norm2", "bn1b": "norm3", "outbnb": "norm4"}
 _CONVOLUTIONS = {"conv1a": "conv1", "conv2a": "conv2", "conv1b": "conv3", "conv2b": "conv4"}
@@ -55,9 +53,8 @@ VISUAL_KEYMAP = KeyMap(
 )
 
 
-def network_keymap(tensors: Mapping[str, torch.Tensor], name: str = "checkpoint") -> KeyMap:
-    """The rules for one network of the file, whose tensors these are, without its prefix."""
-    modules = module_names(tensors, name)
+def network_keymap(tensors: Mapping[str, torch.Tensor], modules: Mapping[int, str]) -> KeyMap:
+    """The rules for one network of the file, whose tensors these are, without its prefix; see [`module_names`]."""
     is_score = any(target == "time_embedding.linear1" for target in modules.values())
     rules = [rule for number, target in modules.items() for rule in _RULES[_kind(tensors, number)](number, target)]
     if not is_score:
@@ -147,17 +144,16 @@ def convert(
         "score_visual_encoder": visual_encoder_of(tensors, "score_net.visual_encoder.", checkpoint.name),
     }
 
-    def chosen(*names: str) -> dict[str, Any]:
+    def chosen(names: Sequence[str]) -> dict[str, Any]:
         return {name: settings[name] for name in names if name in settings}
 
     condition = settings.get("condition")
     if condition is None:
         condition = "both" if networks["score_model"].config.num_spectrograms == 3 else "post_denoiser"
-    spectrogram = ("n_fft", "hop_length", "window", "spec_abs_exponent", "spec_factor", "frame_multiple")
     pipe = AVDiffuSSPipeline(
         **networks,
-        scheduler=OUVEScheduler(**chosen("theta", "sigma_min", "sigma_max", "min_timestep")),
-        processor=AVDiffuSSProcessor(**chosen(*spectrogram)),
+        scheduler=OUVEScheduler(**chosen(_SCHEDULER_FIELDS)),
+        processor=AVDiffuSSProcessor(**chosen(_SPECTROGRAM_FIELDS)),
         condition=condition,
     )
     return pipe, variant or "released", {}
@@ -202,11 +198,9 @@ def averaged_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
 def hyper_parameters(checkpoint: Checkpoint) -> dict[str, Any]:
     """Those of the file's settings that matter, under our names."""
     stored = checkpoint.content.get("hyper_parameters") or {}
-    ours = {"t_eps": "min_timestep"}
-    wanted = {name: ours.get(name, name) for name in (*CONFIG_FIELDS, "t_eps")}
-    return {
-        ours: stored[theirs] for theirs, ours in wanted.items() if isinstance(stored.get(theirs), int | float | str)
-    }
+    ours_of = {**{name: name for name in CONFIG_FIELDS}, "t_eps": "min_timestep"}
+    known = {theirs: ours for theirs, ours in ours_of.items() if isinstance(stored.get(theirs), int | float | str)}
+    return {ours: stored[theirs] for theirs, ours in known.items()}
 
 
 def network_of(
@@ -217,16 +211,14 @@ def network_of(
     modules = module_names(own, name)
     arguments = _sizes(own, modules, name)
     if "num_attention_heads" in settings:
-        heads, inner = (
-            settings["num_attention_heads"],
-            arguments["num_attention_heads"] * arguments["attention_head_dim"],
-        )
+        heads = settings["num_attention_heads"]
+        inner = arguments["num_attention_heads"] * arguments["attention_head_dim"]
         if not isinstance(heads, int) or heads < 1 or inner % heads:
             raise ValueError(f"`num_attention_heads` must divide {inner}, the width of all heads, got {heads!r}.")
         arguments |= {"num_attention_heads": heads, "attention_head_dim": inner // heads}
     with torch.device("meta"):  # no weight is drawn at random first
         network = AVDiffuSSModel(**arguments)
-    return filled(network, network_keymap(own, name), own, name)
+    return filled(network, network_keymap(own, modules), own, name)
 
 
 def visual_encoder_of(tensors: Mapping[str, torch.Tensor], prefix: str, name: str) -> AVDiffuSSVisualEncoder:

@@ -14,7 +14,7 @@ import torch
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, ignore, rename, split_rows
+from avzoo.conversion.keymap import KeyMap, filled, ignore, rename, split_rows
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.labels import label_names
 from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
@@ -311,6 +311,4 @@ def _build(
 ) -> FlexiASTForAudioClassification:
     with torch.device("meta"):  # no weight is drawn at random first
         model = FlexiASTForAudioClassification(config)
-    weights = keymap.apply(state_dict, {key: value.shape for key, value in model.state_dict().items()}, name)
-    model.load_state_dict({key: value.clone() for key, value in weights.items()}, assign=True)
-    return model.eval()
+    return filled(model, keymap, state_dict, name)

@@ -13,7 +13,7 @@ import torch
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, ignore, rename, split_rows
+from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename, split_rows
 from avzoo.models.mtdvocalist import (
     MTDVocaLiSTConfig,
     MTDVocaLiSTForSequenceClassification,
@@ -99,14 +99,7 @@ def convert(
     fields |= dict(known.config) | dict(config or {})
     with torch.device("meta"):  # no weight is drawn at random first
         model = model_class(config_class(**fields))
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
-    # Counters of training batches; files that went through other tools lack them, and nothing reads them.
-    blocks = {key.rpartition(".")[0] for key in state_dict if key.endswith(".running_var")}
-    counters = {f"{block}.num_batches_tracked": torch.zeros((), dtype=torch.long) for block in blocks}
-    weights = VOCALIST_KEYMAP.apply(counters | state_dict, shapes, checkpoint.name)
-    owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    model.load_state_dict(owned, assign=True)
-    return model.eval(), variant, dict(known.processor)
+    return filled(model, VOCALIST_KEYMAP, state_dict, checkpoint.name), variant, dict(known.processor)
 
 
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

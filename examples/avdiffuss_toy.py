@@ -9,18 +9,16 @@ The networks of different seeds do not depend on each other, so each is trained 
 """
 
 import argparse
-import multiprocessing
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
+from toy_runs import note, worker_pool
 from train_avdiffuss import SeparationStep, TrainedPipeline
 from transformers.utils import logging
 
@@ -34,7 +32,7 @@ from avzoo import (
 )
 from avzoo.audio import mix_at_equal_level, resample
 from avzoo.data.toyworld.talkers import Talkers
-from avzoo.metrics import log_spectral_distance, si_sdr
+from avzoo.metrics import estoi, log_spectral_distance, si_sdr
 from avzoo.model_cards import render_card
 from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
@@ -92,9 +90,8 @@ def new_processor() -> AVDiffuSSProcessor:
 def prepare_data(folder: Path, num_clips: int, num_test_clips: int) -> Path:
     """Faces and voices of all clips in one file."""
     parts = {"train": (num_clips, TRAIN_SECONDS), "test": (num_test_clips, TEST_SECONDS)}
-    context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     data = {}
-    with ProcessPoolExecutor(available_cores(), context, set_up_worker, (1,)) as pool:
+    with worker_pool(available_cores()) as pool:
         for split, (count, seconds) in parts.items():
             jobs = [(split, index, seconds) for index in range(count)]
             faces, voices, people = zip(*pool.map(prepared, jobs, chunksize=4), strict=True)
@@ -193,19 +190,12 @@ def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: flo
         Job(seed, (first_steps, second_steps if number == 0 else 0), scratch / f"seed-{seed}", data)
         for number, seed in enumerate(options.toy_seeds)
     ]
-    cores = available_cores()
-    workers = max(1, min(cores, len(jobs)))
-    context = multiprocessing.get_context("spawn")
     results = []
-    with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
+    with worker_pool(len(jobs)) as pool:
         for job, result in zip(jobs, pool.map(run, jobs), strict=True):
             note(f"seed {job.seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in result.items()), begin)
             results.append(result)
     return results
-
-
-def set_up_worker(num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
 
 
 def run(job: Job) -> dict[str, float]:
@@ -265,8 +255,9 @@ def test_mixtures(clips: dict[str, torch.Tensor]) -> list[tuple[np.ndarray, np.n
 def test_faces(pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor]) -> dict[str, float]:
     """SI-SDR in dB of the denoiser's voices: of the target in the mixture, and by three faces."""
     scores: dict[str, list[float]] = {name: [] for name in ("mixture", "right", "other on other", "other", "blank")}
+    grey = round(255 * pipe.denoiser_visual_encoder.config.pixel_mean)
     for mixture, voices, faces in test_mixtures(clips):
-        blank = torch.full_like(faces[0], 106)
+        blank = torch.full_like(faces[0], grey)
         heard = pipe([mixture], [*faces, blank], denoiser_only=True).audios
         for one, other in ((0, 1), (1, 0)):
             target, rest = voices[one], voices[other]
@@ -289,8 +280,6 @@ def test_faces(pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor]) -> dict[
 
 def test_refinement(pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor]) -> dict[str, float]:
     """The first estimate and what the diffusion makes of it by each preset: SI-SDR, ESTOI, log-spectral distance."""
-    from avzoo.metrics import estoi
-
     scores: dict[str, list[float]] = {}
     for number, (mixture, voices, faces) in enumerate(test_mixtures(clips)[:REFINED_MIXTURES]):
         heard = {}
@@ -361,7 +350,3 @@ def save_shipped(output: Path, trained: Path, result: dict[str, float]) -> None:
 
 def _listed(result: dict[str, float], stage: str) -> str:
     return ", ".join(f"{result[f'{stage} {name}']:.3f}" for name in ("SI-SDR", "ESTOI", "distance"))
-
-
-def note(text: str, begin: float) -> None:
-    print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)

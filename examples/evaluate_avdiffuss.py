@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import mix_at_equal_level
-from avzoo.data.avdiffuss_data import read_pairs
+from avzoo.data.avdiffuss_data import drawn_peak, read_pairs
 from avzoo.metrics import estoi, pesq_wb, si_sdr
 from avzoo.models.avdiffuss.windows import average_over_windows
+from avzoo.training.data import derive_seed
 
 WINDOW = 32640  # samples: 2.04 s
 PICTURES = 51
@@ -56,7 +57,7 @@ def main() -> None:
     }
     scores: dict[str, list[float]] = {name: [] for name in options.metrics}
     for number, pair in enumerate(tqdm(pairs[: options.limit], unit="pair")):
-        generator = np.random.default_rng([options.seed, number])
+        generator = seeded(options.seed, number)
         voices = [pipe.processor.audio(row["audio"]).numpy() for row in pair]
         shortest = min(WINDOW if not options.whole else len(voices[0]), *map(len, voices))
         mixture, targets = mix_at_equal_level([voice[:shortest] for voice in voices], drawn_peak(generator))
@@ -76,12 +77,6 @@ def pesq_of_pieces(voice: np.ndarray, target: np.ndarray, rate: int, seconds: in
     return float(np.mean([pesq_wb(*piece, rate) for piece in pieces]))
 
 
-def drawn_peak(generator: np.random.Generator) -> float:
-    """The authors' largest magnitude of a mixture."""
-    peak = generator.normal(0.9, 0.5)
-    return float(peak if 0.3 <= peak <= 0.99 else generator.uniform(0.3, 0.99))
-
-
 def separated(
     pipe: AVDiffuSSPipeline, mixture: np.ndarray, face: torch.Tensor, options: argparse.Namespace, number: int
 ) -> np.ndarray:
@@ -93,8 +88,7 @@ def separated(
         pictures = face[first : first + PICTURES]
         if len(pictures) < PICTURES:  # from their first one again, as the authors fill up short videos
             pictures = pictures[torch.arange(PICTURES) % len(pictures)]
-        seed = int(np.random.SeedSequence((options.seed, number, start)).generate_state(1)[0])
-        generator = torch.Generator().manual_seed(seed)
+        generator = seeded(options.seed, number, start)
         return pipe(samples, pictures, generator=generator, window_length_in_s=float("inf"), **settings).audios[0]
 
     if options.protocol:
@@ -102,8 +96,12 @@ def separated(
     if not options.whole:
         return window(mixture, 0)
     wanted = pipe.processor.aligned(face, len(mixture))
-    generator = torch.Generator().manual_seed(options.seed + number)
-    return pipe(mixture, wanted, generator=generator, **settings).audios[0]
+    return pipe(mixture, wanted, generator=seeded(options.seed, number, 0), **settings).audios[0]
+
+
+def seeded(*place: int) -> torch.Generator:
+    """For the draws at one place of the evaluation."""
+    return torch.Generator().manual_seed(derive_seed("evaluation", *place))
 
 
 if __name__ == "__main__":

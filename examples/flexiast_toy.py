@@ -9,24 +9,22 @@ The networks of different seeds do not depend on each other, so each is trained 
 """
 
 import argparse
-import multiprocessing
 import shutil
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
+from toy_runs import note, worker_pool
 from transformers.utils import logging
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES, render_sound_events
 from avzoo.model_cards import render_card
-from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
 
 PATCH_SIZES = (8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48)
@@ -95,10 +93,7 @@ def train_all(
         second.append(Job("flexified", seed, flexible_epochs, True, plain, scratch / f"flexified-{seed}", data))
 
     results: dict[str, list[dict[str, float]]] = {}
-    cores = available_cores()
-    workers = max(1, min(cores, len(second)))
-    context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
-    with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
+    with worker_pool(len(second)) as pool:
         for jobs in (first, second):
             for job, accuracies in zip(jobs, pool.map(run, jobs), strict=True):
                 note(f"{job.name}, seed {job.seed}: {accuracies['16']:.3f} at patch 16", begin)
@@ -129,10 +124,6 @@ def new_model(folder: Path, seed: int, hidden_size: int, num_hidden_layers: int)
     torch.nn.init.normal_(model.flexiast.embeddings.position_embeddings)
     model.save_pretrained(folder)
     return folder
-
-
-def set_up_worker(num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
 
 
 def run(job: Job) -> dict[str, float]:
@@ -256,7 +247,3 @@ def save_shipped(
     command = "python examples/train_flexiast.py " + " ".join(sys.argv[1:])
     source = {"variant": "toy", "command": command, "results": measured}
     render_card("flexiast", source=source).save(output / "README.md")
-
-
-def note(text: str, begin: float) -> None:
-    print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)

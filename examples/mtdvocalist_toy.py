@@ -9,16 +9,16 @@ The networks of different seeds do not depend on each other, so each is trained 
 """
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from toy_runs import note, worker_pool
 from transformers.utils import logging
 
 from avzoo import (
@@ -40,7 +40,6 @@ from avzoo.models.mtdvocalist.sampling import (
     join_windows,
     window_loudness,
 )
-from avzoo.processes import available_cores
 from avzoo.training import TrainingArguments, train
 
 FACE_SIZE = 48  # pixels; the mouth is its lower half
@@ -154,11 +153,8 @@ class Windows(torch.utils.data.Dataset):
 def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: float) -> dict[str, list[dict]]:
     """{"teacher", "labels", "logits", "attention": results per seed}."""
     teacher_steps, student_steps = options.toy_steps
-    cores = available_cores()
-    workers = max(1, min(cores, 4 * len(options.toy_seeds)))
-    context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     results: dict[tuple[str, int], dict] = {}
-    with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),)) as pool:
+    with worker_pool(4 * len(options.toy_seeds)) as pool:
 
         def submit(name: str, seed: int, steps: int, teacher: Path | None = None) -> None:
             job = Job(name, seed, steps, teacher, scratch / f"{name}-{seed}", data)
@@ -179,10 +175,6 @@ def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: flo
                         submit(name, job.seed, student_steps, job.output)
     names = ("teacher", "labels", "logits", "attention")
     return {name: [results[name, seed] for seed in options.toy_seeds] for name in names}
-
-
-def set_up_worker(num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
 
 
 def new_network(name: str, seed: int):
@@ -342,7 +334,3 @@ def save_shipped(output: Path, trained: Path, data: Path, result: dict[str, floa
     command = "python examples/train_mtdvocalist.py " + " ".join(sys.argv[1:])
     source = {"variant": "toy", "command": command, "results": measured}
     render_card("mtdvocalist", source=source).save(output / "README.md")
-
-
-def note(text: str, begin: float) -> None:
-    print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)

@@ -35,6 +35,7 @@ from avzoo import (
     OUVEScheduler,
 )
 from avzoo.data.avdiffuss_data import SAMPLING_RATE, AVDiffuSSMixtures, lrs3, voxceleb2
+from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
 from avzoo.training import StepInfo, TrainingArguments, train
 
@@ -80,7 +81,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--noise_weight", type=float, default=0.5, help="of noise beside a voice")
     parser.add_argument("--snr_range", type=float, nargs=2, metavar="DB", help="-6 12; default: equal levels")
     parser.add_argument("--misaligned", action="store_true", help="pictures lag by up to a second, as the authors' did")
-    parser.add_argument("--condition", choices=["post_denoiser", "noisy", "both"], default="post_denoiser")
+    parser.add_argument("--condition", choices=CONDITIONS, default="post_denoiser")
     parser.add_argument("--share_visual_encoder", action="store_true", help="one for both networks")
     parser.add_argument("--denoiser_only", action="store_true", help="train the first network, without diffusion")
     parser.add_argument("--freeze_denoiser", action="store_true", help="train the second network only")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from toy_runs import note
 from train_voiceldm import DenoisingStep, TrainedPipeline
 from transformers import (
     ClapAudioModelWithProjection,
@@ -35,7 +36,6 @@ from voiceldm_toy_parts import (
     clap_extractor,
     load_data,
     load_judges,
-    note,
     prepare_data,
     train_parts,
 )

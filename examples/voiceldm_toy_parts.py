@@ -9,12 +9,10 @@ The parts do not depend on each other, so each is trained in a process of its ow
 
 import io
 import json
-import multiprocessing
 import string
-import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from safetensors.torch import load_model
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
+from toy_runs import note, worker_pool
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer, SpeechT5Tokenizer
 from transformers.utils import logging
 
@@ -67,9 +66,8 @@ class Job:
 
 def prepare_data(folder: Path, num_clips: int, num_test_clips: int, seed: int) -> Path:
     """Log-mels, CLAP's features, labels and captions of all clips in one file."""
-    context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     data = {}
-    with ProcessPoolExecutor(available_cores(), context, set_up_worker, (1,)) as pool:
+    with worker_pool(available_cores()) as pool:
         for split, count in (("train", num_clips), ("test", num_test_clips)):
             world = SceneWords(count, seed, split=split, seconds=CLIP_SECONDS, **WORLD)
             starts = range(0, count, 64)
@@ -127,16 +125,10 @@ def train_parts(folder: Path, data: Path, seed: int, begin: float, steps: int | 
     """Train every part in `folder`/<name>, for `STEPS` or as long as is said, and make the content's tokenizer."""
     content_tokenizer(folder / "content_tokenizer")
     jobs = [Job(name, seed, steps or usual, data, folder / name) for name, usual in STEPS.items()]
-    workers = min(available_cores(), len(jobs))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, set_up_worker, (max(1, available_cores() // workers),)) as pool:
+    with worker_pool(len(jobs)) as pool:
         running = {pool.submit(run, job): job for job in jobs}
         for future in as_completed(running):
             note(f"{running[future].name}: {future.result():.0f} s", begin)
-
-
-def set_up_worker(num_threads: int) -> None:
-    torch.set_num_threads(num_threads)
 
 
 def run(job: Job) -> float:
@@ -365,7 +357,3 @@ def load_judges(folder: Path) -> dict[str, Judge]:
         load_model(judge, folder / name / "model.safetensors")
         judge.eval()
     return judges
-
-
-def note(text: str, begin: float) -> None:
-    print(f"[{time.perf_counter() - begin:5.0f} s] {text}", file=sys.stderr, flush=True)

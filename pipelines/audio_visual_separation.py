@@ -92,14 +92,12 @@ def separate_faces(
     fps = processor.frames_per_second
     if isinstance(faces, str) and faces == WHOLE_FRAME:
         tracks = whole_frame_track(reader, fps)
+        crops = [processor.video(video).numpy()]
     else:
         detector = faces_from(faces, detector_model, reader.info.metadata)
         tracks = find_face_tracks(video, detector, fps=fps, max_faces=max_faces, progress=progress)
-    sound, rate = reader.soundtrack(processor.sampling_rate)
-    if isinstance(faces, str) and faces == WHOLE_FRAME:
-        crops = [processor.video(video).numpy()]
-    else:
         crops = crop_tracks(reader.frames(fps), tracks.tracks, processor.convention)
+    sound, rate = reader.soundtrack(processor.sampling_rate)
     voices = []
     for track, pictures in tqdm(
         list(zip(tracks.tracks, crops, strict=True)), unit="face", desc="voices", disable=not progress

@@ -19,13 +19,12 @@ from transformers.utils import logging
 
 from avzoo.audio import normalize_peak
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder
-from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
+from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS, AVDiffuSSModel, score_input
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 from avzoo.models.avdiffuss.windows import CrossFade, NoiseField, Windows
 
 logger = logging.get_logger(__name__)
 
-CONDITIONS = ("post_denoiser", "noisy", "both")
 SAMPLERS = ("predictor-corrector", "heun")
 CORRECTORS = ("ald", "none")
 PRESETS: dict[str, dict[str, Any]] = {
@@ -227,13 +226,15 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             self._check_noise(noise, settings, sampler, windows)
         pieces = [piece for index in range(len(recordings)) for piece in self._cut(index, recordings, windows)]
         voices, estimates = ([CrossFade(one) for one in windows] for _ in range(2))
+        heard = []
         for piece in pieces:
-            if not piece.waveform.any():  # silence has no voice in it, and no peak to be brought to 1
-                for results in (voices, estimates):
-                    results[piece.recording].add(piece.start, piece.waveform)
+            if piece.waveform.any():
+                heard.append(piece)
+                continue
+            for results in (voices, estimates):  # silence has no voice in it, and no peak to be brought to 1
+                results[piece.recording].add(piece.start, piece.waveform)
 
         # 4. Each batch of windows through both networks
-        heard = [piece for piece in pieces if piece.waveform.any()]
         batches = list(self._batches(heard, recordings, batch_size))
         self.scheduler.set_timesteps(settings["num_inference_steps"], device=self._execution_device)
         with self.progress_bar(total=len(batches) * (1 if denoiser_only else len(self.scheduler.timesteps))) as bar:
@@ -342,12 +343,11 @@ class AVDiffuSSPipeline(DiffusionPipeline):
 
     def _score(self, mixture: torch.Tensor, estimate: torch.Tensor, faces: torch.Tensor) -> Callable:
         """(sample, time) -> score. The face is looked at once."""
-        beside = {"post_denoiser": [estimate], "noisy": [mixture], "both": [mixture, estimate]}[self.config.condition]
         encoder = self.score_visual_encoder or self.denoiser_visual_encoder
         seen = self._seen(encoder, faces)
 
         def score(sample: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-            return self.score_model(torch.cat([sample, *beside], dim=1), time, seen).sample
+            return self.score_model(score_input(self.config.condition, sample, mixture, estimate), time, seen).sample
 
         return score
 

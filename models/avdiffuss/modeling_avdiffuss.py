@@ -41,6 +41,20 @@ class AVDiffuSSModelOutput(BaseOutput):
     sample: torch.Tensor
 
 
+CONDITIONS = ("post_denoiser", "noisy", "both")
+
+
+def score_input(condition: str, state: torch.Tensor, mixture: torch.Tensor, estimate: torch.Tensor) -> torch.Tensor:
+    """What the score network reads: the state, and behind it what it is conditioned on.
+
+    Args:
+        condition: "post_denoiser" (the estimate), "noisy" (the mixture) or "both" (mixture, then estimate).
+        state, mixture, estimate: (batch, 1, bins, frames) complex.
+    """
+    beside = {"post_denoiser": [estimate], "noisy": [mixture], "both": [mixture, estimate]}[condition]
+    return torch.cat([state, *beside], dim=1)
+
+
 def group_norm(channels: int) -> nn.GroupNorm:
     """Groups of at least four channels, at most 32 groups."""
     return nn.GroupNorm(min(channels // 4, 32), channels, NORM_EPS)
@@ -497,4 +511,4 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
                     nn.init.zeros_(layer.bias)
 
 
-__all__ = ["AVDiffuSSModel", "AVDiffuSSModelOutput"]
+__all__ = ["CONDITIONS", "AVDiffuSSModel", "AVDiffuSSModelOutput", "score_input"]

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .modeling_avdiffuss import AVDiffuSSModel
+from .modeling_avdiffuss import AVDiffuSSModel, score_input
 from .modeling_visual_encoder import AVDiffuSSVisualEncoder
 from .scheduling_ouve import OUVEScheduler
 
@@ -92,8 +92,7 @@ class AVDiffuSSTrainer(nn.Module):
         # The estimate is where the state drifts to and stands beside it; both ways the score's loss reaches the
         # denoiser, as in the authors' training.
         state = self.scheduler.add_noise(target, estimate, noise, timestep)
-        beside = {"post_denoiser": [estimate], "noisy": [mixture], "both": [mixture, estimate]}[self.condition]
-        score = self.score_model(torch.cat([state, *beside], dim=1), timestep, seen).sample
+        score = self.score_model(score_input(self.condition, state, mixture, estimate), timestep, seen).sample
         return AVDiffuSSStep(estimate, score * self.scheduler.std(timestep)[:, None, None, None] + noise)
 
     def gradient_checkpointing_enable(self) -> None:

@@ -169,7 +169,6 @@ def _speak(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
 
-    from avzoo import VoiceLDMPipeline, toy_checkpoint
     from avzoo.audio import write_wav
     from avzoo.pipelines.spectrogram_picture import plot_spectrogram
 
@@ -185,16 +184,8 @@ def _speak(options: argparse.Namespace) -> None:
     text = options.content if options.content_file is None else options.content_file.read_text(encoding="utf-8")
     if options.audio_prompt is not None and not options.audio_prompt.is_file():
         raise FileNotFoundError(f"`{options.audio_prompt}` does not exist.")
-    check_device(options.device)
-    device = options.device or default_device()
-    dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
-    quieten_transformers()
-    quieten_diffusers()
-    quieten_hub()
-    pipe = VoiceLDMPipeline.from_pretrained(options.model or toy_checkpoint("voiceldm"), torch_dtype=dtype).to(device)
+    pipe = diffusion_pipeline("voiceldm", options)
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty(), file=sys.stderr)
-    if options.preset is not None:
-        pipe.use_preset(options.preset)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr)
     settings = {
@@ -243,9 +234,6 @@ def _add_separation_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _separate(options: argparse.Namespace) -> None:
-    import torch
-
-    from avzoo import AVDiffuSSPipeline, toy_checkpoint
     from avzoo.pipelines.audio_visual_separation import separate_faces, write_voices
     from avzoo.records import Records
 
@@ -255,16 +243,7 @@ def _separate(options: argparse.Namespace) -> None:
         raise OSError(f"`{options.output}` is no folder.")
     check_writable(options.output / "voices.json" if options.output.is_dir() else options.output)
     check_face_options(options)
-    check_device(options.device)
-    device = options.device or default_device()
-    dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
-    quieten_transformers()
-    quieten_diffusers()
-    quieten_hub()
-    model = options.model or toy_checkpoint("avdiffuss")
-    pipe = AVDiffuSSPipeline.from_pretrained(model, torch_dtype=dtype).to(device)
-    if options.preset is not None:
-        pipe.use_preset(options.preset)
+    pipe = diffusion_pipeline("avdiffuss", options)
     progress = sys.stderr.isatty()
     pipe.set_progress_bar_config(disable=not progress, file=sys.stderr, leave=False)
     voices, _ = separate_faces(
@@ -284,11 +263,11 @@ def _separate(options: argparse.Namespace) -> None:
     options.output.mkdir(exist_ok=True)
     records = Records(
         task=options.task,
-        model=Path(model).name if options.model is None else model,
+        model=options.model or "avdiffuss",
         source=options.file.name,
         score="decibel",
-        device=device,
-        dtype=str(dtype).removeprefix("torch."),
+        device=str(pipe.device),
+        dtype=str(pipe.dtype).removeprefix("torch."),
         records=write_voices(voices, options.file, options.output, progress=progress),
     )
     for record in records.records:
@@ -367,6 +346,24 @@ def run_task(options: argparse.Namespace) -> None:
     else:
         print(records.save(path, format), file=sys.stderr)
     command.finish(options, answer)
+
+
+def diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
+    """The diffusers pipeline of a method, as the options say: model (the toy checkpoint), device, dtype and preset."""
+    import torch
+
+    from avzoo import toy_checkpoint, zoo
+
+    check_device(options.device)
+    device = options.device or default_device()
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
+    quieten_transformers()
+    quieten_diffusers()
+    quieten_hub()
+    row = zoo.method(method)
+    pipeline_class = row.load(row.diffusion_pipeline)
+    pipe = pipeline_class.from_pretrained(options.model or toy_checkpoint(method), torch_dtype=dtype).to(device)
+    return pipe if options.preset is None else pipe.use_preset(options.preset)
 
 
 def check_writable(path: Path) -> None:

@@ -20,6 +20,7 @@ from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.convert_avdiffuss import (
     CONFIG_FIELDS,
     VISUAL_KEYMAP,
+    module_names,
     network_keymap,
     visual_encoder_of,
 )
@@ -254,7 +255,8 @@ def official_gradient(key: str, case: GoldenCase, model: AVDiffuSSTrainer) -> to
         rest, keymap = rest.removeprefix("visual_encoder."), VISUAL_KEYMAP
     else:
         prefix = f"{network}."
-        keymap = network_keymap({k.removeprefix(prefix): v for k, v in case.checkpoint().items()})
+        own = {k.removeprefix(prefix): v for k, v in case.checkpoint().items() if k.startswith(prefix)}
+        keymap = network_keymap(own, module_names(own))
     rule, parts = next((rule, parts) for rule in keymap.rules if (parts := rule.match(rest)) is not None)
     gradient = getattr(model, ours).get_parameter(rule.targets[0].format(**parts)).grad
     if rule.operation is torch.flatten:
