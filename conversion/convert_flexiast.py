@@ -262,10 +262,12 @@ def _infer_stride(
     """The square stride whose grid over the mel bins divides the number of positions.
 
     Several can; the one that makes the published 1024 frames wins, else the one with least overlap. Every published AST
-    is told apart; pass `stride` for others.
+    is told apart; pass `stride` for others. Patches that are no squares do not overlap, if that fits.
     """
     num_positions = state_dict[names["positions"]].shape[1] - fields["num_prefix_tokens"]
     mel_side, time_side = fields["patch_size"]
+    if mel_side != time_side and num_positions % max(1, fields["num_mel_bins"] // mel_side) == 0:
+        return None
     candidates = []
     for stride in range(min(mel_side, time_side), 0, -1):
         rows = (fields["num_mel_bins"] - mel_side) // stride + 1

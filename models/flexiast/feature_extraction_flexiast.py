@@ -84,9 +84,14 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         return self.sampling_rate // 40
 
     @property
+    def num_frames(self) -> int:
+        """Frames of an input."""
+        return self.max_length
+
+    @property
     def max_samples(self) -> int:
-        """Samples that fill an input of `max_length` frames."""
-        return self.window_length + (self.max_length - 1) * self.hop_length
+        """Samples that fill an input."""
+        return self.window_length + (self.num_frames - 1) * self.hop_length
 
     def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
         """(log_mel - mean) / (2 * std): the standard deviation becomes 0.5, as in every AST."""
@@ -132,9 +137,9 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             self.load(recording, sampling_rate, name=f"audio[{index}]")
             for index, recording in enumerate(as_recordings(audio))
         ]
-        log_mel = kaldi_fbank(waveforms, sampling_rate=self.sampling_rate, num_mel_bins=self.num_mel_bins)
+        log_mel = self.log_mel(waveforms)
 
-        limit = self.max_length if max_length is None else max_length
+        limit = self.num_frames if max_length is None else max_length
         lengths = [min(len(clip), limit) for clip in log_mel]
         frames = limit if padding == "max_length" else max(lengths)
         padded = [
@@ -148,6 +153,10 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         if return_tensors != "pt":
             data = {name: value.detach().cpu().numpy() for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Log-mel energies of waveforms (samples,), each (frames, num_mel_bins), before padding and normalising."""
+        return kaldi_fbank(waveforms, sampling_rate=self.sampling_rate, num_mel_bins=self.num_mel_bins)
 
     def load(self, recording: Audio, sampling_rate: int | None = None, name: str = "audio") -> torch.Tensor:
         """One recording as a float32 tensor (samples,), one channel at the extractor's rate, of one frame at least."""

@@ -202,6 +202,49 @@ METHODS: tuple[Method, ...] = (
         metrics=("mAP", "accuracy"),
     ),
     Method(
+        name="coarse_to_fine_ast",
+        title="Coarse-to-fine AST",
+        summary="Training audio taggers on short spectrograms first, full ones last: less compute, an ordinary AST.",
+        paper="2401.08415",
+        paper_title="From Coarse to Fine: Efficient Training for Audio Spectrogram Transformers",
+        repository="JiuFengSC/ElasticAST@da75493",
+        task="audio-classification",
+        pipeline_tag="audio-classification",
+        tags=("audio", "audio-tagging", "audio-spectrogram-transformer", "efficient-training", "curriculum-learning"),
+        exports={
+            "models.coarse_to_fine_ast": (
+                "CoarseToFineASTConfig",
+                "CoarseToFineASTForAudioClassification",
+                "CoarseToFineASTFeatureExtractor",
+            ),
+            "training.phases": ("Phase", "PhaseSchedule", "PhaseRun"),
+            "training.phased_loop": ("train_in_phases",),
+            "training.trainer_callback": ("PhaseCallback",),
+        },
+        config_class="CoarseToFineASTConfig",
+        model_class="CoarseToFineASTForAudioClassification",
+        processor_class="CoarseToFineASTFeatureExtractor",
+        auto_classes={"AutoModelForAudioClassification": ("CoarseToFineASTForAudioClassification",)},
+        task_pipeline="AudioClassificationPipeline",
+        licenses={
+            "code": License(
+                "bsd-3-clause",
+                True,
+                "that of FlexiAST's repository by the same authors; for this paper none was published",
+            ),
+            "weights": License(
+                "unknown", None, "none were published; converted ones have the terms of the AST they come from"
+            ),
+            "data": License("unknown", None, "whatever the AST was trained on"),
+        },
+        variants=(
+            Variant(
+                "ast", "An AST or FlexiAST in any form FlexiAST's converter reads, to be trained from coarse to fine."
+            ),
+        ),
+        metrics=("mAP", "accuracy"),
+    ),
+    Method(
         name="mtdvocalist",
         title="MTDVocaLiST",
         summary="Whether mouth and voice are in time, and by how much they are not.",

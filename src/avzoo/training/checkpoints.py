@@ -164,12 +164,12 @@ def create_repository(model_id: str, private: bool) -> str:
 
 
 def upload_trained(repository: str, folder: Path) -> None:
-    """Upload the trained model, without checkpoints, logs and `best/`."""
+    """Upload the trained model, without checkpoints, phases, logs and `best/`."""
     HfApi().upload_folder(
         repo_id=repository,
         folder_path=folder,
         commit_message="Upload the trained model",
-        ignore_patterns=["checkpoint-*/**", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
+        ignore_patterns=["checkpoint-*/**", "phase-*/**", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
     )
 
 

@@ -1,0 +1,35 @@
+"""ASTs to [`CoarseToFineASTForAudioClassification`], the start or a phase of training from coarse to fine.
+
+No weights of arXiv 2401.08415 were published, and its product is an ordinary AST: whatever `convert_flexiast` reads can
+be trained, or trained on.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from avzoo.conversion import convert_flexiast
+from avzoo.conversion.checkpoints import Checkpoint
+from avzoo.models.coarse_to_fine_ast import CoarseToFineASTForAudioClassification
+from avzoo.models.coarse_to_fine_ast.modeling_coarse_to_fine_ast import PHASE_FIELDS
+
+
+def convert(
+    checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
+) -> tuple[CoarseToFineASTForAudioClassification, str, dict[str, Any]]:
+    """The model, the variant it is, and the arguments of its feature extractor.
+
+    Args:
+        config: fields of [`CoarseToFineASTConfig`] that win over what is read off the checkpoint. Those that tell the
+            phase say which one the checkpoint is of; without them it is one of full resolution, or of "patchify" if its
+            patches are longer than high.
+    """
+    fields = dict(config or {})
+    phase = {name: fields.pop(name) for name in PHASE_FIELDS if name in fields}
+    ast, _, processor = convert_flexiast.convert(checkpoint, None, fields)
+    mel_side, time_side = ast.config.patch_size
+    if time_side > mel_side and not phase.keys() & {"temporal_compression", "compression_factor"}:
+        phase |= {"temporal_compression": "patchify", "compression_factor": time_side / mel_side}
+    model = CoarseToFineASTForAudioClassification.from_flexiast(ast, **phase)
+    config = model.config
+    own = {name: getattr(config, name) for name in PHASE_FIELDS}
+    return model, "ast", processor | own | {"frame_multiple": config.fine_patch_size[1]}

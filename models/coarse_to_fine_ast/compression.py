@@ -1,0 +1,98 @@
+"""Making spectrograms short in time, and how short they become.
+
+Three ways, each by a factor; mel bins stay as they are:
+
+- "frame_shift": features are computed every 10 ms * factor. Where the factor is whole these are exactly every factor-th
+  frame of the 10 ms features, since a frame looks at its own 25 ms alone. Sound between the windows is not heard.
+- "pooling": maximum or mean of each `factor` consecutive frames; a remainder is dropped.
+- "patchify": the features stay, the patches become `factor` times as long.
+
+Sources: the summary of arXiv 2401.08415 for the three, `dataloader.py` of JiuFengSC/ElasticAST@da75493 (the same
+authors) for frame shift, max pooling and lengths. Mean pooling is the obvious alternative, in none of their code.
+"""
+
+import math
+from typing import Literal, get_args
+
+import torch
+
+TemporalCompression = Literal["frame_shift", "pooling", "patchify"]
+Pooling = Literal["max", "mean"]
+
+FRAME_SHIFT_MS = 10  # of the full resolution
+
+
+def check_compression(temporal_compression: str, factor: float, patch_frames: int = 16) -> None:
+    """Raise a ValueError unless the method is known and can compress by `factor`.
+
+    Args:
+        patch_frames: length of the patch at full resolution; "patchify" needs a whole number of frames of it.
+    """
+    if temporal_compression not in get_args(TemporalCompression):
+        raise ValueError(
+            f"`temporal_compression` must be one of {', '.join(get_args(TemporalCompression))}, "
+            f"got {temporal_compression!r}."
+        )
+    if isinstance(factor, bool) or not isinstance(factor, int | float) or not math.isfinite(factor) or factor < 1:
+        raise ValueError(f"`compression_factor` must be a number of at least 1, got {factor!r}.")
+    unit, per_factor, what = {
+        "frame_shift": ("ms", FRAME_SHIFT_MS, "the step between frames"),
+        "pooling": ("frames", 1, "the group that is pooled"),
+        "patchify": ("frames", patch_frames, "the patch"),
+    }[temporal_compression]
+    if not float(per_factor * factor).is_integer():
+        raise ValueError(
+            f"`compression_factor` {factor} is none of `temporal_compression` {temporal_compression!r}: {what} would "
+            f"be {per_factor * factor:g} {unit} long, and must be a whole number of them."
+        )
+
+
+def compressed_length(max_length: int, temporal_compression: str, factor: float, multiple: int = 16) -> int:
+    """Frames of an input in a phase: `max_length` / factor, down to a whole number of patches of `multiple` frames.
+
+    Raises:
+        ValueError: not one patch is left.
+    """
+    if temporal_compression == "patchify":
+        return max_length
+    frames = int(max_length / factor) // multiple * multiple
+    if frames < 1:
+        raise ValueError(
+            f"`compression_factor` {factor} leaves {int(max_length / factor)} of `max_length` {max_length} frames, "
+            f"less than one patch of {multiple}. Take a smaller factor, or longer inputs."
+        )
+    return frames
+
+
+def compress_frames(
+    log_mel: torch.Tensor, temporal_compression: TemporalCompression, factor: float, pooling: Pooling = "max"
+) -> torch.Tensor:
+    """Full-resolution features, (..., frames, num_mel_bins), at the resolution of a phase.
+
+    Unpadded features, normalised or not: a maximum and a mean commute with a rising line. "patchify" gives them back.
+
+    Raises:
+        ValueError: the factor is not whole ("frame_shift" by another needs the waveform), or nothing is left.
+    """
+    if temporal_compression == "patchify" or factor == 1:
+        return log_mel
+    if not float(factor).is_integer():
+        raise ValueError(
+            f"`compression_factor` {factor}: features can be compressed by whole factors only. The feature extractor "
+            "makes others from the waveform."
+        )
+    factor = int(factor)
+    if temporal_compression == "frame_shift":
+        return log_mel[..., ::factor, :]
+    groups = log_mel.shape[-2] // factor
+    if not groups:
+        raise ValueError(f"`compression_factor` {factor} pools more than the {log_mel.shape[-2]} frames there are.")
+    grouped = log_mel[..., : groups * factor, :].unflatten(-2, (groups, factor))
+    return grouped.amax(-2) if pooling == "max" else grouped.mean(-2)
+
+
+def compressed_num_frames(num_frames: torch.Tensor, temporal_compression: str, factor: int) -> torch.Tensor:
+    """What [`compress_frames`] leaves of clips of so many frames."""
+    if temporal_compression == "patchify" or factor == 1:
+        return num_frames
+    return num_frames // factor if temporal_compression == "pooling" else (num_frames + factor - 1) // factor

@@ -1,0 +1,113 @@
+"""Configuration of an Audio Spectrogram Transformer that is trained from coarse to fine."""
+
+import copy
+
+from huggingface_hub.dataclasses import strict
+
+from avzoo.models.flexiast import FlexiASTConfig
+from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
+
+from .compression import Pooling, TemporalCompression, check_compression, compressed_length
+
+
+@strict
+class CoarseToFineASTConfig(FlexiASTConfig):
+    """Configuration of [`CoarseToFineASTForAudioClassification`]: an AST, and the phase of training it is in.
+
+    Defaults: the ViT-B of the authors' AST at full resolution (arXiv 2401.08415; their code for this paper is not
+    public, their other papers' is: JiuFengSC/ElasticAST@da75493). `patch_size`, `stride` and `position_grid` are those
+    of the phase, what the stored weights have; `set_phase` of the model changes them together. Other fields: those of
+    [`FlexiASTConfig`].
+
+    Args:
+        temporal_compression: how inputs are made short: "frame_shift", "pooling" or "patchify".
+        pooling: of consecutive frames, "max" or "mean".
+        compression_factor: by how much they are short in this phase; 1 is full resolution, the end of training. Whole
+            numbers for "pooling"; what makes whole milliseconds of 10, or whole frames of a patch, for the others.
+        max_length: frames of an input at full resolution, 100 per second.
+        position_grid: (rows, columns) of the stored position grid. None: the one that the other fields make.
+    """
+
+    model_type = "coarse_to_fine_ast"
+
+    temporal_compression: TemporalCompression = "pooling"
+    pooling: Pooling = "max"
+    compression_factor: float | int = 1
+    max_length: int = 1024
+    position_grid: list[int] | tuple[int, int] | None = None
+
+    def __post_init__(self, **kwargs):
+        if self.position_grid is None:
+            check_compression(self.temporal_compression, self.compression_factor, self.fine_patch_size[1])
+            self.position_grid = self.phase_grid()
+        super().__post_init__(**kwargs)
+
+    @property
+    def fine_patch_size(self) -> tuple[int, int]:
+        """(mel bins, frames) of a patch at full resolution."""
+        return self.patch_size[0], _divided(self.patch_size[1], self._patch_factor)
+
+    @property
+    def fine_stride(self) -> tuple[int, int] | None:
+        """(mel bins, frames) from patch to patch at full resolution; None: no overlap."""
+        return None if self.stride is None else (self.stride[0], _divided(self.stride[1], self._patch_factor))
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of an input in this phase."""
+        return compressed_length(
+            self.max_length, self.temporal_compression, self.compression_factor, self.fine_patch_size[1]
+        )
+
+    @property
+    def _patch_factor(self) -> float:
+        """By how much patches are longer than at full resolution."""
+        return self.compression_factor if self.temporal_compression == "patchify" else 1
+
+    def phase_grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches in an input of this phase."""
+        return PatchGeometry.of(self).grid(self.num_mel_bins, self.num_frames)
+
+    def at_phase(
+        self, compression_factor: float, temporal_compression: str | None = None, pooling: str | None = None
+    ) -> "CoarseToFineASTConfig":
+        """A copy of this config in another phase.
+
+        Args:
+            temporal_compression, pooling: None: as they are.
+
+        Raises:
+            ValueError: the method cannot compress by this factor, or leaves no patch.
+        """
+        there, (mel_side, time_side), stride = copy.deepcopy(self), self.fine_patch_size, self.fine_stride
+        method = temporal_compression or self.temporal_compression
+        check_compression(method, compression_factor, time_side)
+        there.temporal_compression, there.pooling = method, pooling or self.pooling
+        there.compression_factor = compression_factor
+        there.patch_size = (mel_side, int(time_side * there._patch_factor))
+        there.stride = None if stride is None else (stride[0], max(1, round(stride[1] * there._patch_factor)))
+        there.position_grid = there.phase_grid()
+        return there
+
+    def validate_phase(self):
+        if self.max_length < 1:
+            raise ValueError(f"`max_length` must be at least 1, got {self.max_length}.")
+        check_compression(self.temporal_compression, self.compression_factor, self.fine_patch_size[1])
+        if self.patch_size[1] != self.fine_patch_size[1] * self._patch_factor:
+            raise ValueError(
+                f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one of "
+                "full resolution (`compression_factor`)."
+            )
+        if self.position_grid != self.phase_grid():
+            raise ValueError(
+                f"`position_grid` {self.position_grid} is not the {self.phase_grid()} that `max_length` "
+                f"{self.max_length} makes at `compression_factor` {self.compression_factor}. Leave it out, and it is "
+                "computed; `set_phase` of the model changes the phase of weights that are there."
+            )
+
+
+def _divided(frames: int, factor: float) -> int:
+    return max(1, round(frames / factor))
+
+
+__all__ = ["CoarseToFineASTConfig"]

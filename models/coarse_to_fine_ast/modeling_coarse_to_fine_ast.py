@@ -1,0 +1,216 @@
+"""An Audio Spectrogram Transformer that is trained in phases, on coarse spectrograms first and on fine ones last.
+
+Paper: "From Coarse to Fine: Efficient Training for Audio Spectrogram Transformers" (arXiv 2401.08415, ICASSP 2024). Its
+code is not public; facts come from the abstract and summaries of it, and from the same authors'
+JiuFengSC/ElasticAST@da75493 and JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8.
+
+The network is FlexiAST's, shapes are those of its module. What is added is [`set_phase`]: the weights of one phase as
+the start of another. `avzoo.training.phases` has the schedule.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
+from avzoo.models.flexiast.modeling_flexiast import PatchGeometry, PatchSize, check_input_values, count_frames
+from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
+
+from .compression import Pooling, TemporalCompression, compress_frames, compressed_num_frames
+from .configuration_coarse_to_fine_ast import CoarseToFineASTConfig
+
+# Fields that tell the phase; all others are those of the plain AST.
+PHASE_FIELDS = ("temporal_compression", "pooling", "compression_factor", "max_length")
+
+
+class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
+    """An AST with a classification head and the phase of its training; at `compression_factor` 1 an ordinary AST."""
+
+    config: CoarseToFineASTConfig
+    config_class = CoarseToFineASTConfig
+
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        patch_size: PatchSize = None,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        *,
+        full_resolution: bool = False,
+        **kwargs,
+    ) -> SequenceClassifierOutput:
+        """Spectrogram to class logits; arguments beside `full_resolution` are those of FlexiAST's forward.
+
+        Args:
+            input_values: (batch, frames, num_mel_bins), at the resolution of the phase.
+            full_resolution: `input_values` and `attention_mask` have 100 frames per second in every phase, and are made
+                short here. So one set of kept features, and one data loader, serve all phases. Where clips are padded,
+                and there is no mask, pooling may mix the last frame of a clip with padding, which the feature extractor
+                does not.
+        """
+        if full_resolution:
+            input_values, attention_mask = self.compress(input_values, attention_mask)
+        return super().forward(input_values, patch_size, attention_mask, labels, **kwargs)
+
+    def compress(
+        self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Full-resolution features (batch, frames, num_mel_bins), and their mask, as those of this phase."""
+        config = self.config
+        check_input_values(input_values, config.num_mel_bins)
+        method, factor = config.temporal_compression, config.compression_factor
+        short = compress_frames(input_values, method, factor, config.pooling)
+        if attention_mask is None:
+            return short, None
+        ends = compressed_num_frames(count_frames(attention_mask, input_values), method, int(factor))
+        positions = torch.arange(short.shape[1], device=short.device)
+        return short, (positions < ends[:, None]).to(attention_mask.dtype)
+
+    @torch.no_grad()
+    def set_phase(
+        self,
+        compression_factor: float,
+        temporal_compression: TemporalCompression | None = None,
+        pooling: Pooling | None = None,
+    ) -> None:
+        """Carry the weights over to another phase, in place.
+
+        The position grid is resampled to the phase's (bilinear, half-pixel: coarse column j lies over the fine columns
+        it stands for), prefix rows stay. For "patchify" the patch kernel is resized, as `resize_method` says. All other
+        weights, the head among them, stay. Phase by phase is not the same as from the first to the last.
+
+        Parameters stay the same objects, so an optimizer still holds them; but its state belongs to the old shapes, and
+        to the old phase. Start it anew, as [`PhaseRun`] does.
+
+        Args:
+            compression_factor: of the new phase; 1 is full resolution.
+            temporal_compression, pooling: None: as they are.
+
+        Raises:
+            ValueError: the method cannot compress by this factor, leaves no patch, or a step is under way.
+        """
+        there = self.config.at_phase(compression_factor, temporal_compression, pooling)
+        there.validate()
+        embeddings, config = self.flexiast.embeddings, self.config
+        resized = {
+            embeddings.patch_embeddings.weight: resize_patch_kernel(
+                embeddings.patch_embeddings.weight, there.patch_size, config.resize_method
+            ),
+            embeddings.position_embeddings: resize_position_embeddings(
+                embeddings.position_embeddings, config.position_grid, there.position_grid, config.num_prefix_tokens
+            ),
+        }
+        self._refuse_during_a_step()
+        for parameter, value in resized.items():
+            if value.shape != parameter.shape:
+                _replace_data(parameter, value)
+        embeddings.patch_embeddings.kernel_size = there.patch_size
+        for name in (*PHASE_FIELDS, "patch_size", "stride", "position_grid"):
+            setattr(config, name, getattr(there, name))
+
+    def relative_cost(
+        self,
+        compression_factor: float,
+        temporal_compression: TemporalCompression | None = None,
+        pooling: Pooling | None = None,
+    ) -> float:
+        """Multiply-accumulates of the layers for a clip in a phase, as a part of those at full resolution."""
+        phase = self.config.at_phase(compression_factor, temporal_compression, pooling)
+        full = self.config.at_phase(1)
+        coarse, fine = (self.multiply_accumulates(c.num_frames, c.patch_size) for c in (phase, full))
+        return coarse / fine
+
+    def _refuse_during_a_step(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.grad is not None:
+                raise ValueError(
+                    f"the phase cannot change during a step: `{name}` holds a gradient of the old one. Call "
+                    "optimizer.step() and optimizer.zero_grad() first."
+                )
+
+    @classmethod
+    def from_flexiast(
+        cls, model: FlexiASTForAudioClassification, **phase: Any
+    ) -> "CoarseToFineASTForAudioClassification":
+        """An AST or FlexiAST as the start of training from coarse to fine; shares no weight with it.
+
+        Args:
+            phase: fields of [`CoarseToFineASTConfig`] that tell the phase the AST is in. Default: full resolution.
+                `max_length` is what its base grid covers, up to whole patches.
+        """
+        config = coarse_to_fine_config(model.config, phase)
+        with torch.device("meta"):
+            coarse = cls(config)
+        coarse.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+        return coarse.train(model.training)
+
+    def to_flexiast(self) -> FlexiASTForAudioClassification:
+        """The trained AST without its phases, as [`FlexiASTForAudioClassification`]; shares no weight with this one.
+
+        Raises:
+            ValueError: it still needs compressed features; call set_phase(1) first.
+        """
+        config = self.config
+        if config.compression_factor != 1 and config.temporal_compression != "patchify":
+            raise ValueError(
+                f"the model is in a phase of `compression_factor` {config.compression_factor} by "
+                f"{config.temporal_compression}, so its inputs are no ordinary AST's. Call set_phase(1) first."
+            )
+        known = FlexiASTConfig().to_dict().keys() | {"problem_type", "id2label", "label2id"}
+        fields = {name: value for name, value in config.to_dict().items() if name in known and name != "model_type"}
+        with torch.device("meta"):
+            model = FlexiASTForAudioClassification(FlexiASTConfig(**fields))
+        model.load_state_dict({name: value.clone() for name, value in self.state_dict().items()}, assign=True)
+        return model.train(self.training)
+
+    def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> FlexiASTForAudioClassification:
+        """FlexiAST's `fold` of the trained AST: the answer has no phases."""
+        return self.to_flexiast().fold(patch_size, num_frames)
+
+    def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
+        """FlexiAST's `to_transformers_ast` of the trained AST."""
+        return self.to_flexiast().to_transformers_ast(patch_size, num_frames)
+
+
+def _replace_data(parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
+    """Give a parameter values of another shape.
+
+    As long as somebody holds the last loss, autograd remembers the old shape, and would refuse the next gradient. It
+    forgets when the type of the data changes.
+    """
+    other = torch.float32 if value.dtype != torch.float32 else torch.float64
+    parameter.data = value.new_empty(0, dtype=other)
+    parameter.data = value.contiguous()
+
+
+def coarse_to_fine_config(config: FlexiASTConfig, phase: Mapping[str, Any]) -> CoarseToFineASTConfig:
+    """The config of an AST, as it is, with the phase it is in.
+
+    Raises:
+        ValueError: the AST's grid is not the one of that phase.
+    """
+    fields = config.to_dict() | dict(phase)
+    fields.pop("model_type")
+    factor = phase.get("compression_factor", 1)
+    if "max_length" not in phase:
+        frames = whole_patches(config)
+        stretched = phase.get("temporal_compression", CoarseToFineASTConfig.temporal_compression) != "patchify"
+        fields["max_length"] = int(frames * factor) if stretched else frames
+    return CoarseToFineASTConfig(**fields)
+
+
+def whole_patches(config: FlexiASTConfig) -> int:
+    """Frames that the base grid covers, up to the next multiple of a patch if it has as many columns there.
+
+    The grid of an overlapping AST stops short of the 1024 frames it was made for.
+    """
+    geometry = PatchGeometry.of(config)
+    covered, side = geometry.num_frames(config.position_grid[1]), config.patch_size[1]
+    rounded = -(-covered // side) * side
+    fits = geometry.grid(config.num_mel_bins, rounded)[1] == config.position_grid[1]
+    return rounded if fits else covered
+
+
+__all__ = ["CoarseToFineASTForAudioClassification"]

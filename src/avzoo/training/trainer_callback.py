@@ -1,0 +1,115 @@
+"""Training in phases inside transformers' `Trainer`."""
+
+import math
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState
+from transformers import TrainingArguments as TrainerArguments
+
+from .phases import PhaseRun, PhaseSchedule
+
+
+class PhaseCallback(TrainerCallback):
+    """Moves the model that a `Trainer` trains through the phases of a schedule.
+
+        Trainer(model, args, train_dataset=features, data_collator=collate, callbacks=[PhaseCallback(schedule)]).train()
+
+    where the collator gives features of full resolution and `"full_resolution": True`, so that the model makes them as
+    short as the phase wants them; evaluation then is at the phase's resolution, too. The callback sets the learning
+    rate, in place of the Trainer's scheduler, and ends the training after the last phase.
+
+    To resume, give the Trainer the model that `from_pretrained(checkpoint)` loads, which knows its phase. Where the run
+    is in the schedule stands in the log history that the Trainer saves with every checkpoint.
+
+    Args:
+        schedule: its phases have no `batch_size`; a Trainer has one for all.
+        processor: a feature extractor whose phase changes along. Workers of a data loader have copies that don't.
+
+    Raises:
+        ValueError: when training begins: phases that the model can't be in, or longer than the Trainer will train;
+            another schedule than that of the checkpoint; several processes or GPUs, whose wrapped models can't change
+            their shapes; the best model at the end, which may be one of a phase.
+    """
+
+    def __init__(self, schedule: PhaseSchedule, processor: Any = None):
+        for number, phase in enumerate(schedule.phases, start=1):
+            if phase.batch_size is not None:
+                raise ValueError(
+                    f"`batch_size` of phase {number}: a Trainer has one for all phases. Leave it out, or use "
+                    "train_in_phases."
+                )
+        self.schedule, self.processor = schedule, processor
+        self.run: PhaseRun | None = None
+        self.note: dict[str, Any] = {}  # the entry in the log history
+
+    def on_train_begin(
+        self,
+        args: TrainerArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        model,
+        optimizer,
+        lr_scheduler,
+        train_dataloader,
+        **kwargs,
+    ) -> None:
+        _check_trainer(args)
+        notes = [entry for entry in state.log_history if "phases" in entry]
+        if state.global_step and not notes:
+            raise ValueError("the checkpoint that is resumed was written without a PhaseCallback.")
+        self.note = notes[-1] if state.global_step else {"step": 0}
+        self.run = run = PhaseRun(
+            self.schedule,
+            model,
+            optimizer,
+            math.ceil(len(train_dataloader) / args.gradient_accumulation_steps),
+            processor=self.processor,
+            state=self.note.get("phases"),
+        )
+        last_step = run.steps - run.phase_steps + sum(run.lengths[run.index :])
+        if last_step > state.max_steps:
+            raise ValueError(
+                f"the schedule lasts until step {last_step}, and the Trainer would stop after {state.max_steps}. Raise "
+                "`num_train_epochs` or `max_steps`; the callback ends the training itself."
+            )
+        if not state.global_step:
+            state.log_history.append(self.note)
+        self._take_over(state, control, lr_scheduler)
+
+    def on_step_end(
+        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, lr_scheduler, **kwargs
+    ) -> TrainerControl:
+        self.run.step()
+        return self._take_over(state, control, lr_scheduler)
+
+    def on_evaluate(
+        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, metrics, lr_scheduler, **kwargs
+    ) -> TrainerControl:
+        if self.run is None:  # evaluated outside of training
+            return control
+        self.run.report(metrics | {name.removeprefix("eval_"): value for name, value in metrics.items()})
+        return self._take_over(state, control, lr_scheduler)
+
+    def _take_over(self, state: TrainerState, control: TrainerControl, lr_scheduler) -> TrainerControl:
+        self.note["step"], self.note["phases"] = state.global_step, self.run.state_dict()
+        # The Trainer logs what its scheduler last set.
+        lr_scheduler._last_lr = [group["lr"] for group in self.run.optimizer.param_groups]
+        control.should_training_stop = control.should_training_stop or self.run.finished
+        return control
+
+
+def _check_trainer(args: TrainerArguments) -> None:
+    if args.world_size > 1 or args.n_gpu > 1:
+        raise ValueError(
+            "PhaseCallback works in one process on one device: a model that is wrapped for several can't change its "
+            "shapes. Use train_in_phases."
+        )
+    if args.load_best_model_at_end:
+        raise ValueError(
+            "`load_best_model_at_end` would load the weights of another phase into the shapes of the last. Leave it "
+            "off, and load the checkpoint you like: it knows its phase."
+        )
+
+
+__all__ = ["PhaseCallback"]
