@@ -11,6 +11,7 @@ from avzoo.conversion import convert_flexiast
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.models.coarse_to_fine_ast import CoarseToFineASTForAudioClassification
 from avzoo.models.coarse_to_fine_ast.modeling_coarse_to_fine_ast import PHASE_FIELDS
+from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
 
 
 def convert(
@@ -29,6 +30,10 @@ def convert(
     mel_side, time_side = ast.config.patch_size
     if time_side > mel_side and not phase.keys() & {"temporal_compression", "compression_factor"}:
         phase |= {"temporal_compression": "patchify", "compression_factor": time_side / mel_side}
+    if phase.get("temporal_compression") == "patchify" and PatchGeometry.of(ast.config).grid(
+        ast.config.num_mel_bins, processor["max_length"]
+    ) == tuple(ast.config.position_grid):
+        phase.setdefault("max_length", processor["max_length"])
     model = CoarseToFineASTForAudioClassification.from_flexiast(ast, **phase)
     config = model.config
     own = {name: getattr(config, name) for name in PHASE_FIELDS}

@@ -16,6 +16,7 @@ from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, filled, ignore, rename, split_rows
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
+from avzoo.models.flexiast.configuration_flexiast import as_pair
 from avzoo.models.flexiast.labels import label_names
 from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
 
@@ -125,6 +126,7 @@ def convert(
     if "num_labels" in overrides:
         fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
     fields |= overrides
+    fields["patch_size"] = as_pair(fields["patch_size"])
     # 2. What follows from the number of stored positions.
     if keymap is not FLEXIAST_KEYMAP and "stride" not in fields:
         fields["stride"] = _infer_stride(fields, names, state_dict, checkpoint.name)

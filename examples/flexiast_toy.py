@@ -18,18 +18,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from sound_event_toy import (
+    LABELS,
+    NUM_FRAMES,
+    NUM_TEST_CLIPS,
+    augment,
+    batches,
+    make_positions_stand_out,
+    network_sizes,
+    prepare_data,
+)
 from torch.utils.data import TensorDataset
 from toy_runs import note, worker_pool
 from transformers.utils import logging
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
-from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES, render_sound_events
+from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES
 from avzoo.model_cards import render_card
 from avzoo.training import TrainingArguments, train
 
 PATCH_SIZES = (8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48)
-NUM_FRAMES = 128
-NUM_TEST_CLIPS = 400
 LEARNING_RATE = 5e-3
 
 
@@ -62,22 +70,6 @@ def show_claim(options: argparse.Namespace) -> None:
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
 
-def prepare_data(folder: Path, num_clips: int) -> tuple[Path, FlexiASTFeatureExtractor]:
-    """Normalised features of the training and test clips in one file, and the extractor that makes them."""
-    extractor = FlexiASTFeatureExtractor(max_length=NUM_FRAMES, mean=0.0, std=0.5, channels="mean")
-    seconds = extractor.max_samples / extractor.sampling_rate
-    tensors = {}
-    for split, count in (("train", num_clips), ("test", NUM_TEST_CLIPS)):
-        audio, labels = render_sound_events(count, seed=0, seconds=seconds, split=split)
-        parts = [extractor(part, sampling_rate=16000, return_tensors="pt").input_values for part in batches(audio, 64)]
-        tensors[split] = (torch.cat(parts), torch.from_numpy(labels))
-    log_mel = tensors["train"][0]
-    extractor.mean, extractor.std = round(float(log_mel.mean()), 4), round(float(log_mel.std()), 4)
-    tensors = {split: (extractor.normalize(features), labels) for split, (features, labels) in tensors.items()}
-    torch.save(tensors, folder / "features.pt")
-    return folder / "features.pt", extractor
-
-
 def train_all(
     scratch: Path, data: Path, options: argparse.Namespace, begin: float
 ) -> dict[str, list[dict[str, float]]]:
@@ -108,20 +100,13 @@ def new_model(folder: Path, seed: int, hidden_size: int, num_hidden_layers: int)
     """A small random AST."""
     torch.manual_seed(seed)
     config = FlexiASTConfig(
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        num_attention_heads=hidden_size // 32,
-        intermediate_size=4 * hidden_size,
+        **network_sizes(hidden_size, num_hidden_layers),
+        **LABELS,
         position_grid=(128 // 16, NUM_FRAMES // 16),
         patch_sizes=list(PATCH_SIZES),
-        id2label=dict(enumerate(SOUND_EVENT_CLASSES)),
-        label2id={name: index for index, name in enumerate(SOUND_EVENT_CLASSES)},
-        problem_type="single_label_classification",
-        initializer_range=0.2,  # 0.02 is for wide networks; this narrow one learns from it in far fewer steps
     )
     model = FlexiASTForAudioClassification(config)
-    # In so few epochs positions are used only if they stand out from the first step on.
-    torch.nn.init.normal_(model.flexiast.embeddings.position_embeddings)
+    make_positions_stand_out(model)
     model.save_pretrained(folder)
     return folder
 
@@ -151,7 +136,7 @@ def run(job: Job) -> dict[str, float]:
         cpu=True,
         progress_bar=False,  # several at once would overwrite each other
     )
-    train(model, TensorDataset(*data["train"]), arguments, compute_loss=loss, batch_transform=augment)
+    train(model, TensorDataset(*data["train"]), arguments, compute_loss=loss, batch_transform=augmented)
     accuracies = test(model, *data["test"])
     if job.name == "plain":
         model.flexiast.embeddings.patch_embeddings.resize_method = "bilinear"
@@ -159,15 +144,9 @@ def run(job: Job) -> dict[str, float]:
     return accuracies
 
 
-def augment(batch, step):
-    """Another level, and another onset: the clip is turned around in time."""
+def augmented(batch, step):
     features, labels = batch
-    generator = step.rank_generator
-    gain = (torch.rand(len(features), 1, 1, generator=generator) - 0.5) * 0.6
-    shifts = torch.randint(features.shape[1], (len(features),), generator=generator)
-    frames = (torch.arange(features.shape[1]) - shifts[:, None]) % features.shape[1]
-    turned = torch.gather(features, 1, frames.unsqueeze(-1).expand_as(features))
-    return turned + gain, labels
+    return augment(features, step.rank_generator), labels
 
 
 @torch.inference_mode()
@@ -183,10 +162,6 @@ def test(model, features: torch.Tensor, labels: torch.Tensor) -> dict[str, float
         )
         for size in PATCH_SIZES
     }
-
-
-def batches(values, size: int):
-    return (values[start : start + size] for start in range(0, len(values), size))
 
 
 def mean_of_others(accuracies: dict[str, float]) -> float:

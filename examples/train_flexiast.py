@@ -25,30 +25,13 @@ import torch
 from transformers import AutoConfig, AutoFeatureExtractor
 
 from avzoo import FlexiASTFeatureExtractor, FlexiASTForAudioClassification
-from avzoo.audio import read_audio
 from avzoo.conversion import convert_checkpoint
-from avzoo.data import audio_folders
+from avzoo.data.audio_tagging import TAGGING_DATASETS, TaggedClips, collate_tagged
 from avzoo.metrics import accuracy, average_precision
-from avzoo.models.flexiast.augmentation import mask_spectrogram, mix_waveforms
+from avzoo.models.flexiast.augmentation import mask_spectrogram
 from avzoo.training import TrainingArguments, train
 
 SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
-
-
-def audioset(root: Path, part: str):
-    table = {"train": "balanced_train_segments.csv", "test": "eval_segments.csv"}[part]
-    return audio_folders.audioset(root / table, root / "clips", root / "class_labels_indices.csv", skip_missing=True)
-
-
-# dataset -> reader of its "train" or "test" part, given the root folder; rows have "path" and "labels"
-DATASETS = {
-    "esc50": lambda root, part: audio_folders.esc50(root, folds=(1, 2, 3, 4) if part == "train" else (5,)),
-    "speech_commands": lambda root, part: audio_folders.speech_commands(root, split=part),
-    "audioset": audioset,
-    "vggsound": lambda root, part: audio_folders.vggsound(
-        root / "vggsound.csv", root / "clips", split=part, skip_missing=True
-    ),
-}
 
 
 def main() -> None:
@@ -59,10 +42,10 @@ def main() -> None:
         flexiast_toy.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    clips = {part: list(DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}
+    clips = {part: list(TAGGING_DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}
     names = sorted({label for part in clips.values() for clip in part for label in clip["labels"]})
     model, extractor = load(options, names)
-    to_batch = partial(collate, extractor=extractor, label2id=model.config.label2id)
+    to_batch = partial(collate_tagged, extractor=extractor, label2id=model.config.label2id)
     normalized_zero = float(extractor.normalize(torch.zeros(())))
 
     def augment(batch, step):
@@ -74,13 +57,13 @@ def main() -> None:
 
     train(
         model,
-        Mixed(clips["train"], extractor, options.mixup),
+        TaggedClips(clips["train"], extractor, options.mixup),
         arguments,
         data_collator=to_batch,
         batch_transform=augment,
         compute_loss=loss,
         evaluate=partial(
-            evaluate, dataset=Mixed(clips["test"], extractor, 0.0), to_batch=to_batch, batch_size=arguments.batch_size
+            evaluate, dataset=TaggedClips(clips["test"], extractor), to_batch=to_batch, batch_size=arguments.batch_size
         ),
         processor=extractor,
     )
@@ -88,7 +71,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=DATASETS, help="layout of --data_dir")
+    parser.add_argument("--dataset", choices=TAGGING_DATASETS, help="layout of --data_dir")
     parser.add_argument("--data_dir", type=Path, help="root folder of the dataset")
     parser.add_argument("--model", help="AST or FlexiAST to start from: a folder, a checkpoint file or a Hub id")
     parser.add_argument("--patch_sizes", type=int, nargs="+", default=SQUARE_SIZES, help="sizes to draw from")
@@ -140,53 +123,10 @@ def load(options: argparse.Namespace, names: list[str]):
     config = model.config
     config.patch_sizes = list(options.patch_sizes)
     config.problem_type = "multi_label_classification" if options.multi_label else "single_label_classification"
-    if sorted(config.id2label.values()) != names:  # another task: the head starts anew
-        config.id2label = dict(enumerate(names))
-        config.label2id = {name: index for index, name in enumerate(names)}
-        fresh = FlexiASTForAudioClassification(config)
-        fresh.flexiast.load_state_dict(model.flexiast.state_dict())
-        model = fresh
-    return model, extractor
+    return model.for_labels(names), extractor
 
 
-class Mixed(torch.utils.data.Dataset):
-    """Clips as {"waveform", "parts": [(labels, proportion), ...]}, some of them mixed with another clip."""
-
-    def __init__(self, clips: list[dict], extractor, probability: float):
-        self.clips, self.extractor, self.probability = clips, extractor, probability
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, index: int) -> dict:
-        clip = self.clips[index]
-        own = waveform(clip, self.extractor)
-        if torch.rand(()) >= self.probability:  # the loop seeds this generator for every sample
-            return {"waveform": own, "parts": [(clip["labels"], 1.0)]}
-        other = self.clips[int(torch.randint(len(self.clips), ()))]
-        proportion = float(torch.distributions.Beta(10.0, 10.0).sample())
-        mixed = mix_waveforms(torch.from_numpy(own), torch.from_numpy(waveform(other, self.extractor)), proportion)
-        return {"waveform": mixed.numpy(), "parts": [(clip["labels"], proportion), (other["labels"], 1 - proportion)]}
-
-
-def waveform(clip: dict, extractor) -> np.ndarray:
-    samples, _ = read_audio(clip["path"], extractor.sampling_rate, channels=extractor.channels)
-    return samples[: extractor.max_samples]
-
-
-def collate(clips: list[dict], extractor, label2id: dict[str, int]) -> dict[str, torch.Tensor]:
-    """Samples of [`Mixed`] to `input_values` and one target value per class."""
-    labels = torch.zeros(len(clips), len(label2id))
-    for row, clip in zip(labels, clips, strict=True):
-        for names, proportion in clip["parts"]:
-            for name in names:
-                row[label2id[name]] += proportion
-    waveforms = [clip["waveform"] for clip in clips]
-    features = extractor(waveforms, sampling_rate=extractor.sampling_rate, return_tensors="pt")
-    return {"input_values": features.input_values, "labels": labels.clamp_(max=1)}
-
-
-def evaluate(model, accelerator, dataset: Mixed, to_batch, batch_size: int) -> dict[str, float]:
+def evaluate(model, accelerator, dataset: TaggedClips, to_batch, batch_size: int) -> dict[str, float]:
     """Accuracy, or for several labels mAP, at every patch size, and their mean. The ranks share the clips."""
     loader = torch.utils.data.DataLoader(dataset, batch_size=batch_size, collate_fn=to_batch)
     scores: dict[tuple[int, int], list[torch.Tensor]] = {size: [] for size in model.config.patch_sizes}

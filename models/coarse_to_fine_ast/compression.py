@@ -12,6 +12,7 @@ authors) for frame shift, max pooling and lengths. Mean pooling is the obvious a
 """
 
 import math
+from numbers import Real
 from typing import Literal, get_args
 
 import torch
@@ -22,44 +23,59 @@ Pooling = Literal["max", "mean"]
 FRAME_SHIFT_MS = 10  # of the full resolution
 
 
-def check_compression(temporal_compression: str, factor: float, patch_frames: int = 16) -> None:
-    """Raise a ValueError unless the method is known and can compress by `factor`.
+def checked_factor(
+    temporal_compression: str, factor: float, patch_frames: int = 16, pooling: str = "max"
+) -> int | float:
+    """The factor as a plain number, a whole one where it can be.
 
     Args:
         patch_frames: length of the patch at full resolution; "patchify" needs a whole number of frames of it.
+
+    Raises:
+        ValueError: the method is unknown, or cannot compress by `factor`.
     """
     if temporal_compression not in get_args(TemporalCompression):
         raise ValueError(
             f"`temporal_compression` must be one of {', '.join(get_args(TemporalCompression))}, "
             f"got {temporal_compression!r}."
         )
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not math.isfinite(factor) or factor < 1:
+    if pooling not in get_args(Pooling):
+        raise ValueError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")
+    if isinstance(factor, bool) or not isinstance(factor, Real) or not math.isfinite(factor) or factor < 1:
         raise ValueError(f"`compression_factor` must be a number of at least 1, got {factor!r}.")
     unit, per_factor, what = {
         "frame_shift": ("ms", FRAME_SHIFT_MS, "the step between frames"),
         "pooling": ("frames", 1, "the group that is pooled"),
         "patchify": ("frames", patch_frames, "the patch"),
     }[temporal_compression]
-    if not float(per_factor * factor).is_integer():
+    if not _is_whole(per_factor * factor):
         raise ValueError(
             f"`compression_factor` {factor} is none of `temporal_compression` {temporal_compression!r}: {what} would "
             f"be {per_factor * factor:g} {unit} long, and must be a whole number of them."
         )
+    return round(factor) if _is_whole(factor) else float(factor)
+
+
+def _is_whole(value: float) -> bool:
+    return abs(value - round(value)) < 1e-9 * value  # 7 * (29 / 7) is not quite 29
 
 
 def compressed_length(max_length: int, temporal_compression: str, factor: float, multiple: int = 16) -> int:
     """Frames of an input in a phase: `max_length` / factor, down to a whole number of patches of `multiple` frames.
 
+    At full resolution, and for "patchify", they are `max_length`.
+
     Raises:
         ValueError: not one patch is left.
     """
-    if temporal_compression == "patchify":
-        return max_length
-    frames = int(max_length / factor) // multiple * multiple
-    if frames < 1:
+    stays = temporal_compression == "patchify" or factor == 1
+    frames = max_length if stays else int(max_length / factor) // multiple * multiple
+    patch = round(multiple * factor) if temporal_compression == "patchify" else multiple
+    if frames < patch:
+        left = max_length if stays else int(max_length / factor)
         raise ValueError(
-            f"`compression_factor` {factor} leaves {int(max_length / factor)} of `max_length` {max_length} frames, "
-            f"less than one patch of {multiple}. Take a smaller factor, or longer inputs."
+            f"`compression_factor` {factor} leaves {left} of `max_length` {max_length} frames, less than one patch of "
+            f"{patch}. Take a smaller factor, or longer inputs."
         )
     return frames
 

@@ -7,7 +7,7 @@ from huggingface_hub.dataclasses import strict
 from avzoo.models.flexiast import FlexiASTConfig
 from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
 
-from .compression import Pooling, TemporalCompression, check_compression, compressed_length
+from .compression import Pooling, TemporalCompression, checked_factor, compressed_length
 
 
 @strict
@@ -37,8 +37,8 @@ class CoarseToFineASTConfig(FlexiASTConfig):
     position_grid: list[int] | tuple[int, int] | None = None
 
     def __post_init__(self, **kwargs):
-        if self.position_grid is None:
-            check_compression(self.temporal_compression, self.compression_factor, self.fine_patch_size[1])
+        if self.position_grid is None and min(self.patch_size) > 0:  # else the checks name the patch
+            self._check_patch()
             self.position_grid = self.phase_grid()
         super().__post_init__(**kwargs)
 
@@ -80,29 +80,34 @@ class CoarseToFineASTConfig(FlexiASTConfig):
             ValueError: the method cannot compress by this factor, or leaves no patch.
         """
         there, (mel_side, time_side), stride = copy.deepcopy(self), self.fine_patch_size, self.fine_stride
-        method = temporal_compression or self.temporal_compression
-        check_compression(method, compression_factor, time_side)
-        there.temporal_compression, there.pooling = method, pooling or self.pooling
-        there.compression_factor = compression_factor
-        there.patch_size = (mel_side, int(time_side * there._patch_factor))
+        method, pooling = temporal_compression or self.temporal_compression, pooling or self.pooling
+        there.compression_factor = checked_factor(method, compression_factor, time_side, pooling)
+        there.temporal_compression, there.pooling = method, pooling
+        there.patch_size = (mel_side, round(time_side * there._patch_factor))
         there.stride = None if stride is None else (stride[0], max(1, round(stride[1] * there._patch_factor)))
         there.position_grid = there.phase_grid()
         return there
 
     def validate_phase(self):
+        self.validate_pairs()
         if self.max_length < 1:
             raise ValueError(f"`max_length` must be at least 1, got {self.max_length}.")
-        check_compression(self.temporal_compression, self.compression_factor, self.fine_patch_size[1])
-        if self.patch_size[1] != self.fine_patch_size[1] * self._patch_factor:
-            raise ValueError(
-                f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one of "
-                "full resolution (`compression_factor`)."
-            )
+        self._check_patch()
         if self.position_grid != self.phase_grid():
             raise ValueError(
                 f"`position_grid` {self.position_grid} is not the {self.phase_grid()} that `max_length` "
                 f"{self.max_length} makes at `compression_factor` {self.compression_factor}. Leave it out, and it is "
                 "computed; `set_phase` of the model changes the phase of weights that are there."
+            )
+
+    def _check_patch(self):
+        """The compression is one that can be, and the patch as long as it makes patches."""
+        factor, method = self.compression_factor, self.temporal_compression
+        checked_factor(method, factor, 1 if method == "patchify" else self.patch_size[1], self.pooling)
+        if abs(self.fine_patch_size[1] * self._patch_factor - self.patch_size[1]) > 1e-6:
+            raise ValueError(
+                f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one of "
+                "full resolution (`compression_factor`)."
             )
 
 

@@ -1,5 +1,7 @@
 """Recordings to log-mel spectrograms at the resolution of a phase."""
 
+import math
+import os
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -12,7 +14,7 @@ from .compression import (
     FRAME_SHIFT_MS,
     Pooling,
     TemporalCompression,
-    check_compression,
+    checked_factor,
     compress_frames,
     compressed_length,
 )
@@ -30,9 +32,9 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         temporal_compression, pooling, compression_factor: see [`CoarseToFineASTConfig`]; `set_phase` changes them.
         frame_multiple: an input has a multiple of this many frames: the length of a patch.
         scale_window: "frame_shift" only: frames look at 25 ms * factor, so that no sound is skipped. Statistics move.
-        phase_statistics: {factor: (mean, std)} of phases whose log-mel energies have statistics of their own: a maximum
-            is larger than what it is taken of. Phases that are not named use `mean` and `std`, as the authors do.
-            [`measure_statistics`] finds them.
+        phase_statistics: {`phase_name`: (mean, std)} of phases whose log-mel energies have statistics of their own: a
+            maximum is larger than what it is taken of. Phases that are not named use `mean` and `std`, as the authors
+            do. [`measure_statistics`] finds them.
     """
 
     def __init__(
@@ -47,12 +49,12 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         **kwargs,
     ):
         super().__init__(max_length=max_length, **kwargs)
-        if frame_multiple < 1:
-            raise ValueError(f"`frame_multiple` must be at least 1, got {frame_multiple}.")
+        if not isinstance(frame_multiple, int) or frame_multiple < 1:
+            raise ValueError(f"`frame_multiple` must be a whole number of at least 1, got {frame_multiple}.")
         self.frame_multiple = frame_multiple
         self.scale_window = scale_window
         self.phase_statistics = {
-            _key(factor): _checked_statistics(factor, values) for factor, values in (phase_statistics or {}).items()
+            name: _checked_statistics(name, values) for name, values in (phase_statistics or {}).items()
         }
         self.temporal_compression, self.pooling = temporal_compression, pooling
         self.set_phase(compression_factor)
@@ -69,11 +71,15 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
             ValueError: the method cannot compress by this factor, or leaves no patch. Nothing has changed then.
         """
         method, pooling = temporal_compression or self.temporal_compression, pooling or self.pooling
-        check_compression(method, compression_factor, self.frame_multiple)
-        if pooling not in ("max", "mean"):
-            raise ValueError(f'`pooling` must be "max" or "mean", got {pooling!r}.')
-        compressed_length(self.max_length, method, compression_factor, self.frame_multiple)
-        self.temporal_compression, self.pooling, self.compression_factor = method, pooling, compression_factor
+        factor = checked_factor(method, compression_factor, self.frame_multiple, pooling)
+        compressed_length(self.max_length, method, factor, self.frame_multiple)
+        self.temporal_compression, self.pooling, self.compression_factor = method, pooling, factor
+
+    @property
+    def phase_name(self) -> str:
+        """ "frame_shift 4", "max pooling 4" or "patchify 4"."""
+        method = f"{self.pooling} pooling" if self.temporal_compression == "pooling" else self.temporal_compression
+        return f"{method} {self.compression_factor:g}"
 
     @property
     def num_frames(self) -> int:
@@ -139,10 +145,16 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         or cut, then normalised.
 
         Raises:
-            ValueError: a phase that needs the waveform: a factor that is not whole, or `scale_window`.
+            ValueError: a phase that needs the waveform: a factor that is not whole, `scale_window`, or a sampling rate
+                at which 10 ms * factor is not `factor` times the samples of 10 ms.
         """
-        if self._frame_length_ms != 25:
-            raise ValueError("`scale_window` makes frames that look at more sound; they need the waveform.")
+        fine_hop = int(self.sampling_rate * 0.001 * FRAME_SHIFT_MS)
+        if self._frame_length_ms != 25 or self.hop_length != fine_hop * self._shift_factor:
+            raise ValueError(
+                f"features of full resolution do not hold those of {self.phase_name!r}: frames look at "
+                f"{self._frame_length_ms} ms, {self.hop_length} samples apart. Make them from the waveform."
+            )
+        log_mel = torch.as_tensor(log_mel)
         short = compress_frames(log_mel, self.temporal_compression, self.compression_factor, self.pooling)
         short = short[..., : self.num_frames, :]
         return self.normalize(torch.nn.functional.pad(short, (0, 0, 0, self.num_frames - short.shape[-2])))
@@ -151,15 +163,20 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         """(log_mel - mean) / (2 * std), with the statistics of the phase where it has its own."""
         if not self.do_normalize:
             return log_mel
-        mean, std = self.phase_statistics.get(_key(self.compression_factor), (self.mean, self.std))
+        mean, std = self.phase_statistics.get(self.phase_name, (self.mean, self.std))
         return (log_mel - mean) / (2 * std)
 
     def measure_statistics(self, recordings: Iterable[Audio], sampling_rate: int | None = None) -> tuple[float, float]:
         """Mean and standard deviation of the log-mel energies in this phase, kept in `phase_statistics`.
 
+        Args:
+            recordings: several of them, a list or a generator; each as `__call__` takes it.
+
         Raises:
             ValueError: no recording, or all of them are one constant.
         """
+        if isinstance(recordings, str | bytes | os.PathLike | Mapping):
+            raise TypeError("`recordings` must be several recordings, got one; put it into a list.")
         count, total, squares = 0, 0.0, 0.0
         for index, recording in enumerate(recordings):
             (clip,) = self.log_mel([self.load(recording, sampling_rate, name=f"recordings[{index}]")])
@@ -173,19 +190,20 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         std = max(0.0, squares / count - mean**2) ** 0.5
         if std < 1e-6:
             raise ValueError("`recordings` have log-mel energies that are all the same; there is nothing to scale.")
-        self.phase_statistics[_key(self.compression_factor)] = (mean, std)
+        self.phase_statistics[self.phase_name] = (mean, std)
         return mean, std
 
 
-def _key(factor: float | str) -> str:
-    """JSON's names are texts: "4" of 4, 4.0 and "4"."""
-    return f"{float(factor):g}"
-
-
-def _checked_statistics(factor: float | str, values: tuple[float, float]) -> tuple[float, float]:
-    if len(values) != 2 or not values[1] > 0:
-        raise ValueError(f"`phase_statistics` of factor {factor} must be (mean, std) with std above 0, got {values}.")
-    return float(values[0]), float(values[1])
+def _checked_statistics(name: str, values: tuple[float, float]) -> tuple[float, float]:
+    try:
+        mean, std = (float(value) for value in values)
+    except (TypeError, ValueError):
+        mean, std = math.nan, math.nan
+    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
+        raise ValueError(
+            f"`phase_statistics` of {name!r} must be (mean, std), two finite numbers, std above 0; got {values!r}."
+        )
+    return mean, std
 
 
 __all__ = ["CoarseToFineASTFeatureExtractor"]

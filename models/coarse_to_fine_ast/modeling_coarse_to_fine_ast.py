@@ -8,6 +8,7 @@ The network is FlexiAST's, shapes are those of its module. What is added is [`se
 the start of another. `avzoo.training.phases` has the schedule.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,7 @@ from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.modeling_flexiast import PatchGeometry, PatchSize, check_input_values, count_frames
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
 
-from .compression import Pooling, TemporalCompression, compress_frames, compressed_num_frames
+from .compression import Pooling, TemporalCompression, checked_factor, compress_frames, compressed_num_frames
 from .configuration_coarse_to_fine_ast import CoarseToFineASTConfig
 
 # Fields that tell the phase; all others are those of the plain AST.
@@ -62,9 +63,11 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
         check_input_values(input_values, config.num_mel_bins)
         method, factor = config.temporal_compression, config.compression_factor
         short = compress_frames(input_values, method, factor, config.pooling)
+        if input_values.shape[1] <= config.max_length:
+            short = short[:, : config.num_frames]  # whole patches, as the feature extractor cuts it
         if attention_mask is None:
             return short, None
-        ends = compressed_num_frames(count_frames(attention_mask, input_values), method, int(factor))
+        ends = compressed_num_frames(count_frames(attention_mask, input_values), method, factor)
         positions = torch.arange(short.shape[1], device=short.device)
         return short, (positions < ends[:, None]).to(attention_mask.dtype)
 
@@ -109,6 +112,9 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
         embeddings.patch_embeddings.kernel_size = there.patch_size
         for name in (*PHASE_FIELDS, "patch_size", "stride", "position_grid"):
             setattr(config, name, getattr(there, name))
+        if getattr(config, "avzoo_source", None):  # what a converter noted for the feature extractor
+            own = {name: getattr(config, name) for name in PHASE_FIELDS}
+            config.avzoo_source = {**config.avzoo_source, "processor": {**config.avzoo_source["processor"], **own}}
 
     def relative_cost(
         self,
@@ -117,9 +123,11 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
         pooling: Pooling | None = None,
     ) -> float:
         """Multiply-accumulates of the layers for a clip in a phase, as a part of those at full resolution."""
-        phase = self.config.at_phase(compression_factor, temporal_compression, pooling)
-        full = self.config.at_phase(1)
-        coarse, fine = (self.multiply_accumulates(c.num_frames, c.patch_size) for c in (phase, full))
+        phases = (self.config.at_phase(compression_factor, temporal_compression, pooling), self.config.at_phase(1))
+        coarse, fine = (
+            self.layer_multiply_accumulates(self.config.num_prefix_tokens + math.prod(phase.position_grid))
+            for phase in phases
+        )
         return coarse / fine
 
     def _refuse_during_a_step(self) -> None:
@@ -127,7 +135,7 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             if parameter.grad is not None:
                 raise ValueError(
                     f"the phase cannot change during a step: `{name}` holds a gradient of the old one. Call "
-                    "optimizer.step() and optimizer.zero_grad() first."
+                    "optimizer.step() and optimizer.zero_grad(set_to_none=True) first."
                 )
 
     @classmethod
@@ -140,11 +148,7 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             phase: fields of [`CoarseToFineASTConfig`] that tell the phase the AST is in. Default: full resolution.
                 `max_length` is what its base grid covers, up to whole patches.
         """
-        config = coarse_to_fine_config(model.config, phase)
-        with torch.device("meta"):
-            coarse = cls(config)
-        coarse.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
-        return coarse.train(model.training)
+        return _with_weights_of(model, cls, coarse_to_fine_config(model.config, phase))
 
     def to_flexiast(self) -> FlexiASTForAudioClassification:
         """The trained AST without its phases, as [`FlexiASTForAudioClassification`]; shares no weight with this one.
@@ -160,10 +164,7 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             )
         known = FlexiASTConfig().to_dict().keys() | {"problem_type", "id2label", "label2id"}
         fields = {name: value for name, value in config.to_dict().items() if name in known and name != "model_type"}
-        with torch.device("meta"):
-            model = FlexiASTForAudioClassification(FlexiASTConfig(**fields))
-        model.load_state_dict({name: value.clone() for name, value in self.state_dict().items()}, assign=True)
-        return model.train(self.training)
+        return _with_weights_of(self, FlexiASTForAudioClassification, FlexiASTConfig(**fields))
 
     def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> FlexiASTForAudioClassification:
         """FlexiAST's `fold` of the trained AST: the answer has no phases."""
@@ -172,6 +173,19 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
     def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
         """FlexiAST's `to_transformers_ast` of the trained AST."""
         return self.to_flexiast().to_transformers_ast(patch_size, num_frames)
+
+
+def _with_weights_of(
+    model: FlexiASTForAudioClassification, model_class: type, config: FlexiASTConfig
+) -> FlexiASTForAudioClassification:
+    """A model of another class with copies of the weights, in the same mode."""
+    with torch.device("meta"):
+        other = model_class(config)
+    other.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+    for ours, theirs in zip(other.parameters(), model.parameters(), strict=True):
+        ours.requires_grad_(theirs.requires_grad)
+    other.set_attn_implementation(model.config._attn_implementation)
+    return other.train(model.training)
 
 
 def _replace_data(parameter: torch.nn.Parameter, value: torch.Tensor) -> None:
@@ -191,13 +205,17 @@ def coarse_to_fine_config(config: FlexiASTConfig, phase: Mapping[str, Any]) -> C
     Raises:
         ValueError: the AST's grid is not the one of that phase.
     """
-    fields = config.to_dict() | dict(phase)
-    fields.pop("model_type")
-    factor = phase.get("compression_factor", 1)
+    unknown = sorted(phase.keys() - set(PHASE_FIELDS))
+    if unknown:
+        raise ValueError(f"`phase` has no field {unknown[0]!r}; it has: {', '.join(PHASE_FIELDS)}.")
+    method = phase.get("temporal_compression", CoarseToFineASTConfig.temporal_compression)
+    patch_frames = 1 if method == "patchify" else config.patch_size[1]
+    factor = checked_factor(method, phase.get("compression_factor", 1), patch_frames)
+    fields = config.to_dict() | dict(phase) | {"compression_factor": factor}
+    for name in ("model_type", "architectures", "avzoo_source"):  # those of another model
+        fields.pop(name, None)
     if "max_length" not in phase:
-        frames = whole_patches(config)
-        stretched = phase.get("temporal_compression", CoarseToFineASTConfig.temporal_compression) != "patchify"
-        fields["max_length"] = int(frames * factor) if stretched else frames
+        fields["max_length"] = round(whole_patches(config) * (1 if method == "patchify" else factor))
     return CoarseToFineASTConfig(**fields)
 
 

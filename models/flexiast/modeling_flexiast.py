@@ -321,7 +321,11 @@ class FlexiASTPreTrainedModel(PreTrainedModel):
 
     def multiply_accumulates(self, num_frames: int, patch_size: PatchSize = None) -> int:
         """Multiply-accumulate operations of the transformer layers for one clip (norms and softmax not counted)."""
-        config, tokens = self.config, self.num_tokens(num_frames, patch_size)
+        return self.layer_multiply_accumulates(self.num_tokens(num_frames, patch_size))
+
+    def layer_multiply_accumulates(self, tokens: int) -> int:
+        """The same for so many tokens, prefix tokens included."""
+        config = self.config
         linear = tokens * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
         attention = 2 * tokens**2 * config.hidden_size
         return config.num_hidden_layers * (linear + attention)
@@ -489,6 +493,21 @@ class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
+
+    def for_labels(self, names: Sequence[str]) -> "FlexiASTForAudioClassification":
+        """This model for the task of telling `names` apart: itself if that is its own, else one with a new head.
+
+        The new one is of the same class, takes the backbone's weights over, and draws its head from torch's global
+        generator.
+        """
+        if sorted(self.config.id2label.values()) == sorted(names):
+            return self
+        config = copy.deepcopy(self.config)
+        config.id2label = dict(enumerate(names))
+        config.label2id = {name: index for index, name in enumerate(names)}
+        model = type(self)(config)
+        model.flexiast.load_state_dict(self.flexiast.state_dict())
+        return model.train(self.training)
 
     def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
         """This model at one patch size as a transformers `ASTForAudioClassification`, for tools that know only that.

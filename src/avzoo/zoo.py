@@ -217,6 +217,7 @@ METHODS: tuple[Method, ...] = (
                 "CoarseToFineASTForAudioClassification",
                 "CoarseToFineASTFeatureExtractor",
             ),
+            "pipelines.audio_classification": ("AudioClassificationPipeline",),
             "training.phases": ("Phase", "PhaseSchedule", "PhaseRun"),
             "training.phased_loop": ("train_in_phases",),
             "training.trainer_callback": ("PhaseCallback",),

@@ -6,46 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
-
-from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
-from avzoo.audio import write_wav
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "train_flexiast.py"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
-
-
-@pytest.fixture
-def esc50(tmp_path) -> Path:
-    """ESC-50's layout with ten short clips of two classes, a low and a high tone."""
-    root = tmp_path / "ESC-50"
-    (root / "meta").mkdir(parents=True)
-    (root / "audio").mkdir()
-    rows = ["filename,fold,target,category,esc10,src_file,take"]
-    for index in range(10):
-        fold, target = index // 2 + 1, index % 2
-        name = f"{fold}-{index}-A-{target}.wav"
-        time = np.arange(8000) / 16000
-        tone = 0.3 * np.sin(2 * np.pi * (300 + 2500 * target + 10 * index) * time)
-        write_wav(root / "audio" / name, tone.astype(np.float32), 16000)
-        rows.append(f"{name},{fold},{target},{('low', 'high')[target]},False,{index},A")
-    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
-    return root
-
-
-@pytest.fixture
-def start(tmp_path) -> Path:
-    folder = tmp_path / "start"
-    torch.manual_seed(0)
-    config = FlexiASTConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, position_grid=(8, 3)
-    )
-    FlexiASTForAudioClassification(config).save_pretrained(folder)
-    FlexiASTFeatureExtractor(max_length=48).save_pretrained(folder)
-    return folder
 
 
 def arguments(esc50: Path, start: Path, output: Path, *more: str) -> list[str]:
@@ -61,12 +25,12 @@ def run(command: list[str]) -> subprocess.CompletedProcess:
     return result
 
 
-def test_two_processes_train_on_a_dataset_layout(esc50, start, tmp_path):
+def test_two_processes_train_on_a_dataset_layout(esc50, small_ast, tmp_path):
     """Ranks draw one patch size per step; were they to disagree, gradients would not match and weights would part."""
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--main_process_port", "0", "--mixed_precision", "no", "--dynamo_backend", "no", "--num_machines", "1"]
     # `--cpu` makes two launched processes one run where there is no GPU; without it each would train alone.
-    run([*launch, *arguments(esc50, start, tmp_path / "two", "--mixup", "0.5", "--cpu")])
+    run([*launch, *arguments(esc50, small_ast, tmp_path / "two", "--mixup", "0.5", "--cpu")])
     model = AutoModelForAudioClassification.from_pretrained(tmp_path / "two")
     assert sorted(model.config.id2label.values()) == ["high", "low"]
     assert model.config.patch_sizes == [(8, 8), (16, 16), (24, 24)]

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from contract.tiny import TINY, tiny_model
 from huggingface_hub import ModelCard
 
@@ -60,6 +61,30 @@ def test_what_flexiasts_card_says_to_run_runs_offline(tmp_path, monkeypatch, cap
     for block in blocks:
         exec(block.replace("patch_size=32", "patch_size=8").replace("(16, 48)", "(4, 12)"), namespace)
     assert capsys.readouterr().out.count("'score'") >= 3
+
+
+def test_what_coarse_to_fine_asts_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
+    row, config = zoo.method("coarse_to_fine_ast"), TINY["coarse_to_fine_ast"].config
+    tiny_model(row, compression_factor=1).save_pretrained(tmp_path / "model")
+    sizes = {"num_mel_bins": config["num_mel_bins"], "max_length": 48, "frame_multiple": 4}
+    row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
+    write_wav(tmp_path / "recording.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", str(card_for(row, None, model_folder="model")), re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 14]
+    namespace = {"dataset": range(2), "collate": lambda samples: collated(samples, namespace["extractor"])}
+    for block in blocks:
+        exec(block.replace("batch_size=12", "batch_size=2, cpu=True, progress_bar=False"), namespace)
+    assert "'score'" in capsys.readouterr().out
+    seen = namespace["trained"].config.compression_factor
+    assert seen == 1
+    assert avzoo.FlexiASTForAudioClassification.from_pretrained("ast").config.position_grid == (4, 12)
+
+
+def collated(samples, extractor):
+    noise = np.random.default_rng(0).normal(0, 0.1, (len(samples), 8000)).astype(np.float32)
+    features = extractor(noise, sampling_rate=16000, return_tensors="pt")
+    return {"input_values": features.input_values, "labels": torch.tensor(samples)}
 
 
 def test_what_mtdvocalists_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):

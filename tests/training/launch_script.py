@@ -1,7 +1,8 @@
-"""A tiny model and dataset for the tests here, and runs that need a process of their own.
+"""Tiny models and datasets for the tests here, and runs that need a process of their own.
 
 python launch_script.py kills OUT                  killed at every dangerous moment, then resumed
 accelerate launch ... launch_script.py ranks OUT   what the ranks draw, and the weights they end with
+python launch_script.py phases OUT                 a run in phases, on two ranks
 """
 
 import json
@@ -20,7 +21,7 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from avzoo.training import TrainingArguments, TrainingCallback, train
+from avzoo.training import Phase, PhaseSchedule, TrainingArguments, TrainingCallback, train, train_in_phases
 
 
 class TinyConfig(PreTrainedConfig):
@@ -69,6 +70,39 @@ class PointStream(IterableDataset):
 
     def __iter__(self):
         yield from (self.points[index] for index in range(len(self.points)))
+
+
+class Clips(Dataset):
+    """Full-resolution spectrograms of noise, in three classes, for a `coarse_model`."""
+
+    def __init__(self, length=10):
+        self.values = torch.randn(length, 48, 16, generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self.values)
+
+    def __getitem__(self, index):
+        return {"input_values": self.values[index], "labels": index % 3}
+
+
+def coarse_model(**config):
+    from avzoo import CoarseToFineASTConfig, CoarseToFineASTForAudioClassification
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+    shapes = {"num_mel_bins": 16, "patch_size": 4, "max_length": 48, "num_labels": 3, "initializer_range": 0.3}
+    return CoarseToFineASTForAudioClassification(CoarseToFineASTConfig(**(sizes | shapes | config)))
+
+
+def full_resolution_loss(model, batch, step=None):
+    return model(**batch, full_resolution=True).loss
+
+
+def phases(*factors, **options):
+    """A schedule of phases of these factors, each an epoch long unless the options say else."""
+    length = {} if "num_steps" in options else {"num_epochs": 1}
+    plan = [Phase(compression_factor=factor, **(length | options)) for factor in factors]
+    return PhaseSchedule(plan, final_factor=factors[-1])
 
 
 def tiny_model(**config):
@@ -215,7 +249,7 @@ class Interrupt(TrainingCallback):
             raise KeyboardInterrupt
 
 
-def ranks(out):
+def on_two_ranks(function):
     """What torchrun does: one process per rank, told by its environment. It imports torch three times, this once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -227,10 +261,27 @@ def ranks(out):
     def run(rank):
         environment = shared | {"RANK": rank, "LOCAL_RANK": rank}
         os.environ.update({name: str(value) for name, value in environment.items()})
-        rank_runs(out, rank)
+        function(rank)
 
     children = [start_child(lambda rank=rank: run(rank)) for rank in (0, 1)]
     sys.exit(max(exit_code(child) for child in children))
+
+
+def ranks(out):
+    on_two_ranks(lambda rank: rank_runs(out, rank))
+
+
+def phases_on_ranks(out):
+    on_two_ranks(lambda rank: rank_phases(out, rank))
+
+
+def rank_phases(out, rank):
+    args = arguments(out / "trained", batch_size=2)
+    result = train_in_phases(
+        coarse_model(hidden_dropout_prob=0.1), Clips(), args, phases(4, 2, 1), compute_loss=full_resolution_loss
+    )
+    torch.save(weights(result.model), out / f"phases-{rank}.pt")
+    (out / f"flops-{rank}.json").write_text(json.dumps([phase.flops for phase in result.phases]))
 
 
 def rank_runs(out, rank):
@@ -259,4 +310,4 @@ def rank_runs(out, rank):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)  # a thread pool doesn't survive a fork
-    {"kills": kills, "ranks": ranks}[sys.argv[1]](Path(sys.argv[2]))
+    {"kills": kills, "ranks": ranks, "phases": phases_on_ranks}[sys.argv[1]](Path(sys.argv[2]))

@@ -169,7 +169,7 @@ def upload_trained(repository: str, folder: Path) -> None:
         repo_id=repository,
         folder_path=folder,
         commit_message="Upload the trained model",
-        ignore_patterns=["checkpoint-*/**", "phase-*/**", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
+        ignore_patterns=["checkpoint-*/**", "phase-*/**", "phases.json", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
     )
 
 

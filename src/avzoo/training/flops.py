@@ -1,6 +1,9 @@
 """Floating-point operations of training, counted rather than estimated."""
 
+from pathlib import Path
+
 import torch
+from accelerate import PartialState
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
@@ -28,21 +31,32 @@ def flop_counter() -> FlopCounterMode:
 
 
 class FlopCount(TrainingCallback):
-    """Counts one optimizer step of a run, forward and backward, of one process; every full step costs the same."""
+    """Counts the first optimizer step of a run, forward and backward, on one process; every full step costs the same.
 
-    def __init__(self):
-        self.per_step: int | None = None
+    Args:
+        file: keeps the count, for a run that is resumed in an epoch's last step, which may be smaller.
+    """
+
+    def __init__(self, file: Path):
+        self.file = file
         self._counter: FlopCounterMode | None = None
 
+    @property
+    def per_step(self) -> int:
+        """Operations of a step; 0 before one was counted."""
+        return int(self.file.read_text(encoding="utf-8")) if self.file.exists() else 0
+
     def on_epoch_begin(self, model: nn.Module, state: TrainingState) -> None:
-        if self.per_step is None and self._counter is None:
+        if state.step == 0 and self._counter is None:
             self._counter = flop_counter()
             self._counter.__enter__()
 
     def on_step_end(self, model: nn.Module, state: TrainingState) -> None:
         if self._counter is not None:
-            self.per_step = self._counter.get_total_flops()
+            count = self._counter.get_total_flops()
             self.close()
+            if PartialState().is_main_process:
+                self.file.write_text(str(count), encoding="utf-8")
 
     def close(self) -> None:
         """Stop counting; for a run that ends before its first step."""

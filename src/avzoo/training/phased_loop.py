@@ -92,10 +92,25 @@ def train_in_phases(
     """
     if arguments.max_steps is not None:
         raise ValueError(f"`max_steps` ({arguments.max_steps}): how long the phases are, their schedule says.")
-    if evaluate is None and schedule.metric is not None:
-        raise ValueError(f"`evaluate` is needed for the schedule's `metric` {schedule.metric!r}.")
+    if arguments.resume != "auto":
+        raise ValueError(
+            f"`resume` ({arguments.resume!r}): phases go on by themselves; name an empty `output_dir` instead."
+        )
+    if any(phase.patience for phase in schedule.phases):
+        if evaluate is None:
+            raise ValueError(f"`evaluate` is needed: a phase has `patience` for {schedule.metric!r}.")
+        if arguments.evaluate_every_epochs is None and arguments.evaluate_every_steps is None:
+            raise ValueError("`evaluate_every_epochs` or `evaluate_every_steps` is needed: a phase has `patience`.")
+    # All that can be refused is refused now, and not after the first phases.
     schedule.check_model(model)
     output_dir = Path(arguments.output_dir)
+    folders = [output_dir / f"phase-{number}" for number in range(1, len(schedule.phases) + 1)]
+    arguments_of = [
+        _arguments_of(arguments, phase, index, folders[index]) for index, phase in enumerate(schedule.phases)
+    ]
+    if processor is not None:
+        for phase in schedule.phases:
+            processor.set_phase(**phase.settings)
     is_main = PartialState(cpu=arguments.cpu).is_main_process
     _keep_schedule(output_dir, schedule, is_main)
     repository = None
@@ -105,8 +120,7 @@ def train_in_phases(
         )
 
     results = []
-    for index, phase in enumerate(schedule.phases):
-        folder = output_dir / f"phase-{index + 1}"
+    for phase, folder, phase_arguments in zip(schedule.phases, folders, arguments_of, strict=True):
         for part in (model, processor):
             if part is not None:
                 part.set_phase(**phase.settings)
@@ -118,7 +132,7 @@ def train_in_phases(
             result = _train_phase(
                 model,
                 train_dataset,
-                _arguments_of(arguments, phase, index, folder),
+                phase_arguments,
                 callbacks=[_Plateau(phase, schedule)] if phase.patience else [],
                 data_collator=data_collator,
                 compute_loss=compute_loss,
@@ -140,13 +154,13 @@ def train_in_phases(
 
 
 def _train_phase(model: nn.Module, train_dataset: Any, arguments: TrainingArguments, callbacks, **parts) -> PhaseResult:
-    counter = FlopCount()
+    counter = FlopCount(Path(arguments.output_dir) / "flops_per_step.txt")
     try:
         result = train(model, train_dataset, arguments, callbacks=[counter, *callbacks], **parts)
     finally:
         counter.close()
-    # Resumed at its last step, a phase has none left to count.
-    flops = float((counter.per_step or 0) * result.steps * PartialState().num_processes)
+    PartialState().wait_for_everyone()
+    flops = float(counter.per_step * result.steps * PartialState().num_processes)
     return PhaseResult(result.steps, result.seconds, flops, result.metrics, result.evaluations)
 
 

@@ -13,7 +13,7 @@ For models with `set_phase(compression_factor, temporal_compression, pooling)`, 
               model(**batch, full_resolution=True).loss.backward()
               optimizer.step()
               optimizer.zero_grad()
-              run.step()
+              run.step()  # run.step(metrics) after an evaluation
               if run.finished:
                   break
 
@@ -26,6 +26,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import torch
@@ -74,20 +75,22 @@ class Phase:
             raise ValueError(
                 f"a phase has one length, `num_epochs` or `num_steps`; got {self.num_epochs} and {self.num_steps}."
             )
-        at_least_one = ("compression_factor", "num_steps", "patience", "batch_size")
-        least = dict.fromkeys(at_least_one, 1) | {"warmup_steps": 0, "max_masked_frames": 0, "max_masked_mel_bins": 0}
-        for name, limit in least.items():
-            value = getattr(self, name)
-            if value is not None and not value >= limit:
-                raise ValueError(f"`{name}` of a phase must be at least {limit}, got {value}.")
+        for name in ("num_steps", "patience", "batch_size"):
+            _check_number(name, getattr(self, name), Integral, 1)
+        for name in ("warmup_steps", "max_masked_frames", "max_masked_mel_bins"):
+            _check_number(name, getattr(self, name), Integral, 0)
+        _check_number("compression_factor", self.compression_factor, Real, 1)
         for name in ("num_epochs", "learning_rate", "schedule_factor"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"`{name}` of a phase must be more than 0, got {value}.")
+            _check_number(name, getattr(self, name), Real, more_than=0)
         object.__setattr__(self, "schedule_milestones", tuple(self.schedule_milestones))
+        if (self.schedule == "step") != bool(self.schedule_milestones):
+            raise ValueError(
+                f"`schedule_milestones` {self.schedule_milestones} of a phase with `schedule` {self.schedule!r}: "
+                'milestones are what "step" needs, and no other schedule reads.'
+            )
         if self.max_masked_frames is None:
             object.__setattr__(self, "max_masked_frames", int(192 / self.compression_factor))
-        make_schedule(self.schedule, total_steps=1, steps_per_epoch=1)
+        make_schedule(self.schedule, total_steps=1, steps_per_epoch=1)  # refuses an unknown name
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -121,6 +124,16 @@ class Phase:
         return since >= self.patience
 
 
+def _check_number(name: str, value: Any, kind: type, at_least: float = -math.inf, more_than: float = -math.inf) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(f"`{name}` of a phase must be a {'whole ' * (kind is Integral)}number, got {value!r}.")
+    if not (math.isfinite(value) and value >= at_least and value > more_than):
+        limit = f"at least {at_least}" if math.isfinite(at_least) else f"more than {more_than}"
+        raise ValueError(f"`{name}` of a phase must be {limit}, got {value}.")
+
+
 @dataclasses.dataclass(frozen=True)
 class PhaseSchedule:
     """Phases in their order, each finer than the one before.
@@ -148,6 +161,8 @@ class PhaseSchedule:
         object.__setattr__(self, "phases", tuple(self.phases))
         if not self.phases:
             raise ValueError("`phases` is empty; a schedule has at least one.")
+        if not self.min_gain >= 0:
+            raise ValueError(f"`min_gain` must be at least 0, got {self.min_gain}.")
         factors = [phase.compression_factor for phase in self.phases]
         for number, (coarse, fine) in enumerate(itertools.pairwise(factors), start=2):
             if fine > coarse and not self.allow_coarsening:
@@ -186,27 +201,30 @@ class PhaseSchedule:
         for name in current:
             if name != "phases" and saved.get(name) != current[name]:
                 raise ValueError(_changed(f"`{name}`", saved.get(name), current[name], where))
-        for number in range(1, max(len(saved["phases"]), len(self.phases)) + 1):
-            theirs, ours = (_nth(phases, number) for phases in (saved["phases"], current["phases"]))
-            for name in ours or theirs:
-                if theirs is None or ours is None or theirs.get(name) != ours[name]:
-                    before, now = (None if phase is None else phase.get(name) for phase in (theirs, ours))
-                    raise ValueError(_changed(f"`{name}` of phase {number}", before, now, where))
+        before, now = saved["phases"], current["phases"]
+        if len(before) != len(now):
+            raise ValueError(_changed("the number of `phases`", len(before), len(now), where))
+        for number, (theirs, ours) in enumerate(zip(before, now, strict=True), start=1):
+            for name, value in ours.items():
+                if theirs.get(name) != value:
+                    raise ValueError(_changed(f"`{name}` of phase {number}", theirs.get(name), value, where))
 
     def full_epochs(self, model: nn.Module, steps_per_epoch: int | None = None) -> float:
         """What the plan costs at most, in epochs at full resolution, by the multiply-accumulates of the layers.
 
         Args:
             steps_per_epoch: needed where phases are counted in steps.
+
+        Raises:
+            ValueError: it is needed and not given, or the model can't be in one of the phases.
         """
+        self.check_model(model)
+        if steps_per_epoch is None and any(phase.num_steps for phase in self.phases):
+            raise ValueError("`steps_per_epoch` is needed: a phase lasts `num_steps`.")
         epochs = [phase.num_epochs or phase.num_steps / steps_per_epoch for phase in self.phases]
         return sum(
             count * model.relative_cost(**phase.settings) for count, phase in zip(epochs, self.phases, strict=True)
         )
-
-
-def _nth(phases: Sequence, number: int):
-    return phases[number - 1] if number <= len(phases) else None
 
 
 def _changed(name: str, before: Any, now: Any, where: str) -> str:
@@ -219,19 +237,20 @@ def _changed(name: str, before: Any, now: Any, where: str) -> str:
 class PhaseRun:
     """Follows a schedule in a training loop: learning rate, change of phase, optimizer started anew.
 
-    Call [`step`] after each optimizer step and `zero_grad`, and [`report`] after each evaluation if a phase has
-    `patience`. What `batch_size` a phase wants is the loop's business; `run.phase` tells.
+    Call [`step`] after each optimizer step and `zero_grad`. What `batch_size` a phase wants is the loop's business;
+    `run.phase` tells.
 
     Args:
         model: put into the first phase here.
         optimizer: over the model's parameters, which stay the same objects. Its rates are the peaks, unless the phase
-            has its own; those of several groups keep their ratio.
+            has its own; those of several groups keep their ratio. The run sets them; use no other scheduler.
         steps_per_epoch: optimizer steps of an epoch; needed by phases that last epochs.
         processor: a feature extractor whose phase changes along.
         state: what [`state_dict`] gave, to resume. The model must be as it was saved with it.
 
     Raises:
-        ValueError: the model can't be in one of the phases; `state` is of another schedule or of another phase's model.
+        ValueError: the model can't be in one of the phases; the optimizer holds other parameters; `state` is of another
+            schedule, of epochs of another length, or of another phase's model.
     """
 
     def __init__(
@@ -245,11 +264,20 @@ class PhaseRun:
         state: Mapping[str, Any] | None = None,
     ):
         schedule.check_model(model)
+        learned = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        if not learned <= set(model.parameters()):
+            raise ValueError("`optimizer` holds parameters that `model` doesn't.")
         self.schedule, self.model, self.optimizer, self.processor = schedule, model, optimizer, processor
         self.steps_per_epoch = steps_per_epoch
         self.lengths = [phase.total_steps(steps_per_epoch) for phase in schedule.phases]
-        self.peaks = [group.setdefault("peak_lr", group["lr"]) for group in optimizer.param_groups]
         self.description = schedule.describe()
+        # A scheduler that was made before has already lowered the rates.
+        self.peaks = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        if not self.peaks[0] > 0 and any(phase.learning_rate for phase in schedule.phases):
+            raise ValueError(
+                f"`learning_rate` of a phase has no ratio to the optimizer's, which is {self.peaks[0]}; give the "
+                "optimizer a rate above 0."
+            )
         self.index = self.steps = self.phase_steps = 0
         self.scores: list[float] = []
         if state is None:
@@ -266,38 +294,36 @@ class PhaseRun:
         """The phase the next step belongs to; the last one when finished."""
         return self.schedule.phases[min(self.index, len(self.schedule.phases) - 1)]
 
-    def step(self) -> bool:
+    def step(self, metrics: Mapping[str, float] | None = None) -> bool:
         """One optimizer step was taken; whether the phase changed by that.
 
+        Args:
+            metrics: what an evaluation after it gave, at the resolution of the phase; for phases with `patience`.
+
         Raises:
-            ValueError: the schedule is over, or a gradient is left.
+            ValueError: the schedule is over, a gradient is left at the change, or its metric is not among `metrics`.
+                The run is then as it was.
         """
         if self.finished:
             raise ValueError(f"the schedule is over after {self.steps} steps; the loop should look at `finished`.")
+        scores = self._scores_with(metrics)
+        changes = self._ends_with(scores)
+        if changes and self.index + 1 < len(self.schedule.phases):
+            self.model.set_phase(**self.schedule.phases[self.index + 1].settings)  # refuses while a gradient is left
         self.steps += 1
-        self.phase_steps += 1
-        if self.phase_steps >= self.lengths[self.index]:
-            self._next()
-            return True
-        self._set_rates()
-        return False
+        if changes:
+            self.index, self.phase_steps, self.scores = self.index + 1, 0, []
+            if not self.finished:
+                self._enter()
+        else:
+            self.phase_steps, self.scores = self.phase_steps + 1, scores
+            self._set_rates()
+        return changes
 
-    def report(self, metrics: Mapping[str, float]) -> bool:
-        """What an evaluation gave; whether the phase changed by that.
-
-        Raises:
-            ValueError: the schedule's metric is not among it.
-        """
-        schedule = self.schedule
-        if self.finished or self.phase.patience is None:
-            return False
-        if schedule.metric not in metrics:
-            raise ValueError(f"`metric` ({schedule.metric!r}) is none of what was evaluated: {sorted(metrics)}.")
-        self.scores.append(float(metrics[schedule.metric]))
-        if self.phase.has_stalled(self.scores, schedule.greater_is_better, schedule.min_gain):
-            self._next()
-            return True
-        return False
+    def ends_with_next_step(self, metrics: Mapping[str, float] | None = None) -> bool:
+        """Whether the next call of `step(metrics)` will be the last of the schedule."""
+        is_last = self.index + 1 == len(self.schedule.phases)
+        return is_last and self._ends_with(self._scores_with(metrics))
 
     def state_dict(self) -> dict[str, Any]:
         """Where the run is, as JSON holds it; belongs to the weights and the optimizer's state of the same moment."""
@@ -306,15 +332,25 @@ class PhaseRun:
             "phase_steps": self.phase_steps,
             "steps": self.steps,
             "scores": list(self.scores),
+            "peaks": list(self.peaks),
+            "lengths": list(self.lengths),
             "schedule": self.description,
         }
 
-    def _next(self) -> None:
-        if self.index + 1 < len(self.schedule.phases):
-            self.model.set_phase(**self.schedule.phases[self.index + 1].settings)  # refuses while a gradient is left
-        self.index, self.phase_steps, self.scores = self.index + 1, 0, []
-        if not self.finished:
-            self._enter()
+    def _scores_with(self, metrics: Mapping[str, float] | None) -> list[float]:
+        """The phase's scores, and the new one."""
+        if metrics is None or self.phase.patience is None:
+            return self.scores
+        name = self.schedule.metric
+        if name not in metrics:
+            raise ValueError(f"`metric` ({name!r}) is none of what was evaluated: {sorted(metrics)}.")
+        return [*self.scores, float(metrics[name])]
+
+    def _ends_with(self, scores: Sequence[float]) -> bool:
+        """Whether the phase is over after one more step, with these scores."""
+        schedule = self.schedule
+        stalled = self.phase.has_stalled(scores, schedule.greater_is_better, schedule.min_gain)
+        return stalled or self.phase_steps + 1 >= self.lengths[self.index]
 
     def _enter(self) -> None:
         self.model.set_phase(**self.phase.settings)
@@ -325,14 +361,21 @@ class PhaseRun:
 
     def _resume(self, state: Mapping[str, Any]) -> None:
         self.schedule.check_same(state["schedule"], "the run of `state`")
-        self.index, self.steps = state["phase"], state["steps"]
-        self.phase_steps, self.scores = state["phase_steps"], list(state["scores"])
-        there, here = self.phase.compression_factor, self.model.config.compression_factor
-        if there != here:
+        if state["lengths"] != self.lengths:
             raise ValueError(
-                f"`state` is of a phase with `compression_factor` {there}, `model` is in one with {here}. Load the "
-                "model that was saved with it: from_pretrained knows its phase."
+                _changed("steps of the phases, by `steps_per_epoch`", state["lengths"], self.lengths, "`state`")
             )
+        self.index, self.steps, self.peaks = state["phase"], state["steps"], list(state["peaks"])
+        self.phase_steps, self.scores = state["phase_steps"], list(state["scores"])
+        config = self.model.config
+        expected = config.at_phase(**self.phase.settings)
+        for name in self.phase.settings:
+            there, here = getattr(expected, name), getattr(config, name)
+            if there != here and (name != "pooling" or config.temporal_compression == "pooling"):
+                raise ValueError(
+                    f"`state` is of a phase with `{name}` {there!r}, `model` is in one with {here!r}. Load the model "
+                    "that was saved with it: from_pretrained knows its phase."
+                )
         if self.processor is not None:
             self.processor.set_phase(**self.phase.settings)
         self._set_rates()

@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState
 from transformers import TrainingArguments as TrainerArguments
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .phases import PhaseRun, PhaseSchedule
 
@@ -16,14 +17,14 @@ class PhaseCallback(TrainerCallback):
 
     where the collator gives features of full resolution and `"full_resolution": True`, so that the model makes them as
     short as the phase wants them; evaluation then is at the phase's resolution, too. The callback sets the learning
-    rate, in place of the Trainer's scheduler, and ends the training after the last phase.
+    rate, in place of the Trainer's scheduler, and ends the training after the last phase. A phase changes when its last
+    step has been evaluated and saved, just before the next one.
 
     To resume, give the Trainer the model that `from_pretrained(checkpoint)` loads, which knows its phase. Where the run
     is in the schedule stands in the log history that the Trainer saves with every checkpoint.
 
     Args:
         schedule: its phases have no `batch_size`; a Trainer has one for all.
-        processor: a feature extractor whose phase changes along. Workers of a data loader have copies that don't.
 
     Raises:
         ValueError: when training begins: phases that the model can't be in, or longer than the Trainer will train;
@@ -31,16 +32,18 @@ class PhaseCallback(TrainerCallback):
             their shapes; the best model at the end, which may be one of a phase.
     """
 
-    def __init__(self, schedule: PhaseSchedule, processor: Any = None):
+    def __init__(self, schedule: PhaseSchedule):
         for number, phase in enumerate(schedule.phases, start=1):
             if phase.batch_size is not None:
                 raise ValueError(
                     f"`batch_size` of phase {number}: a Trainer has one for all phases. Leave it out, or use "
                     "train_in_phases."
                 )
-        self.schedule, self.processor = schedule, processor
+        self.schedule = schedule
         self.run: PhaseRun | None = None
         self.note: dict[str, Any] = {}  # the entry in the log history
+        self.step_is_done = False  # and waits to be counted
+        self.metrics: dict[str, float] | None = None  # what was evaluated after it
 
     def on_train_begin(
         self,
@@ -54,7 +57,7 @@ class PhaseCallback(TrainerCallback):
         train_dataloader,
         **kwargs,
     ) -> None:
-        _check_trainer(args)
+        _check_trainer(args, self.schedule)
         notes = [entry for entry in state.log_history if "phases" in entry]
         if state.global_step and not notes:
             raise ValueError("the checkpoint that is resumed was written without a PhaseCallback.")
@@ -64,9 +67,11 @@ class PhaseCallback(TrainerCallback):
             model,
             optimizer,
             math.ceil(len(train_dataloader) / args.gradient_accumulation_steps),
-            processor=self.processor,
             state=self.note.get("phases"),
         )
+        self.step_is_done, self.metrics = bool(state.global_step), self.note.get("metrics")
+        if self.step_is_done and run.ends_with_next_step(self.metrics):
+            raise ValueError(f"the schedule is over at step {state.global_step}: there is nothing left to train.")
         last_step = run.steps - run.phase_steps + sum(run.lengths[run.index :])
         if last_step > state.max_steps:
             raise ValueError(
@@ -75,31 +80,47 @@ class PhaseCallback(TrainerCallback):
             )
         if not state.global_step:
             state.log_history.append(self.note)
-        self._take_over(state, control, lr_scheduler)
+        self._publish_rates(lr_scheduler)
+
+    def on_step_begin(
+        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, lr_scheduler, **kwargs
+    ) -> None:
+        if self.step_is_done:
+            self.run.step(self.metrics)
+        self.step_is_done, self.metrics = False, None
+        self._publish_rates(lr_scheduler)
 
     def on_step_end(
-        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, lr_scheduler, **kwargs
+        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, **kwargs
     ) -> TrainerControl:
-        self.run.step()
-        return self._take_over(state, control, lr_scheduler)
+        self.step_is_done = True
+        return self._look_ahead(args, state, control)
 
     def on_evaluate(
-        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, metrics, lr_scheduler, **kwargs
+        self, args: TrainerArguments, state: TrainerState, control: TrainerControl, *, metrics, **kwargs
     ) -> TrainerControl:
-        if self.run is None:  # evaluated outside of training
+        if not self.step_is_done:  # evaluated before or outside of training
             return control
-        self.run.report(metrics | {name.removeprefix("eval_"): value for name, value in metrics.items()})
-        return self._take_over(state, control, lr_scheduler)
+        self.metrics = metrics | {name.removeprefix("eval_"): value for name, value in metrics.items()}
+        return self._look_ahead(args, state, control)
 
-    def _take_over(self, state: TrainerState, control: TrainerControl, lr_scheduler) -> TrainerControl:
-        self.note["step"], self.note["phases"] = state.global_step, self.run.state_dict()
-        # The Trainer logs what its scheduler last set.
-        lr_scheduler._last_lr = [group["lr"] for group in self.run.optimizer.param_groups]
-        control.should_training_stop = control.should_training_stop or self.run.finished
+    def on_train_end(self, args: TrainerArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.step_is_done = False
+
+    def _look_ahead(self, args: TrainerArguments, state: TrainerState, control: TrainerControl) -> TrainerControl:
+        """Note the state for a checkpoint, and end the training if nothing comes after this step."""
+        self.note |= {"step": state.global_step, "phases": self.run.state_dict(), "metrics": self.metrics}
+        if self.run.ends_with_next_step(self.metrics):
+            control.should_training_stop = True
+            control.should_save = control.should_save or args.save_strategy == SaveStrategy.STEPS
         return control
 
+    def _publish_rates(self, lr_scheduler) -> None:
+        """The Trainer logs what its scheduler last set."""
+        lr_scheduler._last_lr = [group["lr"] for group in self.run.optimizer.param_groups]
 
-def _check_trainer(args: TrainerArguments) -> None:
+
+def _check_trainer(args: TrainerArguments, schedule: PhaseSchedule) -> None:
     if args.world_size > 1 or args.n_gpu > 1:
         raise ValueError(
             "PhaseCallback works in one process on one device: a model that is wrapped for several can't change its "
@@ -110,6 +131,8 @@ def _check_trainer(args: TrainerArguments) -> None:
             "`load_best_model_at_end` would load the weights of another phase into the shapes of the last. Leave it "
             "off, and load the checkpoint you like: it knows its phase."
         )
+    if args.eval_strategy == IntervalStrategy.NO and any(phase.patience for phase in schedule.phases):
+        raise ValueError("`eval_strategy` is needed: a phase has `patience`, and nothing would be evaluated.")
 
 
 __all__ = ["PhaseCallback"]

@@ -1,0 +1,82 @@
+"""Labelled recordings as a training set: waveforms, some of them mixed with another, to features and targets."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avzoo.audio import read_audio
+from avzoo.data import audio_folders
+from avzoo.models.flexiast.augmentation import mix_waveforms
+
+
+def _audioset(root: Path, part: str) -> Iterator[dict[str, Any]]:
+    table = {"train": "balanced_train_segments.csv", "test": "eval_segments.csv"}[part]
+    return audio_folders.audioset(root / table, root / "clips", root / "class_labels_indices.csv", skip_missing=True)
+
+
+def _esc50(root: Path, part: str) -> Iterator[dict[str, Any]]:
+    return audio_folders.esc50(root, folds=(1, 2, 3, 4) if part == "train" else (5,))
+
+
+def _vggsound(root: Path, part: str) -> Iterator[dict[str, Any]]:
+    return audio_folders.vggsound(root / "vggsound.csv", root / "clips", split=part, skip_missing=True)
+
+
+def _speech_commands(root: Path, part: str) -> Iterator[dict[str, Any]]:
+    return audio_folders.speech_commands(root, split=part)
+
+
+# dataset -> reader of its "train" or "test" part, given the root folder; rows have "path" and "labels"
+TAGGING_DATASETS: Mapping[str, Callable[[Path, str], Iterator[dict[str, Any]]]] = {
+    "esc50": _esc50,
+    "speech_commands": _speech_commands,
+    "audioset": _audioset,
+    "vggsound": _vggsound,
+}
+
+
+class TaggedClips(torch.utils.data.Dataset):
+    """Clips as {"waveform", "parts": [(labels, proportion), ...]}.
+
+    Args:
+        clips: rows with "path" and "labels", as [`TAGGING_DATASETS`] gives them.
+        extractor: the feature extractor that [`collate_tagged`] will use; tells rate, channels and length.
+        mixup: probability that a clip is mixed with another, with a proportion from Beta(10, 10), as the authors of
+            FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for every
+            sample.
+    """
+
+    def __init__(self, clips: list[dict[str, Any]], extractor: Any, mixup: float = 0.0):
+        self.clips, self.extractor, self.mixup = clips, extractor, mixup
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        clip = self.clips[index]
+        own = self._waveform(clip)
+        if torch.rand(()) >= self.mixup:
+            return {"waveform": own, "parts": [(clip["labels"], 1.0)]}
+        other = self.clips[int(torch.randint(len(self.clips), ()))]
+        proportion = float(torch.distributions.Beta(10.0, 10.0).sample())
+        mixed = mix_waveforms(torch.from_numpy(own), torch.from_numpy(self._waveform(other)), proportion)
+        return {"waveform": mixed.numpy(), "parts": [(clip["labels"], proportion), (other["labels"], 1 - proportion)]}
+
+    def _waveform(self, clip: dict[str, Any]) -> np.ndarray:
+        samples, _ = read_audio(clip["path"], self.extractor.sampling_rate, channels=self.extractor.channels)
+        return samples[: self.extractor.max_samples]
+
+
+def collate_tagged(clips: list[dict[str, Any]], extractor: Any, label2id: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Samples of [`TaggedClips`] to `input_values` and one target value per class, (batch, num_labels) in [0, 1]."""
+    labels = torch.zeros(len(clips), len(label2id))
+    for row, clip in zip(labels, clips, strict=True):
+        for names, proportion in clip["parts"]:
+            for name in names:
+                row[label2id[name]] += proportion
+    waveforms = [clip["waveform"] for clip in clips]
+    features = extractor(waveforms, sampling_rate=extractor.sampling_rate, return_tensors="pt")
+    return {"input_values": features.input_values, "labels": labels.clamp_(max=1)}

@@ -1,0 +1,41 @@
+"""Small data sets and models that the training examples are tried on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo.audio import write_wav
+
+
+@pytest.fixture
+def esc50(tmp_path) -> Path:
+    """ESC-50's layout with ten short clips of two classes, a low and a high tone."""
+    root = tmp_path / "ESC-50"
+    (root / "meta").mkdir(parents=True)
+    (root / "audio").mkdir()
+    rows = ["filename,fold,target,category,esc10,src_file,take"]
+    for index in range(10):
+        fold, target = index // 2 + 1, index % 2
+        name = f"{fold}-{index}-A-{target}.wav"
+        time = np.arange(8000) / 16000
+        tone = 0.3 * np.sin(2 * np.pi * (300 + 2500 * target + 10 * index) * time)
+        write_wav(root / "audio" / name, tone.astype(np.float32), 16000)
+        rows.append(f"{name},{fold},{target},{('low', 'high')[target]},False,{index},A")
+    (root / "meta" / "esc50.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def small_ast(tmp_path) -> Path:
+    """Folder of an AST with random weights, for inputs of 48 frames, and its feature extractor."""
+    folder = tmp_path / "start"
+    torch.manual_seed(0)
+    config = FlexiASTConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, position_grid=(8, 3)
+    )
+    FlexiASTForAudioClassification(config).save_pretrained(folder)
+    FlexiASTFeatureExtractor(max_length=48).save_pretrained(folder)
+    return folder
