@@ -137,8 +137,9 @@ def convert(
     frames = _covered_frames(model.config)
     if variant == "flexify":
         model = flexify(model, **new_base)
-    # The last frames of 1024 are no whole patch for most strides; features are still made 1024 long.
-    processor.setdefault("max_length", RELEASED_FRAMES if 0 <= RELEASED_FRAMES - frames < 16 else frames)
+    # The last frames of 1024 are no whole patch for most sizes and strides; features are still made 1024 long.
+    rest = RELEASED_FRAMES - frames
+    processor.setdefault("max_length", RELEASED_FRAMES if 0 <= rest < max(16, model.config.patch_size[1]) else frames)
     processor.setdefault("num_mel_bins", model.config.num_mel_bins)
     return model, variant, processor
 

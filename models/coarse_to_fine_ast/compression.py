@@ -24,12 +24,13 @@ FRAME_SHIFT_MS = 10  # of the full resolution
 
 
 def checked_factor(
-    temporal_compression: str, factor: float, patch_frames: int = 16, pooling: str = "max"
+    temporal_compression: str, factor: float, patch_frames: int | None = None, pooling: str = "max"
 ) -> int | float:
     """The factor as a plain number, a whole one where it can be.
 
     Args:
-        patch_frames: length of the patch at full resolution; "patchify" needs a whole number of frames of it.
+        patch_frames: length of the patch at full resolution, which "patchify" must make a whole number of frames of.
+            None: not looked at.
 
     Raises:
         ValueError: the method is unknown, or cannot compress by `factor`.
@@ -48,7 +49,7 @@ def checked_factor(
         "pooling": ("frames", 1, "the group that is pooled"),
         "patchify": ("frames", patch_frames, "the patch"),
     }[temporal_compression]
-    if not _is_whole(per_factor * factor):
+    if per_factor is not None and not _is_whole(per_factor * factor):
         raise ValueError(
             f"`compression_factor` {factor} is none of `temporal_compression` {temporal_compression!r}: {what} would "
             f"be {per_factor * factor:g} {unit} long, and must be a whole number of them."

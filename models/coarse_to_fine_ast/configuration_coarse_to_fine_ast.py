@@ -102,8 +102,7 @@ class CoarseToFineASTConfig(FlexiASTConfig):
 
     def _check_patch(self):
         """The compression is one that can be, and the patch as long as it makes patches."""
-        factor, method = self.compression_factor, self.temporal_compression
-        checked_factor(method, factor, 1 if method == "patchify" else self.patch_size[1], self.pooling)
+        checked_factor(self.temporal_compression, self.compression_factor, pooling=self.pooling)
         if abs(self.fine_patch_size[1] * self._patch_factor - self.patch_size[1]) > 1e-6:
             raise ValueError(
                 f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one of "

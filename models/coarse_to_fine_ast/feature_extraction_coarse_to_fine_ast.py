@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -195,6 +196,8 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
 
 
 def _checked_statistics(name: str, values: tuple[float, float]) -> tuple[float, float]:
+    if not re.fullmatch(r"(frame_shift|max pooling|mean pooling|patchify) [\d.]+", str(name)):
+        raise ValueError(f"`phase_statistics` names {name!r}, no phase; a `phase_name` is such as 'max pooling 4'.")
     try:
         mean, std = (float(value) for value in values)
     except (TypeError, ValueError):

@@ -209,8 +209,7 @@ def coarse_to_fine_config(config: FlexiASTConfig, phase: Mapping[str, Any]) -> C
     if unknown:
         raise ValueError(f"`phase` has no field {unknown[0]!r}; it has: {', '.join(PHASE_FIELDS)}.")
     method = phase.get("temporal_compression", CoarseToFineASTConfig.temporal_compression)
-    patch_frames = 1 if method == "patchify" else config.patch_size[1]
-    factor = checked_factor(method, phase.get("compression_factor", 1), patch_frames)
+    factor = checked_factor(method, phase.get("compression_factor", 1))
     fields = config.to_dict() | dict(phase) | {"compression_factor": factor}
     for name in ("model_type", "architectures", "avzoo_source"):  # those of another model
         fields.pop(name, None)

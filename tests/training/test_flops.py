@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from training.launch_script import Clips, Points, arguments, coarse_model, phases, tiny_model
 
-from avzoo.training import train, train_in_phases
+from avzoo.training import TrainingState, train, train_in_phases
 from avzoo.training.flops import FlopCount, flop_counter
 
 
@@ -55,7 +55,7 @@ def test_the_model_costs_the_same_with_fused_attention():
 
 
 def test_one_step_of_a_run_is_counted(tmp_path):
-    count, steps = FlopCount(), []
+    count, steps = FlopCount(tmp_path / "count.txt"), []
 
     def loss(model, batch, step):
         steps.append(is_counting())
@@ -68,19 +68,19 @@ def test_one_step_of_a_run_is_counted(tmp_path):
 
 
 def test_a_step_of_several_batches_is_counted_whole(tmp_path):
-    count = FlopCount()
+    count = FlopCount(tmp_path / "count.txt")
     train(tiny_model(), Points(24), arguments(tmp_path, gradient_accumulation_steps=3), callbacks=[count])
     assert count.per_step == 3 * 2 * 8 * (2 * 32 + 3 * 8)
 
 
-def test_closing_stops_the_count_and_may_be_repeated():
-    count = FlopCount()
-    count.on_epoch_begin(None, None)
+def test_closing_stops_the_count_and_may_be_repeated(tmp_path):
+    count = FlopCount(tmp_path / "count.txt")
+    count.on_epoch_begin(None, TrainingState(total_steps=1))
     assert is_counting()
     count.close()
     count.close()
     assert not is_counting()
-    assert count.per_step is None
+    assert count.per_step == 0
 
 
 def test_a_run_that_fails_leaves_nothing_counting(tmp_path):

@@ -251,7 +251,7 @@ def test_another_schedule_in_the_same_folder_is_refused(tmp_path):
     ("options", "message"),
     [
         ({"max_steps": 5}, r"`max_steps` \(5\): how long the phases are, their schedule says"),
-        ({"schedule": patient(), "evaluate": None}, "`evaluate` is needed for the schedule's `metric` 'score'"),
+        ({"schedule": patient(), "evaluate": None}, "`evaluate` is needed: a phase has `patience` for 'score'"),
         ({"schedule": phases(24, 1)}, "phase 1 does not suit the model"),
         (
             {"schedule": patient(), "evaluate_every_steps": 1},
@@ -295,7 +295,7 @@ def test_phases_are_not_uploaded(tmp_path, monkeypatch):
     files = [str(path.relative_to(call["folder_path"])) for path in call["folder_path"].rglob("*") if path.is_file()]
     assert "phase-1/model.safetensors" in files
     uploaded = sorted(filter_repo_objects(files, ignore_patterns=call["ignore_patterns"]))
-    assert uploaded == ["config.json", "model.safetensors", "phases.json"]
+    assert uploaded == ["config.json", "model.safetensors"]
 
 
 def test_two_ranks_end_with_the_same_weights(tmp_path):

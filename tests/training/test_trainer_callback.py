@@ -7,7 +7,7 @@ import torch
 from training.launch_script import Clips, coarse_model, phases, weights
 from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 
-from avzoo import CoarseToFineASTFeatureExtractor, CoarseToFineASTForAudioClassification
+from avzoo import CoarseToFineASTForAudioClassification
 from avzoo.training import Phase, PhaseSchedule, make_schedule
 from avzoo.training.trainer_callback import PhaseCallback
 
@@ -78,13 +78,6 @@ def test_accumulated_batches_are_one_step(tmp_path):
     watch = Watch()
     trainer(tmp_path, [PhaseCallback(PLAN), watch], gradient_accumulation_steps=2).train()
     assert watch.frames == [12] * 2 + [24] * 2 + [48] * 2
-
-
-def test_the_processor_changes_its_phase_along(tmp_path):
-    tool = CoarseToFineASTFeatureExtractor(max_length=48, frame_multiple=4)
-    run = trainer(tmp_path, [PhaseCallback(phases(4, 2), processor=tool)])
-    run.train()
-    assert tool.num_frames == 24
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +151,8 @@ def test_evaluating_alone_works_before_and_after_training(tmp_path):
 
 
 def test_evaluating_after_an_interruption_does_not_move_the_phase(tmp_path):
-    run = trainer(tmp_path, [PhaseCallback(PATIENT), Watch(2)], metrics=falling(iter([0.5, 0.5, 0.5])))
+    scores = falling(iter([0.5, 0.5, 0.5]))
+    run = trainer(tmp_path, [PhaseCallback(PATIENT), Watch(2)], metrics=scores, eval_strategy="epoch")
     with pytest.raises(KeyboardInterrupt):
         run.train()
     for _ in range(3):
@@ -171,7 +165,7 @@ def test_evaluating_after_an_interruption_does_not_move_the_phase(tmp_path):
 
 def test_resuming_with_another_schedule_is_refused(tmp_path):
     checkpoint = interrupted(tmp_path, 2)
-    run = trainer(tmp_path, [PhaseCallback(phases(4, 1))], load(checkpoint))
+    run = trainer(tmp_path, [PhaseCallback(phases(4, 2, 1))], load(checkpoint))
     with pytest.raises(ValueError, match=r"`schedule` of phase 1: .* was begun with 'cosine', .* has 'constant'"):
         run.train(resume_from_checkpoint=str(checkpoint))
 
@@ -198,6 +192,11 @@ def test_the_best_model_at_the_end_is_refused(tmp_path):
     options = {"load_best_model_at_end": True, "eval_strategy": "epoch", "save_strategy": "epoch"}
     with pytest.raises(ValueError, match="`load_best_model_at_end` would load the weights of another phase"):
         trainer(tmp_path, [PhaseCallback(PLAN)], **options).train()
+
+
+def test_patience_without_evaluations_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="`eval_strategy` is needed: a phase has `patience`"):
+        trainer(tmp_path, [PhaseCallback(PATIENT)]).train()
 
 
 def test_a_phase_with_batches_of_its_own_is_refused():

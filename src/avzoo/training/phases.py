@@ -271,8 +271,8 @@ class PhaseRun:
         self.steps_per_epoch = steps_per_epoch
         self.lengths = [phase.total_steps(steps_per_epoch) for phase in schedule.phases]
         self.description = schedule.describe()
-        # A scheduler that was made before has already lowered the rates.
-        self.peaks = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        # Where torch's schedulers keep it, too: one that was made before has already lowered the rates.
+        self.peaks = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
         if not self.peaks[0] > 0 and any(phase.learning_rate for phase in schedule.phases):
             raise ValueError(
                 f"`learning_rate` of a phase has no ratio to the optimizer's, which is {self.peaks[0]}; give the "
