@@ -23,7 +23,8 @@ def recording(name: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("method", "bytes"), [("flexiast", 2e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6), ("avdiffuss", 6e6)]
+    ("method", "bytes"),
+    [("flexiast", 2e6), ("coarse_to_fine_ast", 1e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6), ("avdiffuss", 6e6)],
 )
 def test_it_is_small(method, bytes):
     files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
