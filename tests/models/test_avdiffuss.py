@@ -357,7 +357,7 @@ def test_a_new_network_begins_at_nearly_nothing():
 
 @torch.no_grad()
 @pytest.mark.parametrize("changes", [{}, TIMES, {"cross_attention_sizes": (0, 0)}])
-def test_a_saved_network_computes_the_same_bits(changes, tmp_path):
+def test_a_saved_network_has_the_same_weights_and_computes_the_same(changes, tmp_path):
     model = network(**changes)
     model.save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["_class_name"] == "AVDiffuSSModel"
@@ -365,7 +365,9 @@ def test_a_saved_network_computes_the_same_bits(changes, tmp_path):
     assert not any(report.values()), report
     sample = spectrograms(1, model.config.num_spectrograms, 8, 6)
     arguments = (sample, 0.4 if changes == TIMES else None, seen(1, 3, 8))
-    assert torch.equal(loaded(*arguments).sample, model(*arguments).sample)
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
+    # Weights in other places of memory may be summed in another order.
+    torch.testing.assert_close(loaded(*arguments).sample, model(*arguments).sample)
 
 
 @torch.no_grad()

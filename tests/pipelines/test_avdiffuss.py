@@ -599,7 +599,18 @@ torch.save(voice, out)
 """
 
 
-def test_a_saved_pipeline_computes_the_same_bits_here_and_elsewhere(parts, tmp_path):
+# Loaded weights lie elsewhere in memory; at an address that is no multiple of 64 bytes, CPUs may sum in another order.
+NEARLY = {"rtol": 1e-4, "atol": 1e-4}
+
+
+def assert_same_weights(one: AVDiffuSSPipeline, other: AVDiffuSSPipeline) -> None:
+    for name in ("denoiser", "denoiser_visual_encoder", "score_model", "score_visual_encoder"):
+        first, second = (getattr(pipe, name) for pipe in (one, other))
+        if first is not None:
+            torch.testing.assert_close(dict(first.state_dict()), dict(second.state_dict()), **EXACT)
+
+
+def test_a_saved_pipeline_holds_the_same_weights_here_and_computes_the_same_elsewhere(parts, tmp_path):
     pipe = assembled(parts, preset="fast", window_length_in_s=0.3)
     folder, out = tmp_path / "saved", tmp_path / "out.pt"
     pipe.save_pretrained(folder)
@@ -608,13 +619,14 @@ def test_a_saved_pipeline_computes_the_same_bits_here_and_elsewhere(parts, tmp_p
         loaded = pipeline_class.from_pretrained(folder)
         loaded.set_progress_bar_config(disable=True)
         assert type(loaded) is AVDiffuSSPipeline
-        assert torch.equal(separated(loaded, sound(7000)), expected)
+        assert_same_weights(loaded, pipe)
+        torch.testing.assert_close(separated(loaded, sound(7000)), expected, **NEARLY)
     torch.save({"audio": torch.from_numpy(sound(7000)), "face": torch.from_numpy(face(11))}, out)
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, "-c", LOAD, folder, out]
     answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert answer.returncode == 0, answer.stderr
-    torch.testing.assert_close(torch.load(out), expected, **EXACT)
+    torch.testing.assert_close(torch.load(out), expected, **NEARLY)
 
 
 def test_settings_travel_with_the_weights(parts, tmp_path):
@@ -649,7 +661,8 @@ def test_parts_that_were_left_out_stay_out(parts, tmp_path, missing):
     loaded = AVDiffuSSPipeline.from_pretrained(tmp_path)
     loaded.set_progress_bar_config(disable=True)
     assert all(getattr(loaded, name) is None for name in missing)
-    assert torch.equal(separated(loaded), separated(pipe))
+    assert_same_weights(loaded, pipe)
+    torch.testing.assert_close(separated(loaded), separated(pipe), **NEARLY)
 
 
 def test_the_defaults_are_the_authors(parts):
