@@ -17,6 +17,7 @@ import torch
 
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename
+from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder, AVDiffuSSVisualEncoderConfig
 from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
@@ -29,25 +30,9 @@ _SPECTROGRAM_FIELDS = ("n_fft", "hop_length", "window", "spec_abs_exponent", "sp
 _SCHEDULER_FIELDS = ("theta", "sigma_min", "sigma_max", "min_timestep")
 CONFIG_FIELDS = ("num_attention_heads", "condition", *_SPECTROGRAM_FIELDS, *_SCHEDULER_FIELDS)
 
-_NORMS = {"bn1a": "norm1", "outbna": "norm2", "bn1b": "norm3", "outbnb": "norm4"}
-_CONVOLUTIONS = {"conv1a": "conv1", "conv2a": "conv2", "conv1b": "conv3", "conv2b": "conv4"}
-_TEMPORAL = {"1": "norm", "2": "depthwise_conv", "3": "activation", "5": "pointwise_conv"}
-
 VISUAL_KEYMAP = KeyMap(
-    rename("frontend3D.0.{leaf}", "stem_conv.{leaf}"),
-    rename("frontend3D.1.{leaf}", "stem_norm.{leaf}"),
-    ignore("resnet.layer1.downsample.weight", why="made for every stage; this one keeps its size and never calls it"),
-    *(
-        rename(f"resnet.layer{stage + 1}.{theirs}.{{leaf}}", f"stages.{stage}.{ours}.{{leaf}}")
-        for stage in range(4)
-        for theirs, ours in {**_CONVOLUTIONS, **_NORMS, "downsample": "shortcut"}.items()
-    ),
-    *(
-        rename(f"visualTCN.net.{{n}}.net.{theirs}.{{leaf}}", f"temporal_layers.{{n}}.{ours}.{{leaf}}")
-        for theirs, ours in _TEMPORAL.items()
-    ),
-    rename("visualTCN.net.{n}.net.4.gamma", "temporal_layers.{n}.clip_norm.weight", torch.flatten),
-    rename("visualTCN.net.{n}.net.4.beta", "temporal_layers.{n}.clip_norm.bias", torch.flatten),
+    *face_trunk_rules(),
+    *face_temporal_rules(),
     rename("visualConv1D.net.0.{leaf}", "output_conv.{leaf}"),
     rename("visualConv1D.net.1.{leaf}", "output_norm.{leaf}"),
 )

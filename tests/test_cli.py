@@ -559,6 +559,74 @@ def test_a_task_takes_its_own_options_only(synchronize, capfd):
     assert "unrecognized arguments: --patch-size" in capfd.readouterr().err
 
 
+# run active-speaker-detection
+
+
+@pytest.fixture
+def speaker_folder(tmp_path):
+    row = zoo.method("talknce")
+    folder = tmp_path / "speakers"
+    tiny_model(row).save_pretrained(folder)
+    config = TINY["talknce"].config
+    processor = row.load(row.processor_class)(
+        frame_size=config["frame_size"], num_bins=config["num_mel_bins"], num_speakers=config["num_speakers"]
+    )
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def speakers(avzoo_command, speaker_folder, face_video):
+    task = ("run", "active-speaker-detection", face_video, "--model", speaker_folder)
+    return lambda *options: avzoo_command(*task, *options)
+
+
+def test_speakers_are_printed_with_the_score_of_every_frame(speakers):
+    status, out, _ = speakers("--face-video", "--durations", "0.4", "0.8")
+    assert status == 0
+    answer = json.loads(out)
+    assert (answer["task"], answer["score"]) == ("active-speaker-detection", "probability")
+    (record,) = answer["records"]
+    assert (record["start"], record["end"], len(record["scores"])) == (0.0, 1.2, 30)
+    assert np.shape(record["boxes"]) == (30, 4)
+
+
+def test_speakers_are_drawn_and_written_as_tables(speakers, tmp_path):
+    video, table, segments = tmp_path / "scored.mp4", tmp_path / "scores.csv", tmp_path / "scores.rttm"
+    status, out, err = speakers("--face-video", "-o", video, "--threshold", "0")
+    assert (status, err.split()[-1]) == (0, str(video)), err
+    (record,) = json.loads(out)["records"]  # the video goes to --output, the records to stdout
+    assert read_video(video, sampling_rate=16000).frames.shape == (30, 36, 32, 3)
+    for path in (table, segments):
+        status, out, err = speakers("--face-video", "-o", path, "--threshold", "0")
+        assert (status, out, err.split()[-1]) == (0, "", str(path)), err
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [float(row["score"]) for row in rows] == pytest.approx(record["scores"])
+    assert (rows[2]["frame_timestamp"], rows[2]["entity_id"], rows[2]["entity_box_x2"]) == ("0.08", "face:0", "1.0")
+    assert segments.read_text().startswith("SPEAKER face 1 0.000 1.200 <NA> <NA> 0 ")
+
+
+def test_bad_requests_for_speakers_say_why_and_write_nothing(speakers, face_video, tmp_path):
+    there = sorted(tmp_path.iterdir())
+    refused(speakers("--face-video", "--format", "csv"), "--format csv needs --output")
+    refused(speakers("--face-video", "--smoothing", "4"), "`smoothing` must be an odd number of frames, got 4")
+    refused(speakers("--face-video", "-o", tmp_path / "scored.avi"), "--format must be one of", "avi")
+    refused(speakers("--face-video", "-o", tmp_path / "nowhere" / "scored.mp4"), "nowhere")
+    refused(speakers("--detector", "s3fd"), "--detector s3fd needs --detector-model")
+    boxes = face_video.with_suffix(".csv")
+    boxes.write_text("frame,x1,y1,x2,y2\n")
+    status, out, err = speakers("--boxes", boxes)
+    assert (status, json.loads(out)["records"]) == (0, [])
+    assert "no face was found in face.mp4" in err
+    status, out, err = speakers("--boxes", boxes, "-o", tmp_path / "scores.csv")
+    assert (status, out) == (1, "")
+    assert "no face was found in face.mp4, so there is nothing to write" in err
+    boxes.unlink()
+    assert sorted(tmp_path.iterdir()) == there
+    write_video(face_video, np.zeros((20, 32, 32, 3), np.uint8), 25)
+    refused(speakers("--face-video"), "face.mp4", "has no sound track")
+
+
 # push
 
 

@@ -10,15 +10,14 @@ itself. (The authors' code joins the clips of a batch to one long one, so that e
 Shapes: batch = clips; frames, 25 per second.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
-from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
+
+from avzoo.models.layers.talking_face import FaceResidualStage, FaceTemporalLayer, init_as_torch
 
 from .configuration_avdiffuss import AVDiffuSSVisualEncoderConfig
 
@@ -34,71 +33,6 @@ class AVDiffuSSVisualEncoderOutput(ModelOutput):
     last_hidden_state: torch.FloatTensor | None = None
 
 
-class AVDiffuSSResidualStage(GradientCheckpointingLayer):
-    """Four convolutions of one frame: (frames, in_channels, rows, columns) to (frames, channels, rows', columns').
-
-    Norms stand after the sums, and the second skip starts before the norm of the first sum.
-    """
-
-    def __init__(self, in_channels: int, channels: int, stride: int, eps: float):
-        super().__init__()
-
-        def convolution(width: int, step: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(width, channels, 3, step, padding=1, bias=False)
-
-        def norm() -> nn.BatchNorm2d:
-            return nn.BatchNorm2d(channels, eps, momentum=0.01)
-
-        self.conv1, self.norm1 = convolution(in_channels, stride), norm()
-        self.conv2, self.norm2 = convolution(channels), norm()
-        self.conv3, self.norm3 = convolution(channels), norm()
-        self.conv4, self.norm4 = convolution(channels), norm()
-        self.shortcut = nn.Conv2d(in_channels, channels, 1, stride, bias=False) if stride > 1 else nn.Identity()
-
-    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        branch = self.conv2(self.norm1(self.conv1(hidden_states)).relu())
-        hidden_states = branch + self.shortcut(hidden_states)
-        branch = self.norm2(hidden_states).relu()
-        branch = self.conv4(self.norm3(self.conv3(branch)).relu())
-        return self.norm4(branch + hidden_states).relu()
-
-
-class AVDiffuSSClipNorm(nn.Module):
-    """Mean 0 and variance 1 over channels and frames of a clip together: (batch, channels, frames)."""
-
-    def __init__(self, channels: int, eps: float = 1e-8):
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
-
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`mask`: (batch, 1, frames), 1 for frames and 0 for padding, which is neither counted nor changed to 0."""
-        values = hidden_states.float()  # sums of squares of thousands
-        count = mask.sum((1, 2), keepdim=True) * values.shape[1]
-        mean = (values * mask).sum((1, 2), keepdim=True) / count
-        variance = ((values - mean) * mask).square().sum((1, 2), keepdim=True) / count
-        values = (values - mean) * (variance + self.eps).rsqrt()
-        return (values * self.weight[:, None] + self.bias[:, None]).to(hidden_states.dtype)
-
-
-class AVDiffuSSTemporalLayer(GradientCheckpointingLayer):
-    """A residual convolution over three frames, each channel by itself, and a mix of channels."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.norm = nn.BatchNorm1d(channels)
-        self.depthwise_conv = nn.Conv1d(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.activation = nn.PReLU()
-        self.clip_norm = AVDiffuSSClipNorm(channels)
-        self.pointwise_conv = nn.Conv1d(channels, channels, 1, bias=False)
-
-    def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        branch = self.norm(hidden_states.relu()) * mask.to(hidden_states.dtype)
-        branch = self.activation(self.depthwise_conv(branch))
-        return hidden_states + self.pointwise_conv(self.clip_norm(branch, mask))
-
-
 class AVDiffuSSPreTrainedModel(PreTrainedModel):
     config_class = AVDiffuSSVisualEncoderConfig
     base_model_prefix = "visual_encoder"
@@ -106,25 +40,11 @@ class AVDiffuSSPreTrainedModel(PreTrainedModel):
     input_modalities = ("video",)
     supports_gradient_checkpointing = True
     _supports_sdpa = True  # there is no attention in it that an implementation could change
-    _no_split_modules = ["AVDiffuSSResidualStage", "AVDiffuSSTemporalLayer"]
+    _no_split_modules = ["FaceResidualStage", "FaceTemporalLayer"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """torch's own draws, neutral norms."""
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            if module.bias is not None:
-                bound = module.weight[0].numel() ** -0.5
-                init.uniform_(module.bias, -bound, bound)
-        elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | AVDiffuSSClipNorm):
-            init.ones_(module.weight)
-            init.zeros_(module.bias)
-            if not isinstance(module, AVDiffuSSClipNorm):
-                init.zeros_(module.running_mean)
-                init.ones_(module.running_var)
-                init.zeros_(module.num_batches_tracked)
-        elif isinstance(module, nn.PReLU):
-            init.constant_(module.weight, 0.25)
+        init_as_torch(module)
 
 
 class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
@@ -146,11 +66,9 @@ class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
         self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
         widths, strides = (width, width, width, 2 * width, 2 * width), (1, 2, 2, 2)
         self.stages = nn.ModuleList(
-            AVDiffuSSResidualStage(widths[i], widths[i + 1], strides[i], config.batch_norm_eps) for i in range(4)
+            FaceResidualStage(widths[i], widths[i + 1], strides[i], config.batch_norm_eps) for i in range(4)
         )
-        self.temporal_layers = nn.ModuleList(
-            AVDiffuSSTemporalLayer(2 * width) for _ in range(config.num_temporal_layers)
-        )
+        self.temporal_layers = nn.ModuleList(FaceTemporalLayer(2 * width) for _ in range(config.num_temporal_layers))
         self.output_conv = nn.Conv1d(2 * width, width, 5, padding=2)
         self.output_norm = nn.BatchNorm1d(width)
         self.post_init()

@@ -18,11 +18,12 @@ class TaskCommand:
 
     Args:
         help: one line.
-        score: what the records' score means, see [`avzoo.records.Records`].
+        score: what the records' score means, see [`avzoo.records.Records`]. Empty: what the model's processor says.
         add_options: adds the task's own options to its parser.
         parameters: what the pipeline is called with, from the options.
         check: raises where options don't fit each other, before anything is loaded.
         records_path: where the records go, from the options; None: to stdout.
+        write: writes the records there in a format, if not as [`write_records`] does.
         finish: what else is made of the answer.
         run: all of the command, where it is no file in and records out. Then `add_options` adds every option there is,
             and the other fields have no meaning.
@@ -34,6 +35,7 @@ class TaskCommand:
     parameters: Callable[[argparse.Namespace], Mapping[str, Any]] = lambda options: {}
     check: Callable[[argparse.Namespace], None] = lambda options: None
     records_path: Callable[[argparse.Namespace], Path | None] = lambda options: options.output
+    write: Callable[[argparse.Namespace, Any, str, Path | None], None] = lambda *answer: write_records(*answer)
     finish: Callable[[argparse.Namespace, list], None] = lambda options, answer: None
     run: Callable[[argparse.Namespace], None] | None = None
 
@@ -137,6 +139,87 @@ def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, 
             raise ValueError(f"{options.file.name} was not repaired: no face tells by how much its sound is off.")
         print(f"face {surest['track_id']}: {surest['meaning']}", file=sys.stderr)
         print(shift_sound(options.file, options.output, surest["offset_seconds"]), file=sys.stderr)
+
+
+# ------------------------------------------------------------------------------------ active-speaker-detection
+
+
+def _add_speaker_options(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(batch_size=64)  # frames of faces
+    add_face_options(parser)
+    parser.add_argument("--face-video", action="store_true", help="the frame shows one face box and nothing else")
+    parser.add_argument("--every", type=int, default=1, help="look for faces in each n-th frame only")
+    parser.add_argument(
+        "--durations", type=float, nargs="+", metavar="S", help="windows to average, seconds; default: the weights'"
+    )
+    parser.add_argument("--threshold", type=float, help="score from which a face speaks; default: 0.5, of logits 0")
+    parser.add_argument("--smoothing", type=int, default=5, help="frames that are averaged, odd; default 5")
+    parser.add_argument("--min-segment", type=float, default=0.0, metavar="S", help="leave out shorter segments")
+    parser.add_argument("--max-gap", type=float, default=0.2, metavar="S", help="bridge shorter pauses; default 0.2")
+    parser.epilog = (
+        "--output may also be an .mp4, the video with each face's score drawn in. A .csv has AVA-ActiveSpeaker's "
+        "format, every frame of every face; .rttm, .srt and .vtt hold the segments; .json everything."
+    )
+
+
+def _speaker_parameters(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "faces": "frame" if options.face_video else options.boxes or options.detector,
+        "progress": sys.stderr.isatty(),
+        **{
+            name: getattr(options, name)
+            for name in (
+                "detector_model",
+                "max_faces",
+                "every",
+                "durations",
+                "threshold",
+                "smoothing",
+                "min_segment",
+                "max_gap",
+            )
+        },
+    }
+
+
+def _draws_speakers(options: argparse.Namespace) -> bool:
+    return options.output is not None and options.output.suffix.lower() in (".mp4", ".m4v", ".mov")
+
+
+def _check_speakers(options: argparse.Namespace) -> None:
+    from avzoo.pipelines.active_speaker_detection import check_parameters
+
+    check_face_options(options)
+    check_parameters(_speaker_parameters(options))
+    if options.format == "csv" and (options.output is None or _draws_speakers(options)):
+        raise ValueError("--format csv needs --output, the file to write.")
+
+
+def _write_speakers(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
+    from dataclasses import replace
+
+    from avzoo.pipelines.active_speaker_detection import segment_records, write_ava_csv
+    from avzoo.video import probe_video
+
+    if format in ("rttm", "srt", "vtt"):
+        records = replace(records, records=segment_records(records.records))
+    if format != "csv":
+        write_records(options, records, format, path)
+    elif not records.records:
+        raise ValueError(f"no face was found in {options.file.name}, so there is nothing to write to {path}.")
+    else:
+        info = probe_video(options.file)
+        size = {"width": info.width, "height": info.height}
+        print(write_ava_csv(path, records.records, **size, video_id=options.file.stem), file=sys.stderr)
+
+
+def _finish_speakers(options: argparse.Namespace, answer: list[dict[str, Any]]) -> None:
+    from avzoo.pipelines.active_speaker_detection import write_scored_video
+
+    if not answer:
+        print(f"no face was found in {options.file.name}.", file=sys.stderr)
+    if _draws_speakers(options):
+        print(write_scored_video(options.file, answer, options.output, progress=sys.stderr.isatty()), file=sys.stderr)
 
 
 # ----------------------------------------------------------------------------------------------- text-to-audio
@@ -292,6 +375,15 @@ TASK_COMMANDS: dict[str, TaskCommand] = {
         records_path=lambda options: None if options.fix else options.output,
         finish=_finish_synchronization,
     ),
+    "active-speaker-detection": TaskCommand(
+        help="For each face of a video, when it is the one that is heard.",
+        add_options=_add_speaker_options,
+        parameters=_speaker_parameters,
+        check=_check_speakers,
+        records_path=lambda options: None if _draws_speakers(options) else options.output,
+        write=_write_speakers,
+        finish=_finish_speakers,
+    ),
     "audio-visual-separation": TaskCommand(
         help="For each face of a video, its voice alone: a WAV file, and the video with no other voice.",
         add_options=_add_separation_options,
@@ -336,16 +428,21 @@ def run_task(options: argparse.Namespace) -> None:
         task=options.task,
         model=Path(model).name if options.model is None else model,
         source=options.file.name,
-        score=command.score,
+        score=command.score or pipe.processor.score,
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
         records=answer,
     )
+    command.write(options, records, format, path)
+    command.finish(options, answer)
+
+
+def write_records(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
+    """Write [`Records`] to a file, and its name to stderr; or to stdout where there is no path."""
     if path is None:
         print(records.export(format), end="")
     else:
         print(records.save(path, format), file=sys.stderr)
-    command.finish(options, answer)
 
 
 def diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:

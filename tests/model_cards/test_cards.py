@@ -137,6 +137,24 @@ def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):
     assert [len(voice.track) for voice in namespace["voices"]] == [25, 25]
 
 
+def test_what_talknces_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
+    row, config = zoo.method("talknce"), TINY["talknce"].config
+    tiny_model(row).save_pretrained(tmp_path / "model")
+    sizes = {"num_bins": config["num_mel_bins"]} | {name: config[name] for name in ("frame_size", "num_speakers")}
+    row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
+    talkers = Talkers(1, split="cards", seconds=1.0, situation="mixture")
+    talkers.write(talkers[0], tmp_path)[0].rename(tmp_path / "meeting.mp4")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", str(card_for(row, None, model_folder="model")), re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 5]
+    namespace = {}
+    for block in blocks:
+        exec(block, namespace)
+    printed = capsys.readouterr().out
+    assert printed.count("'track_id'") == 2
+    assert "tensor(" in printed.splitlines()[-1]
+
+
 def test_what_s3fds_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
     row = zoo.method("s3fd")
     tiny_model(row).save_pretrained(tmp_path / "model")

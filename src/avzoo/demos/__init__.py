@@ -11,6 +11,7 @@ from pathlib import Path
 DEMOS = {
     "audio-classification": "audio_classification",
     "audio-visual-synchronization": "audio_visual_synchronization",
+    "active-speaker-detection": "active_speaker_detection",
     "text-to-audio": "text_to_audio",
     "audio-visual-separation": "audio_visual_separation",
 }
