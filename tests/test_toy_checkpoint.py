@@ -9,6 +9,8 @@ import torch
 from transformers import pipeline
 
 import avzoo
+from avzoo.data.toyworld.talkers import Talkers
+from avzoo.metrics import ava_average_precision
 
 FOLDER = Path(avzoo.toy_checkpoint("flexiast"))
 
@@ -24,7 +26,14 @@ def recording(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("method", "bytes"),
-    [("flexiast", 2e6), ("coarse_to_fine_ast", 1e6), ("mtdvocalist", 3e6), ("voiceldm", 12e6), ("avdiffuss", 6e6)],
+    [
+        ("flexiast", 2e6),
+        ("coarse_to_fine_ast", 1e6),
+        ("mtdvocalist", 3e6),
+        ("voiceldm", 12e6),
+        ("avdiffuss", 6e6),
+        ("talknce", 2e6),
+    ],
 )
 def test_it_is_small(method, bytes):
     files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
@@ -104,3 +113,20 @@ def test_a_face_gets_its_own_voice_out_of_two():
             others.append(float(si_sdr(heard[one], voices[other])))
     assert np.mean(own) > 3  # in the mixture it is 0
     assert np.mean(np.array(own) > np.array(others)) > 0.8
+
+
+def test_the_speaker_detector_finds_who_speaks_in_videos_of_strangers(tmp_path):
+    """The whole path, faces found by a detector; the three people and sentences are of no training."""
+    detect = pipeline("active-speaker-detection", model=avzoo.toy_checkpoint("talknce"), device="cpu")
+    talkers = Talkers(
+        4, split="whole path", situation="conversation", seconds=4.0, size=[180, 320], mouthing=0.8, identities=[72, 96]
+    )
+    scores, labels = [], []
+    for clip in talkers.iterate():
+        for face in detect(str(talkers.write(clip, tmp_path)[0]), faces="drawn"):
+            frames = slice(round(face["start"] * 25), round(face["end"] * 25))
+            centre = np.array(face["boxes"]).reshape(-1, 2, 2).mean((0, 1))
+            distances = [np.abs(boxes[frames].reshape(-1, 2, 2).mean((0, 1)) - centre).sum() for boxes in clip["boxes"]]
+            scores += face["scores"]
+            labels += clip["speaking"][int(np.argmin(distances)), frames].astype(int).tolist()
+    assert ava_average_precision(np.array(scores), np.array(labels)) > 85

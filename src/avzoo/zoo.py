@@ -461,6 +461,7 @@ METHODS: tuple[Method, ...] = (
                 "ActiveSpeakerProcessor",
             ),
             "pipelines.active_speaker_detection": ("ActiveSpeakerDetectionPipeline",),
+            "pipelines.active_speaker_streaming": ("StreamingActiveSpeaker",),
         },
         config_class="LoCoNetConfig",
         model_class="LoCoNetForActiveSpeakerDetection",
