@@ -260,6 +260,7 @@ def test_malformed_json_is_named_by_file_and_entity(tmp_path, content, message):
     ],
 )
 def test_context_is_the_faces_of_most_overlap(video, target, frames, options, expected):
+    options = {"fill": "target"} | options
     assert ava_context(video, target, seconds(*frames), **options) == expected
     assert ava_context(dict(reversed(video.items())), target, seconds(*frames), **options) == expected
 
@@ -280,8 +281,12 @@ def test_impossible_context_is_refused(video, arguments, message):
         ava_context(video, **{"target": ONE, "timestamps": seconds(0, 8), **arguments})
 
 
+def test_the_other_faces_come_again_unless_the_target_shall(video):
+    assert read_ava_clip(video, ONE, size=8)["entity_ids"] == [ONE, TWO, TWO]
+
+
 def test_a_clip_holds_the_faces_of_its_frames(video):
-    clip = read_ava_clip(video, ONE, size=8)
+    clip = read_ava_clip(video, ONE, size=8, fill="target")
     assert clip["entity_ids"] == [ONE, TWO, ONE]
     assert clip["faces"].shape == (3, 8, 8, 8)
     assert clip["faces"].dtype == np.uint8
