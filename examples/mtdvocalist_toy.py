@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from toy_runs import note, worker_pool
+from toy_runs import as_detected, note, worker_pool
 from transformers.utils import logging
 
 from avzoo import (
@@ -112,13 +112,6 @@ def prepared(clip: dict, processor: VocaLiSTProcessor) -> dict:
         "loudness": torch.tensor([window_loudness(samples[start : start + length]) for start in starts]),
         "offset_frames": clip["offset_frames"],
     }
-
-
-def as_detected(boxes: np.ndarray, seed: int) -> np.ndarray:
-    """The true boxes (frames, 4) as a detector might have them: a little off, and trembling."""
-    generator = np.random.default_rng([0xB0, seed])
-    side = (boxes[:, 2:] - boxes[:, :2]).mean()
-    return boxes + side * (generator.normal(0, 0.03, (1, 4)) + generator.normal(0, 0.008, boxes.shape))
 
 
 class Windows(torch.utils.data.Dataset):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from toy_runs import note, worker_pool
+from toy_runs import as_detected, note, worker_pool
 from transformers.utils import logging
 
 from avzoo import (
@@ -139,13 +139,6 @@ def prepared(clip: dict, processor: ActiveSpeakerProcessor) -> dict[str, torch.T
         "features": processor.audio_rows(torch.from_numpy(clip["audio"]), len(clip["frames"])),
         "labels": torch.from_numpy(clip["speaking"].astype(np.int64)),
     }
-
-
-def as_detected(boxes: np.ndarray, seed: int) -> np.ndarray:
-    """The true boxes (frames, 4) as a detector might have them: a little off, and trembling."""
-    generator = np.random.default_rng([0xB0, seed])
-    side = (boxes[:, 2:] - boxes[:, :2]).mean()
-    return boxes + side * (generator.normal(0, 0.03, (1, 4)) + generator.normal(0, 0.008, boxes.shape))
 
 
 class Targets(torch.utils.data.Dataset):

@@ -160,12 +160,10 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         short = short[..., : self.num_frames, :]
         return self.normalize(torch.nn.functional.pad(short, (0, 0, 0, self.num_frames - short.shape[-2])))
 
-    def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """(log_mel - mean) / (2 * std), with the statistics of the phase where it has its own."""
-        if not self.do_normalize:
-            return log_mel
-        mean, std = self.phase_statistics.get(self.phase_name, (self.mean, self.std))
-        return (log_mel - mean) / (2 * std)
+    @property
+    def statistics(self) -> tuple[float, float]:
+        """Those of the phase where it has its own."""
+        return self.phase_statistics.get(self.phase_name, (self.mean, self.std))
 
     def measure_statistics(self, recordings: Iterable[Audio], sampling_rate: int | None = None) -> tuple[float, float]:
         """Mean and standard deviation of the log-mel energies in this phase, kept in `phase_statistics`.

@@ -93,9 +93,15 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         """Samples that fill an input."""
         return self.window_length + (self.num_frames - 1) * self.hop_length
 
+    @property
+    def statistics(self) -> tuple[float, float]:
+        """Mean and standard deviation that `normalize` uses."""
+        return self.mean, self.std
+
     def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
         """(log_mel - mean) / (2 * std): the standard deviation becomes 0.5, as in every AST."""
-        return (log_mel - self.mean) / (2 * self.std) if self.do_normalize else log_mel
+        mean, std = self.statistics
+        return (log_mel - mean) / (2 * std) if self.do_normalize else log_mel
 
     def __call__(
         self,

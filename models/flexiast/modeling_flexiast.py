@@ -22,6 +22,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from avzoo.models.layers.attention import eager_attention_forward
+
 from .configuration_flexiast import FlexiASTConfig
 from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, split_position_embeddings
 
@@ -202,25 +204,6 @@ class FlexiASTEmbeddings(nn.Module):
             exists = nn.functional.pad(exists, (0, columns - own_grid[1])).flatten()
             token_mask[clips] = nn.functional.pad(exists, (num_prefix, 0), value=True)
         return positions, token_mask
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T * scaling + mask) V written out: the reference, and the one that returns its weights."""
-    scores = query @ key.transpose(2, 3) * scaling  # (batch, heads, tokens, tokens)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2), weights
 
 
 class FlexiASTAttention(nn.Module):

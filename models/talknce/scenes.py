@@ -8,6 +8,7 @@ looked at again.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -199,19 +200,16 @@ class SceneScorer:
         begin, end = max(start, first), min(stop, first + len(kept))
         if begin <= start and stop <= end:
             return kept[start - first : stop - first]
-        result = self._missing().expand(stop - start, -1).clone()
+        result = self._missing.expand(stop - start, -1).clone()
         if begin < end:
             result[begin - start : end - start] = kept[begin - first : end - first]
         return result
 
-    @torch.no_grad()
+    @cached_property
     def _missing(self) -> torch.Tensor:
         """Features of a missing face among missing ones, (channels,)."""
-        if not hasattr(self, "_missing_features"):
-            blank = torch.zeros_like(self.tracks[0].pixel_values[:1]).expand(2 * REACH + 1, -1, -1)
-            values = self.model.visual.normalize(blank.to(self.model.device))
-            self._missing_features = self.model.visual.inner_features(values[None])[0, 0]
-        return self._missing_features
+        blank = torch.zeros_like(self.tracks[0].pixel_values[:1]).expand(2 * REACH + 1, -1, -1)
+        return looked_at(self.model, blank)[0]
 
 
 @torch.no_grad()

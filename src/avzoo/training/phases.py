@@ -281,7 +281,8 @@ class PhaseRun:
         self.index = self.steps = self.phase_steps = 0
         self.scores: list[float] = []
         if state is None:
-            self._enter()
+            model.set_phase(**self.phase.settings)
+            self._begin_phase()
         else:
             self._resume(state)
 
@@ -314,7 +315,7 @@ class PhaseRun:
         if changes:
             self.index, self.phase_steps, self.scores = self.index + 1, 0, []
             if not self.finished:
-                self._enter()
+                self._begin_phase()
         else:
             self.phase_steps, self.scores = self.phase_steps + 1, scores
             self._set_rates()
@@ -352,8 +353,8 @@ class PhaseRun:
         stalled = self.phase.has_stalled(scores, schedule.greater_is_better, schedule.min_gain)
         return stalled or self.phase_steps + 1 >= self.lengths[self.index]
 
-    def _enter(self) -> None:
-        self.model.set_phase(**self.phase.settings)
+    def _begin_phase(self) -> None:
+        """All but the model, which is in the phase already."""
         if self.processor is not None:
             self.processor.set_phase(**self.phase.settings)
         self.optimizer.state.clear()
