@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoModel
-from transformers.pipelines.base import Pipeline
 
 from avzoo.data.ava_active_speaker import write_ava_predictions
 from avzoo.files import written_whole
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.pipelines.active_speaker_streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
-from avzoo.pipelines.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
-from avzoo.video import Track, VideoWriter, draw_boxes, draw_cursor, find_face_tracks, iter_track_crops, stack
+from avzoo.pipelines.face_videos import FaceVideoPipeline
+from avzoo.video import Track, VideoWriter, draw_boxes, draw_cursor, iter_track_crops, stack
 from avzoo.video.drawing import BACKGROUND
 from avzoo.video.reading import VideoReader
 from avzoo.video.tracking import smooth_scores
@@ -31,7 +29,40 @@ _LONGEST_STRETCH = 15000
 _SOUND_BLOCK_FRAMES = 1500
 
 
-class ActiveSpeakerDetectionPipeline(Pipeline):
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError or TypeError that names the parameter which cannot work."""
+    for name in ("max_faces", "every", "smoothing", "frames_at_once"):
+        value, shown = parameters.get(name), "batch_size" if name == "frames_at_once" else name
+        if value is None and (name in ("max_faces", "frames_at_once") or name not in parameters):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
+        if value < 1:
+            raise ValueError(f"`{shown}` must be at least 1, got {value}.")
+    if parameters.get("smoothing", 1) % 2 == 0:
+        raise ValueError(f"`smoothing` must be an odd number of frames, got {parameters['smoothing']}.")
+    if parameters.get("threshold") is not None:
+        _check_number(parameters["threshold"], "threshold")
+    for name in ("min_segment", "max_gap"):
+        if name in parameters and _check_number(parameters[name], name) < 0:
+            raise ValueError(f"`{name}` must be at least 0 seconds, got {parameters[name]}.")
+    durations = parameters.get("durations")
+    if durations is not None:
+        if isinstance(durations, str) or not isinstance(durations, Sequence):
+            raise TypeError(f"`durations` must be a list of seconds, got {durations!r}.")
+        if not durations or min(_check_number(one, "durations") for one in durations) < 1 / FRAMES_PER_SECOND:
+            raise ValueError(f"`durations` must be seconds, each at least one frame of 0.04, got {durations!r}.")
+
+
+def _check_number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite, got {value}.")
+    return value
+
+
+class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     """`transformers.pipeline("active-speaker-detection")`: which of the faces is speaking, and when?
 
         detect = pipeline("active-speaker-detection", model=folder)
@@ -77,41 +108,14 @@ class ActiveSpeakerDetectionPipeline(Pipeline):
         scores: (frames,). speaking: (frames,), whether the smoothed score reaches the threshold.
     """
 
-    _load_processor = True
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False
-
-    @classmethod
-    def register(cls, registry) -> None:
-        """Serve this task in `registry`, a transformers `PipelineRegistry`."""
-        if "active-speaker-detection" not in registry.supported_tasks:
-            registry.register_pipeline(
-                "active-speaker-detection", pipeline_class=cls, pt_model=AutoModel, type="multimodal"
-            )
-
-    def __call__(self, video: Any, batch_size: int | None = None, **parameters: Any) -> list:
-        """The faces of one video, or of each of a list of them; see the class for parameters."""
-        if batch_size is not None:
-            parameters["batch_size"] = batch_size
-        if isinstance(video, list | tuple):
-            return [self(one, **parameters) for one in video]
-        if "batch_size" in parameters:
-            parameters["frames_at_once"] = parameters.pop("batch_size")
-        return super().__call__(video, **parameters)
-
-    def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
-        check_parameters(parameters)
-        steps = (
-            ("faces", "detector_model", "max_faces", "every", "progress"),
-            ("durations", "frames_at_once", "progress"),
-            ("threshold", "smoothing", "min_segment", "max_gap", "return_scores"),
-        )
-        unknown = parameters.keys() - {name for names in steps for name in names}
-        if unknown:
-            raise TypeError(f"active-speaker-detection has no parameter {sorted(unknown)[0]!r}.")
-        return tuple({name: parameters[name] for name in names if name in parameters} for names in steps)
+    task_name = "active-speaker-detection"
+    at_once = "frames_at_once"
+    steps = (
+        ("faces", "detector_model", "max_faces", "every", "progress"),
+        ("durations", "frames_at_once", "progress"),
+        ("threshold", "smoothing", "min_segment", "max_gap", "return_scores"),
+    )
+    check_parameters = staticmethod(check_parameters)
 
     def preprocess(
         self,
@@ -122,19 +126,10 @@ class ActiveSpeakerDetectionPipeline(Pipeline):
         every: int = 1,
         progress: bool = False,
     ) -> dict[str, Any]:
-        if hasattr(video, "read"):
-            video = video.read()  # it is gone through more than once
-        reader = VideoReader(video)
-        if reader.info.sampling_rate is None:
-            file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
-            raise ValueError(f"`video`{file} has no sound track, so nobody in it can be heard.")
-        if isinstance(faces, str) and faces == WHOLE_FRAME:
-            tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
-        else:
-            faces = faces_from(faces, detector_model, reader.info.metadata)
-            tracks = find_face_tracks(
-                video, faces, fps=FRAMES_PER_SECOND, every=every, max_faces=max_faces, progress=progress
-            )
+        options = {"max_faces": max_faces, "every": every, "progress": progress}
+        reader, tracks = self.faces_of(
+            video, faces, detector_model, FRAMES_PER_SECOND, "nobody in it can be heard", **options
+        )
         return {"reader": reader, "tracks": tracks}
 
     def _forward(
@@ -519,39 +514,6 @@ def plot_scores(
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     return Path(path)
-
-
-def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise a ValueError or TypeError that names the parameter which cannot work."""
-    for name in ("max_faces", "every", "smoothing", "frames_at_once"):
-        value, shown = parameters.get(name), "batch_size" if name == "frames_at_once" else name
-        if value is None and (name in ("max_faces", "frames_at_once") or name not in parameters):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
-        if value < 1:
-            raise ValueError(f"`{shown}` must be at least 1, got {value}.")
-    if parameters.get("smoothing", 1) % 2 == 0:
-        raise ValueError(f"`smoothing` must be an odd number of frames, got {parameters['smoothing']}.")
-    if parameters.get("threshold") is not None:
-        _check_number(parameters["threshold"], "threshold")
-    for name in ("min_segment", "max_gap"):
-        if name in parameters and _check_number(parameters[name], name) < 0:
-            raise ValueError(f"`{name}` must be at least 0 seconds, got {parameters[name]}.")
-    durations = parameters.get("durations")
-    if durations is not None:
-        if isinstance(durations, str) or not isinstance(durations, Sequence):
-            raise TypeError(f"`durations` must be a list of seconds, got {durations!r}.")
-        if not durations or min(_check_number(one, "durations") for one in durations) < 1 / FRAMES_PER_SECOND:
-            raise ValueError(f"`durations` must be seconds, each at least one frame of 0.04, got {durations!r}.")
-
-
-def _check_number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite, got {value}.")
-    return value
 
 
 def _check_scores(records: Sequence[Mapping[str, Any]]) -> None:

@@ -8,22 +8,34 @@ from typing import Any
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import AutoModel
-from transformers.pipelines.base import Pipeline
 
 from avzoo.files import written_whole
 from avzoo.metrics.synchronization import average_over_context, clip_offset, estimate_offsets
 from avzoo.models.mtdvocalist.offsets import OffsetScorer
 from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND, SAMPLING_RATE
-from avzoo.pipelines.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
-from avzoo.video import Track, find_face_tracks, iter_track_crops
+from avzoo.pipelines.face_videos import FaceVideoPipeline
+from avzoo.video import Track, iter_track_crops
 from avzoo.video.reading import VideoReader
 
 _SOUND_BLOCK_FRAMES = 1500  # a minute of sound is read at once
 _SILENCE = 1e-4  # a track whose loudest sample stays below has no voice to compare with
 
 
-class AudioVisualSynchronizationPipeline(Pipeline):
+def check_parameters(parameters: dict[str, Any]) -> None:
+    """Raise a ValueError or TypeError that names the parameter which cannot work."""
+    least = {"max_shift": 1, "stride": 1, "context": 1, "tolerance": 0, "windows_at_once": 1, "max_faces": 1}
+    for name, bound in least.items():
+        value = parameters.get(name)
+        shown = "batch_size" if name == "windows_at_once" else name
+        if value is None and (name in ("max_faces", "windows_at_once") or name not in parameters):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
+        if value < bound:
+            raise ValueError(f"`{shown}` must be at least {bound}, got {value}.")
+
+
+class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
     """`transformers.pipeline("audio-visual-synchronization")`: by how much is the sound out of time with the lips?
 
         sync = pipeline("audio-visual-synchronization", model=folder)
@@ -63,41 +75,14 @@ class AudioVisualSynchronizationPipeline(Pipeline):
         windows: [{start, end, offset_frames, confidence, logit}], logit: in sync as it is (above 0) or not.
     """
 
-    _load_processor = True
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = False
-
-    @classmethod
-    def register(cls, registry) -> None:
-        """Serve this task in `registry`, a transformers `PipelineRegistry`."""
-        if "audio-visual-synchronization" not in registry.supported_tasks:
-            registry.register_pipeline(
-                "audio-visual-synchronization", pipeline_class=cls, pt_model=AutoModel, type="multimodal"
-            )
-
-    def __call__(self, video: Any, batch_size: int | None = None, **parameters: Any) -> list:
-        """The faces of one video, or of each of a list of them; see the class for parameters."""
-        if batch_size is not None:
-            parameters["batch_size"] = batch_size
-        if isinstance(video, list | tuple):
-            return [self(one, **parameters) for one in video]
-        if "batch_size" in parameters:
-            parameters["windows_at_once"] = parameters.pop("batch_size")
-        return super().__call__(video, **parameters)
-
-    def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
-        check_parameters(parameters)
-        steps = (
-            ("faces", "detector_model", "max_faces", "progress"),
-            ("max_shift", "stride", "windows_at_once", "progress"),
-            ("context", "tolerance", "min_confidence", "return_windows"),
-        )
-        unknown = parameters.keys() - {name for names in steps for name in names}
-        if unknown:
-            raise TypeError(f"audio-visual-synchronization has no parameter {sorted(unknown)[0]!r}.")
-        return tuple({name: parameters[name] for name in names if name in parameters} for names in steps)
+    task_name = "audio-visual-synchronization"
+    at_once = "windows_at_once"
+    steps = (
+        ("faces", "detector_model", "max_faces", "progress"),
+        ("max_shift", "stride", "windows_at_once", "progress"),
+        ("context", "tolerance", "min_confidence", "return_windows"),
+    )
+    check_parameters = staticmethod(check_parameters)
 
     def preprocess(
         self,
@@ -107,17 +92,10 @@ class AudioVisualSynchronizationPipeline(Pipeline):
         max_faces: int | None = None,
         progress: bool = False,
     ) -> dict[str, Any]:
-        if hasattr(video, "read"):
-            video = video.read()  # it is gone through more than once
-        reader = VideoReader(video)
-        if reader.info.sampling_rate is None:
-            file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
-            raise ValueError(f"`video`{file} has no sound track, so there is nothing to compare its lips with.")
-        if isinstance(faces, str) and faces == WHOLE_FRAME:
-            tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
-        else:
-            faces = faces_from(faces, detector_model, reader.info.metadata)
-            tracks = find_face_tracks(video, faces, fps=FRAMES_PER_SECOND, max_faces=max_faces, progress=progress)
+        options = {"max_faces": max_faces, "progress": progress}
+        reader, tracks = self.faces_of(
+            video, faces, detector_model, FRAMES_PER_SECOND, "there is nothing to compare its lips with", **options
+        )
         return {"reader": reader, "tracks": tracks}
 
     def _forward(
@@ -359,20 +337,6 @@ def plot_offsets(records: list[Mapping[str, Any]], path: str | os.PathLike) -> P
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     return Path(path)
-
-
-def check_parameters(parameters: dict[str, Any]) -> None:
-    """Raise a ValueError or TypeError that names the parameter which cannot work."""
-    least = {"max_shift": 1, "stride": 1, "context": 1, "tolerance": 0, "windows_at_once": 1, "max_faces": 1}
-    for name, bound in least.items():
-        value = parameters.get(name)
-        shown = "batch_size" if name == "windows_at_once" else name
-        if value is None and (name in ("max_faces", "windows_at_once") or name not in parameters):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
-        if value < bound:
-            raise ValueError(f"`{shown}` must be at least {bound}, got {value}.")
 
 
 def _counted(blocks: Iterator[np.ndarray], bar: tqdm) -> Iterator[np.ndarray]:
