@@ -77,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     parser.add_argument("--toy_clips", type=int, default=360, help="with --toy: training clips")
     parser.add_argument("--toy_test_clips", type=int, default=100, help="with --toy: test clips")
-    parser.add_argument("--toy_steps", type=int, default=260, help="with --toy: optimizer steps of each run")
+    parser.add_argument("--toy_steps", type=int, default=520, help="with --toy: optimizer steps of each run")
     TrainingArguments.add_to(
         parser,
         output_dir="talknce-trained",
@@ -104,7 +104,9 @@ def load(options: argparse.Namespace):
     if options.model:
         return AutoModel.from_pretrained(options.model, **loss), AutoProcessor.from_pretrained(options.model)
     if options.host == "loconet":
-        return LoCoNetForActiveSpeakerDetection(LoCoNetConfig(**loss)), ActiveSpeakerProcessor()
+        # The authors start the audio encoder from VGGish's weights; random ones need normalized features.
+        config = LoCoNetConfig(**loss, log_mel_mean=9.0, log_mel_std=2.0)
+        return LoCoNetForActiveSpeakerDetection(config), ActiveSpeakerProcessor()
     processor = ActiveSpeakerProcessor("mfcc", score="logit", durations=(1, 2, 3, 4, 5, 6), num_speakers=1)
     return TalkNetForActiveSpeakerDetection(TalkNetConfig(**loss)), processor
 

@@ -46,6 +46,7 @@ class LoCoNetAudioEncoder(nn.Module):
 
     def __init__(self, config: LoCoNetConfig):
         super().__init__()
+        self.log_mel_mean, self.log_mel_std = config.log_mel_mean, config.log_mel_std
         first, second, third, fourth = config.audio_channels
         pairs = ((1, first), (first, second), (second, third), (third, third), (third, fourth), (fourth, fourth))
         self.convs = nn.ModuleList(nn.Conv2d(width, channels, 3, padding=1) for width, channels in pairs)
@@ -63,6 +64,7 @@ class LoCoNetAudioEncoder(nn.Module):
         """
         frames = input_features.shape[1] // ROWS_PER_FRAME
         padded_rows = _with_padding(input_features.shape[1])
+        input_features = (input_features - self.log_mel_mean) / self.log_mel_std
         rows = Rows(None)
         if lengths is not None:
             # What a shorter clip has appended differs from its padding: it counts, and is 0 at first.

@@ -90,7 +90,8 @@ class TalkNCELoss(nn.Module):
         audio, visual = (
             nn.functional.normalize(embeddings.float(), dim=-1) for embeddings in (audio_embeddings, visual_embeddings)
         )
-        similarity = visual @ audio.mT / self.temperature  # (clips, frames of video, frames of audio)
+        with torch.autocast(audio.device.type, enabled=False):  # half precision is too coarse for so low a temperature
+            similarity = visual @ audio.mT / self.temperature  # (clips, frames of video, frames of audio)
         losses = {
             "visual_to_audio": lambda: _pick(similarity, counts),
             "audio_to_visual": lambda: _pick(similarity.mT, counts),

@@ -110,7 +110,10 @@ class ActiveSpeakerProcessor(ProcessorMixin):
             raise ValueError("`tracks` holds no face; at least the one to score is needed.")
         faces, mask, start = self._faces(video, tracks, source_fps)
         frames = faces.shape[1]
-        waveform = self.audio(video if audio is None else audio, sampling_rate)
+        if audio is None:
+            waveform = torch.from_numpy(VideoReader(video, source_fps=source_fps).soundtrack(SAMPLING_RATE)[0])
+        else:
+            waveform = self.audio(audio, sampling_rate)
         first = start * SAMPLING_RATE // FRAMES_PER_SECOND
         waveform = waveform[first : first + frames * SAMPLING_RATE // FRAMES_PER_SECOND]
         features = self.audio_rows(waveform, frames)

@@ -415,6 +415,7 @@ TINY: dict[str, Tiny] = {
             "context_kernel_size": 6,
             "audio_channels": (8, 8, 0, 8),
             "num_mel_bins": 20,
+            "log_mel_std": 0.0,
         },
     ),
     "s3fd": Tiny(

@@ -98,6 +98,15 @@ def test_half_precision_embeddings_are_compared_in_float32(dtype):
     assert visual.grad.isfinite().all()
 
 
+def test_autocast_does_not_coarsen_the_comparison():
+    draw = torch.Generator().manual_seed(0)
+    audio, visual = (torch.randn(1, 30, 16, generator=draw) for _ in range(2))
+    speaking = torch.ones(1, 30)
+    expected = TalkNCELoss()(audio, visual, speaking)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(TalkNCELoss()(audio, visual, speaking), expected, **SAME)
+
+
 @pytest.mark.parametrize(
     ("audio", "visual", "speaking", "mask"),
     [
@@ -333,6 +342,21 @@ def test_the_appended_rows_are_heard_in_the_last_frames_alone():
     change = (cut - whole).abs().amax(-1)
     assert change[-1] > 1e-2
     assert change[:6].max() < 1e-5
+
+
+@torch.no_grad()
+def test_the_log_mel_is_normalized_before_silence_is_appended():
+    """So what is appended is 0, at whatever level the sound is."""
+    raw, normalized = network(), network(log_mel_mean=3.0, log_mel_std=2.0)
+    normalized.load_state_dict(raw.state_dict())
+    short, long = (clip(frames)["input_features"] for frames in (5, 9))
+    for rows in (short, long):
+        torch.testing.assert_close(normalized.embed_audio(2 * rows + 3), raw.embed_audio(rows), **CLOSE)
+    batch = [clip(5), clip(9)]
+    for item in batch:
+        item["input_features"] = 2 * item["input_features"] + 3
+    batched = normalized(**padded(batch)).audio_embeddings[0, :, :5]
+    torch.testing.assert_close(batched, normalized(**batch[0]).audio_embeddings[0], **CLOSE)
 
 
 # --- attention --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from video.clips import noise, write_clip
 
 from avzoo import ActiveSpeakerProcessor
 from avzoo.audio import align_to_video, read_audio, speech_features_mfcc, vggish_log_mel
@@ -139,6 +140,18 @@ def test_a_video_file_of_a_face_gives_sound_and_pictures(processor, tmp_path):
     assert torch.equal(processor(path, own).input_features[0], processor.audio_rows(torch.from_numpy(own), 30))
 
 
+def test_a_sound_that_begins_after_the_pictures_stays_beside_them(processor, tmp_path):
+    waveform = sound(2 * RATE)
+    stamps = (4000 + 1024 * np.arange(len(range(0, len(waveform), 1024)))).tolist()
+    late = write_clip(
+        tmp_path / "late.mov", noise(), sound=waveform[None], sound_rate=RATE, sound_codec="pcm_s16le",
+        sound_stamps=stamps,
+    )  # fmt: skip
+    expected = np.concatenate([np.zeros(4000, np.float32), waveform[:-4000]])
+    rows = processor(late).input_features[0]
+    torch.testing.assert_close(rows, processor.audio_rows(torch.from_numpy(expected), 50), rtol=0, atol=0.05)
+
+
 def test_frames_in_memory_come_with_their_rate(processor):
     frames, waveform = colours(12), sound(12 * PER_FRAME)
     expected = grey_face(frames, SIDE)
@@ -248,8 +261,14 @@ def test_a_video_without_sound_needs_some(processor, tmp_path):
 
 
 def test_frames_in_memory_without_sound_say_that_it_is_missing(processor):
-    with pytest.raises((TypeError, ValueError), match="`audio`"):
+    with pytest.raises(ValueError, match="has no sound, only frames"):
         processor(colours(5), source_fps=25)
+
+
+def test_frames_in_memory_may_bring_their_sound(processor):
+    frames, waveform = colours(10), sound(10 * PER_FRAME)
+    rows = processor(Video(frames, 25.0, waveform, RATE)).input_features[0]
+    assert torch.equal(rows, processor.audio_rows(torch.from_numpy(waveform), 10))
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------

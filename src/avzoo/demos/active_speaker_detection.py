@@ -35,7 +35,7 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
         pictures += shown(pipe, path, output)
     if not files:
         talkers = Talkers(
-            1, seed, split="demo", situation="conversation", num_faces=2, seconds=6.0, size=[180, 320],
+            1, seed, split="speakers", situation="conversation", num_faces=2, seconds=6.0, size=[180, 320],
             mouthing=0.8, identities=UNKNOWN_PEOPLE,
         )  # fmt: skip
         clip = talkers[0]
