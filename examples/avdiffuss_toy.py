@@ -60,6 +60,7 @@ class Job:
     steps: tuple[int, int]  # of the denoiser, and of a score network on top; 0: none
     output: Path
     data: Path
+    sampling_steps: int | None  # None: as many as the presets have
 
 
 def show_claim(options: argparse.Namespace) -> None:
@@ -187,7 +188,13 @@ def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: flo
     """Results of each seed; the first has a score network on top."""
     first_steps, second_steps = options.toy_steps
     jobs = [
-        Job(seed, (first_steps, second_steps if number == 0 else 0), scratch / f"seed-{seed}", data)
+        Job(
+            seed,
+            (first_steps, second_steps if number == 0 else 0),
+            scratch / f"seed-{seed}",
+            data,
+            options.toy_sampling_steps,
+        )
         for number, seed in enumerate(options.toy_seeds)
     ]
     results = []
@@ -207,7 +214,7 @@ def run(job: Job) -> dict[str, float]:
     result = test_faces(pipe, data["test"])
     if job.steps[1]:
         train_stage(pipe, data["train"], job, job.steps[1], freeze_denoiser=True)
-        result |= test_refinement(pipe, data["test"])
+        result |= test_refinement(pipe, data["test"], job.sampling_steps)
     pipe.save_pretrained(job.output)
     return result
 
@@ -278,12 +285,15 @@ def test_faces(pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor]) -> dict[
     }
 
 
-def test_refinement(pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor]) -> dict[str, float]:
+def test_refinement(
+    pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor], sampling_steps: int | None
+) -> dict[str, float]:
     """The first estimate and what the diffusion makes of it by each preset: SI-SDR, ESTOI, log-spectral distance."""
     scores: dict[str, list[float]] = {}
     for number, (mixture, voices, faces) in enumerate(test_mixtures(clips)[:REFINED_MIXTURES]):
         heard = {}
         for preset, settings in PRESETS.items():
+            settings = settings | ({"num_inference_steps": sampling_steps} if sampling_steps else {})
             output = pipe([mixture], list(faces), generator=torch.Generator().manual_seed(number), **settings)
             heard |= {"estimate": output.initial_estimates, preset: output.audios}
         for stage, sounds in heard.items():

@@ -20,7 +20,6 @@ import torch
 from sound_event_toy import (
     LABELS,
     NUM_FRAMES,
-    NUM_TEST_CLIPS,
     augment,
     batches,
     make_positions_stand_out,
@@ -63,7 +62,7 @@ def show_claim(options: argparse.Namespace) -> None:
     output = Path(options.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data, extractor = prepare_data(Path(scratch), options.toy_clips)
+        data, extractor = prepare_data(Path(scratch), options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
         results: dict[str, list[dict]] = {}
         jobs = plan(options, Path(scratch), data)
@@ -71,7 +70,9 @@ def show_claim(options: argparse.Namespace) -> None:
             for job, result in zip(jobs, pool.map(run, jobs), strict=True):
                 note(f"{job.name}, seed {job.seed}: {result['accuracy']:.3f}", begin)
                 results.setdefault(job.name, []).append(result)
-        save_shipped(output, Path(scratch) / f"pooling-{options.toy_seeds[0]}", extractor, results)
+        save_shipped(
+            output, Path(scratch) / f"pooling-{options.toy_seeds[0]}", extractor, results, options.toy_test_clips
+        )
     (output / "curves.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     draw(results, output / "accuracy_against_flops.png")
     print(table(results))
@@ -213,7 +214,7 @@ def draw(results: dict[str, list[dict]], picture: Path) -> None:
     plt.close(figure)
 
 
-def save_shipped(output: Path, trained: Path, features, results: dict[str, list[dict]]) -> None:
+def save_shipped(output: Path, trained: Path, features, results: dict[str, list[dict]], num_test_clips: int) -> None:
     """Model, extractor and card of one run, as one folder for `from_pretrained`."""
     for file in ("config.json", "model.safetensors"):
         shutil.copyfile(trained / file, output / file)
@@ -221,7 +222,7 @@ def save_shipped(output: Path, trained: Path, features, results: dict[str, list[
         max_length=features.max_length, mean=features.mean, std=features.std, channels=features.channels
     ).save_pretrained(output)
     measured = {
-        f"accuracy, {NUM_TEST_CLIPS} synthetic test clips": f"{results['pooling'][0]['accuracy']:.3f}",
+        f"accuracy, {num_test_clips} synthetic test clips": f"{results['pooling'][0]['accuracy']:.3f}",
         "the same by straight training": f"{results['straight'][0]['accuracy']:.3f}",
         "training FLOPs against straight training": (
             f"{results['pooling'][0]['flops'] / results['straight'][0]['flops']:.2f}"

@@ -21,7 +21,6 @@ import torch
 from sound_event_toy import (
     LABELS,
     NUM_FRAMES,
-    NUM_TEST_CLIPS,
     augment,
     batches,
     make_positions_stand_out,
@@ -61,11 +60,12 @@ def show_claim(options: argparse.Namespace) -> None:
     output = Path(options.output_dir)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data, extractor = prepare_data(Path(scratch), options.toy_clips)
+        data, extractor = prepare_data(Path(scratch), options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
         results = train_all(Path(scratch), data, options, begin)
         report = summarise(results)
-        save_shipped(output, Path(scratch) / f"flexified-{options.toy_seeds[0]}", extractor, results)
+        trained = Path(scratch) / f"flexified-{options.toy_seeds[0]}"
+        save_shipped(output, trained, extractor, results, options.toy_test_clips)
     print(table(results, report))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
@@ -208,6 +208,7 @@ def save_shipped(
     trained: Path,
     extractor: FlexiASTFeatureExtractor,
     results: dict[str, list[dict[str, float]]],
+    num_test_clips: int,
 ) -> None:
     """Model, extractor and card of the first seed, as one folder for `from_pretrained`."""
     for file in ("config.json", "model.safetensors"):
@@ -215,7 +216,7 @@ def save_shipped(
     extractor.save_pretrained(output)
     plain, flexified = results["plain"][0], results["flexified"][0]
     measured = {
-        f"accuracy at patch 16, {NUM_TEST_CLIPS} synthetic test clips": f"{flexified['16']:.3f}",
+        f"accuracy at patch 16, {num_test_clips} synthetic test clips": f"{flexified['16']:.3f}",
         "mean accuracy at the ten other sizes": f"{mean_of_others(flexified):.3f}",
         "the same for the plain AST it was made from": f"{mean_of_others(plain):.3f} ({plain['16']:.3f} at 16)",
     }

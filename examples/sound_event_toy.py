@@ -10,7 +10,6 @@ from avzoo import FlexiASTFeatureExtractor
 from avzoo.data.toyworld.sound_events import SOUND_EVENT_CLASSES, render_sound_events
 
 NUM_FRAMES = 128
-NUM_TEST_CLIPS = 400
 LABELS = {
     "id2label": dict(enumerate(SOUND_EVENT_CLASSES)),
     "label2id": {name: index for index, name in enumerate(SOUND_EVENT_CLASSES)},
@@ -18,12 +17,12 @@ LABELS = {
 }
 
 
-def prepare_data(folder: Path, num_clips: int) -> tuple[Path, FlexiASTFeatureExtractor]:
+def prepare_data(folder: Path, num_clips: int, num_test_clips: int) -> tuple[Path, FlexiASTFeatureExtractor]:
     """Normalised features of the training and test clips in one file, and the extractor that makes them."""
     extractor = FlexiASTFeatureExtractor(max_length=NUM_FRAMES, mean=0.0, std=0.5, channels="mean")
     seconds = extractor.max_samples / extractor.sampling_rate
     tensors = {}
-    for split, count in (("train", num_clips), ("test", NUM_TEST_CLIPS)):
+    for split, count in (("train", num_clips), ("test", num_test_clips)):
         audio, labels = render_sound_events(count, seed=0, seconds=seconds, split=split)
         parts = [extractor(part, sampling_rate=16000, return_tensors="pt").input_values for part in batches(audio, 64)]
         tensors[split] = (torch.cat(parts), torch.from_numpy(labels))

@@ -95,6 +95,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy_test_clips", type=int, default=64, help="with --toy: mixtures for testing")
     parser.add_argument("--toy_steps", type=int, nargs=2, default=[1500, 900], help="with --toy: of each network")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: one run for each")
+    parser.add_argument("--toy_sampling_steps", type=int, help="with --toy: not as many as the presets have")
     TrainingArguments.add_to(
         parser,
         output_dir="avdiffuss-trained",

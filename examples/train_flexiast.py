@@ -82,6 +82,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="synthetic sound events instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     parser.add_argument("--toy_clips", type=int, default=3200, help="with --toy: training clips")
+    parser.add_argument("--toy_test_clips", type=int, default=400, help="with --toy: test clips")
     parser.add_argument("--toy_epochs", type=float, nargs=2, default=[2.25, 7], help="with --toy: plain, then flexible")
     parser.add_argument("--toy_width", type=int, nargs=2, default=[64, 2], help="with --toy: hidden size and layers")
     parser.add_argument("--toy_controls", action=argparse.BooleanOptionalAction, default=True)

@@ -94,6 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy_part_steps", type=int, help="with --toy: training steps of each frozen part")
     parser.add_argument("--toy_steps", type=int, default=2500, help="with --toy: training steps of the denoiser")
     parser.add_argument("--toy_samples", type=int, default=128, help="with --toy: generated for each setting")
+    parser.add_argument("--toy_sampling_steps", type=int, help="with --toy: not as many as the presets have")
     TrainingArguments.add_to(
         parser,
         output_dir="voiceldm-trained",

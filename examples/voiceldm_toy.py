@@ -80,7 +80,7 @@ def show_claim(options: argparse.Namespace) -> None:
         note(f"{options.toy_clips} training clips rendered", begin)
         train_parts(folder, path, options.seed, begin, options.toy_part_steps)
         data, judges = load_data(path), load_judges(folder)
-        pipe = assembled(folder, options.seed)
+        pipe = assembled(folder, options.seed, options.toy_sampling_steps)
         train_denoiser(pipe, data["train"], folder / "denoiser", options)
         note("denoiser trained", begin)
         grid = judged_grid(pipe, judges, data["test"], options)
@@ -91,8 +91,11 @@ def show_claim(options: argparse.Namespace) -> None:
     print(f"\n{time.perf_counter() - begin:.0f} s in all; pipeline saved in {output}")
 
 
-def assembled(folder: Path, seed: int) -> VoiceLDMPipeline:
+def assembled(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPipeline:
     """The pipeline, its denoiser and content encoder not yet trained."""
+    settings = {"audio_length_in_s": SECONDS, **DEFAULT_SCALES}
+    if sampling_steps is not None:
+        settings["num_inference_steps"] = sampling_steps
     torch.manual_seed(seed)
     content_tokenizer = SpeechT5Tokenizer.from_pretrained(folder / "content_tokenizer")
     content_encoder = VoiceLDMContentEncoder(
@@ -146,7 +149,7 @@ def assembled(folder: Path, seed: int) -> VoiceLDMPipeline:
         audio_encoder=ClapAudioModelWithProjection.from_pretrained(clap).eval(),
         feature_extractor=clap_extractor(),
         null_content="",
-        presets={name: {**preset, "audio_length_in_s": SECONDS, **DEFAULT_SCALES} for name, preset in PRESETS.items()},
+        presets={name: {**preset, **settings} for name, preset in PRESETS.items()},
     )
     pipe.set_progress_bar_config(disable=True)
     return pipe.use_preset("fast")

@@ -119,7 +119,7 @@ def test_the_speaker_detector_finds_who_speaks_in_videos_of_strangers(tmp_path):
     """The whole path, faces found by a detector; the three people and sentences are of no training."""
     detect = pipeline("active-speaker-detection", model=avzoo.toy_checkpoint("talknce"), device="cpu")
     talkers = Talkers(
-        4, split="whole path", situation="conversation", seconds=4.0, size=[180, 320], mouthing=0.8, identities=[72, 96]
+        3, split="whole path", situation="conversation", seconds=4.0, size=[180, 320], mouthing=0.8, identities=[72, 96]
     )
     scores, labels = [], []
     for clip in talkers.iterate():

@@ -165,7 +165,7 @@ def test_training_on_a_batch_lowers_its_loss(row, tiny):
 
 def test_compiles_to_one_graph(row, tiny):
     model, inputs = tiny_model(row), batch_of_equals(tiny)
-    compiled = torch.compile(model, fullgraph=True)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # generating code is not ours to test
     torch.testing.assert_close(answer_of(tiny, compiled, inputs), answer_of(tiny, model, inputs), **FLOAT_NOISE)
 
 

@@ -1,10 +1,14 @@
 """Small data sets and models that the training examples are tried on."""
 
+import importlib.util
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.audio import write_wav
@@ -39,3 +43,30 @@ def small_ast(tmp_path) -> Path:
     FlexiASTForAudioClassification(config).save_pretrained(folder)
     FlexiASTFeatureExtractor(max_length=48).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Runs an example in this process, which spares a new one's imports: (exit status, stdout, stderr)."""
+    examples = Path(__file__).parents[2] / "examples"
+    monkeypatch.syspath_prepend(examples)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    def run(script: str, *options: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", [str(examples / script), *map(str, options)])
+        spec = importlib.util.spec_from_file_location(f"example_{Path(script).stem}", examples / script)
+        module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, spec.name, module)
+        AcceleratorState._reset_state(reset_partial_state=True)  # another precision may have been used before
+        spec.loader.exec_module(module)
+        capsys.readouterr()
+        try:
+            module.main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        finally:
+            AcceleratorState._reset_state(reset_partial_state=True)
+        return status, *capsys.readouterr()
+
+    return run

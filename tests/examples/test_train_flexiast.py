@@ -41,7 +41,7 @@ def test_two_processes_train_on_a_dataset_layout(esc50, small_ast, tmp_path):
 
 
 def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):
-    small = "--toy_seeds 0 --toy_clips 32 --toy_epochs 1 1 --toy_width 32 1 --no-toy_controls"
+    small = "--toy_seeds 0 --toy_clips 32 --toy_test_clips 32 --toy_epochs 1 1 --toy_width 32 1 --no-toy_controls"
     result = run([sys.executable, str(SCRIPT), "--toy", "--output_dir", str(tmp_path / "toy"), *small.split()])
     assert "flexified" in result.stdout
     assert "sizes other than 16 rise by" in result.stdout

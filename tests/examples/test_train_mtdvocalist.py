@@ -92,12 +92,14 @@ def test_two_processes_train_a_student_with_a_teacher_whose_targets_are_kept(lrs
     assert kept.sum() in (16, 20, 24)  # both processes' own: four clips in an epoch of one step, others in the next
 
 
-def test_a_teacher_is_trained_as_the_authors_draw_and_evaluated(lrs2, networks, tmp_path):
+def test_a_teacher_is_trained_as_the_authors_draw_and_evaluated(lrs2, networks, run_main, tmp_path):
     options = ["--network", "teacher"]
-    run("train_mtdvocalist.py", *training(lrs2, networks[1], tmp_path / "out"), *options)
+    status, _, stderr = run_main("train_mtdvocalist.py", *training(lrs2, networks[1], tmp_path / "out"), *options)
+    assert status == 0, stderr
     assert isinstance(AutoModel.from_pretrained(tmp_path / "out"), VocaLiSTForSequenceClassification)
     places = ["--model", tmp_path / "out", "--data_dir", lrs2, "--list", tmp_path / "clips.txt", "--device", "cpu"]
-    printed = run("evaluate_mtdvocalist.py", *places)
+    status, printed, stderr = run_main("evaluate_mtdvocalist.py", *places)
+    assert status == 0, stderr
     assert printed.startswith("6 clips\n")
     shares = {line.split()[0]: [float(value) for value in line.split()[1:]] for line in printed.splitlines()[2:]}
     assert {name: len(values) for name, values in shares.items()} == {"official": 6, "exact": 6}
@@ -105,7 +107,7 @@ def test_a_teacher_is_trained_as_the_authors_draw_and_evaluated(lrs2, networks, 
 
 
 def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):
-    small = "--toy --toy_seeds 0 --toy_clips 40 --toy_test_clips 2 2 --toy_steps 2 1"
+    small = "--toy --toy_seeds 0 --toy_clips 32 --toy_test_clips 2 2 --toy_steps 2 1"
     printed = run("train_mtdvocalist.py", *small.split(), "--output_dir", tmp_path / "toy")
     assert re.findall(r"^(teacher|labels|logits|attention) +\d", printed, re.MULTILINE) == [
         "teacher",

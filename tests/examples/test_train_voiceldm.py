@@ -62,10 +62,10 @@ def named(network: torch.nn.Module, prefix: str) -> list[tuple[str, torch.Tensor
     return [(f"{prefix}.{name}", value) for name, value in network.state_dict().items()]
 
 
-def test_what_is_to_learn_learns_and_the_rest_stays(lists, tmp_path):
+def test_what_is_to_learn_learns_and_the_rest_stays(lists, run_main, tmp_path):
     options = ["--ema_decay", 0.5, "--snr_gamma", 5, "--mixed_precision", "bf16"]
-    result = run(*training(lists, tmp_path / "out"), *options)
-    assert result.returncode == 0, result.stderr[-3000:]
+    status, _, stderr = run_main(SCRIPT.name, *training(lists, tmp_path / "out"), *options)
+    assert status == 0, stderr
     before, after = weights(avzoo.toy_checkpoint("voiceldm")), weights(tmp_path / "out")
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"unet", "content_encoder"}
@@ -76,14 +76,14 @@ def test_what_is_to_learn_learns_and_the_rest_stays(lists, tmp_path):
     assert np.isfinite(audio).all()
 
 
-def test_two_processes_share_what_is_kept(lists, tmp_path):
+def test_two_processes_share_what_is_kept(lists, run_main, tmp_path):
     options = ["--cache", tmp_path / "cache", "--cpu"]  # without --cpu, each process would train alone
     result = run(*training(lists, tmp_path / "out"), *options, launch=LAUNCH_TWO)
     assert result.returncode == 0, result.stderr[-3000:]
     assert np.memmap(tmp_path / "cache" / "filled.u8", np.bool_).all()
     kept = (tmp_path / "cache" / "values.f16").read_bytes()
-    again = run(*training(lists, tmp_path / "again"), *options)
-    assert again.returncode == 0, again.stderr[-3000:]
+    status, _, stderr = run_main(SCRIPT.name, *training(lists, tmp_path / "again"), *options)
+    assert status == 0, stderr
     assert (tmp_path / "cache" / "values.f16").read_bytes() == kept  # what lies there is not computed anew
 
 
@@ -95,16 +95,16 @@ def test_two_processes_share_what_is_kept(lists, tmp_path):
         (["--speech", "a.csv", "--data_dir", "one", "--part", "vae"], "--part takes pairs NAME=PLACE, got ['vae']"),
     ],
 )
-def test_options_that_say_too_little_are_named(options, message):
-    result = run(*options)
-    assert result.returncode == 2
-    assert message in result.stderr
+def test_options_that_say_too_little_are_named(run_main, options, message):
+    status, _, stderr = run_main(SCRIPT.name, *options)
+    assert status == 2
+    assert message in stderr
 
 
 @pytest.mark.timeout(280)
 def test_the_toy_prints_its_grid_and_saves_a_pipeline(tmp_path):
-    small = "--toy --toy_clips 64 --toy_test_clips 16 --toy_part_steps 2 --toy_steps 2 --toy_samples 8"
-    result = run(*small.split(), "--output_dir", tmp_path / "toy")
+    small = "--toy_clips 64 --toy_test_clips 16 --toy_part_steps 2 --toy_steps 2 --toy_samples 8 --toy_sampling_steps 2"
+    result = run("--toy", *small.split(), "--output_dir", tmp_path / "toy")
     assert result.returncode == 0, result.stderr[-3000:]
     assert re.search(r"^dual +6 +0 ", result.stdout, re.MULTILINE), result.stdout
     assert re.search(r"^single +3 ", result.stdout, re.MULTILINE)

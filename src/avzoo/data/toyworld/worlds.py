@@ -149,11 +149,13 @@ class World:
         The processes are spawned, so a script calls this below `if __name__ == "__main__":`.
 
         Args:
-            num_workers: processes; 0 or 1 renders in this one, None takes one per CPU of this process.
+            num_workers: processes; 0 or 1 renders in this one, None takes one per CPU of this process, unless the
+                clips are so few that they are ready sooner without.
             clips_at_once: what a process renders before it answers; more for clips that take milliseconds.
         """
         if num_workers is None:
-            num_workers = available_cores()
+            # To start processes takes as long as to render a few dozen clips.
+            num_workers = available_cores() if self.num_clips > 8 * clips_at_once else 1
         if num_workers <= 1 or self.num_clips <= clips_at_once:
             yield from self
             return
