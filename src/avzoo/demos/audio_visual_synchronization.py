@@ -50,5 +50,5 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
 
 def drawn_talker(output: Path, seed: int) -> list[Path]:
     """A clip of somebody who speaks, in time."""
-    talkers = Talkers(1, seed, split="demo", seconds=4.0, size=[180, 240], mouthing=0.0)
+    talkers = Talkers(1, seed, split="lips", seconds=4.0, size=[180, 240], mouthing=0.0)
     return talkers.write(talkers[0], output)[:1]
