@@ -289,11 +289,12 @@ def test_refinement(
     pipe: AVDiffuSSPipeline, clips: dict[str, torch.Tensor], sampling_steps: int | None
 ) -> dict[str, float]:
     """The first estimate and what the diffusion makes of it by each preset: SI-SDR, ESTOI, log-spectral distance."""
+    steps = {} if sampling_steps is None else {"num_inference_steps": sampling_steps}
     scores: dict[str, list[float]] = {}
     for number, (mixture, voices, faces) in enumerate(test_mixtures(clips)[:REFINED_MIXTURES]):
         heard = {}
         for preset, settings in PRESETS.items():
-            settings = settings | ({"num_inference_steps": sampling_steps} if sampling_steps else {})
+            settings = settings | steps
             output = pipe([mixture], list(faces), generator=torch.Generator().manual_seed(number), **settings)
             heard |= {"estimate": output.initial_estimates, preset: output.audios}
         for stage, sounds in heard.items():

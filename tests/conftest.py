@@ -30,3 +30,11 @@ def _no_network():
     patch.setenv("HF_HUB_OFFLINE", "1")
     yield
     patch.undo()
+
+
+@pytest.fixture
+def fresh_accelerate_state():
+    """accelerate remembers the precision of the process's first run."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.audio import write_wav
@@ -46,7 +45,7 @@ def small_ast(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run_main(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+def run_main(monkeypatch, capsys, fresh_accelerate_state) -> Callable[..., tuple[int, str, str]]:
     """Runs an example in this process, which spares a new one's imports: (exit status, stdout, stderr)."""
     examples = Path(__file__).parents[2] / "examples"
     monkeypatch.syspath_prepend(examples)
@@ -57,7 +56,6 @@ def run_main(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
         spec = importlib.util.spec_from_file_location(f"example_{Path(script).stem}", examples / script)
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
-        AcceleratorState._reset_state(reset_partial_state=True)  # another precision may have been used before
         spec.loader.exec_module(module)
         capsys.readouterr()
         try:
@@ -65,8 +63,9 @@ def run_main(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
             status = 0
         except SystemExit as stop:
             status = stop.code
-        finally:
-            AcceleratorState._reset_state(reset_partial_state=True)
+            if isinstance(status, str):  # Python itself would print it
+                print(status, file=sys.stderr)
+                status = 1
         return status, *capsys.readouterr()
 
     return run

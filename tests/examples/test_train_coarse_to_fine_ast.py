@@ -47,8 +47,9 @@ def test_two_processes_train_in_phases_on_a_dataset_layout(esc50, small_ast, tmp
 
 def test_a_phase_that_cannot_be_read_is_named(esc50, small_ast, run_main, tmp_path):
     options = arguments(esc50, small_ast, tmp_path / "out", "--phases", "4-7")[1:]
-    reason, _, _ = run_main(SCRIPT.name, *options)  # Python prints it, and ends with status 1
-    assert reason.startswith("--phases: '4-7' is not FACTOR:EPOCHS")
+    status, _, stderr = run_main(SCRIPT.name, *options)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith("--phases: '4-7' is not FACTOR:EPOCHS")
 
 
 def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):

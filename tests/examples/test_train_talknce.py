@@ -96,6 +96,7 @@ def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):
     assert AutoModel.from_pretrained(tmp_path / "toy").config.talknce_weight == 0.3
 
 
+@pytest.mark.usefixtures("fresh_accelerate_state")
 def test_the_toy_trains_talknet_too(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(SCRIPT.parent)
     import talknce_toy

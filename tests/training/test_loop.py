@@ -6,18 +6,13 @@ from types import SimpleNamespace
 import datasets
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch import nn
 from torch.utils.data import WeightedRandomSampler
 from training.launch_script import Points, PointStream, TinyModel, arguments, error, tiny_model, weights
 
 from avzoo.training import TrainingArguments, TrainingCallback, train
 
-
-@pytest.fixture(autouse=True)
-def fresh_accelerate_state():
-    """accelerate remembers the precision of the process's first run."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerate_state")
 
 
 def loss_of(model):

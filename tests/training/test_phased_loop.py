@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file
 from training.launch_script import Clips, arguments, coarse_model, full_resolution_loss, phases, weights
@@ -23,10 +22,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", 
 PLAN = phases(4, 2, 1, schedule="one_cycle")  # 10 clips in batches of 4: 3 steps an epoch
 
 
-@pytest.fixture(autouse=True)
-def fresh_accelerate_state():
-    """accelerate remembers the precision of the process's first run."""
-    AcceleratorState._reset_state(reset_partial_state=True)
+pytestmark = pytest.mark.usefixtures("fresh_accelerate_state")
 
 
 @torch.no_grad()
