@@ -18,10 +18,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from avzoo.data.toyworld import world
-from avzoo.data.toyworld.face_detector import DrawnFaceDetector
-from avzoo.data.toyworld.sound.voices import VOICES, say, sentence
-from avzoo.data.toyworld.talkers import talker_clip
+from avzoo.toyworld import world
+from avzoo.toyworld.face_detector import DrawnFaceDetector
+from avzoo.toyworld.sound.voices import VOICES, say, sentence
+from avzoo.toyworld.talkers import talker_clip
 
 WORLDS = {
     "talkers, one face at 112 x 112": ("talkers", {"seconds": 2.0}),

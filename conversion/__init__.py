@@ -42,9 +42,9 @@ def convert_checkpoint(
         ValueError: unknown method, variant or config field; keys that do not fit, listed; a file that would run code.
         OSError: a file that is missing, cut short or damaged.
     """
-    row = zoo.method(method)
+    row = zoo.find_row(method)
     if variant is not None:
-        row.variant(variant)
+        row.find_variant(variant)
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
     _check_fields(row, converter, config or {})
     main, parts = _main_and_parts(row, checkpoint)
@@ -78,7 +78,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     source = source or getattr(model.config, "avzoo_source", None)
     if source is None:
         raise ValueError("`model` has no record of its source; it must come from `convert_checkpoint`.")
-    row = zoo.method(source["method"])
+    row = zoo.find_row(source["method"])
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"`{folder}` exists and is not an empty folder; name another.")
@@ -98,7 +98,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     return folder
 
 
-def _main_and_parts(row: zoo.Method, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
+def _main_and_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
     """The authors' file, and the parts named beside it."""
     if not isinstance(checkpoint, Mapping) or not row.parts or "checkpoint" not in checkpoint:
         return checkpoint, {}
@@ -106,7 +106,7 @@ def _main_and_parts(row: zoo.Method, checkpoint: CheckpointSource) -> tuple[Chec
     return checkpoint["checkpoint"], parts
 
 
-def _check_fields(row: zoo.Method, converter: ModuleType, config: Mapping[str, Any]) -> None:
+def _check_fields(row: zoo.Row, converter: ModuleType, config: Mapping[str, Any]) -> None:
     """A misspelt field would be kept in silence by the config class, so it is refused here."""
     owner, known = row.title, set(getattr(converter, "CONFIG_FIELDS", ()))  # settings that lie in several places
     if not known:

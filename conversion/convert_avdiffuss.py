@@ -21,7 +21,7 @@ from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder, AVDiffuSSVisualEncoderConfig
 from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
-from avzoo.pipelines.pipeline_avdiffuss import AVDiffuSSPipeline
+from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 
 # The file names a class of the authors' code among its settings. It is not needed, and not imported.
 INERT_REFERENCES = ("sgmse.data_module_vi.SpecsDataModule",)

@@ -116,7 +116,7 @@ def convert(
     processor = _processor_from_sidecar(checkpoint.sidecar)
     known = variant if variant in RELEASED_BY_NUM_LABELS.values() else released
     if known and "id2label" not in fields:
-        row = zoo.method("flexiast").variant(known)
+        row = zoo.find_row("flexiast").find_variant(known)
         fields |= row.config
         mel_bins = overrides.get("num_mel_bins", fields["num_mel_bins"])
         fields["patch_sizes"] = [size for size in row.config["patch_sizes"] if _side(size) <= mel_bins] or None

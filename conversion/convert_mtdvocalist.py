@@ -85,12 +85,12 @@ def convert(
         checkpoint = replace(checkpoint, content=checkpoint.content["state_dict"])
     state_dict = checkpoint.state_dict()
     fields = _fields_from_shapes(state_dict, checkpoint.name)
-    row = zoo.method("mtdvocalist")
+    row = zoo.find_row("mtdvocalist")
     if variant is None:
         by_width = "teacher" if fields["hidden_size"] == VocaLiSTConfig().hidden_size else "student"
         by_name = [known.name for known in row.variants if known.checkpoint == checkpoint.file]
         variant = by_name[0] if by_name else by_width
-    known = row.variant(variant)
+    known = row.find_variant(variant)
     config_class, model_class = (
         (MTDVocaLiSTConfig, MTDVocaLiSTForSequenceClassification)
         if variant == "student"

@@ -120,11 +120,11 @@ def convert(
     """
     tensors = _without_prefix(checkpoint.state_dict(), checkpoint.name)
     kind = "loconet" if any(key.startswith("model.convAV.") for key in tensors) else "talknet"
-    row = zoo.method("talknce")
+    row = zoo.find_row("talknce")
     variant = variant or kind
     if not variant.startswith(kind):
         raise ValueError(f"{checkpoint.name} holds a {kind}, which variant={variant!r} is not for.")
-    stated = row.variant(variant)
+    stated = row.find_variant(variant)
     overrides = {**stated.config, **(config or {})}
     fields = _sizes(tensors, checkpoint.name)
     if kind == "loconet":

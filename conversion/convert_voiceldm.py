@@ -27,7 +27,7 @@ from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename
 from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
-from avzoo.pipelines.pipeline_voiceldm import VoiceLDMPipeline
+from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
 # Part of the pipeline -> its class, and which repository it comes from.
 _PARTS = {
@@ -150,7 +150,7 @@ def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> 
     embedding = opened["description_encoder"].config.projection_dim
     unet = UNet2DConditionModel(
         **_unet_arguments(
-            zoo.method("voiceldm").variant(variant).config["block_out_channels"],
+            zoo.find_row("voiceldm").find_variant(variant).config["block_out_channels"],
             attends=(False, True, True, True),
             layers_per_block=2,
             in_channels=opened["vae"].config.latent_channels,
@@ -183,7 +183,7 @@ def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None 
 
 
 def _variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:
-    of_widths = {tuple(known.config["block_out_channels"]): known.name for known in zoo.method("voiceldm").variants}
+    of_widths = {tuple(known.config["block_out_channels"]): known.name for known in zoo.find_row("voiceldm").variants}
     told = of_widths.get(widths)
     if variant is None:
         return told or "own"
@@ -316,10 +316,10 @@ def _origin(source: Any) -> str | None:
         return None
     if not isinstance(source, str | Path):
         return "memory"
-    return _repository(source) if str(source) in zoo.method("voiceldm").parts else Path(source).name
+    return _repository(source) if str(source) in zoo.find_row("voiceldm").parts else Path(source).name
 
 
 def _repository(source: str | Path) -> str:
     """The Hub repository that a part's name stands for; any other source is itself."""
-    published = zoo.method("voiceldm").parts.get(str(source))
+    published = zoo.find_row("voiceldm").parts.get(str(source))
     return str(source) if published is None else published.repository

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avzoo.data.toyworld import world
+from avzoo.toyworld import world
 from avzoo.video import (
     contact_sheet,
     draw_boxes,

@@ -43,9 +43,9 @@ from avzoo.training import StepInfo, TrainingArguments, train
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import avdiffuss_toy
+        from toy import avdiffuss
 
-        avdiffuss_toy.show_claim(options)
+        avdiffuss.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     torch.manual_seed(arguments.seed)

@@ -26,20 +26,26 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from avzoo import CoarseToFineASTFeatureExtractor, CoarseToFineASTForAudioClassification
+from avzoo import (
+    CoarseToFineASTFeatureExtractor,
+    CoarseToFineASTForAudioClassification,
+    Phase,
+    PhaseSchedule,
+    train_in_phases,
+)
 from avzoo.conversion import convert_checkpoint
-from avzoo.data.audio_tagging import TAGGING_DATASETS, TaggedClips, collate_tagged
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
-from avzoo.training import Phase, PhaseSchedule, TrainingArguments, train_in_phases
+from avzoo.models.flexiast.training_flexiast import TAGGING_DATASETS, TaggedClips, collate_tagged
+from avzoo.training import TrainingArguments
 
 
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import coarse_to_fine_ast_toy
+        from toy import coarse_to_fine_ast
 
-        coarse_to_fine_ast_toy.show_claim(options)
+        coarse_to_fine_ast.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     schedule = make_schedule(options)

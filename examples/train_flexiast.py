@@ -26,9 +26,9 @@ from transformers import AutoConfig, AutoFeatureExtractor
 
 from avzoo import FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.conversion import convert_checkpoint
-from avzoo.data.audio_tagging import TAGGING_DATASETS, TaggedClips, collate_tagged
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
+from avzoo.models.flexiast.training_flexiast import TAGGING_DATASETS, TaggedClips, collate_tagged
 from avzoo.training import TrainingArguments, train
 
 SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
@@ -37,9 +37,9 @@ SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import flexiast_toy
+        from toy import flexiast
 
-        flexiast_toy.show_claim(options)
+        flexiast.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     clips = {part: list(TAGGING_DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}

@@ -57,9 +57,9 @@ from avzoo.training import TrainingArguments, train
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import mtdvocalist_toy
+        from toy import mtdvocalist
 
-        mtdvocalist_toy.show_claim(options)
+        mtdvocalist.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     model, processor = load(options)

@@ -33,18 +33,18 @@ from avzoo import (
     TalkNetConfig,
     TalkNetForActiveSpeakerDetection,
 )
-from avzoo.data.active_speaker_clips import ActiveSpeakerClips, collate_clips
 from avzoo.data.ava_active_speaker import ava_tracks
 from avzoo.metrics import ava_average_precision
+from avzoo.models.talknce.training_talknce import ActiveSpeakerClips, collate_clips
 from avzoo.training import TrainingArguments, train
 
 
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import talknce_toy
+        from toy import talknce
 
-        talknce_toy.show_claim(options)
+        talknce.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     torch.manual_seed(arguments.seed)

@@ -33,7 +33,7 @@ from avzoo import VoiceLDMPipeline
 from avzoo.audio.resampling import resample
 from avzoo.conversion.convert_voiceldm import new_pipeline
 from avzoo.data.voiceldm_data import NUM_SAMPLES, SAMPLING_RATE, SceneSpeech, voiceldm_rows
-from avzoo.kept_rows import KeptRows
+from avzoo.feature_cache import KeptRows
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
 from avzoo.training import StepInfo, TrainingArguments, train
@@ -44,9 +44,9 @@ NUM_FRAMES = NUM_SAMPLES // 160
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        import voiceldm_toy
+        from toy import voiceldm
 
-        voiceldm_toy.show_claim(options)
+        voiceldm.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     torch.manual_seed(arguments.seed)

@@ -23,7 +23,7 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     Raises:
         ValueError: no method of that name, or a tag that the Hub does not list.
     """
-    row = zoo.method(method)
+    row = zoo.find_row(method)
     check_tags(row)
     variant = next((v for v in row.variants if source and v.name == source.get("variant")), None)
     released = variant if variant and variant.checkpoint else None
@@ -60,7 +60,7 @@ def hub_tags() -> dict[str, Any]:
     return json.loads(resources.files(__package__).joinpath("hub_tags.json").read_text(encoding="utf-8"))
 
 
-def check_tags(row: zoo.Method) -> None:
+def check_tags(row: zoo.Row) -> None:
     """Raise a ValueError if a row's front matter is not of the Hub's lists."""
     listed = hub_tags()
     if row.pipeline_tag not in listed["pipeline_tags"]:

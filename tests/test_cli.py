@@ -72,7 +72,7 @@ def test_list_of_what_may_be_used_commercially(avzoo_command):
 
 def test_info_says_what_the_row_says(avzoo_command):
     _, out, _ = avzoo_command("info", "flexiast")
-    row = zoo.method("flexiast")
+    row = zoo.find_row("flexiast")
     for expected in (
         row.title,
         row.paper,
@@ -364,7 +364,7 @@ def test_a_conversion_that_breaks_off_leaves_nothing(avzoo_command, checkpoint, 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    row = zoo.method("flexiast")
+    row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(folder)
     row.load(row.processor_class)(num_mel_bins=TINY["flexiast"].config["num_mel_bins"], max_length=48).save_pretrained(
         folder
@@ -466,7 +466,7 @@ def test_bad_requests_to_run_say_why(avzoo_command, tag, model_folder, recording
 
 @pytest.fixture
 def sync_folder(tmp_path):
-    row = zoo.method("mtdvocalist")
+    row = zoo.find_row("mtdvocalist")
     folder = tmp_path / "sync"
     tiny_model(row, distillation=None).save_pretrained(folder)
     config = TINY["mtdvocalist"].config
@@ -564,7 +564,7 @@ def test_a_task_takes_its_own_options_only(synchronize, capfd):
 
 @pytest.fixture
 def speaker_folder(tmp_path):
-    row = zoo.method("talknce")
+    row = zoo.find_row("talknce")
     folder = tmp_path / "speakers"
     tiny_model(row).save_pretrained(folder)
     config = TINY["talknce"].config

@@ -5,7 +5,7 @@ code is not public; facts come from the abstract and summaries of it, and from t
 JiuFengSC/ElasticAST@da75493 and JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8.
 
 The network is FlexiAST's, shapes are those of its module. What is added is [`set_phase`]: the weights of one phase as
-the start of another. `avzoo.training.phases` has the schedule.
+the start of another. `avzoo.models.coarse_to_fine_ast.phases` has the schedule.
 """
 
 import math

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from avzoo.kept_rows import KeptRows
+from avzoo.feature_cache import KeptRows
 
 from .loss_mtd import ENCODERS, CrossModalTrace
 

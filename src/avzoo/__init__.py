@@ -8,14 +8,12 @@ first used.
 import importlib
 
 from avzoo import zoo
-from avzoo._registration import register_everywhere
+from avzoo.zoo.registration import register_everywhere
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
-    name: f"avzoo.{module}" for row in zoo.NETWORKS for module, names in row.exports.items() for name in names
-}
-_MODULE_OF["toy_checkpoint"] = "avzoo.toy"
+_MODULE_OF = {name: f"avzoo.{module}" for row in zoo.ROWS for module, names in row.exports.items() for name in names}
+_MODULE_OF["toy_checkpoint"] = "avzoo.zoo.toy"
 
 __all__ = ["__version__", "zoo", *sorted(_MODULE_OF)]
 

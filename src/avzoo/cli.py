@@ -14,9 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
-from avzoo.demos import DEMOS, run_demos
-from avzoo.task_commands import (
-    TASK_COMMANDS,
+from avzoo.pipelines.shared.commands import (
     add_common_options,
     add_face_options,
     check_face_options,
@@ -25,6 +23,7 @@ from avzoo.task_commands import (
     quieten_transformers,
     run_task,
 )
+from avzoo.pipelines.shared.demos import list_demos, run_demos
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -86,12 +85,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     run = commands.add_parser("run", help="A file in, an answer out.", description="A file in, an answer out.")
     tasks = run.add_subparsers(required=True, metavar="task", dest="task")
-    for task, of_task in TASK_COMMANDS.items():
-        sub = tasks.add_parser(task, help=of_task.help, description=of_task.help)
-        sub.set_defaults(command=of_task.run or run_task)
-        if of_task.run is None:
+    for name, task in zoo.list_tasks().items():
+        task_command = task.load_command()
+        sub = tasks.add_parser(name, help=task_command.help, description=task_command.help)
+        sub.set_defaults(command=task_command.run or run_task)
+        if task_command.run is None:
             add_common_options(sub)
-        of_task.add_options(sub)
+        task_command.add_options(sub)
 
     tracks = command("tracks", find_tracks, "A video in, its face tracks out.")
     tracks.add_argument("file", type=Path)
@@ -113,7 +113,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     demo = command("demo", run_demo, "What the methods do, on small things; draws pictures.")
-    demo.add_argument("task", nargs="?", choices=DEMOS, help="default: all of them")
+    demo.add_argument("task", nargs="?", choices=list_demos(), help="default: all of them")
     demo.add_argument("files", nargs="*", type=Path, help="recordings or videos. Default: some that are at hand")
     demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for what is written")
     demo.add_argument("--seed", type=int, help="of what is drawn at random; default: another one each time")
@@ -135,7 +135,7 @@ def list_methods(options: argparse.Namespace) -> None:
 
 
 def show_method(options: argparse.Namespace) -> None:
-    row = zoo.method(options.method)
+    row = zoo.find_row(options.method)
     if options.json:
         print(json.dumps(describe(row), indent=2))
         return
@@ -153,8 +153,9 @@ def show_method(options: argparse.Namespace) -> None:
         )
 
 
-def describe(row: zoo.Method) -> dict[str, Any]:
-    return dataclasses.asdict(row) | {"commercial_use": row.commercial_use}
+def describe(row: zoo.Row) -> dict[str, Any]:
+    tasks = [task.name for task in row.tasks]
+    return dataclasses.asdict(row) | {"task": row.task, "tasks": tasks, "commercial_use": row.commercial_use}
 
 
 def print_card(options: argparse.Namespace) -> None:
@@ -178,7 +179,7 @@ def convert_file(options: argparse.Namespace) -> None:
 
 
 def find_tracks(options: argparse.Namespace) -> None:
-    from avzoo.pipelines.face_detectors import faces_from
+    from avzoo.pipelines.shared.face_detectors import faces_from
     from avzoo.video import VideoWriter, find_face_tracks, probe_video, render_face_tracks, save_tracks
 
     if options.output is not None:
@@ -211,7 +212,7 @@ def find_tracks(options: argparse.Namespace) -> None:
 
 
 def toyworld_names() -> tuple[str, ...]:
-    from avzoo.data.toyworld import WORLDS
+    from avzoo.toyworld import WORLDS
 
     return WORLDS
 
@@ -219,7 +220,7 @@ def toyworld_names() -> tuple[str, ...]:
 def write_toyworld(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from avzoo.data.toyworld import world
+    from avzoo.toyworld import world
 
     settings = {name: literal(value) for name, value in map(split_pair, options.set)}
     clips = world(options.world)(options.n, options.seed, split=options.split, **settings)

@@ -7,7 +7,7 @@ from avzoo import zoo
 
 def pytest_generate_tests(metafunc):
     if "row" in metafunc.fixturenames:
-        metafunc.parametrize("row", zoo.NETWORKS, ids=lambda row: row.name)
+        metafunc.parametrize("row", zoo.ROWS, ids=lambda row: row.name)
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def tiny_pipeline_parts() -> dict[str, Any]:
 
     torch.manual_seed(0)
     fields = {**TINY["voiceldm"].config, "hidden_size": 16}
-    row = zoo.method("voiceldm")
+    row = zoo.find_row("voiceldm")
     return {
         "unet": UNet2DConditionModel(
             sample_size=16,
@@ -191,7 +191,7 @@ def tiny_separation_parts() -> dict[str, Any]:
     from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
     from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 
-    row = zoo.method("avdiffuss")
+    row = zoo.find_row("avdiffuss")
     encoder_class, config_class = row.load(row.model_class), row.load(row.config_class)
     sizes = {
         "base_channels": 8,
@@ -447,7 +447,7 @@ TINY: dict[str, Tiny] = {
 }
 
 
-def tiny_model(row: zoo.Method, model_class: type | None = None, **overrides: Any) -> Any:
+def tiny_model(row: zoo.Row, model_class: type | None = None, **overrides: Any) -> Any:
     """The method's task model at tiny size, or `model_class`, weights drawn from one seed, in evaluation mode."""
     model_class = model_class or row.load(row.model_class)
     torch.manual_seed(0)

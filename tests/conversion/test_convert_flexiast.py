@@ -157,7 +157,7 @@ def test_a_released_file_gets_its_labels_and_constants(variant, named):
     classes, prefix_tokens = RELEASED[variant]
     source = flexiast_file(classes, prefix_tokens)
     model = convert_checkpoint("flexiast", source, variant=variant if named else None)
-    row = zoo.method("flexiast").variant(variant)
+    row = zoo.find_row("flexiast").find_variant(variant)
     assert model.config.problem_type == row.config["problem_type"]
     assert list(model.config.id2label.values()) == label_names(variant)
     assert len(model.config.label2id) == classes  # no two classes share a name
@@ -179,7 +179,7 @@ def test_a_file_with_other_classes_has_no_labels_of_the_released():
 
 def test_a_fine_tuned_form_of_a_released_file_keeps_its_constants_only():
     model = convert_checkpoint("flexiast", flexiast_file(5, 2), variant="audioset")
-    row = zoo.method("flexiast").variant("audioset")
+    row = zoo.find_row("flexiast").find_variant("audioset")
     assert (model.config.num_labels, model.config.id2label[0]) == (5, "LABEL_0")
     assert model.config.problem_type == row.config["problem_type"]
     assert row.processor.items() <= model.config.avzoo_source["processor"].items()

@@ -96,7 +96,7 @@ def test_student_and_teacher_are_told_by_their_width(case, model_class, paramete
     assert (source["method"], source["variant"], source["processor"]) == ("mtdvocalist", variant, processor)
 
 
-@pytest.mark.parametrize("known", zoo.method("mtdvocalist").variants, ids=lambda known: known.name)
+@pytest.mark.parametrize("known", zoo.find_row("mtdvocalist").variants, ids=lambda known: known.name)
 def test_a_released_file_is_known_by_its_name(known, tmp_path):
     torch.save({"state_dict": small_file()}, tmp_path / known.checkpoint)
     model = convert_checkpoint("mtdvocalist", tmp_path / known.checkpoint)
@@ -125,7 +125,7 @@ def test_a_variant_says_what_no_file_does(variant, context_frames, processor):
 
 def test_these_are_all_the_variants():
     names = ["student", "teacher", "teacher-acappella", "teacher-acappella-25f", "distillation-teacher"]
-    assert [variant.name for variant in zoo.method("mtdvocalist").variants] == names
+    assert [variant.name for variant in zoo.find_row("mtdvocalist").variants] == names
 
 
 def test_a_narrow_teacher_can_be_named():

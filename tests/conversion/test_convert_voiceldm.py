@@ -104,7 +104,7 @@ def test_the_released_files_are_told_by_their_widths(case, variant, parameters):
     assert (source["method"], source["variant"]) == ("voiceldm", variant)
     assert (
         tuple(pipe.unet.config.block_out_channels)
-        == zoo.method("voiceldm").variant(variant).config["block_out_channels"]
+        == zoo.find_row("voiceldm").find_variant(variant).config["block_out_channels"]
     )
     assert not pipe.unet.training
     assert not pipe.content_encoder.training
@@ -597,8 +597,10 @@ def test_a_new_pipeline_starts_from_speecht5(sources, monkeypatch):
         max_text_positions=60,
     )
     SpeechT5ForTextToSpeech(config).save_pretrained(sources["speecht5"])
-    small = dataclasses.replace(zoo.method("voiceldm").variant("s"), config={"block_out_channels": (32, 32, 32, 64)})
-    monkeypatch.setattr(zoo.Method, "variant", lambda row, name: small)
+    small = dataclasses.replace(
+        zoo.find_row("voiceldm").find_variant("s"), config={"block_out_channels": (32, 32, 32, 64)}
+    )
+    monkeypatch.setattr(zoo.Row, "find_variant", lambda row, name: small)
     scheduler = DDIMScheduler(**SETTINGS)
     pipe = new_pipeline("s", {**{name: str(path) for name, path in sources.items()}, "scheduler": scheduler})
     theirs = SpeechT5ForTextToSpeech.from_pretrained(sources["speecht5"]).speecht5.encoder

@@ -99,10 +99,10 @@ def test_the_toy_prints_its_table_and_saves_a_model(tmp_path):
 @pytest.mark.usefixtures("fresh_accelerate_state")
 def test_the_toy_trains_talknet_too(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(SCRIPT.parent)
-    import talknce_toy
+    from toy import talknce
 
-    data = talknce_toy.prepare_data(tmp_path, "talknet", 4, 2)
-    job = talknce_toy.Job("speaking frames", "talknet", 0, 1, 0.3, tmp_path / "out", data)
-    assert 0 <= talknce_toy.run(job) <= 100
+    data = talknce.prepare_data(tmp_path, "talknet", 4, 2)
+    job = talknce.Job("speaking frames", "talknet", 0, 1, 0.3, tmp_path / "out", data)
+    assert 0 <= talknce.run(job) <= 100
     model = AutoModel.from_pretrained(tmp_path / "out")
     assert (type(model).__name__, model.config.talknce_weight) == ("TalkNetForActiveSpeakerDetection", 0.3)

@@ -30,7 +30,7 @@ from avzoo.models.avdiffuss.fir_resampling import fir_downsample, fir_upsample
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
 from avzoo.models.avdiffuss.windows import average_over_windows, protocol_starts
-from avzoo.pipelines.pipeline_avdiffuss import AVDiffuSSPipeline
+from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 from avzoo.video.crops import grey_face
 
 Outputs = dict[str, torch.Tensor]

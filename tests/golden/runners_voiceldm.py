@@ -22,7 +22,7 @@ from avzoo.conversion.convert_voiceldm import CONTENT_KEYMAP, content_encoder_of
 from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
-from avzoo.pipelines.pipeline_voiceldm import VoiceLDMPipeline
+from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
 Outputs = dict[str, torch.Tensor]
 

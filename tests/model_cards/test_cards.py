@@ -12,14 +12,14 @@ from huggingface_hub import ModelCard
 import avzoo
 from avzoo import model_cards, zoo
 from avzoo.audio import write_wav
-from avzoo.data.toyworld.talkers import Talkers
 from avzoo.model_cards import check_tags, hub_tags, render_card
+from avzoo.toyworld.talkers import Talkers
 from avzoo.video import write_video
 
 # What a converter or a training script records; the variant is filled in.
 CONVERTED = {"file": "weights.pth", "sha256": "0f" * 32, "avzoo_version": "0.1.0", "processor": {}}
-VARIANTS = [(row, variant.name) for row in zoo.NETWORKS for variant in row.variants]
-WEIGHTS = [(row, None) for row in zoo.NETWORKS] + VARIANTS + [(row, "toy") for row in zoo.METHODS]
+VARIANTS = [(row, variant.name) for row in zoo.ROWS for variant in row.variants]
+WEIGHTS = [(row, None) for row in zoo.ROWS] + VARIANTS + [(row, "toy") for row in zoo.METHODS]
 
 
 def card_for(row, variant, **options):
@@ -47,7 +47,7 @@ def test_nothing_of_the_template_is_left(weights):
 
 
 def test_what_flexiasts_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row = zoo.method("flexiast")
+    row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(tmp_path / "model")
     extractor = row.load(row.processor_class)(num_mel_bins=TINY[row.name].config["num_mel_bins"], max_length=48)
     extractor.save_pretrained(tmp_path / "model")
@@ -64,7 +64,7 @@ def test_what_flexiasts_card_says_to_run_runs_offline(tmp_path, monkeypatch, cap
 
 
 def test_what_coarse_to_fine_asts_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.method("coarse_to_fine_ast"), TINY["coarse_to_fine_ast"].config
+    row, config = zoo.find_row("coarse_to_fine_ast"), TINY["coarse_to_fine_ast"].config
     tiny_model(row, compression_factor=1).save_pretrained(tmp_path / "model")
     sizes = {"num_mel_bins": config["num_mel_bins"], "max_length": 48, "frame_multiple": 4}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
@@ -88,7 +88,7 @@ def collated(samples, extractor):
 
 
 def test_what_mtdvocalists_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.method("mtdvocalist"), TINY["mtdvocalist"].config
+    row, config = zoo.find_row("mtdvocalist"), TINY["mtdvocalist"].config
     tiny_model(row).save_pretrained(tmp_path / "model")
     sizes = {"face_size": config["image_size"][1], "num_mel_bins": config["num_mel_bins"]}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
@@ -110,7 +110,7 @@ def test_what_mtdvocalists_card_says_to_run_runs_offline(tmp_path, monkeypatch, 
 def test_what_voiceldms_card_says_to_run_runs_offline(tmp_path, monkeypatch):
     (tmp_path / "model").symlink_to(avzoo.toy_checkpoint("voiceldm"))
     monkeypatch.chdir(tmp_path)
-    card = str(card_for(zoo.method("voiceldm"), None, model_folder="model"))
+    card = str(card_for(zoo.find_row("voiceldm"), None, model_folder="model"))
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 9]
     namespace = {}
@@ -127,7 +127,7 @@ def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):
         talkers.write(talkers[0], tmp_path)[0].rename(tmp_path / f"{name}.mp4")
     write_wav(tmp_path / "mixture.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
     monkeypatch.chdir(tmp_path)
-    card = str(card_for(zoo.method("avdiffuss"), None, model_folder="model"))
+    card = str(card_for(zoo.find_row("avdiffuss"), None, model_folder="model"))
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 2]
     namespace = {}
@@ -138,7 +138,7 @@ def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):
 
 
 def test_what_talknces_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.method("talknce"), TINY["talknce"].config
+    row, config = zoo.find_row("talknce"), TINY["talknce"].config
     tiny_model(row).save_pretrained(tmp_path / "model")
     sizes = {"num_bins": config["num_mel_bins"]} | {name: config[name] for name in ("frame_size", "num_speakers")}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
@@ -156,7 +156,7 @@ def test_what_talknces_card_says_to_run_runs_offline(tmp_path, monkeypatch, caps
 
 
 def test_what_s3fds_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row = zoo.method("s3fd")
+    row = zoo.find_row("s3fd")
     tiny_model(row).save_pretrained(tmp_path / "model")
     noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=np.uint8)
     write_video(tmp_path / "clip.mp4", noise, 25)
@@ -175,7 +175,7 @@ def test_converted_weights_name_their_file_and_licence(row, variant):
     assert "`weights.pth`" in card.text
     assert "0f" * 32 in card.text
     assert f"| licence of the weights | {card.data.license}" in card.text
-    released = row.variant(variant)
+    released = row.find_variant(variant)
     assert card.data.license == (row.licenses["weights"].identifier if released.checkpoint else "unknown")
     assert card.data.datasets == ([released.training_data] if released.checkpoint else None)
 
@@ -197,10 +197,10 @@ def test_limits_come_before_numbers(weights):
 
 
 def test_flexiasts_numbers_come_with_their_source():
-    text = card_for(zoo.method("flexiast"), None).text
+    text = card_for(zoo.find_row("flexiast"), None).text
     assert "from the authors' repository result file" in " ".join(text.split())
     assert "| 16 | 513 | 48.4 | .5353 | .5069 |" in text
-    assert ".5353" not in card_for(zoo.method("flexiast"), "toy").text  # those are not the toy's
+    assert ".5353" not in card_for(zoo.find_row("flexiast"), "toy").text  # those are not the toy's
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_flexiasts_numbers_come_with_their_source():
     ],
 )
 def test_a_tag_the_hub_does_not_list_is_refused(change, message, monkeypatch):
-    wrong = dataclasses.replace(zoo.method("flexiast"), **change)
+    wrong = dataclasses.replace(zoo.find_row("flexiast"), **change)
     with pytest.raises(ValueError, match=message):
         check_tags(wrong)
     monkeypatch.setattr(model_cards.zoo, "METHODS", (wrong,))

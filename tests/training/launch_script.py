@@ -21,7 +21,8 @@ from torch.utils.data import Dataset, IterableDataset
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from avzoo.training import Phase, PhaseSchedule, TrainingArguments, TrainingCallback, train, train_in_phases
+from avzoo import Phase, PhaseSchedule, train_in_phases
+from avzoo.training import TrainingArguments, TrainingCallback, train
 
 
 class TinyConfig(PreTrainedConfig):

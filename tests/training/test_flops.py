@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 from training.launch_script import Clips, Points, arguments, coarse_model, phases, tiny_model
 
-from avzoo.training import TrainingState, train, train_in_phases
+from avzoo import train_in_phases
+from avzoo.training import TrainingState, train
 from avzoo.training.flops import FlopCount, flop_counter
 
 

@@ -7,18 +7,11 @@ result = train(model, train_dataset, arguments, evaluate=evaluate, processor=pro
 from .arguments import TrainingArguments
 from .ema import ExponentialMovingAverage
 from .loop import train
-from .phased_loop import PhasedResult, PhaseResult, train_in_phases
-from .phases import Phase, PhaseRun, PhaseSchedule
 from .schedules import make_schedule
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
 
 __all__ = [
     "ExponentialMovingAverage",
-    "Phase",
-    "PhaseResult",
-    "PhaseRun",
-    "PhaseSchedule",
-    "PhasedResult",
     "StepInfo",
     "TrainingArguments",
     "TrainingCallback",
@@ -26,5 +19,4 @@ __all__ = [
     "TrainingState",
     "make_schedule",
     "train",
-    "train_in_phases",
 ]

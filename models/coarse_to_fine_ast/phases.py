@@ -1,0 +1,399 @@
+"""Training in phases, from coarse inputs to fine ones: the plan, and following it from a loop of your own.
+
+For models with `set_phase(compression_factor, temporal_compression, pooling)`, such as
+`CoarseToFineASTForAudioClassification`. Three ways to follow a plan:
+
+- [`train_in_phases`], the package's own loop, one run per phase;
+- [`PhaseCallback`], in transformers' `Trainer`;
+- [`PhaseRun`], in any loop:
+
+      run = PhaseRun(schedule, model, optimizer, steps_per_epoch=len(loader))
+      while not run.finished:
+          for batch in loader:
+              model(**batch, full_resolution=True).loss.backward()
+              optimizer.step()
+              optimizer.zero_grad()
+              run.step()  # run.step(metrics) after an evaluation
+              if run.finished:
+                  break
+
+Facts: arXiv 2401.08415 as far as its abstract and summaries tell: phases from low to high resolution, one way of
+compression per run, optimizer state and learning rate start anew in each phase.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from avzoo.training import make_schedule
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Phase:
+    """How the model is set in one phase, how long that is, and how it learns meanwhile.
+
+    Args:
+        compression_factor: by how much inputs are shorter than at full resolution; 1: not at all.
+        temporal_compression, pooling: see the model's config. None: as the model has them.
+        num_epochs, num_steps: length; one of the two. With `patience`, the most it can be.
+        patience: end the phase when so many evaluations in a row have brought no gain.
+        learning_rate: at its peak. None: the run's, or the optimizer's own.
+        schedule, warmup_steps, schedule_milestones, schedule_factor: as in [`TrainingArguments`], over this phase
+            alone.
+        batch_size: None: the run's. Short inputs need less memory, so more of them fit.
+        max_masked_frames, max_masked_mel_bins: SpecAugment's widest masks. None: 192 / compression_factor frames, down
+            to a whole number, which is the same time in every phase (JiuFengSC/ElasticAST@da75493).
+
+    Raises:
+        ValueError: a value out of range; the message names it.
+    """
+
+    compression_factor: float
+    num_epochs: float | None = None
+    num_steps: int | None = None
+    temporal_compression: Literal["frame_shift", "pooling", "patchify"] | None = None
+    pooling: Literal["max", "mean"] | None = None
+    patience: int | None = None
+    learning_rate: float | None = None
+    schedule: Literal["constant", "linear", "cosine", "one_cycle", "step"] = "constant"
+    warmup_steps: int = 0
+    schedule_milestones: tuple[float, ...] = ()
+    schedule_factor: float = 0.5
+    batch_size: int | None = None
+    max_masked_frames: int | None = None
+    max_masked_mel_bins: int = 48
+
+    def __post_init__(self):
+        if (self.num_epochs is None) == (self.num_steps is None):
+            raise ValueError(
+                f"a phase has one length, `num_epochs` or `num_steps`; got {self.num_epochs} and {self.num_steps}."
+            )
+        for name in ("num_steps", "patience", "batch_size"):
+            _check_number(name, getattr(self, name), Integral, 1)
+        for name in ("warmup_steps", "max_masked_frames", "max_masked_mel_bins"):
+            _check_number(name, getattr(self, name), Integral, 0)
+        _check_number("compression_factor", self.compression_factor, Real, 1)
+        for name in ("num_epochs", "learning_rate", "schedule_factor"):
+            _check_number(name, getattr(self, name), Real, more_than=0)
+        object.__setattr__(self, "schedule_milestones", tuple(self.schedule_milestones))
+        if (self.schedule == "step") != bool(self.schedule_milestones):
+            raise ValueError(
+                f"`schedule_milestones` {self.schedule_milestones} of a phase with `schedule` {self.schedule!r}: "
+                'milestones are what "step" needs, and no other schedule reads.'
+            )
+        if self.max_masked_frames is None:
+            object.__setattr__(self, "max_masked_frames", int(192 / self.compression_factor))
+        make_schedule(self.schedule, total_steps=1, steps_per_epoch=1)  # refuses an unknown name
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `set_phase` of model and processor take."""
+        return {
+            "compression_factor": self.compression_factor,
+            "temporal_compression": self.temporal_compression,
+            "pooling": self.pooling,
+        }
+
+    def total_steps(self, steps_per_epoch: int | None) -> int:
+        """Optimizer steps of the phase.
+
+        Raises:
+            ValueError: it is as long as so many epochs, and an epoch has no known length.
+        """
+        if self.num_steps is not None:
+            return self.num_steps
+        if steps_per_epoch is None:
+            raise ValueError("`steps_per_epoch` is needed: a phase lasts `num_epochs`. Or give it `num_steps`.")
+        return max(1, math.ceil(self.num_epochs * steps_per_epoch))
+
+    def has_stalled(self, scores: Sequence[float], greater_is_better: bool = True, min_gain: float = 0.0) -> bool:
+        """Whether the last `patience` of the phase's scores brought no gain over the best before them."""
+        if self.patience is None:
+            return False
+        best, since = -math.inf, 0
+        for score in scores:
+            score = score if greater_is_better else -score
+            best, since = (score, 0) if score > best + min_gain else (best, since + 1)
+        return since >= self.patience
+
+
+def _check_number(name: str, value: Any, kind: type, at_least: float = -math.inf, more_than: float = -math.inf) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise ValueError(f"`{name}` of a phase must be a {'whole ' * (kind is Integral)}number, got {value!r}.")
+    if not (math.isfinite(value) and value >= at_least and value > more_than):
+        limit = f"at least {at_least}" if math.isfinite(at_least) else f"more than {more_than}"
+        raise ValueError(f"`{name}` of a phase must be {limit}, got {value}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class PhaseSchedule:
+    """Phases in their order, each finer than the one before.
+
+    Args:
+        phases: at least one.
+        metric: name of what is evaluated, for phases with `patience`.
+        greater_is_better: direction of `metric`.
+        min_gain: what counts as a gain of it.
+        final_factor: compression of the last phase: the resolution the model is for.
+        allow_coarsening: let phases get coarser again, which throws detail away.
+
+    Raises:
+        ValueError: the phases don't fit together; the message says which.
+    """
+
+    phases: tuple[Phase, ...]
+    metric: str | None = None
+    greater_is_better: bool = True
+    min_gain: float = 0.0
+    final_factor: float = 1
+    allow_coarsening: bool = False
+
+    def __post_init__(self):
+        object.__setattr__(self, "phases", tuple(self.phases))
+        if not self.phases:
+            raise ValueError("`phases` is empty; a schedule has at least one.")
+        if not self.min_gain >= 0:
+            raise ValueError(f"`min_gain` must be at least 0, got {self.min_gain}.")
+        factors = [phase.compression_factor for phase in self.phases]
+        for number, (coarse, fine) in enumerate(itertools.pairwise(factors), start=2):
+            if fine > coarse and not self.allow_coarsening:
+                raise ValueError(
+                    f"`phases`: number {number} is coarser (factor {fine}) than the one before it (factor {coarse}), "
+                    "which throws away what was learned between. Pass allow_coarsening=True if you mean it."
+                )
+        if factors[-1] != self.final_factor:
+            raise ValueError(
+                f"`phases`: the last has `compression_factor` {factors[-1]}, and the model is for {self.final_factor} "
+                "(`final_factor`)."
+            )
+        if self.metric is None and any(phase.patience is not None for phase in self.phases):
+            raise ValueError("`metric` is needed: a phase has `patience`, and must know for what.")
+
+    def describe(self) -> dict[str, Any]:
+        """The schedule as JSON holds it."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def check_model(self, model: nn.Module) -> None:
+        """Raise a ValueError now if the model can't be in one of the phases, rather than when its turn comes."""
+        if not hasattr(model, "set_phase"):
+            raise ValueError(
+                f"`model`: a {type(model).__name__} has no phases. Make a CoarseToFineASTForAudioClassification of it, "
+                "with from_flexiast or convert_checkpoint."
+            )
+        for number, phase in enumerate(self.phases, start=1):
+            try:
+                model.config.at_phase(**phase.settings)
+            except ValueError as error:
+                raise ValueError(f"phase {number} does not suit the model: {error}") from error
+
+    def check_same(self, saved: Mapping[str, Any], where: str) -> None:
+        """Raise a ValueError that says in what this schedule differs from the one a run was begun with."""
+        current = self.describe()
+        for name in current:
+            if name != "phases" and saved.get(name) != current[name]:
+                raise ValueError(_changed(f"`{name}`", saved.get(name), current[name], where))
+        before, now = saved["phases"], current["phases"]
+        if len(before) != len(now):
+            raise ValueError(_changed("the number of `phases`", len(before), len(now), where))
+        for number, (theirs, ours) in enumerate(zip(before, now, strict=True), start=1):
+            for name, value in ours.items():
+                if theirs.get(name) != value:
+                    raise ValueError(_changed(f"`{name}` of phase {number}", theirs.get(name), value, where))
+
+    def full_epochs(self, model: nn.Module, steps_per_epoch: int | None = None) -> float:
+        """What the plan costs at most, in epochs at full resolution, by the multiply-accumulates of the layers.
+
+        Args:
+            steps_per_epoch: needed where phases are counted in steps.
+
+        Raises:
+            ValueError: it is needed and not given, or the model can't be in one of the phases.
+        """
+        self.check_model(model)
+        if steps_per_epoch is None and any(phase.num_steps for phase in self.phases):
+            raise ValueError("`steps_per_epoch` is needed: a phase lasts `num_steps`.")
+        epochs = [phase.num_epochs or phase.num_steps / steps_per_epoch for phase in self.phases]
+        return sum(
+            count * model.relative_cost(**phase.settings) for count, phase in zip(epochs, self.phases, strict=True)
+        )
+
+
+def _changed(name: str, before: Any, now: Any, where: str) -> str:
+    return (
+        f"{name}: {where} was begun with {before!r}, this schedule has {now!r}; resumed, it would be neither of the "
+        "two runs. Set it back, or start anew elsewhere."
+    )
+
+
+class PhaseRun:
+    """Follows a schedule in a training loop: learning rate, change of phase, optimizer started anew.
+
+    Call [`step`] after each optimizer step and `zero_grad`. What `batch_size` a phase wants is the loop's business;
+    `run.phase` tells.
+
+    Args:
+        model: put into the first phase here.
+        optimizer: over the model's parameters, which stay the same objects. Its rates are the peaks, unless the phase
+            has its own; those of several groups keep their ratio. The run sets them; use no other scheduler.
+        steps_per_epoch: optimizer steps of an epoch; needed by phases that last epochs.
+        processor: a feature extractor whose phase changes along.
+        state: what [`state_dict`] gave, to resume. The model must be as it was saved with it.
+
+    Raises:
+        ValueError: the model can't be in one of the phases; the optimizer holds other parameters; `state` is of another
+            schedule, of epochs of another length, or of another phase's model.
+    """
+
+    def __init__(
+        self,
+        schedule: PhaseSchedule,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        steps_per_epoch: int | None = None,
+        *,
+        processor: Any = None,
+        state: Mapping[str, Any] | None = None,
+    ):
+        schedule.check_model(model)
+        learned = {parameter for group in optimizer.param_groups for parameter in group["params"]}
+        if not learned <= set(model.parameters()):
+            raise ValueError("`optimizer` holds parameters that `model` doesn't.")
+        self.schedule, self.model, self.optimizer, self.processor = schedule, model, optimizer, processor
+        self.steps_per_epoch = steps_per_epoch
+        self.lengths = [phase.total_steps(steps_per_epoch) for phase in schedule.phases]
+        self.description = schedule.describe()
+        # Where torch's schedulers keep it, too: one that was made before has already lowered the rates.
+        self.peaks = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
+        if not self.peaks[0] > 0 and any(phase.learning_rate for phase in schedule.phases):
+            raise ValueError(
+                f"`learning_rate` of a phase has no ratio to the optimizer's, which is {self.peaks[0]}; give the "
+                "optimizer a rate above 0."
+            )
+        self.index = self.steps = self.phase_steps = 0
+        self.scores: list[float] = []
+        if state is None:
+            model.set_phase(**self.phase.settings)
+            self._begin_phase()
+        else:
+            self._resume(state)
+
+    @property
+    def finished(self) -> bool:
+        return self.index == len(self.schedule.phases)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase the next step belongs to; the last one when finished."""
+        return self.schedule.phases[min(self.index, len(self.schedule.phases) - 1)]
+
+    def step(self, metrics: Mapping[str, float] | None = None) -> bool:
+        """One optimizer step was taken; whether the phase changed by that.
+
+        Args:
+            metrics: what an evaluation after it gave, at the resolution of the phase; for phases with `patience`.
+
+        Raises:
+            ValueError: the schedule is over, a gradient is left at the change, or its metric is not among `metrics`.
+                The run is then as it was.
+        """
+        if self.finished:
+            raise ValueError(f"the schedule is over after {self.steps} steps; the loop should look at `finished`.")
+        scores = self._scores_with(metrics)
+        changes = self._ends_with(scores)
+        if changes and self.index + 1 < len(self.schedule.phases):
+            self.model.set_phase(**self.schedule.phases[self.index + 1].settings)  # refuses while a gradient is left
+        self.steps += 1
+        if changes:
+            self.index, self.phase_steps, self.scores = self.index + 1, 0, []
+            if not self.finished:
+                self._begin_phase()
+        else:
+            self.phase_steps, self.scores = self.phase_steps + 1, scores
+            self._set_rates()
+        return changes
+
+    def ends_with_next_step(self, metrics: Mapping[str, float] | None = None) -> bool:
+        """Whether the next call of `step(metrics)` will be the last of the schedule."""
+        is_last = self.index + 1 == len(self.schedule.phases)
+        return is_last and self._ends_with(self._scores_with(metrics))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run is, as JSON holds it; belongs to the weights and the optimizer's state of the same moment."""
+        return {
+            "phase": self.index,
+            "phase_steps": self.phase_steps,
+            "steps": self.steps,
+            "scores": list(self.scores),
+            "peaks": list(self.peaks),
+            "lengths": list(self.lengths),
+            "schedule": self.description,
+        }
+
+    def _scores_with(self, metrics: Mapping[str, float] | None) -> list[float]:
+        """The phase's scores, and the new one."""
+        if metrics is None or self.phase.patience is None:
+            return self.scores
+        name = self.schedule.metric
+        if name not in metrics:
+            raise ValueError(f"`metric` ({name!r}) is none of what was evaluated: {sorted(metrics)}.")
+        return [*self.scores, float(metrics[name])]
+
+    def _ends_with(self, scores: Sequence[float]) -> bool:
+        """Whether the phase is over after one more step, with these scores."""
+        schedule = self.schedule
+        stalled = self.phase.has_stalled(scores, schedule.greater_is_better, schedule.min_gain)
+        return stalled or self.phase_steps + 1 >= self.lengths[self.index]
+
+    def _begin_phase(self) -> None:
+        """All but the model, which is in the phase already."""
+        if self.processor is not None:
+            self.processor.set_phase(**self.phase.settings)
+        self.optimizer.state.clear()
+        self._set_rates()
+
+    def _resume(self, state: Mapping[str, Any]) -> None:
+        self.schedule.check_same(state["schedule"], "the run of `state`")
+        if state["lengths"] != self.lengths:
+            raise ValueError(
+                _changed("steps of the phases, by `steps_per_epoch`", state["lengths"], self.lengths, "`state`")
+            )
+        self.index, self.steps, self.peaks = state["phase"], state["steps"], list(state["peaks"])
+        self.phase_steps, self.scores = state["phase_steps"], list(state["scores"])
+        config = self.model.config
+        expected = config.at_phase(**self.phase.settings)
+        for name in self.phase.settings:
+            there, here = getattr(expected, name), getattr(config, name)
+            if there != here and (name != "pooling" or config.temporal_compression == "pooling"):
+                raise ValueError(
+                    f"`state` is of a phase with `{name}` {there!r}, `model` is in one with {here!r}. Load the model "
+                    "that was saved with it: from_pretrained knows its phase."
+                )
+        if self.processor is not None:
+            self.processor.set_phase(**self.phase.settings)
+        self._set_rates()
+
+    def _set_rates(self) -> None:
+        if self.finished:
+            return
+        phase = self.phase
+        rate = make_schedule(
+            phase.schedule,
+            total_steps=self.lengths[self.index],
+            steps_per_epoch=self.steps_per_epoch,
+            warmup_steps=phase.warmup_steps,
+            milestones=phase.schedule_milestones,
+            factor=phase.schedule_factor,
+        )(self.phase_steps)
+        if phase.learning_rate is not None:
+            rate *= phase.learning_rate / self.peaks[0]
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * rate

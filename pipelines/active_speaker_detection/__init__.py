@@ -1,0 +1,1 @@
+"""Active speaker detection: a video in, when each face speaks out."""

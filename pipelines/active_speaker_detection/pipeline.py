@@ -1,0 +1,555 @@
+"""Active speaker detection: a video in; for each face, when it is the one that is heard."""
+
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from avzoo.data.ava_active_speaker import write_ava_predictions
+from avzoo.files import written_whole
+from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
+from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
+from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
+from avzoo.pipelines.shared.face_videos import FaceVideoPipeline
+from avzoo.video import Track, VideoWriter, draw_boxes, draw_cursor, iter_track_crops, stack
+from avzoo.video.drawing import BACKGROUND
+from avzoo.video.reading import VideoReader
+from avzoo.video.tracking import smooth_scores
+
+# A green and a red that are told apart by people who don't see other greens and reds as different.
+SPEAKING_COLOUR, SILENT_COLOUR = (0, 158, 115), (213, 94, 0)
+
+_STRETCH_FRAMES = 1500  # a minute of a track is scored at once
+_LONGEST_STRETCH = 15000
+_SOUND_BLOCK_FRAMES = 1500
+
+
+def check_parameters(parameters: Mapping[str, Any]) -> None:
+    """Raise a ValueError or TypeError that names the parameter which cannot work."""
+    for name in ("max_faces", "every", "smoothing", "frames_at_once"):
+        value, shown = parameters.get(name), "batch_size" if name == "frames_at_once" else name
+        if value is None and (name in ("max_faces", "frames_at_once") or name not in parameters):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
+        if value < 1:
+            raise ValueError(f"`{shown}` must be at least 1, got {value}.")
+    if parameters.get("smoothing", 1) % 2 == 0:
+        raise ValueError(f"`smoothing` must be an odd number of frames, got {parameters['smoothing']}.")
+    if parameters.get("threshold") is not None:
+        _check_number(parameters["threshold"], "threshold")
+    for name in ("min_segment", "max_gap"):
+        if name in parameters and _check_number(parameters[name], name) < 0:
+            raise ValueError(f"`{name}` must be at least 0 seconds, got {parameters[name]}.")
+    durations = parameters.get("durations")
+    if durations is not None:
+        if isinstance(durations, str) or not isinstance(durations, Sequence):
+            raise TypeError(f"`durations` must be a list of seconds, got {durations!r}.")
+        if not durations or min(_check_number(one, "durations") for one in durations) < 1 / FRAMES_PER_SECOND:
+            raise ValueError(f"`durations` must be seconds, each at least one frame of 0.04, got {durations!r}.")
+
+
+def _check_number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"`{name}` must be a number, got {value!r}.")
+    if not math.isfinite(value):
+        raise ValueError(f"`{name}` must be finite, got {value}.")
+    return value
+
+
+class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
+    """`transformers.pipeline("active-speaker-detection")`: which of the faces is speaking, and when?
+
+        detect = pipeline("active-speaker-detection", model=folder)
+        for face in detect("meeting.mp4"):
+            print(face["track_id"], face["label"], face["segments"])
+
+    Shots and faces are found first, then every face is scored by what it does and what is heard, with LoCoNet also by
+    what the faces beside it do. Each frame of a face goes through the network's large part once, whatever windows and
+    contexts it is in.
+
+    The video is read twice, block by block. A track is scored in stretches of a minute, counted from its first frame;
+    a stretch, and what overlaps it, is let go of when it is scored. So memory grows with the faces that are seen at the
+    same time, about 25 MB each, and not with the video's length. Windows lie in stretches as they lie in whole tracks,
+    as long as a minute, or another time of up to ten, is a multiple of all `durations`; elsewhere windows begin anew
+    with each stretch. Any frame rate is brought to 25 per second by its time stamps. Where a sound track ends before
+    the picture, silence follows; silence is scored as it is.
+
+    Takes a path, the bytes of a file, an `avzoo.video.Video`, a row of `datasets`, or a list of these; frames in memory
+    need their rate, so wrap them in a `Video`.
+
+    Parameters, at construction or at each call:
+        faces: who to look at: None (toyworld's drawn faces in its videos, YuNet elsewhere), "yunet", "s3fd", "drawn",
+            "frame" (the frame shows one face box and nothing else), a path of boxes (.csv, .json), `FaceTracks`, or a
+            detector.
+        detector_model: YuNet's ONNX file or the folder of a converted S3FD.
+        max_faces: keep only as many tracks, the largest and longest.
+        every: look for faces in every n-th frame only; boxes between are interpolated.
+        durations: seconds of the windows whose scores are averaged. None: what the processor says of the weights.
+        threshold: score from which a face is speaking. None: 0.5 of probabilities, 0 of logits.
+        smoothing: frames over which scores are averaged before they are compared, odd; 1: none.
+        min_segment: seconds; shorter segments are left out.
+        max_gap: seconds; pauses up to it do not end a segment.
+        batch_size: face frames per forward pass.
+        return_scores: with boxes, scores and decisions of each frame.
+        progress: bars on stderr.
+
+    Returns, per video, a list of one dict per face track (empty if nobody was seen):
+        track_id, start, end: seconds.
+        label: "speaking" if it has a segment, else "not speaking".
+        score: mean over its frames; a probability or a logit, as the processor's `score` says.
+        segments: [{start, end, score}] in which it speaks, seconds; score: mean over the segment.
+        boxes: (frames, 4), x1, y1, x2, y2 in pixels, 25 per second from `start` on.
+        scores: (frames,). speaking: (frames,), whether the smoothed score reaches the threshold.
+    """
+
+    task_name = "active-speaker-detection"
+    at_once = "frames_at_once"
+    steps = (
+        ("faces", "detector_model", "max_faces", "every", "progress"),
+        ("durations", "frames_at_once", "progress"),
+        ("threshold", "smoothing", "min_segment", "max_gap", "return_scores"),
+    )
+    check_parameters = staticmethod(check_parameters)
+
+    def preprocess(
+        self,
+        video: Any,
+        faces: Any = None,
+        detector_model: str | os.PathLike | None = None,
+        max_faces: int | None = None,
+        every: int = 1,
+        progress: bool = False,
+    ) -> dict[str, Any]:
+        options = {"max_faces": max_faces, "every": every, "progress": progress}
+        reader, tracks = self.faces_of(
+            video, faces, detector_model, FRAMES_PER_SECOND, "nobody in it can be heard", **options
+        )
+        return {"reader": reader, "tracks": tracks}
+
+    def _forward(
+        self,
+        model_inputs: dict[str, Any],
+        durations: Sequence[float] | None = None,
+        frames_at_once: int | None = None,
+        progress: bool = False,
+    ) -> dict[str, Any]:
+        reader, tracks = model_inputs["reader"], model_inputs["tracks"]
+        durations = self.processor.durations if durations is None else durations
+        work = _TracksAtWork(
+            LiveScene(self.model, frames_at_once or self._batch_size or 128),
+            self.processor,
+            _Sound(reader),
+            tracks.tracks,
+            durations,
+        )
+
+        def watched() -> Iterator[np.ndarray]:
+            position = 0
+            with tqdm(total=tracks.num_frames, unit="frame", desc="speakers", disable=not progress) as bar:
+                for block in reader.frames(FRAMES_PER_SECOND):
+                    yield block  # and when the next is asked for, all faces in it were added
+                    position += len(block)
+                    work.advance(position)
+                    bar.update(len(block))
+
+        if tracks.tracks:
+            for place, _, crops in iter_track_crops(watched(), tracks.tracks, self.processor.convention):
+                work.add(place, torch.from_numpy(crops))
+        return {"tracks": tracks, "scores": [np.concatenate(parts) for parts in work.scores]}
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, Any],
+        threshold: float | None = None,
+        smoothing: int = 5,
+        min_segment: float = 0.0,
+        max_gap: float = 0.2,
+        return_scores: bool = True,
+    ) -> list[dict[str, Any]]:
+        if threshold is None:
+            threshold = 0.5 if self.processor.score == "probability" else 0.0
+        records = []
+        for track, scores in zip(model_outputs["tracks"].tracks, model_outputs["scores"], strict=True):
+            segments = segments_of(
+                scores,
+                threshold,
+                smoothing=smoothing,
+                min_duration=min_segment,
+                max_gap=max_gap,
+                first_frame=track.start_frame,
+            )
+            record = {
+                "track_id": track.track_id,
+                "start": track.start_frame / FRAMES_PER_SECOND,
+                "end": track.stop_frame / FRAMES_PER_SECOND,
+                "label": "speaking" if segments else "not speaking",
+                "score": float(scores.mean()),
+                "segments": segments,
+            }
+            if return_scores:
+                record["boxes"] = track.boxes.tolist()
+                record["scores"] = scores.tolist()
+                record["speaking"] = speaking_frames(scores, threshold, smoothing).tolist()
+            records.append(record)
+        return records
+
+
+class _TracksAtWork:
+    """The scores of all tracks of a video, their faces coming block by block."""
+
+    def __init__(
+        self, scene: LiveScene, processor: Any, sound: "_Sound", tracks: Sequence[Track], durations: Sequence[float]
+    ):
+        self.scene, self.processor, self.sound, self.tracks, self.durations = scene, processor, sound, tracks, durations
+        length = stretch_frames(durations)
+        sound.keep = 2 + -(-length // _SOUND_BLOCK_FRAMES)
+        # (frame after its last, place of the track, first frame): in the order in which they can be scored
+        self.stretches = sorted(
+            (min(start + length, track.stop_frame), place, start)
+            for place, track in enumerate(tracks)
+            for start in range(track.start_frame, track.stop_frame, length)
+        )
+        starts = np.array([start for _, _, start in self.stretches], dtype=np.int64)
+        self.oldest = np.minimum.accumulate(starts[::-1])[::-1]  # first frame that this stretch or a later one needs
+        self.done = 0
+        self.live: dict[int, LiveFace] = {}
+        self.seen: dict[int, LiveFace] = {}
+        self.beginnings: dict[int, np.ndarray] = {}
+        self.scores: list[list[np.ndarray]] = [[] for _ in tracks]
+
+    def add(self, place: int, pixels: torch.Tensor) -> None:
+        """The next crops of a track."""
+        if place not in self.live:
+            self.live[place] = self.seen[place] = self.scene.enter(self.tracks[place].start_frame, place)
+        self.live[place].add(pixels)
+
+    def advance(self, position: int) -> None:
+        """All faces of the frames before `position` were added: score what is whole, forget what nothing needs."""
+        for place in [place for place in self.live if self.tracks[place].stop_frame <= position]:
+            self.live.pop(place).end()
+        while self.done < len(self.stretches) and self.stretches[self.done][0] <= position:
+            stop, place, start = self.stretches[self.done]
+            logits = self.scene.logits(self.seen[place], start, stop, self._rows(place, start, stop), self.durations)
+            self.scores[place].append(scores_from(logits, self.processor.score))
+            if stop == self.tracks[place].stop_frame:
+                del self.seen[place]
+                self.beginnings.pop(place, None)
+            self.done += 1
+        self.scene.forget(position if self.done == len(self.stretches) else min(position, self.oldest[self.done]))
+
+    def _rows(self, place: int, start: int, stop: int) -> torch.Tensor:
+        """(4 * frames, bins) of a stretch, equal to those of the whole track's sound.
+
+        Rows reach over the ends of a frame, so a frame more is heard on each side that the track has. At a track's end
+        rows are missing, and are taken from its beginning: that is laid before the sound, and its rows are cut off.
+        """
+        track = self.tracks[place]
+        before, after = int(start > track.start_frame), int(stop < track.stop_frame)
+        samples = self.sound.between(start - before, stop + after)
+        if before:
+            samples = np.concatenate([self.beginnings[place], samples])
+        elif after:
+            self.beginnings[place] = samples[:SAMPLES_PER_FRAME].copy()
+        skipped = 2 * before
+        rows = self.processor.audio_rows(torch.from_numpy(samples), skipped + stop - start + after)
+        return rows[ROWS_PER_FRAME * skipped : ROWS_PER_FRAME * (skipped + stop - start)]
+
+
+class _Sound:
+    """A video's sound, asked for in about the order of time: it is read in blocks, and the last few are kept."""
+
+    def __init__(self, reader: VideoReader, keep: int = 3):
+        self.reader, self.keep = reader, keep
+        self.blocks: dict[int, np.ndarray] = {}
+
+    def between(self, first_frame: int, stop_frame: int) -> np.ndarray:
+        """(640 * frames,) at 16 kHz; silence where the track has ended."""
+        first_block = first_frame // _SOUND_BLOCK_FRAMES
+        numbers = range(first_block, (stop_frame - 1) // _SOUND_BLOCK_FRAMES + 1)
+        samples = np.concatenate([self.block(number) for number in numbers])
+        offset = (first_frame - first_block * _SOUND_BLOCK_FRAMES) * SAMPLES_PER_FRAME
+        return samples[offset : offset + (stop_frame - first_frame) * SAMPLES_PER_FRAME]
+
+    def block(self, number: int) -> np.ndarray:
+        """One of the blocks that the sound is read in, a minute."""
+        if number not in self.blocks:
+            start, end = (n * _SOUND_BLOCK_FRAMES / FRAMES_PER_SECOND for n in (number, number + 1))
+            self.blocks[number], _ = self.reader.soundtrack(SAMPLING_RATE, start=start, end=end)
+            for old in sorted(self.blocks)[: -self.keep]:
+                if old != number:
+                    del self.blocks[old]
+        return self.blocks[number]
+
+
+def stretch_frames(durations: Sequence[float]) -> int:
+    """Frames of the stretches that a track is scored in: windows of all durations end with them, if that is possible.
+
+    The most up to a minute, else the fewest up to ten minutes; else as many as whole windows of the longest duration
+    fit into a minute, at least one.
+    """
+    lengths = [round(duration * FRAMES_PER_SECOND) for duration in durations]
+    step = math.lcm(*lengths)
+    if step > _LONGEST_STRETCH:
+        step = max(lengths)
+    return step * max(1, _STRETCH_FRAMES // step)
+
+
+def smoothed_scores(scores: np.ndarray, smoothing: int) -> np.ndarray:
+    """(frames,) averaged over `smoothing` frames, an odd number, as TalkNet's demo does; 1: as they are."""
+    return smooth_scores(scores, smoothing // 2) if smoothing > 1 else np.asarray(scores, dtype=np.float64)
+
+
+def speaking_frames(scores: np.ndarray, threshold: float, smoothing: int = 5) -> np.ndarray:
+    """(frames,) bool: whether the smoothed score reaches the threshold."""
+    return smoothed_scores(scores, smoothing) >= threshold
+
+
+def segments_of(
+    scores: np.ndarray,
+    threshold: float,
+    *,
+    smoothing: int = 5,
+    min_duration: float = 0.0,
+    max_gap: float = 0.0,
+    first_frame: int = 0,
+    fps: float = FRAMES_PER_SECOND,
+) -> list[dict[str, float]]:
+    """When a face speaks.
+
+    Args:
+        scores: (frames,).
+        threshold: smoothed scores from it on are speaking.
+        smoothing: frames that are averaged, odd; 1: none.
+        min_duration: seconds; shorter segments are left out, after gaps were bridged.
+        max_gap: seconds; two segments that lie no further apart become one.
+        first_frame: number of the first score's frame.
+
+    Returns:
+        [{start, end, score}] in order of time: seconds from frame 0, and the mean of the scores in between.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    if not len(scores):
+        return []
+    speaking = np.concatenate([[False], speaking_frames(scores, threshold, smoothing), [False]])
+    begins, ends = (np.flatnonzero(np.diff(speaking.astype(np.int8)) == step).tolist() for step in (1, -1))
+    longest_gap, shortest = max_gap * fps + 1e-6, min_duration * fps - 1e-6  # 0.28 * 25 is not 7
+    runs: list[list[int]] = []
+    for begin, end in zip(begins, ends, strict=True):
+        if runs and begin - runs[-1][1] <= longest_gap:
+            runs[-1][1] = end
+        else:
+            runs.append([begin, end])
+    return [
+        {
+            "start": (first_frame + begin) / fps,
+            "end": (first_frame + end) / fps,
+            "score": float(scores[begin:end].mean()),
+        }
+        for begin, end in runs
+        if end - begin >= shortest
+    ]
+
+
+def segment_records(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The segments of all faces in order of time, as records: what RTTM, SRT and WebVTT have a place for."""
+    segments = [
+        {**segment, "track_id": record["track_id"], "label": f"face {record['track_id']} speaks"}
+        for record in records
+        for segment in record["segments"]
+    ]
+    return sorted(segments, key=lambda segment: (segment["start"], segment["track_id"]))
+
+
+def write_ava_csv(
+    path: str | os.PathLike, records: Sequence[Mapping[str, Any]], *, width: int, height: int, video_id: str
+) -> Path:
+    """Every frame's score as predictions in AVA-ActiveSpeaker's format; the file appears whole or not at all.
+
+    Args:
+        records: of the pipeline, with scores.
+        width, height: of the video, pixels: boxes are written in parts of them.
+        video_id: first column; entities are called `<video_id>:<track_id>`.
+
+    Raises:
+        ValueError: no records, or records without scores.
+        OSError: the folder is missing or can't be written.
+    """
+    _check_scores(records)
+    size = np.array([width, height, width, height], dtype=np.float64)
+    rows = (
+        {
+            "entity_id": f"{video_id}:{record['track_id']}",
+            "video_id": video_id,
+            "timestamps": np.round(_frames_of(record) / FRAMES_PER_SECOND, 2),
+            "boxes": np.array(record["boxes"]) / size,
+        }
+        for record in records
+    )
+    write_ava_predictions(path, zip(rows, (record["scores"] for record in records), strict=True))
+    return Path(path)
+
+
+def write_scored_video(
+    source: Any,
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike,
+    *,
+    progress: bool = False,
+) -> Path:
+    """Write the video with a box around each face, green while it speaks and else red, and its score on top.
+
+    Below the picture lies a line of time for each face, in the same colours; faces that are never there together share
+    one. The video is read block by block.
+
+    Args:
+        source: the video that `records` belongs to.
+        records: of the pipeline, with scores.
+        path: of the mp4 to write, 25 frames per second; it appears whole or not at all.
+
+    Raises:
+        ValueError: records without scores, or that reach beyond the video. What reading and
+            [`avzoo.video.VideoWriter`] raise.
+    """
+    _check_scores(records)
+    reader = VideoReader(source)
+    rate = reader.info.sampling_rate
+    scored = VideoWriter(path, FRAMES_PER_SECOND, rate)  # says now what it would say later
+    num_frames = sum(len(block) for block in reader.frames(FRAMES_PER_SECOND, size=(8, 8)))
+    strips = speaking_strips(records, num_frames, reader.info.width, max(4, reader.info.height // 60))
+    by_start = sorted(records, key=lambda record: record["start"])
+    there: list[Mapping[str, Any]] = []
+    with (
+        scored as writer,
+        tqdm(total=num_frames, unit="frame", desc="video", disable=not progress) as bar,
+    ):
+        index = 0
+        for block in reader.frames(FRAMES_PER_SECOND):
+            for frame in block:
+                while by_start and _frames_of(by_start[0])[0] <= index:
+                    there.append(by_start.pop(0))
+                there = [record for record in there if _frames_of(record)[-1] >= index]
+                picture = _scored_frame(frame, there, index)
+                position = index / max(num_frames - 1, 1)
+                writer.write(stack([picture, *(draw_cursor(strip, position) for strip in strips)])[None])
+                if rate is not None and index % _SOUND_BLOCK_FRAMES == 0:
+                    end = min(index + _SOUND_BLOCK_FRAMES, num_frames) / FRAMES_PER_SECOND
+                    writer.write_audio(reader.soundtrack(rate, start=index / FRAMES_PER_SECOND, end=end)[0])
+                index += 1
+            bar.update(len(block))
+    return Path(path)
+
+
+def speaking_strips(
+    records: Sequence[Mapping[str, Any]], num_frames: int, width: int, row_height: int
+) -> list[np.ndarray]:
+    """Lines of time, each (row_height, width, 3): green where a face speaks, red where it is there and does not."""
+    rows: list[tuple[int, np.ndarray]] = []  # the frame after its last, and colours by frame
+    for record in sorted(records, key=lambda record: (record["start"], record["track_id"])):
+        frames = _frames_of(record)
+        if frames[-1] >= num_frames:
+            raise ValueError(
+                f"`records`: face {record['track_id']} is there until frame {frames[-1]}, the video has {num_frames} "
+                "frames at 25 per second."
+            )
+        row = next((row for row, (stop, _) in enumerate(rows) if stop <= frames[0]), len(rows))
+        colours = np.full((num_frames, 3), BACKGROUND, np.uint8) if row == len(rows) else rows[row][1]
+        colours[frames] = np.where(np.array(record["speaking"])[:, None], SPEAKING_COLOUR, SILENT_COLOUR)
+        rows[row : row + 1] = [(int(frames[-1]) + 1, colours)]
+    shown = np.arange(width) * num_frames // width
+    strips = []
+    for _, colours in rows:
+        strip = np.broadcast_to(colours[shown], (row_height, width, 3)).copy()
+        strip[0] = BACKGROUND
+        strips.append(strip)
+    return strips
+
+
+def plot_scores(
+    records: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike,
+    *,
+    threshold: float | None = None,
+    truth: Sequence[np.ndarray | None] | None = None,
+) -> Path:
+    """Draw each face's scores over time, and its segments below them.
+
+    Args:
+        records: of one video, with scores.
+        path: of the picture, .png, .pdf or .svg; it appears whole or not at all.
+        threshold: drawn as a line.
+        truth: for each record (frames,) bool, whether it does speak; drawn as a shade.
+
+    Raises:
+        ImportError: matplotlib is not there. ValueError: no records, or records without scores.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("the picture is drawn with matplotlib: pip install 'avzoo[demo]'.") from error
+    _check_scores(records)
+    if not records:
+        raise ValueError("there is nothing to draw: no face was scored.")
+    figure = Figure(figsize=(9, 1 + 1.8 * len(records)), layout="constrained")
+    axes = figure.subplots(len(records), 1, squeeze=False, sharex=True)[:, 0]
+    for number, (axis, record) in enumerate(zip(axes, records, strict=True)):
+        times = _frames_of(record) / FRAMES_PER_SECOND
+        low, high = min(0.0, *record["scores"]), max(1.0, *record["scores"])
+        if truth is not None and truth[number] is not None:
+            axis.fill_between(times, low, high, where=truth[number], step="post", color="0.85", label="truth")
+        axis.plot(times, record["scores"], color="C0", label="score")
+        for segment in record["segments"]:
+            axis.plot([segment["start"], segment["end"]], [low, low], color="C2", linewidth=5, solid_capstyle="butt")
+        if threshold is not None:
+            axis.axhline(threshold, color="0.4", linestyle=":")
+        axis.set(ylabel=f"face {record['track_id']}")
+        axis.grid(alpha=0.3)
+    axes[0].legend(loc="upper right")
+    axes[-1].set(xlabel="time (s); green: segments")
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=120)
+    return Path(path)
+
+
+def _check_scores(records: Sequence[Mapping[str, Any]]) -> None:
+    for record in records:
+        if "scores" not in record:
+            raise ValueError(
+                f"the record of face {record['track_id']} has no scores of frames; ask for them by return_scores=True."
+            )
+
+
+def _frames_of(record: Mapping[str, Any]) -> np.ndarray:
+    """Frame numbers of a record with scores."""
+    return round(record["start"] * FRAMES_PER_SECOND) + np.arange(len(record["scores"]))
+
+
+def _scored_frame(frame: np.ndarray, records: Sequence[Mapping[str, Any]], index: int) -> np.ndarray:
+    places = [index - round(record["start"] * FRAMES_PER_SECOND) for record in records]
+    return draw_boxes(
+        frame,
+        [record["boxes"][place] for record, place in zip(records, places, strict=True)],
+        colours=[
+            SPEAKING_COLOUR if record["speaking"][place] else SILENT_COLOUR
+            for record, place in zip(records, places, strict=True)
+        ],
+        labels=[
+            f"{record['track_id']}  {record['scores'][place]:.2f}"
+            for record, place in zip(records, places, strict=True)
+        ],
+    )
+
+
+__all__ = [
+    "ActiveSpeakerDetectionPipeline",
+    "plot_scores",
+    "segment_records",
+    "segments_of",
+    "write_ava_csv",
+    "write_scored_video",
+]

@@ -1,0 +1,1 @@
+"""Audio classification: a recording in, what is heard out."""

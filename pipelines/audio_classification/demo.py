@@ -1,0 +1,129 @@
+"""What FlexiAST's dial does, seen on real recordings."""
+
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, pipeline
+
+import avzoo
+from avzoo.audio import read_audio
+
+PATCH_SIZES = (8, 16, 32, 48)
+NUM_TEST_CLIPS = 120
+
+
+def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
+    """Tag recordings at several patch sizes, print a table for each and draw a picture of the dial.
+
+    Args:
+        files: recordings to tag. None: those that gradio ships, speech and music the model has never heard.
+        output: folder for the picture.
+        seed: nothing is drawn at random.
+
+    Returns:
+        Path of the picture.
+
+    Raises:
+        ImportError: for want of recordings gradio is missing; the extra `demo` holds it.
+    """
+    recordings = list(files) or shipped_recordings()
+    folder = avzoo.toy_checkpoint("flexiast")
+    tagger = pipeline("audio-classification", model=folder, device="cpu")
+    model, extractor = tagger.model, tagger.feature_extractor
+
+    for recording in recordings:
+        samples, rate = read_audio(recording, extractor.sampling_rate)
+        seconds = len(samples) / rate
+        print(f"\n{recording.name} ({seconds:.1f} s)")
+        print("  patch  tokens   GMAC  seconds  labels")
+        for size in PATCH_SIZES:
+            start = time.perf_counter()
+            answer = tagger({"array": samples, "sampling_rate": rate}, patch_size=size, top_k=3, batch_size=16)
+            elapsed = time.perf_counter() - start
+            labels = ", ".join(f"{entry['label']} {entry['score']:.2f}" for entry in answer)
+            print(
+                f"  {size:5d}  {model.num_tokens(extractor.max_length, size):6d}"
+                f"  {model.multiply_accumulates(extractor.max_length, size) / 1e9:5.3f}  {elapsed:7.3f}  {labels}"
+            )
+
+    curve = measure_dial(model, extractor)
+    picture = output / "flexiast.png"
+    draw(recordings[0], extractor, curve, picture)
+    print(f"\ntokens and GMAC are of one window of {extractor.max_samples / extractor.sampling_rate:.2f} s")
+    print(f"picture: {picture}")
+    return [picture]
+
+
+def shipped_recordings() -> list[Path]:
+    """Real speech and real music among gradio's own media files."""
+    spec = find_spec("gradio")
+    if spec is None:
+        raise ImportError(
+            "no recordings were named, and gradio, whose media files are the default, is not installed: "
+            "pip install 'avzoo[demo]', or name a file."
+        )
+    folder = Path(spec.origin).parent / "media_assets" / "audio"
+    names = ("cate_blanch.mp3", "heath_ledger.mp3", "cantina.wav", "sax.wav")
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise FileNotFoundError(f"this gradio ships none of {', '.join(names)}; name a file.")
+    return found
+
+
+@torch.inference_mode()
+def measure_dial(
+    model: AutoModelForAudioClassification, extractor: AutoFeatureExtractor
+) -> dict[int, tuple[float, float]]:
+    """patch size -> (accuracy, seconds per clip) on synthetic test clips that no training has seen."""
+    from avzoo.toyworld.sound_events import render_sound_events
+
+    seconds = extractor.max_samples / extractor.sampling_rate
+    clips, labels = render_sound_events(NUM_TEST_CLIPS, seed=99, seconds=seconds, split="demo")
+    features = extractor(list(clips), sampling_rate=16000, return_tensors="pt").input_values
+    curve = {}
+    for size in sorted({*PATCH_SIZES, 12, 24, 40}):
+        model(features[:2], size)  # what is computed once per size
+        start = time.perf_counter()
+        predicted = model(features, size).logits.argmax(-1)
+        elapsed = time.perf_counter() - start
+        curve[size] = (float(np.mean(predicted.numpy() == labels)), elapsed / len(clips))
+    return curve
+
+
+def draw(recording: Path, extractor, curve: dict[int, tuple[float, float]], picture: Path) -> None:
+    """The spectrogram under the patch grids, and accuracy against latency."""
+    from matplotlib import pyplot as plt
+
+    features = extractor(recording, padding="longest").input_values[0]
+    figure, axes = plt.subplots(2, 3, figsize=(13, 7), layout="constrained")
+    grids = [*axes[0], axes[1, 0]]
+    for axis, size in zip(grids, PATCH_SIZES, strict=True):
+        rows, columns = features.shape[1] // size, features.shape[0] // size
+        axis.imshow(features.T, origin="lower", aspect="auto", cmap="magma")
+        axis.hlines(np.arange(rows + 1) * size - 0.5, -0.5, columns * size - 0.5, colors="white", linewidth=0.5)
+        axis.vlines(np.arange(columns + 1) * size - 0.5, -0.5, rows * size - 0.5, colors="white", linewidth=0.5)
+        axis.set(title=f"patch {size}: {rows} x {columns} patches", xlabel="frame (10 ms)", ylabel="mel bin")
+    dial = axes[1, 1]
+    milliseconds = [1000 * seconds for _, seconds in curve.values()]
+    dial.plot(milliseconds, [accuracy for accuracy, _ in curve.values()], "o-")
+    for x, (size, (accuracy, _)) in zip(milliseconds, curve.items(), strict=True):
+        dial.annotate(str(size), (x, accuracy), textcoords="offset points", xytext=(4, -12))
+    dial.set(
+        title=f"the dial, on {NUM_TEST_CLIPS} synthetic clips", xlabel="ms per clip", ylabel="accuracy", ylim=(0, 1.02)
+    )
+    dial.set_xscale("log")
+    dial.grid(alpha=0.3)
+    axes[1, 2].axis("off")
+    axes[1, 2].text(
+        0.0,
+        0.95,
+        f"{recording.name}\nfirst {len(features) / 100:.2f} s\n\nOne set of weights; the number beside\na point is the "
+        "patch size it runs at.\nWhite lines: what each token sees.",
+        va="top",
+    )
+    figure.savefig(picture, dpi=110)
+    plt.close(figure)

@@ -1,0 +1,1 @@
+"""Audio-visual synchronization: a video in, the offset of its sound for each face out."""

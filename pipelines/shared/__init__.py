@@ -1,0 +1,1 @@
+"""What several task pipelines and their commands share."""

@@ -1,0 +1,184 @@
+"""The common part of `avzoo run TASK ...`; each task's folder adds its own options and files in `command.py`.
+
+Most commands take a file and give records. What a command needs is imported when it runs, so that `avzoo --help`
+answers at once.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TaskCommand:
+    """One task on the command line.
+
+    Args:
+        help: one line.
+        score: what the records' score means, see [`avzoo.records.Records`]. Empty: what the model's processor says.
+        add_options: adds the task's own options to its parser.
+        parameters: what the pipeline is called with, from the options.
+        check: raises where options don't fit each other, before anything is loaded.
+        records_path: where the records go, from the options; None: to stdout.
+        write: writes the records there in a format, if not as [`write_records`] does.
+        finish: what else is made of the answer.
+        run: all of the command, where it is no file in and records out. Then `add_options` adds every option there is,
+            and the other fields have no meaning.
+    """
+
+    help: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    score: str = ""
+    parameters: Callable[[argparse.Namespace], Mapping[str, Any]] = lambda options: {}
+    check: Callable[[argparse.Namespace], None] = lambda options: None
+    records_path: Callable[[argparse.Namespace], Path | None] = lambda options: options.output
+    write: Callable[[argparse.Namespace, Any, str, Path | None], None] = lambda *answer: write_records(*answer)
+    finish: Callable[[argparse.Namespace, list], None] = lambda options, answer: None
+    run: Callable[[argparse.Namespace], None] | None = None
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path)
+    parser.add_argument("-o", "--output", type=Path, help="file to write; its ending is the format. Default: stdout")
+    parser.add_argument("--format", help="json, csv, rttm, srt or vtt; default json")
+    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    parser.add_argument("--batch-size", type=int, default=8)
+
+
+def add_face_options(parser: argparse.ArgumentParser) -> None:
+    """Who to look at, for every command that looks at faces."""
+    from avzoo.pipelines.shared.face_detectors import DETECTORS
+
+    faces = parser.add_mutually_exclusive_group()
+    faces.add_argument("--boxes", type=Path, help="boxes you have, .csv (frame,x1,y1,x2,y2) or .json")
+    faces.add_argument(
+        "--detector",
+        choices=DETECTORS,
+        help="drawn: faces of toyworld; yunet: OpenCV's, extra `faces`; s3fd: a converted checkpoint. "
+        "Default: drawn for videos of toyworld, else yunet",
+    )
+    parser.add_argument("--detector-model", type=Path, help="YuNet's ONNX file, or the folder of a converted S3FD")
+    parser.add_argument("--max-faces", type=int, help="keep the largest tracks only")
+
+
+def check_face_options(options: argparse.Namespace) -> None:
+    """Raise a ValueError for a detector without what it needs, before anything is computed."""
+    if options.detector == "s3fd" and options.detector_model is None:
+        raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
+
+
+def run_task(options: argparse.Namespace) -> None:
+    """Run a task's pipeline on one file and write its records."""
+    import transformers
+
+    import avzoo
+    from avzoo import zoo
+    from avzoo.records import FORMATS, Records
+
+    command = zoo.list_tasks()[options.task].load_command()
+    path = command.records_path(options)
+    format = options.format or (path.suffix.removeprefix(".") if path else "json")
+    if format not in FORMATS:
+        raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
+    if not options.file.is_file():
+        raise FileNotFoundError(f"`{options.file}` does not exist.")
+    if options.output is not None:
+        check_writable(options.output)
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
+    command.check(options)
+    check_device(options.device)
+    model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
+    quieten_transformers()
+    quieten_hub()
+    pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
+    records = Records(
+        task=options.task,
+        model=Path(model).name if options.model is None else model,
+        source=options.file.name,
+        score=command.score or pipe.processor.score,
+        device=str(pipe.device),
+        dtype=str(pipe.dtype).removeprefix("torch."),
+        records=answer,
+    )
+    command.write(options, records, format, path)
+    command.finish(options, answer)
+
+
+def write_records(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
+    """Write [`Records`] to a file, and its name to stderr; or to stdout where there is no path."""
+    if path is None:
+        print(records.export(format), end="")
+    else:
+        print(records.save(path, format), file=sys.stderr)
+
+
+def diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
+    """The diffusers pipeline of a method, as the options say: model (the toy checkpoint), device, dtype and preset."""
+    import torch
+
+    from avzoo import toy_checkpoint, zoo
+
+    check_device(options.device)
+    device = options.device or default_device()
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
+    quieten_transformers()
+    quieten_diffusers()
+    quieten_hub()
+    row = zoo.find_row(method)
+    pipeline_class = row.load(row.diffusion_pipeline)
+    pipe = pipeline_class.from_pretrained(options.model or toy_checkpoint(method), torch_dtype=dtype).to(device)
+    return pipe if options.preset is None else pipe.use_preset(options.preset)
+
+
+def check_writable(path: Path) -> None:
+    """Raise an OSError where no file can be written, before anything is computed."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise OSError(f"`{path}` cannot be written: it is a folder, or the folder it is in does not exist.")
+
+
+def quieten_transformers() -> None:
+    """Keep its notes and its bars for loading and saving off stderr, where a command's own word is looked for."""
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+
+
+def quieten_diffusers() -> None:
+    """The same for diffusers."""
+    import diffusers
+
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+
+
+def quieten_hub() -> None:
+    """Keep each of its retries from being a line before ours, where it can't be reached."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity_error()
+
+
+def default_device() -> str:
+    """The accelerator that is there, else the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def check_device(name: str | None) -> None:
+    """Raise a ValueError if torch has no such device."""
+    import torch
+
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"--device {name} cannot be used: {str(error).splitlines()[0]}") from error

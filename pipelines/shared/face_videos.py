@@ -1,0 +1,85 @@
+"""What task pipelines do alike that judge the faces of a video by its sound."""
+
+import os
+from typing import Any, ClassVar
+
+from transformers import AutoModel
+from transformers.pipelines.base import Pipeline
+
+from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
+from avzoo.video import FaceTracks, find_face_tracks
+from avzoo.video.reading import VideoReader
+
+
+class FaceVideoPipeline(Pipeline):
+    """One video or several in, a list of records for each; a subclass scores the faces that are found.
+
+    Class attributes of a subclass:
+        task_name: in `transformers.pipeline`.
+        at_once: what `batch_size` is called in `_forward`.
+        steps: names of the parameters of `preprocess`, `_forward` and `postprocess`.
+    """
+
+    task_name: ClassVar[str]
+    at_once: ClassVar[str]
+    steps: ClassVar[tuple[tuple[str, ...], ...]]
+
+    _load_processor = True
+    _load_image_processor = False
+    _load_video_processor = False
+    _load_feature_extractor = False
+    _load_tokenizer = False
+
+    @classmethod
+    def register(cls, registry) -> None:
+        """Serve this task in `registry`, a transformers `PipelineRegistry`."""
+        if cls.task_name not in registry.supported_tasks:
+            registry.register_pipeline(cls.task_name, pipeline_class=cls, pt_model=AutoModel, type="multimodal")
+
+    def __call__(self, video: Any, batch_size: int | None = None, **parameters: Any) -> list:
+        """The faces of one video, or of each of a list of them; see the class for parameters."""
+        if batch_size is not None:
+            parameters["batch_size"] = batch_size
+        if isinstance(video, list | tuple):
+            return [self(one, **parameters) for one in video]
+        if "batch_size" in parameters:
+            parameters[self.at_once] = parameters.pop("batch_size")
+        return super().__call__(video, **parameters)
+
+    @staticmethod
+    def check_parameters(parameters: dict[str, Any]) -> None:
+        """Raise a ValueError or TypeError that names the parameter which cannot work."""
+        raise NotImplementedError
+
+    def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
+        self.check_parameters(parameters)
+        unknown = parameters.keys() - {name for names in self.steps for name in names}
+        if unknown:
+            raise TypeError(f"{self.task_name} has no parameter {sorted(unknown)[0]!r}.")
+        return tuple({name: parameters[name] for name in names if name in parameters} for names in self.steps)
+
+    def faces_of(
+        self,
+        video: Any,
+        faces: Any,
+        detector_model: str | os.PathLike | None,
+        fps: int,
+        without_sound: str,
+        **options: Any,
+    ) -> tuple[VideoReader, FaceTracks]:
+        """The video, to be read again, and the tracks of its faces at `fps` frames per second.
+
+        Args:
+            without_sound: what follows from a missing sound track, for the error.
+            options: of [`avzoo.video.find_face_tracks`].
+        """
+        if hasattr(video, "read"):
+            video = video.read()  # it is gone through more than once
+        reader = VideoReader(video)
+        if reader.info.sampling_rate is None:
+            file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
+            raise ValueError(f"`video`{file} has no sound track, so {without_sound}.")
+        if isinstance(faces, str) and faces == WHOLE_FRAME:
+            return reader, whole_frame_track(reader, fps)
+        faces = faces_from(faces, detector_model, reader.info.metadata)
+        return reader, find_face_tracks(video, faces, fps=fps, **options)

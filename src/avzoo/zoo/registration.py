@@ -1,0 +1,123 @@
+"""Makes transformers' Auto classes and task pipelines find the zoo, as soon as the program has imported them, and
+`DiffusionPipeline.from_pretrained` its diffusion pipelines.
+
+transformers is large; a program that only lists the zoo, or parses its arguments, should not wait for it. So nothing is
+imported here. Instead, once Python has imported one of the modules that hold the registries, the rows of the zoo are
+entered: as soon as no module of transformers, diffusers or this package is in the middle of its own import any more,
+because our classes cannot be made before. Where transformers was imported first, they are entered at once.
+"""
+
+import importlib.abc
+import sys
+from collections.abc import Callable
+from types import ModuleType
+
+from avzoo import zoo
+
+
+def register_everywhere() -> None:
+    """Enter every row of the zoo, now or when the registries of transformers and diffusers come to be imported."""
+    sys.meta_path.insert(0, _AfterImport(("transformers", "diffusers", "avzoo"), _register_what_is_there))
+    _register_what_is_there()
+
+
+def _models(row: zoo.Row) -> dict[str, list[type]]:
+    """Auto class -> the model classes it finds."""
+    return {auto_class: [row.load(name) for name in names] for auto_class, names in row.auto_classes.items()}
+
+
+def _config_classes(row: zoo.Row) -> list[type]:
+    return list(dict.fromkeys(model_class.config_class for models in _models(row).values() for model_class in models))
+
+
+def _register_configs(module: ModuleType, row: zoo.Row) -> None:
+    for config_class in _config_classes(row):
+        module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+
+
+def _register_feature_extractor(module: ModuleType, row: zoo.Row) -> None:
+    if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
+        for config_class in _config_classes(row):
+            module.AutoFeatureExtractor.register(config_class, row.load(row.processor_class), exist_ok=True)
+
+
+def _register_processor(module: ModuleType, row: zoo.Row) -> None:
+    if row.processor_class and row.processor_class.endswith("Processor"):
+        for config_class in _config_classes(row):
+            module.AutoProcessor.register(config_class, row.load(row.processor_class), exist_ok=True)
+
+
+def _register_models(module: ModuleType, row: zoo.Row) -> None:
+    for auto_class, model_classes in _models(row).items():
+        for model_class in model_classes:
+            getattr(module, auto_class).register(model_class.config_class, model_class, exist_ok=True)
+
+
+def _register_task_pipelines(module: ModuleType, row: zoo.Row) -> None:
+    for task in row.tasks:
+        if task.pipeline is not None:
+            row.load(task.pipeline).register(module.PIPELINE_REGISTRY)
+
+
+def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
+    """Enter a diffusers pipeline and its components where diffusers looks for them.
+
+    It finds pipelines among its own attributes only, and components in the libraries of its own lists only. A component
+    of such a library is saved by its public name, one of any other library by its module, which could then never move.
+    """
+    if row.diffusion_pipeline is None:
+        return
+    setattr(sys.modules["diffusers"], row.diffusion_pipeline, row.load(row.diffusion_pipeline))
+    loading = sys.modules["diffusers.pipelines.pipeline_loading_utils"]
+    components = {name: ["save_pretrained", "from_pretrained"] for name in row.pipeline_components}
+    loading.LOADABLE_CLASSES.setdefault("avzoo", {}).update(components)
+    loading.ALL_IMPORTABLE_CLASSES.update(components)
+
+
+_REGISTER: dict[str, Callable[[ModuleType, zoo.Row], None]] = {
+    "transformers.models.auto.configuration_auto": _register_configs,
+    "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
+    "transformers.models.auto.modeling_auto": _register_models,
+    "transformers.models.auto.processing_auto": _register_processor,
+    "transformers.pipelines": _register_task_pipelines,
+    "diffusers.pipelines.pipeline_utils": _register_diffusion_pipeline,
+}
+_done: set[str] = set()
+
+
+def _register_what_is_there() -> None:
+    for name, register in _REGISTER.items():
+        if name in sys.modules and name not in _done:
+            _done.add(name)  # first, because loading our classes may import another registry
+            for row in zoo.ROWS:
+                register(sys.modules[name], row)
+
+
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Calls `then` each time an import of a module of `packages` is over that is not part of another such import."""
+
+    def __init__(self, packages: tuple[str, ...], then: Callable[[], None]):
+        self.packages, self.then, self.depth = packages, then, 0
+
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] not in self.packages:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                # A loader belongs to one module, so its method can be replaced without touching any other import.
+                spec.loader.exec_module = self.watched(spec.loader.exec_module)
+                return spec
+        return None
+
+    def watched(self, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+        def execute(module: ModuleType) -> None:
+            self.depth += 1
+            try:
+                exec_module(module)
+            finally:
+                self.depth -= 1
+            if self.depth == 0:
+                self.then()
+
+        return execute

@@ -1,0 +1,132 @@
+"""The checkpoints that ship: small, and the tagger right about real recordings it never saw."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+import avzoo
+from avzoo.metrics import ava_average_precision
+from avzoo.toyworld.talkers import Talkers
+
+FOLDER = Path(avzoo.toy_checkpoint("flexiast"))
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return pipeline("audio-classification", model=str(FOLDER), device="cpu")
+
+
+def recording(name: str) -> str:
+    return str(Path(find_spec("gradio").origin).parent / "media_assets" / "audio" / name)
+
+
+@pytest.mark.parametrize(
+    ("method", "bytes"),
+    [
+        ("flexiast", 2e6),
+        ("coarse_to_fine_ast", 1e6),
+        ("mtdvocalist", 3e6),
+        ("voiceldm", 12e6),
+        ("avdiffuss", 6e6),
+        ("talknce", 2e6),
+    ],
+)
+def test_it_is_small(method, bytes):
+    files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= bytes
+    assert {path.suffix for path in files} <= {".json", ".md", ".safetensors", ".model", ".txt"}
+
+
+@pytest.mark.parametrize("name", ["cate_blanch.mp3", "cate_blanch_2.mp3", "heath_ledger.mp3"])
+@pytest.mark.parametrize("patch_size", [12, 16, 24])
+def test_real_human_speech_is_speech(tagger, name, patch_size):
+    assert tagger(recording(name), patch_size=patch_size, top_k=1)[0]["label"] == "speech"
+
+
+@pytest.mark.parametrize("name", ["cantina.wav", "sax.wav"])
+@pytest.mark.parametrize("patch_size", [12, 16, 24])
+def test_real_music_is_music(tagger, name, patch_size):
+    assert tagger(recording(name), patch_size=patch_size, top_k=1)[0]["label"] == "music"
+
+
+def test_it_knows_the_synthetic_classes(tagger):
+    from avzoo.toyworld.sound_events import render_sound_events
+
+    clips, labels = render_sound_events(60, seed=12, seconds=1.3, num_workers=1, split="test")
+    names = tagger.model.config.id2label
+    answers = tagger(list(clips), patch_size=16, top_k=1, batch_size=20)
+    right = [answer[0]["label"] == names[int(label)] for answer, label in zip(answers, labels, strict=True)]
+    assert sum(right) / len(right) > 0.7
+
+
+def test_what_it_says_sounds_like_the_scene_it_was_asked_for():
+    pipe = avzoo.VoiceLDMPipeline.from_pretrained(avzoo.toy_checkpoint("voiceldm"))
+    pipe.set_progress_bar_config(disable=True)
+    for network in (pipe.unet, pipe.content_encoder, pipe.vae, pipe.description_encoder):  # stored in half precision
+        assert network.dtype == torch.float32
+    asked = ["Rain falls while a man speaks.", "A siren wails while a woman talks.", "A man speaks in silence."]
+    noise = [torch.Generator().manual_seed(seed) for seed in range(12)]
+    options = {"desc_guidance_scale": 4.0, "cont_guidance_scale": 1.0, "output_type": "pt"}
+    audios = pipe([scene for scene in asked for _ in range(4)], "seven", generator=noise, **options).audios
+    recordings = [{"array": audio.numpy(), "sampling_rate": pipe.sampling_rate} for audio in audios]
+    heard, meant = pipe.encode_audio_prompt(recordings), pipe.encode_description(asked)
+    nearest = torch.cdist(heard, meant).argmin(1)
+    right = int(nearest.eq(torch.arange(len(asked)).repeat_interleave(4)).sum())
+    assert right >= 9, nearest  # by chance four
+    again = pipe(asked[:1], "seven", generator=torch.Generator().manual_seed(0), **options).audios
+    torch.testing.assert_close(again, audios[:1], rtol=1e-3, atol=1e-3)
+
+
+def test_a_method_without_one_is_told():
+    with pytest.raises(ValueError, match="no method is called 'nothing'"):
+        avzoo.toy_checkpoint("nothing")
+
+
+def test_a_face_gets_its_own_voice_out_of_two():
+    from avzoo.audio import mix_at_equal_level, resample
+    from avzoo.metrics import si_sdr
+    from avzoo.toyworld.talkers import Talkers
+
+    pipe = avzoo.AVDiffuSSPipeline.from_pretrained(avzoo.toy_checkpoint("avdiffuss"))
+    pipe.set_progress_bar_config(disable=True)
+    networks = (pipe.denoiser, pipe.score_model, pipe.denoiser_visual_encoder, pipe.score_visual_encoder)
+    assert {network.dtype for network in networks} == {torch.float32}  # stored in half precision
+    talkers = Talkers(
+        6, seed=5, split="checkpoint", situation="mixture", seconds=2.04, size=[96, 192], identities=[0, 4]
+    )
+    own, others = [], []
+    for clip in talkers:
+        sounds = [resample(voice, clip["sampling_rate"], pipe.sampling_rate) for voice in clip["voices"]]
+        mixture, voices = mix_at_equal_level(sounds, 0.9)
+        crop = pipe.processor.convention
+        faces = [
+            np.stack([crop.cut(*pair) for pair in zip(clip["frames"], crop.regions(boxes), strict=True)])
+            for boxes in clip["boxes"]
+        ]
+        heard = pipe([mixture], faces, denoiser_only=True).audios
+        for one, other in ((0, 1), (1, 0)):
+            own.append(float(si_sdr(heard[one], voices[one])))
+            others.append(float(si_sdr(heard[one], voices[other])))
+    assert np.mean(own) > 3  # in the mixture it is 0
+    assert np.mean(np.array(own) > np.array(others)) > 0.8
+
+
+def test_the_speaker_detector_finds_who_speaks_in_videos_of_strangers(tmp_path):
+    """The whole path, faces found by a detector; the three people and sentences are of no training."""
+    detect = pipeline("active-speaker-detection", model=avzoo.toy_checkpoint("talknce"), device="cpu")
+    talkers = Talkers(
+        3, split="whole path", situation="conversation", seconds=4.0, size=[180, 320], mouthing=0.8, identities=[72, 96]
+    )
+    scores, labels = [], []
+    for clip in talkers.iterate():
+        for face in detect(str(talkers.write(clip, tmp_path)[0]), faces="drawn"):
+            frames = slice(round(face["start"] * 25), round(face["end"] * 25))
+            centre = np.array(face["boxes"]).reshape(-1, 2, 2).mean((0, 1))
+            distances = [np.abs(boxes[frames].reshape(-1, 2, 2).mean((0, 1)) - centre).sum() for boxes in clip["boxes"]]
+            scores += face["scores"]
+            labels += clip["speaking"][int(np.argmin(distances)), frames].astype(int).tolist()
+    assert ava_average_precision(np.array(scores), np.array(labels)) > 85
