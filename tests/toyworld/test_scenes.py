@@ -3,8 +3,8 @@ import json
 
 import numpy as np
 import pytest
-from toyworld.probes import audio_statistics, frame_statistics, linear_probe_accuracy
 from PIL import Image
+from toyworld.probes import audio_statistics, frame_statistics, linear_probe_accuracy
 
 from avzoo.audio import read_audio
 from avzoo.toyworld.drawing.objects import OBJECTS
