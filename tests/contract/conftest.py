@@ -15,5 +15,5 @@ def tiny(row):
     from contract.tiny import TINY
 
     if row.name not in TINY:
-        pytest.fail(f"{row.name} has no entry in tests/contract/tiny.py; every network needs one")
+        pytest.fail(f"{row.name} has no entry in tests/contract/tiny/; every network needs one")
     return TINY[row.name]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from contract.tiny import tiny_separation_parts
+from contract.tiny.avdiffuss import tiny_separation_parts
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import write_wav

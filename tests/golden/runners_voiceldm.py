@@ -168,7 +168,7 @@ def run_clap_conditioning(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 def conditioning_pipeline(clap: Path) -> VoiceLDMPipeline:
     """A pipeline of which only the description's side will run."""
-    from contract.tiny import tiny_pipeline_parts
+    from contract.tiny.voiceldm import tiny_pipeline_parts
 
     parts = tiny_pipeline_parts()
     loaded = {"description_encoder": clap, "audio_encoder": clap, "feature_extractor": clap}
@@ -213,7 +213,7 @@ def run_mel_vae_vocoder(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 
 def decoding_pipeline(vae: AutoencoderKL, vocoder: SpeechT5HifiGan) -> VoiceLDMPipeline:
-    from contract.tiny import tiny_pipeline_parts
+    from contract.tiny.voiceldm import tiny_pipeline_parts
 
     return VoiceLDMPipeline(**tiny_pipeline_parts() | {"vae": vae, "vocoder": vocoder})
 

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from contract.tiny import fill_weights, tiny_model
+from contract.tiny import tiny_model
+from contract.tiny.entry import fill_weights
 
 from avzoo import AVDiffuSSModel, AVDiffuSSVisualEncoder, zoo
 from avzoo.models.avdiffuss.fir_resampling import fir_downsample, fir_upsample

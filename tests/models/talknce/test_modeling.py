@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from contract.tiny import fill_weights, tiny_model
+from contract.tiny import tiny_model
+from contract.tiny.entry import fill_weights
 
 from avzoo import (
     LoCoNetForActiveSpeakerDetection,

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from contract.tiny import fill_weights, tiny_model
+from contract.tiny import tiny_model
+from contract.tiny.entry import fill_weights
 
 from avzoo import LoCoNetForActiveSpeakerDetection, TalkNetForActiveSpeakerDetection, zoo
 from avzoo.models.talknce.scenes import FaceTrack, SceneScorer

@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from contract.tiny import tiny_separation_parts
+from contract.tiny.avdiffuss import tiny_separation_parts
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import read_audio

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from contract.tiny import tiny_separation_parts
+from contract.tiny.avdiffuss import tiny_separation_parts
 from diffusers import DiffusionPipeline
 
 from avzoo import AVDiffuSSModel, AVDiffuSSPipeline

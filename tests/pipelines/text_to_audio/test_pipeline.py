@@ -15,7 +15,8 @@ import pytest
 import sentencepiece
 import soundfile
 import torch
-from contract.tiny import tiny_model, tiny_pipeline_parts
+from contract.tiny import tiny_model
+from contract.tiny.voiceldm import tiny_pipeline_parts
 from diffusers import AutoencoderKL, DDIMScheduler
 from transformers import (
     BatchEncoding,
