@@ -71,7 +71,7 @@ def test_what_coarse_to_fine_asts_card_says_to_run_runs_offline(tmp_path, monkey
     write_wav(tmp_path / "recording.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", str(card_for(row, None, model_folder="model")), re.DOTALL)
-    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 14]
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == [3, 15]
     namespace = {"dataset": range(2), "collate": lambda samples: collated(samples, namespace["extractor"])}
     for block in blocks:
         exec(block.replace("batch_size=12", "batch_size=2, cpu=True, progress_bar=False"), namespace)
@@ -217,7 +217,7 @@ def test_a_tag_the_hub_does_not_list_is_refused(change, message, monkeypatch):
     wrong = dataclasses.replace(zoo.find_row("flexiast"), **change)
     with pytest.raises(ValueError, match=message):
         check_tags(wrong)
-    monkeypatch.setattr(model_cards.zoo, "METHODS", (wrong,))
+    monkeypatch.setattr(model_cards.zoo, "ROWS", (wrong,))
     with pytest.raises(ValueError, match=message):
         render_card("flexiast")
 

@@ -12,7 +12,7 @@ import avzoo
 from avzoo import ActiveSpeakerProcessor
 from avzoo.metrics import match_ava
 from avzoo.models.talknce.scenes import FaceTrack, SceneScorer
-from avzoo.pipelines import active_speaker_detection
+from avzoo.pipelines.active_speaker_detection import pipeline as active_speaker_detection
 from avzoo.pipelines.active_speaker_detection.pipeline import (
     SILENT_COLOUR,
     SPEAKING_COLOUR,
