@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import avzoo
 from avzoo import zoo
 from avzoo.audio import read_audio, write_wav
-from avzoo.cli import literal, main
+from avzoo.cli import main, parse_literal
 from avzoo.video import read_video, write_video
 
 SECONDS = 1.25
@@ -670,7 +670,7 @@ def test_push_refuses_a_folder_without_a_model(avzoo_command, tmp_path):
     ],
 )
 def test_values_on_the_command_line(text, value):
-    assert literal(text) == value
+    assert parse_literal(text) == value
 
 
 # toyworld, tracks

@@ -9,7 +9,7 @@ from avzoo.pipelines.shared.commands import (
     add_face_options,
     check_face_options,
     check_writable,
-    diffusion_pipeline,
+    load_diffusion_pipeline,
 )
 
 
@@ -40,7 +40,7 @@ def _separate(options: argparse.Namespace) -> None:
         raise OSError(f"`{options.output}` is no folder.")
     check_writable(options.output / "voices.json" if options.output.is_dir() else options.output)
     check_face_options(options)
-    pipe = diffusion_pipeline("avdiffuss", options)
+    pipe = load_diffusion_pipeline("avdiffuss", options)
     progress = sys.stderr.isatty()
     pipe.set_progress_bar_config(disable=not progress, file=sys.stderr, leave=False)
     voices, _ = separate_faces(

@@ -14,19 +14,19 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TaskCommand:
-    """One task on the command line.
+    """A task's part of `avzoo run`.
 
     Args:
         help: one line.
-        score: what the records' score means, see [`avzoo.records.Records`]. Empty: what the model's processor says.
+        score: meaning of the records' score, see [`avzoo.records.Records`]. Empty: the processor's `score`.
         add_options: adds the task's own options to its parser.
-        parameters: what the pipeline is called with, from the options.
-        check: raises where options don't fit each other, before anything is loaded.
-        records_path: where the records go, from the options; None: to stdout.
-        write: writes the records there in a format, if not as [`write_records`] does.
-        finish: what else is made of the answer.
-        run: all of the command, where it is no file in and records out. Then `add_options` adds every option there is,
-            and the other fields have no meaning.
+        parameters: options -> keyword arguments of the pipeline's call.
+        check: raises if options contradict each other, before anything is loaded.
+        records_path: options -> path of the records; None: stdout.
+        write: writes the records to that path in a format. Default: [`write_records`].
+        finish: writes everything else that is made of the answer.
+        run: the whole command, for a task that doesn't map one file to records. `add_options` then adds every option,
+            and the other fields are unused.
     """
 
     help: str
@@ -42,31 +42,38 @@ class TaskCommand:
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path)
-    parser.add_argument("-o", "--output", type=Path, help="file to write; its ending is the format. Default: stdout")
-    parser.add_argument("--format", help="json, csv, rttm, srt or vtt; default json")
-    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
-    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="file to write; its suffix gives the format (default: print to stdout)"
+    )
+    parser.add_argument("--format", help="json, csv, rttm, srt or vtt (default: json)")
+    add_model_options(parser)
     parser.add_argument("--batch-size", type=int, default=8)
 
 
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options every task has: which model, on which device."""
+    parser.add_argument("--model", help="folder or Hub id (default: the toy checkpoint in this package)")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
+
+
 def add_face_options(parser: argparse.ArgumentParser) -> None:
-    """Who to look at, for every command that looks at faces."""
+    """Add the options of every command that analyses faces: where they come from, and how many."""
     from avzoo.pipelines.shared.face_detectors import DETECTORS
 
     faces = parser.add_mutually_exclusive_group()
-    faces.add_argument("--boxes", type=Path, help="boxes you have, .csv (frame,x1,y1,x2,y2) or .json")
+    faces.add_argument("--boxes", type=Path, help="known face boxes, .csv (frame,x1,y1,x2,y2) or .json")
     faces.add_argument(
         "--detector",
         choices=DETECTORS,
-        help="drawn: faces of toyworld; yunet: OpenCV's, extra `faces`; s3fd: a converted checkpoint. "
-        "Default: drawn for videos of toyworld, else yunet",
+        help="yunet: OpenCV's detector, extra `faces`; s3fd: a converted checkpoint; drawn: faces drawn by toyworld "
+        "(default: drawn for toyworld videos, else yunet)",
     )
-    parser.add_argument("--detector-model", type=Path, help="YuNet's ONNX file, or the folder of a converted S3FD")
-    parser.add_argument("--max-faces", type=int, help="keep the largest tracks only")
+    parser.add_argument("--detector-model", type=Path, help="path of YuNet's ONNX file, or folder of a converted S3FD")
+    parser.add_argument("--max-faces", type=int, help="keep only this many face tracks, the largest and longest")
 
 
 def check_face_options(options: argparse.Namespace) -> None:
-    """Raise a ValueError for a detector without what it needs, before anything is computed."""
+    """Raise a ValueError if the chosen detector has no model, before anything is computed."""
     if options.detector == "s3fd" and options.detector_model is None:
         raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
 
@@ -93,8 +100,8 @@ def run_task(options: argparse.Namespace) -> None:
     command.check(options)
     check_device(options.device)
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
-    quieten_transformers()
-    quieten_hub()
+    silence_transformers()
+    silence_hub()
     pipe = transformers.pipeline(options.task, model=model, device=options.device)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
@@ -111,25 +118,25 @@ def run_task(options: argparse.Namespace) -> None:
 
 
 def write_records(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
-    """Write [`Records`] to a file, and its name to stderr; or to stdout where there is no path."""
+    """Write [`Records`] to a file and print its path to stderr; without a path, print the records to stdout."""
     if path is None:
         print(records.export(format), end="")
     else:
         print(records.save(path, format), file=sys.stderr)
 
 
-def diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
-    """The diffusers pipeline of a method, as the options say: model (the toy checkpoint), device, dtype and preset."""
+def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
+    """Load a method's diffusers pipeline as the options `model`, `device`, `dtype` and `preset` say."""
     import torch
 
     from avzoo import toy_checkpoint, zoo
 
     check_device(options.device)
-    device = options.device or default_device()
+    device = options.device or choose_device()
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
-    quieten_transformers()
-    quieten_diffusers()
-    quieten_hub()
+    silence_transformers()
+    silence_diffusers()
+    silence_hub()
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     pipe = pipeline_class.from_pretrained(options.model or toy_checkpoint(method), torch_dtype=dtype).to(device)
@@ -137,36 +144,36 @@ def diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
 
 
 def check_writable(path: Path) -> None:
-    """Raise an OSError where no file can be written, before anything is computed."""
+    """Raise an OSError if no file can be written to `path`, before anything is computed."""
     if path.is_dir() or not path.parent.is_dir():
-        raise OSError(f"`{path}` cannot be written: it is a folder, or the folder it is in does not exist.")
+        raise OSError(f"`{path}` cannot be written: it is a folder, or its parent folder does not exist.")
 
 
-def quieten_transformers() -> None:
-    """Keep its notes and its bars for loading and saving off stderr, where a command's own word is looked for."""
+def silence_transformers() -> None:
+    """Keep transformers' log lines and progress bars off stderr, where users look for the command's own messages."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
 
 
-def quieten_diffusers() -> None:
-    """The same for diffusers."""
+def silence_diffusers() -> None:
+    """Keep diffusers' log lines and progress bars off stderr."""
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.disable_progress_bar()
 
 
-def quieten_hub() -> None:
-    """Keep each of its retries from being a line before ours, where it can't be reached."""
+def silence_hub() -> None:
+    """Keep huggingface_hub from logging each retry when the Hub can't be reached."""
     from huggingface_hub.utils import logging
 
     logging.set_verbosity_error()
 
 
-def default_device() -> str:
-    """The accelerator that is there, else the CPU."""
+def choose_device() -> str:
+    """The accelerator if there is one, else the CPU."""
     import torch
 
     if torch.cuda.is_available():

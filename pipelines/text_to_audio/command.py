@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from avzoo.pipelines.shared.commands import TaskCommand, check_writable, diffusion_pipeline
+from avzoo.pipelines.shared.commands import TaskCommand, check_writable, load_diffusion_pipeline
 
 
 def _add_speech_options(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def _speak(options: argparse.Namespace) -> None:
     text = options.content if options.content_file is None else options.content_file.read_text(encoding="utf-8")
     if options.audio_prompt is not None and not options.audio_prompt.is_file():
         raise FileNotFoundError(f"`{options.audio_prompt}` does not exist.")
-    pipe = diffusion_pipeline("voiceldm", options)
+    pipe = load_diffusion_pipeline("voiceldm", options)
     pipe.set_progress_bar_config(disable=not sys.stderr.isatty(), file=sys.stderr)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr)

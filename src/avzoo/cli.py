@@ -19,19 +19,19 @@ from avzoo.pipelines.shared.commands import (
     add_face_options,
     check_face_options,
     check_writable,
-    quieten_hub,
-    quieten_transformers,
     run_task,
+    silence_hub,
+    silence_transformers,
 )
 from avzoo.pipelines.shared.demos import list_demos, run_demos
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; the exit status is 0, or 1 with the reason on stderr."""
+    """Run one command and return its exit status: 0, or 1 with the reason on stderr."""
     options = build_parser().parse_args(arguments)
     try:
         with warnings.catch_warnings():
-            if not sys.warnoptions:  # they speak to developers; `python -W default -m avzoo.cli` shows them
+            if not sys.warnoptions:  # warnings are for developers; `python -W default -m avzoo.cli` shows them
                 warnings.simplefilter("ignore")
             options.command(options)
     except Exception as error:
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_expected(error: Exception) -> bool:
-    """Whether the error says what is wrong with what was given; any other is a bug and keeps its traceback."""
+    """Whether the error explains invalid input; any other error is a bug and keeps its traceback."""
     if isinstance(error, ValueError | TypeError | OSError | ImportError):
         return True
     from huggingface_hub.errors import StrictDataclassError  # what config classes raise; no ValueError
@@ -60,30 +60,44 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=run)
         return sub
 
-    listing = command("list", list_methods, "Every method: task, paper, classes.")
+    listing = command("list", list_methods, "List the methods: task, paper, summary.")
     listing.add_argument("--json", action="store_true", help="print JSON")
-    listing.add_argument("--commercial-ok", action="store_true", help="only where code, weights and data allow it")
+    listing.add_argument(
+        "--commercial-ok", action="store_true", help="only methods whose code, weights and data allow it"
+    )
 
-    info = command("info", show_method, "All that the zoo knows of one method.")
+    info = command("info", show_method, "Show one method: paper, source, licences, released checkpoints.")
     info.add_argument("method")
     info.add_argument("--json", action="store_true", help="print JSON")
 
     card = command("card", print_card, "Print a method's model card.")
     card.add_argument("method")
 
-    convert = command("convert", convert_file, "Authors' checkpoint to a folder that from_pretrained loads.")
+    convert = command(
+        "convert", convert_file, "Convert the authors' checkpoint to a folder that from_pretrained loads."
+    )
     convert.add_argument("method")
-    convert.add_argument("checkpoint", nargs="?", help="file or folder; with --part, the main one if there is one")
-    convert.add_argument("output", help="folder to make")
-    convert.add_argument("--variant", help="which released checkpoint it is; told from the file if left out")
+    convert.add_argument("checkpoint", nargs="?", help="file or folder; optional if every component is given by --part")
+    convert.add_argument("output", help="folder to create")
+    convert.add_argument("--variant", help="which released checkpoint it is (default: inferred from the file)")
     convert.add_argument(
-        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="config fields shapes cannot tell"
+        "--config",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override config values that can't be inferred from tensor shapes",
     )
     convert.add_argument(
-        "--part", action="append", default=[], metavar="NAME=PATH", help="one part of several; none: leave out"
+        "--part",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="path of a component (repeatable); NAME=none omits it",
     )
 
-    run = commands.add_parser("run", help="A file in, an answer out.", description="A file in, an answer out.")
+    run = commands.add_parser(
+        "run", help="Run a task's pipeline on a file.", description="Run a task's pipeline on a file."
+    )
     tasks = run.add_subparsers(required=True, metavar="task", dest="task")
     for name, task in zoo.list_tasks().items():
         task_command = task.load_command()
@@ -93,30 +107,32 @@ def build_parser() -> argparse.ArgumentParser:
             add_common_options(sub)
         task_command.add_options(sub)
 
-    tracks = command("tracks", find_tracks, "A video in, its face tracks out.")
+    tracks = command("tracks", find_tracks, "Find and follow the faces of a video.")
     tracks.add_argument("file", type=Path)
-    tracks.add_argument("-o", "--output", type=Path, help="JSON file to write. Default: stdout")
-    tracks.add_argument("--render", type=Path, metavar="MP4", help="also write the video with its tracks drawn in")
+    tracks.add_argument("-o", "--output", type=Path, help="JSON file to write (default: print to stdout)")
+    tracks.add_argument("--render", type=Path, metavar="MP4", help="also write the video with its face tracks drawn in")
     add_face_options(tracks)
-    tracks.add_argument("--fps", type=float, default=25.0, help="rate at which the video is looked at; default 25")
-    tracks.add_argument("--every", type=int, default=1, help="detect in each n-th frame only")
+    tracks.add_argument("--fps", type=float, default=25.0, help="frame rate of the tracks; default 25")
+    tracks.add_argument("--every", type=int, default=1, help="detect faces in every n-th frame only")
 
     toyworld = command("toyworld", write_toyworld, "Write synthetic media with their labels.")
     toyworld.add_argument("world", choices=toyworld_names())
-    toyworld.add_argument("--n", type=int, default=4, help="clips; default 4")
-    toyworld.add_argument("--out", type=Path, required=True, help="folder to write to; made if it is not there")
+    toyworld.add_argument("--n", type=int, default=4, help="number of clips; default 4")
+    toyworld.add_argument("--out", type=Path, required=True, help="output folder; created if missing")
     toyworld.add_argument("--seed", type=int, default=0)
-    toyworld.add_argument("--split", default="train", help="clips of different splits are never the same")
-    toyworld.add_argument("--workers", type=int, default=1, help="processes")
+    toyworld.add_argument("--split", default="train", help="name of a split; different splits share no clip")
+    toyworld.add_argument("--workers", type=int, default=1, help="number of processes")
     toyworld.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the world, such as seconds=4"
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the world, for example seconds=4"
     )
 
-    demo = command("demo", run_demo, "What the methods do, on small things; draws pictures.")
-    demo.add_argument("task", nargs="?", choices=list_demos(), help="default: all of them")
-    demo.add_argument("files", nargs="*", type=Path, help="recordings or videos. Default: some that are at hand")
-    demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="folder for what is written")
-    demo.add_argument("--seed", type=int, help="of what is drawn at random; default: another one each time")
+    demo = command("demo", run_demo, "Run the toy checkpoints on small inputs and draw pictures.")
+    demo.add_argument("task", nargs="?", choices=list_demos(), help="default: every task")
+    demo.add_argument(
+        "files", nargs="*", type=Path, help="recordings or videos (default: synthetic or installed examples)"
+    )
+    demo.add_argument("-o", "--output", type=Path, default=Path("demo_output"), help="output folder")
+    demo.add_argument("--seed", type=int, help="random seed (default: a new one each time)")
 
     push = command("push", push_folder, "Upload a converted folder to the Hub.")
     push.add_argument("folder", type=Path)
@@ -167,13 +183,13 @@ def print_card(options: argparse.Namespace) -> None:
 def convert_file(options: argparse.Namespace) -> None:
     from avzoo.conversion import convert_checkpoint, save_converted
 
-    quieten_transformers()
-    config = {name: literal(value) for name, value in map(split_pair, options.config)}
+    silence_transformers()
+    config = {name: parse_literal(value) for name, value in map(split_pair, options.config)}
     parts = {name: None if value == "none" else value for name, value in map(split_pair, options.part)}
     if options.checkpoint is not None and parts:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
-        raise ValueError("name a checkpoint, or its parts with --part NAME=PATH.")
+        raise ValueError("give a checkpoint, or its components by --part NAME=PATH.")
     model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
     print(save_converted(model, options.output))
 
@@ -186,12 +202,12 @@ def find_tracks(options: argparse.Namespace) -> None:
         check_writable(options.output)
     if options.render is not None:
         check_writable(options.render)
-        VideoWriter(options.render, options.fps)  # says now what it would say after everything was computed
+        VideoWriter(options.render, options.fps)  # raises for a path it can't write, before anything is computed
     check_face_options(options)
     info = probe_video(options.file)
-    quieten_hub()
+    silence_hub()
     if options.detector == "s3fd":
-        quieten_transformers()
+        silence_transformers()
     faces = faces_from(options.boxes or options.detector, options.detector_model, info.metadata)
     tracks = find_face_tracks(
         options.file,
@@ -222,11 +238,11 @@ def write_toyworld(options: argparse.Namespace) -> None:
 
     from avzoo.toyworld import world
 
-    settings = {name: literal(value) for name, value in map(split_pair, options.set)}
+    settings = {name: parse_literal(value) for name, value in map(split_pair, options.set)}
     clips = world(options.world)(options.n, options.seed, split=options.split, **settings)
     rendered = clips.iterate(options.workers, clips_at_once=1)
     for clip in tqdm(rendered, total=options.n, unit="clip", disable=not sys.stderr.isatty()):
-        options.out.mkdir(parents=True, exist_ok=True)  # not before there is something to write
+        options.out.mkdir(parents=True, exist_ok=True)  # created only once a clip exists
         for path in clips.write(clip, options.out):
             print(path)
 
@@ -254,8 +270,8 @@ def split_pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def literal(text: str) -> Any:
-    """A Python literal (numbers, tuples, None, true/false), else the text itself."""
+def parse_literal(text: str) -> Any:
+    """Parse a Python literal (number, tuple, None, true or false); return any other text as it is."""
     try:
         return ast.literal_eval({"true": "True", "false": "False", "null": "None"}.get(text, text))
     except (ValueError, SyntaxError):
