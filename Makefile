@@ -1,5 +1,6 @@
 # make demo [AUDIO=my.wav]   what the methods do, with toy checkpoints   make lint    ruff
 # make test [TESTS=tests/golden]   run the tests                         make bench   the timings of benchmarks/
+# make method NAME=acl_ssl CLASS=ACL TITLE=ACL-SSL PAPER=2311.04066   stubs of a new method (CONTRIBUTING.md)
 # make clean   remove what these made, .venv included
 #
 # Works with GNU make 3.81 (macOS) and later. PYTHON=python3.12 chooses the interpreter of .venv.
@@ -12,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c c
 METADATA := setup.cfg pyproject.toml constraints.txt
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench method clean
 
 # AUDIO reaches the shell through the environment, so a name may hold spaces and quotes.
 export AUDIO
@@ -29,6 +30,11 @@ lint: $(VENV)/.installed-lint
 
 bench: $(VENV)/.installed-dev
 	@for script in benchmarks/*.py; do echo "## $$script"; $(BIN)/python "$$script" || exit 1; done
+
+method:
+	@[ -n "$(NAME)" ] || { echo 'usage: make method NAME=acl_ssl [CLASS=ACL] [TITLE=ACL-SSL] [PAPER=2311.04066] [TASK=...]'; exit 2; }
+	@$(PYTHON) docs/make_method.py "$(NAME)" $(if $(CLASS),--class_name "$(CLASS)") $(if $(TITLE),--title "$(TITLE)") \
+		$(if $(PAPER),--paper "$(PAPER)") $(if $(TASK),--task "$(TASK)")
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output .pytest_cache .ruff_cache
