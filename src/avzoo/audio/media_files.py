@@ -8,6 +8,31 @@ from typing import Any
 
 import av
 
+# The formats that FFmpeg may open. Those that make it open further files are left out: playlists (hls, concat, dash,
+# imf), session descriptions (sdp), subtitles and recordings in several files (vobsub, mlv), drawings (svg_pipe).
+_FORMATS = """
+    mov matroska avi mpegts mpeg mpegvideo flv live_flv kux asf asf_o ogg mxf gxf rm ivr dv nut nsv nuv wtv ty pva dhav
+    swf h261 h263 h264 hevc vvc m4v vc1 vc1test av1 obu ivf dirac cavsvideo avs2 avs3 evc apv dnxhd mjpeg mjpeg_2000
+    mpjpeg smjpeg yuv4mpegpipe flic cine ser
+    wav w64 aiff au caf flac mp3 aac loas ac3 ac4 eac3 dts dtshd truehd mlp amr amrnb amrwb ape wv tta tak mpc mpc8 shn
+    dsf iff iamf voc oma aea qoa osq bonk wavarc wady vqf xwma gsm ilbc lc3 qcp g722 g723_1 g726 g726le g729 sbc aptx
+    aptx_hd codec2 act dss sln alaw mulaw spdif daud mmf ircam nistsphere sds sox pvf paf epaf avr hcom rso
+    image2 gif apng ico jpegxl_anim bmp_pipe cri_pipe dds_pipe dpx_pipe exr_pipe gem_pipe hdr_pipe j2k_pipe jpeg_pipe
+    jpegls_pipe jpegxl_pipe jpegxs_pipe pam_pipe pbm_pipe pcx_pipe pfm_pipe pgm_pipe pgmyuv_pipe pgx_pipe phm_pipe
+    photocd_pipe pictor_pipe png_pipe ppm_pipe psd_pipe qdraw_pipe qoi_pipe sgi_pipe sunrast_pipe tiff_pipe vbn_pipe
+    webp_pipe xbm_pipe xpm_pipe xwd_pipe
+    ass srt
+"""  # the last two: subtitles inside an AVI file
+_OPTIONS = {
+    "protocol_whitelist": "file",  # no network
+    "pattern_type": "none",  # or image2 reads x001.png, x002.png, ... for a file called x%03d.png
+}
+_PLAYLIST = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|\[playlist\]|# VobSub index|"
+    rb"(<\?xml[^>]*>\s*)?<(MPD|playlist|asx|smil|SmoothStreamingMedia)\b)",
+    re.IGNORECASE,
+)
+
 
 def locate(source: Any, label: str) -> tuple[str, str | io.IOBase] | None:
     """What messages call the file, and what a decoder can open; None if `source` is no file.
@@ -50,20 +75,36 @@ def locate(source: Any, label: str) -> tuple[str, str | io.IOBase] | None:
 
 
 def open_container(opened: str | io.IOBase, label: str) -> av.container.InputContainer:
-    """The file, opened by FFmpeg. Only this file is read, whatever a playlist inside it names.
+    """Open a file with FFmpeg. No other file is read, whatever this one or its name refers to.
 
     Raises:
-        ValueError: FFmpeg doesn't know what it is.
+        ValueError: a playlist, or FFmpeg doesn't know what it is.
     """
-    # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a playlist off the network.
-    url = f"file:{opened}" if isinstance(opened, str) else opened
+    # "file:" keeps a colon in a name from being read as a protocol.
+    url, name = (f"file:{opened}", opened) if isinstance(opened, str) else (opened, str(getattr(opened, "name", "")))
+    formats = set(_FORMATS.split())
+    if name.lower().endswith(".y"):
+        formats.discard("image2")  # it takes x.y for one plane of three, and reads x.u and x.v
     try:
-        return av.open(url, metadata_errors="ignore", options={"protocol_whitelist": "file"})
+        return av.open(url, metadata_errors="ignore", options=_OPTIONS | {"format_whitelist": ",".join(formats)})
     except (av.error.FFmpegError, ValueError) as error:
+        if _PLAYLIST.match(_read_head(opened)):
+            raise ValueError(
+                f"{label} is no audio or video file but a playlist: it names other files, which are not read. "
+                "Pass the file that holds the sound or the pictures."
+            ) from error
         reason = getattr(error, "strerror", None) or error
         raise ValueError(
             f"{label} is no audio or video file that libsndfile or FFmpeg can read ({reason}); check that it is whole."
         ) from error
+
+
+def _read_head(opened: str | io.IOBase) -> bytes:
+    if isinstance(opened, str):
+        with open(opened, "rb") as file:
+            return file.read(1024)
+    opened.seek(0)
+    return opened.read(1024)
 
 
 def stream_kinds(container: av.container.InputContainer) -> str:
