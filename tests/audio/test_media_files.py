@@ -203,6 +203,20 @@ def test_a_video_of_any_name_is_itself(folder, name):
     assert numbers(read_video(shift_sound(name, "shifted.mp4", 0.01)).frames) == [20, 21, 22, 23, 24]
 
 
+def test_a_file_called_like_standard_input_is_itself(folder):
+    write_wav("own.wav", np.full(800, 0.1, np.float32), 16000)
+    write_wav("other.wav", np.full(900, 0.2, np.float32), 16000)
+    (folder / "own.wav").rename("-")
+    before = os.dup(0)
+    try:
+        with open("other.wav", "rb") as other:
+            os.dup2(other.fileno(), 0)
+        assert len(read_audio("-")[0]) == 800
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+
+
 # What opens.
 
 

@@ -52,7 +52,8 @@ def locate(source: Any, label: str) -> tuple[str, str | io.IOBase] | None:
             raise ValueError(f"{label} is a URL ({path}); download it first and pass the file.")
         with open(path, "rb") as file:  # says at once, as an OSError with the path, what can't be opened
             empty = not file.read(1)
-        label, opened = f"{label} ({os.path.basename(path)})", path
+        # Joined, since libsndfile takes the name "-" alone for standard input.
+        label, opened = f"{label} ({os.path.basename(path)})", os.path.join(os.curdir, path)
     elif isinstance(source, bytes | bytearray | memoryview):
         opened, empty = io.BytesIO(source), not len(source)
     elif hasattr(source, "read"):
