@@ -1,8 +1,7 @@
-"""A model zoo for speech and audio-visual methods, in the shape of transformers and diffusers.
+"""A model zoo for speech and audio-visual methods, in the style of transformers and diffusers.
 
-`import avzoo` teaches transformers' Auto classes and `pipeline` the zoo's models. It imports neither torch nor
-transformers itself: the registration waits until transformers is there, and every public name is imported when it is
-first used.
+`import avzoo` registers the zoo's models with transformers' Auto classes, `pipeline` and diffusers. It imports neither
+torch nor transformers: registration waits until those are imported, and each public name is imported on first use.
 """
 
 import importlib
