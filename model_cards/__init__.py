@@ -15,10 +15,10 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
 
     Args:
         method: a method of the zoo.
-        source: what `convert_checkpoint` recorded about converted weights; adds where they came from. A training script
-            gives {"variant": "toy"} for weights trained on synthetic data, with the "command" that makes them and
-            measured "results" {what: value} if it likes.
-        model_folder: what the card's snippet loads. None: `./<method>`.
+        source: the record that `convert_checkpoint` made of converted weights; adds their origin. A training script
+            passes {"variant": "toy"} for weights trained on synthetic data, optionally with the "command" that makes
+            them and measured "results" {quantity: value}.
+        model_folder: folder or repository that the card's snippet loads. None: `./<method>`.
 
     Raises:
         ValueError: no method of that name, or a tag that the Hub does not list.
@@ -30,7 +30,7 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     is_toy = bool(source) and source.get("variant") == "toy"
     if is_toy:
         weights = zoo.License("apache-2.0", True, "trained by this package's own script on its own data")
-    elif source and not released:  # the row speaks of the released checkpoints, not of anybody's own
+    elif source and not released:  # the row's licence covers released checkpoints only
         weights = zoo.License("unknown", None, "those of the checkpoint that was converted; ask its owner")
     else:
         weights = row.licenses["weights"]
@@ -55,14 +55,14 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     )
 
 
-def hub_tags() -> dict[str, Any]:
-    """Tags and licences that the Hub lists, with the date they were written down."""
+def load_hub_tags() -> dict[str, Any]:
+    """Tags and licences that the Hub lists, with the date on which the list was made."""
     return json.loads(resources.files(__package__).joinpath("hub_tags.json").read_text(encoding="utf-8"))
 
 
 def check_tags(row: zoo.Row) -> None:
     """Raise a ValueError if a row's front matter is not of the Hub's lists."""
-    listed = hub_tags()
+    listed = load_hub_tags()
     if row.pipeline_tag not in listed["pipeline_tags"]:
         raise ValueError(f"{row.name}: `pipeline_tag` {row.pipeline_tag!r} is not one the Hub lists.")
     for thing, terms in row.licenses.items():
@@ -70,4 +70,4 @@ def check_tags(row: zoo.Row) -> None:
             raise ValueError(f"{row.name}: licence {terms.identifier!r} of its {thing} is not one the Hub lists.")
 
 
-__all__ = ["check_tags", "hub_tags", "render_card"]
+__all__ = ["check_tags", "load_hub_tags", "render_card"]

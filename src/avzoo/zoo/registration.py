@@ -1,10 +1,9 @@
-"""Makes transformers' Auto classes and task pipelines find the zoo, as soon as the program has imported them, and
-`DiffusionPipeline.from_pretrained` its diffusion pipelines.
+"""Registration of the zoo with transformers' Auto classes and task pipelines, and with diffusers.
 
-transformers is large; a program that only lists the zoo, or parses its arguments, should not wait for it. So nothing is
-imported here. Instead, once Python has imported one of the modules that hold the registries, the rows of the zoo are
-entered: as soon as no module of transformers, diffusers or this package is in the middle of its own import any more,
-because our classes cannot be made before. Where transformers was imported first, they are entered at once.
+Importing transformers takes seconds, and a program that only lists the zoo or parses its arguments should not wait for
+it. So this module imports neither transformers nor diffusers. It watches for the import of the modules that hold their
+registries, and enters the rows of the zoo once no module of transformers, diffusers or this package is still being
+imported: our classes can't be created before. If a registry is imported already, the rows are entered at once.
 """
 
 import importlib.abc
@@ -16,39 +15,41 @@ from avzoo import zoo
 
 
 def register_everywhere() -> None:
-    """Enter every row of the zoo, now or when the registries of transformers and diffusers come to be imported."""
-    sys.meta_path.insert(0, _AfterImport(("transformers", "diffusers", "avzoo"), _register_what_is_there))
-    _register_what_is_there()
+    """Enter every row of the zoo, now or as soon as the registries of transformers and diffusers are imported."""
+    sys.meta_path.insert(0, _ImportWatcher(("transformers", "diffusers", "avzoo"), _register_with_imported))
+    _register_with_imported()
 
 
-def _models(row: zoo.Row) -> dict[str, list[type]]:
+def _load_models(row: zoo.Row) -> dict[str, list[type]]:
     """Auto class -> the model classes it finds."""
     return {auto_class: [row.load(name) for name in names] for auto_class, names in row.auto_classes.items()}
 
 
-def _config_classes(row: zoo.Row) -> list[type]:
-    return list(dict.fromkeys(model_class.config_class for models in _models(row).values() for model_class in models))
+def _list_config_classes(row: zoo.Row) -> list[type]:
+    return list(
+        dict.fromkeys(model_class.config_class for models in _load_models(row).values() for model_class in models)
+    )
 
 
 def _register_configs(module: ModuleType, row: zoo.Row) -> None:
-    for config_class in _config_classes(row):
+    for config_class in _list_config_classes(row):
         module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
 
 
 def _register_feature_extractor(module: ModuleType, row: zoo.Row) -> None:
     if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
-        for config_class in _config_classes(row):
+        for config_class in _list_config_classes(row):
             module.AutoFeatureExtractor.register(config_class, row.load(row.processor_class), exist_ok=True)
 
 
 def _register_processor(module: ModuleType, row: zoo.Row) -> None:
     if row.processor_class and row.processor_class.endswith("Processor"):
-        for config_class in _config_classes(row):
+        for config_class in _list_config_classes(row):
             module.AutoProcessor.register(config_class, row.load(row.processor_class), exist_ok=True)
 
 
 def _register_models(module: ModuleType, row: zoo.Row) -> None:
-    for auto_class, model_classes in _models(row).items():
+    for auto_class, model_classes in _load_models(row).items():
         for model_class in model_classes:
             getattr(module, auto_class).register(model_class.config_class, model_class, exist_ok=True)
 
@@ -85,7 +86,8 @@ _REGISTER: dict[str, Callable[[ModuleType, zoo.Row], None]] = {
 _done: set[str] = set()
 
 
-def _register_what_is_there() -> None:
+def _register_with_imported() -> None:
+    """Enter every row in the registries that have been imported since the last call."""
     for name, register in _REGISTER.items():
         if name in sys.modules and name not in _done:
             _done.add(name)  # first, because loading our classes may import another registry
@@ -93,11 +95,11 @@ def _register_what_is_there() -> None:
                 register(sys.modules[name], row)
 
 
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Calls `then` each time an import of a module of `packages` is over that is not part of another such import."""
+class _ImportWatcher(importlib.abc.MetaPathFinder):
+    """Calls `callback` after each outermost import of a module of `packages`."""
 
-    def __init__(self, packages: tuple[str, ...], then: Callable[[], None]):
-        self.packages, self.then, self.depth = packages, then, 0
+    def __init__(self, packages: tuple[str, ...], callback: Callable[[], None]):
+        self.packages, self.callback, self.depth = packages, callback, 0
 
     def find_spec(self, name, path, target=None):
         if name.partition(".")[0] not in self.packages:
@@ -106,11 +108,11 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             spec = None if finder is self else finder.find_spec(name, path, target)
             if spec is not None and spec.loader is not None:
                 # A loader belongs to one module, so its method can be replaced without touching any other import.
-                spec.loader.exec_module = self.watched(spec.loader.exec_module)
+                spec.loader.exec_module = self.watch(spec.loader.exec_module)
                 return spec
         return None
 
-    def watched(self, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
+    def watch(self, exec_module: Callable[[ModuleType], None]) -> Callable[[ModuleType], None]:
         def execute(module: ModuleType) -> None:
             self.depth += 1
             try:
@@ -118,6 +120,6 @@ class _AfterImport(importlib.abc.MetaPathFinder):
             finally:
                 self.depth -= 1
             if self.depth == 0:
-                self.then()
+                self.callback()
 
         return execute

@@ -8,10 +8,10 @@ _FOLDER = Path(__file__).parent / "toy_checkpoints"
 
 
 def toy_checkpoint(method: str) -> str:
-    """Folder of a method's toy checkpoint, for `from_pretrained`.
+    """Return the folder of a method's toy checkpoint, for `from_pretrained`.
 
     Raises:
-        ValueError: no method of that name, or none ships for it.
+        ValueError: no method of that name, or it has no toy checkpoint.
     """
     folder = _FOLDER / zoo.find_row(method).name
     if not folder.is_dir():
