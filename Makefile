@@ -42,7 +42,7 @@ clean:
 
 # A file marks what is installed; it is older than its reasons when they change.
 $(VENV)/.made:
-	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 10) or sys.exit("avzoo needs Python 3.10 or later, \
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("avzoo needs Python 3.11 or later, \
 	$(PYTHON) is %d.%d; name another with PYTHON=..." % sys.version_info[:2])'
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 	@touch $@
