@@ -19,9 +19,9 @@ from collections.abc import Callable
 import numpy as np
 
 from avzoo.toyworld import world
-from avzoo.toyworld.face_detector import DrawnFaceDetector
 from avzoo.toyworld.sound.voices import VOICES, say, sentence
 from avzoo.toyworld.talkers import talker_clip
+from avzoo.video.drawn_faces import DrawnFaceDetector
 
 WORLDS = {
     "talkers, one face at 112 x 112": ("talkers", {"seconds": 2.0}),

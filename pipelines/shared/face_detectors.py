@@ -27,13 +27,13 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
     from avzoo.video import FaceTracks, GivenBoxes, YuNetDetector  # late: the command line asks only for the names
 
     if faces is None:
-        from avzoo.toyworld.worlds import MADE_BY
+        from avzoo.video.drawn_faces import TOYWORLD_COMMENT
 
-        faces = "drawn" if metadata.get("comment", "").startswith(MADE_BY) else "yunet"
+        faces = "drawn" if metadata.get("comment", "").startswith(TOYWORLD_COMMENT) else "yunet"
     if isinstance(faces, FaceTracks):
         return GivenBoxes.of_tracks(faces.tracks)
     if faces == "drawn":
-        from avzoo.toyworld.face_detector import DrawnFaceDetector
+        from avzoo.video.drawn_faces import DrawnFaceDetector
 
         return DrawnFaceDetector()
     if faces == "s3fd":

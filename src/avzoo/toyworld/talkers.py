@@ -29,6 +29,7 @@ import numpy as np
 
 from avzoo.video import resize_as_opencv, write_video
 from avzoo.video.crops import window
+from avzoo.video.drawn_faces import TOYWORLD_COMMENT
 
 from .drawing.backgrounds import textured_background
 from .drawing.canvas import Canvas, Generator, camera_noise, expose, illumination
@@ -45,7 +46,7 @@ from .sound.conversations import (
     speaking_frames,
     spoken_labels,
 )
-from .worlds import MADE_BY, World, check_seed, write_labels
+from .worlds import World, check_seed, write_labels
 
 FRAME_RATE = 25
 SITUATIONS = ("single", "conversation", "mixture", "off_screen", "silent")
@@ -190,7 +191,7 @@ class Talkers(World):
             clip["fps"],
             audio=clip["audio"],
             sampling_rate=clip["sampling_rate"],
-            metadata={"comment": f"{MADE_BY} {self.name}"},
+            metadata={"comment": f"{TOYWORLD_COMMENT} {self.name}"},
         )
         labels = {name: value for name, value in clip.items() if name not in ("frames", "audio", "voices")}
         for name in ("boxes", "mouth_boxes", "mouth_opening"):

@@ -29,7 +29,6 @@ from avzoo.audio import write_wav
 from avzoo.files import written_whole
 from avzoo.processes import available_cores
 
-MADE_BY = "avzoo toyworld"  # with this the comment of a written video begins, so that programs know what it is
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
 
 

@@ -1,12 +1,14 @@
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 pytest.importorskip("espeakng_loader")
 
 from avzoo.toyworld.drawing.backgrounds import textured_background
-from avzoo.toyworld.face_detector import DrawnFaceDetector
+from avzoo.toyworld.fit_face_detector import fit_face_detector
 from avzoo.toyworld.talkers import talker_clip
 from avzoo.video import find_face_tracks
+from avzoo.video.drawn_faces import WEIGHTS_FILE, DrawnFaceDetector
 
 
 def overlap(one, other):
@@ -65,3 +67,9 @@ def test_faces_of_a_clip_become_tracks_of_their_boxes(detector):
 def test_a_face_size_that_is_a_blur_is_refused():
     with pytest.raises(ValueError, match="`min_size` must be at least 12 pixels, got 5"):
         DrawnFaceDetector(min_size=5)
+
+
+@pytest.mark.slow
+def test_fitting_again_gives_the_shipped_weights():
+    # Other linear algebra libraries round differently, and may swap a few of the 8000 hard negatives.
+    np.testing.assert_allclose(fit_face_detector(), load_file(WEIGHTS_FILE)["weights"], rtol=0, atol=1e-4)
