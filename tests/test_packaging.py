@@ -244,6 +244,31 @@ def test_no_import_goes_up_a_floor():
     assert upward_imports(modules()) == []
 
 
+def test_training_imports_no_other_package_of_avzoo():
+    tree = modules()
+    found = {
+        (module, name)
+        for module, file in tree.items()
+        if module.startswith("avzoo.training")
+        for _, name in imports(module, file, set(tree))
+        if not name.startswith("avzoo.training")
+    }
+    assert not found
+
+
+def test_only_demos_and_the_command_line_import_toyworld():
+    tree = modules()
+    importers = {
+        module
+        for module, file in tree.items()
+        if not module.startswith("avzoo.toyworld")
+        for _, name in imports(module, file, set(tree))
+        if name.startswith("avzoo.toyworld")
+    }
+    assert importers
+    assert {module for module in importers if module.split(".")[-1] not in {"demo", "cli"}} == set()
+
+
 def test_an_import_that_goes_up_would_be_seen(tmp_path):
     files = {
         "avzoo.audio": "import numpy\nfrom avzoo import models\n",

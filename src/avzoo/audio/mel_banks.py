@@ -32,8 +32,8 @@ def slaney_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float
     """(fft_size // 2 + 1, num_mel_bins): triangles linear in Hz, each of area 1 (per Hz), as librosa's default.
 
     Slaney's mel scale is linear up to 1000 Hz (15 mel) and logarithmic above, 27 mel for a factor of 6.4.
-    `low` and `high` are in Hz. transformers' `mel_filter_bank` gives the same where FFT size and sampling rate are even;
-    if one is odd, as 11025 Hz is, it misplaces the FFT bins.
+    `low` and `high` are in Hz. transformers' `mel_filter_bank` gives the same if FFT size and sampling rate are even;
+    if one of them is odd, as 11025 Hz is, it misplaces the FFT bins.
     """
     _check_band(num_mel_bins, sampling_rate, low, high, high)
     log_step = np.log(6.4) / 27.0
