@@ -1,7 +1,7 @@
-"""The authors' checkpoints to models that `from_pretrained` loads.
+"""Conversion of the authors' checkpoints to models that `from_pretrained` loads.
 
-[`convert_checkpoint`] makes the model, [`save_converted`] writes the folder. What the files of one method look like is
-in `convert_<method>.py`; the mechanism they share is `keymap.py`.
+[`convert_checkpoint`] makes the model, [`save_converted`] writes the folder. `convert_<method>.py` describes the files
+of one method; `keymap.py` is the mechanism they share.
 """
 
 import dataclasses
@@ -25,30 +25,30 @@ def convert_checkpoint(
     variant: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> Any:
-    """The model that a released checkpoint holds, in evaluation mode and float32.
+    """Convert a released checkpoint to a model in evaluation mode and float32.
 
     Args:
-        method: a method of the zoo, `avzoo list` names them.
+        method: name of a method, as `avzoo list` shows it.
         checkpoint: a path (.pth .pt .ckpt .bin .safetensors, or a folder) or a mapping {key: tensor} exactly as the
-            file holds it. Methods of several parts take {part: path or object}, the authors' file itself under
-            "checkpoint"; which parts there are is in the row of the zoo, and None leaves one out.
-        variant: which released checkpoint it is; None: told from its keys and shapes.
-        config: config fields that shapes cannot tell (heads, strides, epsilons). They win over what is read off.
+            file holds it. Methods of several parts take {part: path or object}, with the authors' file itself under
+            "checkpoint"; the method's row in the zoo lists the parts, and None omits one.
+        variant: name of the released checkpoint; None: inferred from keys and shapes.
+        config: override config values that can't be inferred from tensor shapes (heads, strides, epsilons).
 
     Returns:
-        A `PreTrainedModel`, or the pipeline of a diffusers method. `config.avzoo_source` records where it came from.
+        A `PreTrainedModel`, or the pipeline of a diffusers method. `config.avzoo_source` records its origin.
 
     Raises:
-        ValueError: unknown method, variant or config field; keys that do not fit, listed; a file that would run code.
-        OSError: a file that is missing, cut short or damaged.
+        ValueError: unknown method, variant or config field; keys that do not match, listed; a file that would run code.
+        OSError: a file that is missing, truncated or damaged.
     """
     row = zoo.find_row(method)
     if variant is not None:
         row.find_variant(variant)
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
     _check_fields(row, converter, config or {})
-    main, parts = _main_and_parts(row, checkpoint)
-    source = read_checkpoint(main, inert_references=getattr(converter, "INERT_REFERENCES", ()))
+    main, parts = _split_parts(row, checkpoint)
+    source = read_checkpoint(main, unpickle_stubs=getattr(converter, "UNPICKLE_STUBS", ()))
     record = {
         "method": row.name,
         "file": source.file,
@@ -65,7 +65,9 @@ def convert_checkpoint(
 
 
 def save_converted(model: Any, folder: str | os.PathLike) -> Path:
-    """Write a converted model, its processor and its card as a folder for `from_pretrained`; all of it or nothing.
+    """Write a converted model, its processor and its card to a folder for `from_pretrained`.
+
+    The folder is written atomically: after an error there is none.
 
     Raises:
         ValueError: the model does not come from [`convert_checkpoint`].
@@ -83,7 +85,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"`{folder}` exists and is not an empty folder; name another.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside its place and moved in one step: an interruption leaves no folder that looks finished.
+    # Written to a temporary folder beside it and renamed, so that an interruption leaves no incomplete folder.
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         model.save_pretrained(unfinished)
@@ -98,8 +100,8 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     return folder
 
 
-def _main_and_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
-    """The authors' file, and the parts named beside it."""
+def _split_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
+    """The authors' checkpoint, and the other parts by name."""
     if not isinstance(checkpoint, Mapping) or not row.parts or "checkpoint" not in checkpoint:
         return checkpoint, {}
     parts = {name: source for name, source in checkpoint.items() if name != "checkpoint"}
@@ -107,8 +109,8 @@ def _main_and_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[Checkpo
 
 
 def _check_fields(row: zoo.Row, converter: ModuleType, config: Mapping[str, Any]) -> None:
-    """A misspelt field would be kept in silence by the config class, so it is refused here."""
-    owner, known = row.title, set(getattr(converter, "CONFIG_FIELDS", ()))  # settings that lie in several places
+    """Refuse unknown fields: a config class keeps a misspelt one silently."""
+    owner, known = row.title, set(getattr(converter, "CONFIG_FIELDS", ()))  # of several configs
     if not known:
         owner, known = row.config_class, {field.name for field in dataclasses.fields(row.load(row.config_class))}
         known |= {"num_labels"}  # a property of every transformers config

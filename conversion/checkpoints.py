@@ -1,4 +1,4 @@
-"""Reading the authors' checkpoint files, without running anything that is in them."""
+"""Read the authors' checkpoint files without executing code in them."""
 
 import hashlib
 import json
@@ -19,13 +19,14 @@ _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Tensors of a checkpoint and where they came from.
+    """Content of a checkpoint and its origin.
 
     Args:
-        content: what the file holds, usually {key: tensor}.
-        name: what to call it in messages.
-        file: name of the file, and sha256 its digest; None for a mapping that was in memory.
-        sidecar: JSON files that lay beside the weights in a folder, by name.
+        content: of the file, usually {key: tensor}.
+        name: for messages.
+        file: name of the file; None for a mapping in memory.
+        sha256: digest of the file; None for a mapping in memory.
+        sidecar: content of the JSON files beside the weights in a folder, by file name.
     """
 
     content: Mapping[str, Any]
@@ -35,10 +36,10 @@ class Checkpoint:
     sidecar: Mapping[str, Any] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """The content as {key: tensor}, without the prefix `module.` that parallel training leaves on every key.
+        """Return the content as {key: tensor}, without the prefix `module.` that parallel training adds to every key.
 
         Raises:
-            ValueError: the content is empty or holds something that is no tensor.
+            ValueError: the content is empty, or a value is not a tensor.
         """
         others = [key for key, value in self.content.items() if not isinstance(value, torch.Tensor)]
         unnamed = [key for key in self.content if not isinstance(key, str)]
@@ -54,17 +55,17 @@ class Checkpoint:
         return dict(self.content)
 
 
-def read_checkpoint(source: CheckpointSource, inert_references: Sequence[str] = ()) -> Checkpoint:
-    """Open a mapping, a file (.safetensors, or what torch.save wrote) or a folder laid out like the Hub's.
+def read_checkpoint(source: CheckpointSource, unpickle_stubs: Sequence[str] = ()) -> Checkpoint:
+    """Read a mapping, a file (.safetensors, or written by torch.save) or a folder in the Hub's layout.
 
     Args:
-        inert_references: classes, "module.Name", that the authors' file may name beside its weights. Each becomes an
-            empty class; neither the module nor anything in it is imported.
+        unpickle_stubs: classes, "module.Name", that the authors' file may refer to beside its weights. An empty class
+            replaces each; the module is not imported.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.
         OSError: the file is truncated or cannot be read.
-        ValueError: the file is no checkpoint, or needs arbitrary code to be unpickled.
+        ValueError: the file is not a checkpoint, or unpickling it would run arbitrary code.
     """
     if isinstance(source, Mapping):
         return Checkpoint(source, name="checkpoint")
@@ -73,8 +74,8 @@ def read_checkpoint(source: CheckpointSource, inert_references: Sequence[str] = 
         return _read_folder(path)
     if not path.exists():
         raise FileNotFoundError(f"checkpoint `{path}` does not exist.")
-    content = _read_file(path, inert_references)
-    return Checkpoint(content, name=f"checkpoint `{path.name}`", file=path.name, sha256=sha256_of([path]))
+    content = _read_file(path, unpickle_stubs)
+    return Checkpoint(content, name=f"checkpoint `{path.name}`", file=path.name, sha256=compute_sha256([path]))
 
 
 def _read_folder(folder: Path) -> Checkpoint:
@@ -85,7 +86,7 @@ def _read_folder(folder: Path) -> Checkpoint:
             if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
                 raise ValueError(f"`{index}` has no `weight_map` from tensors to files.")
             shards = sorted(set(weight_map.values()))
-            # A shard is a plain name beside its index; anything else would read outside the folder.
+            # A shard is a file name in the index's folder; a path could lead out of it.
             bad = [shard for shard in shards if Path(shard).name != shard or shard in ("", "..")]
             if bad:
                 raise ValueError(f"`{index}` points outside its folder: {bad[0]!r}.")
@@ -98,24 +99,24 @@ def _read_folder(folder: Path) -> Checkpoint:
     for file in files:
         content.update(_read_file(file))
     sidecar = {file.name: _read_json(file) for file in sorted(folder.glob("*config.json"))}
-    return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, sha256_of(files), sidecar)
+    return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, compute_sha256(files), sidecar)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # bytes that are no UTF-8, too
+    except ValueError as error:  # UnicodeDecodeError is one, too
         raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
     if not isinstance(content, dict):
         raise ValueError(f"`{path}` holds a JSON {type(content).__name__}, expected an object.")
     return content
 
 
-def _read_file(path: Path, inert_references: Sequence[str] = ()) -> Mapping[str, Any]:
+def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([(type(name, (), {}), name) for name in inert_references]):
+        with torch.serialization.safe_globals([(type(name, (), {}), name) for name in unpickle_stubs]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -136,13 +137,13 @@ def _read_file(path: Path, inert_references: Sequence[str] = ()) -> Mapping[str,
 
 
 def _looks_like_pickle(path: Path) -> bool:
-    """A zip archive, or the first bytes of a pickle of protocol 2 or later."""
+    """Whether a file starts like a zip archive or a pickle of protocol 2 or later."""
     with path.open("rb") as file:
         return file.read(2) in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-def sha256_of(files: list[Path]) -> str:
-    """Digest of the files' bytes, one after the other."""
+def compute_sha256(files: list[Path]) -> str:
+    """SHA-256 digest of the concatenated files, in hexadecimal."""
     digest = hashlib.sha256()
     for path in files:
         with path.open("rb") as file:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename
+from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
 from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder, AVDiffuSSVisualEncoderConfig
 from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
@@ -24,7 +24,7 @@ from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 
 # The file names a class of the authors' code among its settings. It is not needed, and not imported.
-INERT_REFERENCES = ("sgmse.data_module_vi.SpecsDataModule",)
+UNPICKLE_STUBS = ("sgmse.data_module_vi.SpecsDataModule",)
 
 _SPECTROGRAM_FIELDS = ("n_fft", "hop_length", "window", "spec_abs_exponent", "spec_factor", "frame_multiple")
 _SCHEDULER_FIELDS = ("theta", "sigma_min", "sigma_max", "min_timestep")
@@ -203,7 +203,7 @@ def network_of(
         arguments |= {"num_attention_heads": heads, "attention_head_dim": inner // heads}
     with torch.device("meta"):  # no weight is drawn at random first
         network = AVDiffuSSModel(**arguments)
-    return filled(network, network_keymap(own, modules), own, name)
+    return load_weights(network, network_keymap(own, modules), own, name)
 
 
 def visual_encoder_of(tensors: Mapping[str, torch.Tensor], prefix: str, name: str) -> AVDiffuSSVisualEncoder:
@@ -217,7 +217,7 @@ def visual_encoder_of(tensors: Mapping[str, torch.Tensor], prefix: str, name: st
     )
     with torch.device("meta"):
         encoder = AVDiffuSSVisualEncoder(config)
-    return filled(encoder, VISUAL_KEYMAP, own, name)
+    return load_weights(encoder, VISUAL_KEYMAP, own, name)
 
 
 # ------------------------------------------------------------------------------------------------ rules by kind
@@ -347,7 +347,7 @@ def _under(tensors: Mapping[str, torch.Tensor], prefix: str, name: str, without:
 
 __all__ = [
     "CONFIG_FIELDS",
-    "INERT_REFERENCES",
+    "UNPICKLE_STUBS",
     "averaged_weights",
     "convert",
     "hyper_parameters",

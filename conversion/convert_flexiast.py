@@ -14,7 +14,7 @@ import torch
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, filled, ignore, rename, split_rows
+from avzoo.conversion.keymap import KeyMap, ignore, load_weights, rename, split_rows
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.configuration_flexiast import as_pair
 from avzoo.models.flexiast.labels import label_names
@@ -316,4 +316,4 @@ def _build(
 ) -> FlexiASTForAudioClassification:
     with torch.device("meta"):  # no weight is drawn at random first
         model = FlexiASTForAudioClassification(config)
-    return filled(model, keymap, state_dict, name)
+    return load_weights(model, keymap, state_dict, name)

@@ -13,7 +13,7 @@ import torch
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename, split_rows
+from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename, split_rows
 from avzoo.models.mtdvocalist import (
     MTDVocaLiSTConfig,
     MTDVocaLiSTForSequenceClassification,
@@ -99,7 +99,7 @@ def convert(
     fields |= dict(known.config) | dict(config or {})
     with torch.device("meta"):  # no weight is drawn at random first
         model = model_class(config_class(**fields))
-    return filled(model, VOCALIST_KEYMAP, state_dict, checkpoint.name), variant, dict(known.processor)
+    return load_weights(model, VOCALIST_KEYMAP, state_dict, checkpoint.name), variant, dict(known.processor)
 
 
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

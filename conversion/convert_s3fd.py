@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, filled, rename
+from avzoo.conversion.keymap import KeyMap, load_weights, rename
 from avzoo.models.s3fd import S3FDConfig, S3FDForFaceDetection
 
 # Place in the authors' list of each convolution of each stage.
@@ -47,7 +47,7 @@ def convert(
     fields = _fields_from_shapes(state_dict, checkpoint.name) | dict(config or {})
     with torch.device("meta"):  # no weight is drawn at random first
         model = S3FDForFaceDetection(S3FDConfig(**fields))
-    return filled(model, S3FD_KEYMAP, state_dict, checkpoint.name), variant or "sfd_face", {}
+    return load_weights(model, S3FD_KEYMAP, state_dict, checkpoint.name), variant or "sfd_face", {}
 
 
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

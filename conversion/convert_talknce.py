@@ -14,7 +14,7 @@ import torch
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, filled, rename, split_rows
+from avzoo.conversion.keymap import KeyMap, Rule, load_weights, rename, split_rows
 from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.models.talknce import (
     LoCoNetConfig,
@@ -142,7 +142,7 @@ def convert(
     processor = {**stated.processor, "num_bins": model.num_bins, "frame_size": model.config.frame_size}
     if kind == "loconet":
         processor["num_speakers"] = model.config.num_speakers
-    return filled(model, keymap, tensors, checkpoint.name), variant, processor
+    return load_weights(model, keymap, tensors, checkpoint.name), variant, processor
 
 
 def _without_prefix(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

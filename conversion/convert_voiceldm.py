@@ -25,7 +25,7 @@ from transformers import (
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.keymap import KeyMap, Rule, filled, ignore, rename
+from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
 from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
 from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
@@ -168,7 +168,7 @@ def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:
     config = _unet_config(tensors, checkpoint.name)
     with torch.device("meta"):  # no weight is drawn at random first
         unet = UNet2DConditionModel(**config)
-    return filled(unet, UNET_KEYMAP, tensors, checkpoint.name)
+    return load_weights(unet, UNET_KEYMAP, tensors, checkpoint.name)
 
 
 def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> VoiceLDMContentEncoder:
@@ -179,7 +179,7 @@ def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None 
         encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
     with torch.device("cpu"):
         encoder.text_encoder.make_positions()
-    return filled(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
+    return load_weights(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
 
 
 def _variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:

@@ -1,6 +1,6 @@
-"""Declarative key maps: how the tensors of an authors' checkpoint become those of our model.
+"""Declarative key maps: rules that turn the tensors of an authors' checkpoint into those of our model.
 
-A `KeyMap` is a table a reader can lay beside the authors' file. In a pattern, `{name}` stands for one part of a key
+A `KeyMap` is a table to read beside the authors' file. In a pattern, `{name}` stands for one part of a key
 between dots and is carried over to the target, `{name*}` for any rest, dots included; `*` stands for any rest and is
 not carried over.
 
@@ -10,8 +10,8 @@ not carried over.
         ignore("v.head.*", why="ImageNet head; the authors' `forward` never reaches it"),
     )
 
-Every key of the source must meet a rule and every tensor of the target must be filled, with its own shape. Otherwise
-nothing is converted and the error lists what is left over.
+Every key of the source must match a rule, and every tensor of the target must be filled with a tensor of its shape.
+Otherwise nothing is converted, and the error lists the keys and tensors left over.
 """
 
 import functools
@@ -28,7 +28,7 @@ TensorOperation = Callable[[torch.Tensor], torch.Tensor | Sequence[torch.Tensor]
 
 @dataclass(frozen=True)
 class Rule:
-    """Keys that match `pattern` fill `targets` through `operation`, or are left out because of `why`."""
+    """Move keys that match `pattern` to `targets` through `operation`; without targets, ignore them (`why`: reason)."""
 
     pattern: str
     targets: tuple[str, ...] = ()
@@ -36,29 +36,31 @@ class Rule:
     why: str = ""
 
     def match(self, key: str) -> dict[str, str] | None:
-        """What the placeholders stand for in `key`, or None if the rule is not for it."""
-        found = _expression(self.pattern).fullmatch(key)
+        """Values of the pattern's placeholders in `key`, or None if the key does not match."""
+        found = _compile_pattern(self.pattern).fullmatch(key)
         return None if found is None else found.groupdict()
 
 
 def rename(source: str, target: str | Sequence[str], operation: TensorOperation | None = None) -> Rule:
-    """Move a tensor to another name, through `operation` if it changes; several targets need an operation that returns
-    as many tensors."""
+    """Rule that moves a tensor to another name, through `operation` if given.
+
+    With several targets, the operation must return as many tensors.
+    """
     return Rule(source, (target,) if isinstance(target, str) else tuple(target), operation)
 
 
 def ignore(source: str, why: str) -> Rule:
-    """Leave a tensor out. `why` is for the reader of the table."""
+    """Rule that leaves a tensor out; `why` tells the reader of the table the reason."""
     return Rule(source, why=why)
 
 
 def split_rows(count: int) -> TensorOperation:
-    """Cut a tensor into `count` equal parts along its first dimension, as stacked projections are stored."""
+    """Operation that splits a tensor of stacked projections into `count` equal parts along dimension 0."""
     return lambda tensor: tensor.chunk(count, dim=0)
 
 
 class KeyMap:
-    """An ordered table of rules; the first that matches a key decides."""
+    """Ordered table of rules; the first rule that matches a key applies."""
 
     def __init__(self, *rules: Rule):
         self.rules = rules
@@ -69,16 +71,19 @@ class KeyMap:
         target_shapes: Mapping[str, Sequence[int]],
         name: str = "checkpoint",
     ) -> dict[str, torch.Tensor]:
-        """The target's state dict, in float32 where the source is floating point.
+        """Convert a state dict; floating-point tensors become float32.
 
         Args:
             source: tensors under the authors' keys.
-            target_shapes: shape of every tensor the target has.
-            name: what to call the source in errors.
+            target_shapes: shape of every tensor of the target.
+            name: of the source, for error messages.
+
+        Returns:
+            The target's state dict.
 
         Raises:
-            ValueError: keys without a rule, targets left empty or filled twice, or shapes that differ; all of them are
-                counted and the first few named.
+            ValueError: keys without a rule, targets left empty or filled twice, or wrong shapes. The message counts
+                them and names the first three.
         """
         filled: dict[str, torch.Tensor] = {}
         unknown: list[str] = []
@@ -87,23 +92,23 @@ class KeyMap:
             for rule in self.rules:
                 parts = rule.match(key)
                 if parts is not None:
-                    results = _run(rule, key, tensor, parts)
+                    results = _apply_rule(rule, key, tensor, parts)
                     twice += [f"{target} from {key}" for target in results if target in filled]
                     filled.update(results)
                     break
             else:
                 unknown.append(key)
         problems = [
-            _report("key", unknown, "has no rule", "have no rule"),
-            _report("tensor", twice, "is filled twice", "are filled twice"),
-            _report("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
-            _report(
+            _describe("key", unknown, "has no rule", "have no rule"),
+            _describe("tensor", twice, "is filled twice", "are filled twice"),
+            _describe("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
+            _describe(
                 "tensor",
                 [key for key in filled if key not in target_shapes],
                 "is not in the model",
                 "are not in the model",
             ),
-            _report(
+            _describe(
                 "shape",
                 [
                     f"{key}: {tuple(tensor.shape)}, the model has {tuple(target_shapes[key])}"
@@ -119,12 +124,18 @@ class KeyMap:
         return {key: filled[key].float() if filled[key].is_floating_point() else filled[key] for key in target_shapes}
 
 
-def filled(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Model:
-    """`model`, made on the meta device, with the weights that `keymap` makes of `tensors`; in evaluation mode.
+def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Model:
+    """Convert `tensors` with `keymap` and load them into `model`; returns it in evaluation mode.
 
-    Buffers that no checkpoint holds must have been made already. Errors are those of [`KeyMap.apply`].
+    Args:
+        model: made on the meta device. Buffers that no checkpoint holds must have been computed already.
+        tensors: the authors' state dict.
+        name: of the checkpoint, for error messages.
+
+    Raises:
+        ValueError: as [`KeyMap.apply`].
     """
-    # Counters of training batches; files that went through other tools lack them, and nothing reads them.
+    # Batch norms count training batches. Files that other tools rewrote lack these counters, and nothing reads them.
     norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
     counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
     shapes = {key: value.shape for key, value in model.state_dict().items()}
@@ -135,18 +146,18 @@ def filled(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], na
 
 
 @functools.cache
-def _expression(pattern: str) -> re.Pattern[str]:
-    def one(part: str) -> str:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
+    def translate(part: str) -> str:
         if part == "*":
             return ".*"
         if not part.startswith("{"):
             return re.escape(part)
         return f"(?P<{part[1:-2]}>.+)" if part.endswith("*}") else f"(?P<{part[1:-1]}>[^.]+)"
 
-    return re.compile("".join(map(one, re.split(r"(\{\w+\*?\}|\*)", pattern))))
+    return re.compile("".join(map(translate, re.split(r"(\{\w+\*?\}|\*)", pattern))))
 
 
-def _run(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> dict[str, torch.Tensor]:
+def _apply_rule(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> dict[str, torch.Tensor]:
     targets = [target.format(**parts) for target in rule.targets]
     if not targets:
         return {}
@@ -157,7 +168,7 @@ def _run(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str]) -> d
     return dict(zip(targets, results, strict=True))
 
 
-def _report(noun: str, items: list[str], singular: str, plural: str) -> str:
+def _describe(noun: str, items: list[str], singular: str, plural: str) -> str:
     if not items:
         return ""
     shown = ", ".join(f"`{item}`" for item in items[:3]) + (", ..." if len(items) > 3 else "")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from avzoo.conversion.checkpoints import Checkpoint, read_checkpoint, sha256_of
+from avzoo.conversion.checkpoints import Checkpoint, compute_sha256, read_checkpoint
 
 
 def weights() -> dict[str, torch.Tensor]:
@@ -73,7 +73,7 @@ def test_a_folder_is_read_with_its_configs(tmp_path, name):
     assert_are_the_weights(checkpoint)
     assert checkpoint.sidecar == {"config.json": {"hidden_size": 30}, "preprocessor_config.json": {"mean": -4.5}}
     assert checkpoint.file == tmp_path.name
-    assert checkpoint.sha256 == sha256_of([tmp_path / name])
+    assert checkpoint.sha256 == compute_sha256([tmp_path / name])
 
 
 def test_a_folder_of_both_kinds_is_read_from_safetensors(tmp_path):

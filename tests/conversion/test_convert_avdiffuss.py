@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from avzoo.conversion import convert_checkpoint, save_converted
 from avzoo.conversion.checkpoints import read_checkpoint
 from avzoo.conversion.convert_avdiffuss import (
-    INERT_REFERENCES,
+    UNPICKLE_STUBS,
     averaged_weights,
     hyper_parameters,
     module_names,
@@ -528,7 +528,7 @@ def test_a_file_that_names_the_authors_class_is_read_without_it(tmp_path, monkey
     assert same_weights(pipe, averaged())
     assert pipe.processor.spec_factor == 0.15
     assert not any(name.startswith("sgmse") for name in sys.modules)
-    assert INERT_REFERENCES == ("sgmse.data_module_vi.SpecsDataModule",)
+    assert UNPICKLE_STUBS == ("sgmse.data_module_vi.SpecsDataModule",)
 
 
 @pytest.mark.parametrize(
