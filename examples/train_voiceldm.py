@@ -33,7 +33,7 @@ from avzoo import VoiceLDMPipeline
 from avzoo.audio.resampling import resample
 from avzoo.conversion.convert_voiceldm import new_pipeline
 from avzoo.data.voiceldm_data import NUM_SAMPLES, SAMPLING_RATE, SceneSpeech, voiceldm_rows
-from avzoo.feature_cache import KeptRows
+from avzoo.feature_cache import FeatureCache
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
 from avzoo.training import StepInfo, TrainingArguments, train
@@ -63,7 +63,7 @@ def main() -> None:
     # What is to be kept has to be the same in every epoch.
     seed = None if options.cache is None else arguments.seed
     clips = SceneSpeech(speech, noise, noise_probability=options.noise_probability, seed=seed)
-    kept = None if options.cache is None else KeptRows(options.cache, len(clips))
+    kept = None if options.cache is None else FeatureCache(options.cache, len(clips))
     train(
         TrainedPipeline(pipe),
         HeardClips(clips, pipe.feature_extractor, kept, seed),
@@ -135,7 +135,7 @@ class TrainedPipeline(VoiceLDMDenoiser):
 class HeardClips(torch.utils.data.Dataset):
     """Clips as mel spectrogram, as CLAP's input, and as text; as text alone where the rest is kept."""
 
-    def __init__(self, clips: SceneSpeech, feature_extractor: Any, kept: KeptRows | None, seed: int | None):
+    def __init__(self, clips: SceneSpeech, feature_extractor: Any, kept: FeatureCache | None, seed: int | None):
         self.clips, self.feature_extractor, self.kept, self.seed = clips, feature_extractor, kept, seed
 
     def __len__(self) -> int:
@@ -164,7 +164,9 @@ class HeardClips(torch.utils.data.Dataset):
 class DenoisingStep:
     """(model, batch, step) -> loss: what the frozen networks see, conditions dropped, noise added, noise told."""
 
-    def __init__(self, pipe: VoiceLDMPipeline, kept: KeptRows | None, null_probability: float, snr_gamma: float | None):
+    def __init__(
+        self, pipe: VoiceLDMPipeline, kept: FeatureCache | None, null_probability: float, snr_gamma: float | None
+    ):
         self.pipe, self.kept, self.null_probability, self.snr_gamma = pipe, kept, null_probability, snr_gamma
         self.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)  # whichever one the pipeline generates with
         self.frozen = [network.eval().requires_grad_(False) for network in (pipe.vae, pipe.audio_encoder)]

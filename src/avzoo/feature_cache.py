@@ -1,4 +1,4 @@
-"""What was computed once for each item of a data set, on disk, so that it isn't computed in every epoch."""
+"""On-disk cache of features, so that what is the same in every epoch is computed once."""
 
 import json
 import os
@@ -10,39 +10,38 @@ import numpy as np
 from avzoo.files import written_whole
 
 
-class KeptRows:
-    """Named arrays of numbered items in one file of float16 numbers.
+class FeatureCache:
+    """Named arrays of numbered items, stored as float16 in one memory-mapped file.
 
-    For items that are the same in every epoch. -inf survives. The processes of one run may share a folder: each writes
-    the items it needs.
+    Infinite values survive. The processes of one training run may share a folder; each writes the items it computes.
 
-        kept = KeptRows(folder, num_rows=len(dataset))
-        arrays = kept.read(indices)
-        if arrays is None:
-            arrays = compute(...)
-            kept.write(indices, arrays)
+        cache = FeatureCache(folder, num_items=len(dataset))
+        features = cache.read(indices)
+        if features is None:
+            features = compute(...)
+            cache.write(indices, features)
 
     Args:
-        folder: made if it is not there; what an earlier run left is used.
-        num_rows: how many items there are.
+        folder: created if it does not exist; the content of an earlier run is reused.
+        num_items: number of items.
 
     Raises:
-        ValueError: the folder is of another number of items.
+        ValueError: the folder was written for another number of items.
     """
 
-    def __init__(self, folder: str | os.PathLike, num_rows: int):
-        self.folder, self.num_rows = Path(folder), num_rows
+    def __init__(self, folder: str | os.PathLike, num_items: int):
+        self.folder, self.num_items = Path(folder), num_items
         self.folder.mkdir(parents=True, exist_ok=True)
         self._layout: list[tuple[str, list[int]]] = []  # name, shape of one item's array
         self._values: np.memmap | None = None
-        self._filled: np.memmap | None = None
+        self._is_written: np.memmap | None = None
         if (self.folder / "layout.json").is_file():
             self._open(json.loads((self.folder / "layout.json").read_text(encoding="utf-8")))
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray] | None:
-        """{name: (len(indices), ...) float32}, or None unless all of them are there."""
+        """Return {name: (len(indices), ...) float32}, or None if an item is missing."""
         indices = np.asarray(indices, dtype=np.int64)
-        if self._filled is None or not self._filled[indices].all():
+        if self._is_written is None or not self._is_written[indices].all():
             return None
         rows, start, arrays = self._values[indices].astype(np.float32), 0, {}
         for name, shape in self._layout:
@@ -52,7 +51,7 @@ class KeptRows:
         return arrays
 
     def write(self, indices: Sequence[int], arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep {name: (len(indices), ...)}.
+        """Store {name: (len(indices), ...)}.
 
         Raises:
             ValueError: the folder holds arrays of other names or shapes.
@@ -60,40 +59,41 @@ class KeptRows:
         indices = np.asarray(indices, dtype=np.int64)
         layout = [(name, list(array.shape[1:])) for name, array in arrays.items()]
         if self._values is None:
-            header = {"num_rows": self.num_rows, "layout": layout}
+            header = {"num_items": self.num_items, "layout": layout}
             with written_whole(self.folder / "layout.json") as unfinished:
                 unfinished.write_text(json.dumps(header), encoding="utf-8")
             self._open(header)
         if layout != self._layout:
             raise ValueError(
-                f"`{self.folder}` holds what another model or other data gave: {_described(self._layout)} for each "
-                f"item, this is {_described(layout)}. Name another folder."
+                f"`folder` ({self.folder}) holds features of another model or data set: "
+                f"{_describe_layout(self._layout)} per item, got {_describe_layout(layout)}. Name another folder."
             )
         flat = [np.asarray(array, dtype=np.float16).reshape(len(indices), -1) for array in arrays.values()]
         self._values[indices] = np.concatenate(flat, axis=1)
-        self._filled[indices] = True
+        self._is_written[indices] = True
 
     def _open(self, header: dict) -> None:
-        if header.get("num_rows") != self.num_rows:
+        if header.get("num_items") != self.num_items:
             raise ValueError(
-                f"`{self.folder}` is of {header.get('num_rows')} items, these are {self.num_rows}; name another folder."
+                f"`folder` ({self.folder}) holds features of {header.get('num_items')} items, got {self.num_items}. "
+                "Name another folder."
             )
         self._layout = [(name, list(shape)) for name, shape in header["layout"]]
         width = sum(int(np.prod(shape)) for _, shape in self._layout)
-        self._values = _mapped(self.folder / "values.f16", np.float16, (self.num_rows, width))
-        self._filled = _mapped(self.folder / "filled.u8", np.bool_, (self.num_rows,))
+        self._values = _map_file(self.folder / "values.f16", np.float16, (self.num_items, width))
+        self._is_written = _map_file(self.folder / "is_written.u8", np.bool_, (self.num_items,))
 
 
-def _described(layout: list[tuple[str, list[int]]]) -> str:
+def _describe_layout(layout: list[tuple[str, list[int]]]) -> str:
     shown = ", ".join(f"{name} {tuple(shape)}" for name, shape in layout[:3])
     return shown + (", ..." if len(layout) > 3 else "")
 
 
-def _mapped(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """An array in a file; zeros (which take no space on disk) where there is none yet."""
-    with path.open("ab") as file:  # another process may be at the same place: nothing that it wrote is cut
+def _map_file(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
+    """Memory-map a file, created sparse and full of zeros if it does not exist."""
+    with path.open("ab") as file:  # another process may create it at the same time: append mode keeps its content
         file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
     return np.memmap(path, dtype, mode="r+", shape=shape)
 
 
-__all__ = ["KeptRows"]
+__all__ = ["FeatureCache"]

@@ -59,7 +59,7 @@ def test_opening_a_cache_that_another_process_fills_cuts_nothing(trace, tmp_path
 
 def test_traces_of_other_windows_are_refused(trace, tmp_path):
     TraceCache(tmp_path, 6).get([0], lambda: trace([0]))
-    with pytest.raises(ValueError, match=r"is of 6 items, these are 7; name another folder"):
+    with pytest.raises(ValueError, match=r"`folder` .* holds features of 6 items, got 7\. Name another folder"):
         TraceCache(tmp_path, 7)
 
 
