@@ -19,14 +19,14 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
+from .cross_modal import VocaLiSTCrossModalEncoder
+from .encoders import VocaLiSTAudioEncoder, VocaLiSTVisualEncoder
 from .loss_mtd import CrossModalTrace, MTDLoss
 from .offsets import PAIRS_AT_ONCE, WINDOWS_AT_ONCE, score_offsets
-from .windows import check_audio_windows, check_video_windows
+from .windows import check_audio_windows, check_pairs, check_video_windows
 
 
 @dataclass
@@ -74,246 +74,6 @@ class SynchronizationOutput(ModelOutput):
     pooler_output: torch.FloatTensor | None = None
     attention_scores: dict[str, torch.FloatTensor] | None = None
     attention_values: dict[str, torch.FloatTensor] | None = None
-
-
-class VocaLiSTConvBlock(nn.Module):
-    """Convolution, batch norm, the input added if `residual`, ReLU. In two dimensions or three, as `kernel` has."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        kernel: tuple[int, ...],
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        residual: bool = False,
-    ):
-        super().__init__()
-        convolution, norm = {2: (nn.Conv2d, nn.BatchNorm2d), 3: (nn.Conv3d, nn.BatchNorm3d)}[len(kernel)]
-        self.convolution = convolution(in_channels, channels, kernel, stride, padding)
-        self.norm = norm(channels)
-        self.residual = residual
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        update = self.norm(self.convolution(features))
-        return nn.functional.relu(update + features if self.residual else update)
-
-
-class VocaLiSTVisualEncoder(nn.Module):
-    """Mouth images to one token per frame. Neighbouring frames of the window take part, zeros beyond its ends."""
-
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        blocks, width = [], 3
-        for stage, (kernel, row_stride, column_stride, padding, depth) in enumerate(config.visual_stages):
-            sides, in_time = (kernel,) * 3, kernel // 2
-            channels = config.stage_channels(stage)
-            first = VocaLiSTConvBlock(
-                width, channels, sides, (1, row_stride, column_stride), (in_time, padding, padding)
-            )
-            same = [
-                VocaLiSTConvBlock(channels, channels, (3,) * 3, (1,) * 3, (1,) * 3, residual=True) for _ in range(depth)
-            ]
-            blocks += [first, *same]
-            width = channels
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, 3, rows, columns) to (batch, frames, hidden_size)."""
-        features = pixel_values.transpose(1, 2)
-        for block in self.blocks:
-            features = block(features)
-        return features.flatten(2).transpose(1, 2)  # rows and columns are 1
-
-
-class VocaLiSTAudioEncoder(nn.Module):
-    """Mel columns to one token each, their neighbours taking part."""
-
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        blocks, width = [], 1
-        for stage, (kernel, mel_stride, mel_padding, depth) in enumerate(config.audio_stages):
-            channels = config.stage_channels(stage)
-            first = VocaLiSTConvBlock(width, channels, (kernel, kernel), (mel_stride, 1), (mel_padding, kernel // 2))
-            same = [VocaLiSTConvBlock(channels, channels, (3, 3), (1, 1), (1, 1), residual=True) for _ in range(depth)]
-            blocks += [first, *same]
-            width = channels
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, input_features: torch.Tensor) -> torch.Tensor:
-        """(batch, 1, num_mel_bins, columns) to (batch, columns, hidden_size)."""
-        features = input_features
-        for block in self.blocks:
-            features = block(features)
-        return features.flatten(2).transpose(1, 2)  # the mel axis is 1
-
-
-def sinusoidal_positions(num_positions: int, hidden_size: int, device: torch.device) -> torch.Tensor:
-    """(num_positions, hidden_size) float32: [all sines | all cosines] of places 1, 2, ..., fairseq's layout."""
-    half = hidden_size // 2
-    frequencies = torch.exp(torch.arange(half, device=device) * (-math.log(10000.0) / (half - 1)))
-    angles = torch.arange(1, num_positions + 1, device=device)[:, None] * frequencies
-    table = torch.cat([angles.sin(), angles.cos()], dim=1)
-    return nn.functional.pad(table, (0, hidden_size % 2))
-
-
-class VocaLiSTEmbeddings(nn.Module):
-    """Tokens entering a cross-modal encoder: scaled by sqrt(hidden_size), positions added."""
-
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        self.skip_position_at_zero = config.skip_position_at_zero
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(batch, tokens, hidden_size), the same shape out."""
-        _, tokens, hidden_size = features.shape
-        positions = sinusoidal_positions(tokens, hidden_size, features.device).to(features.dtype)
-        if self.skip_position_at_zero:
-            # Exactly zero: a token that a ReLU left with nothing in its first channel. Later tokens keep their places.
-            positions = positions * (features[..., :1] != 0)
-        return math.sqrt(hidden_size) * features + positions
-
-
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """softmax(Q K^T * scaling + mask) V written out; gives the scores before the softmax as well."""
-    scores = query @ key.transpose(2, 3) * scaling  # (batch, heads, queries, keys)
-    if attention_mask is not None:
-        scores = scores + attention_mask
-    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return (weights @ value).transpose(1, 2), scores
-
-
-def look_ahead_mask(queries: int, keys: int, like: torch.Tensor) -> torch.Tensor | None:
-    """What is added to scores: -inf where key j is too far ahead of query i, j > i + |queries - keys|.
-
-    (1, 1, queries, keys), or None where every query may see every key. With 5 frames and 16 columns it only hides
-    the last columns from the first frames.
-    """
-    reach = abs(queries - keys)
-    if keys <= 1 + reach:
-        return None
-    blocked = torch.ones(queries, keys, dtype=torch.bool, device=like.device).triu(1 + reach)
-    return torch.zeros(queries, keys, dtype=like.dtype, device=like.device).masked_fill(blocked, -math.inf)[None, None]
-
-
-class VocaLiSTAttention(nn.Module):
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.is_causal = False
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self,
-        queries: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        output_trace: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """Mixed values (batch, queries, hidden_size), and on request the scores and values behind them."""
-        batch, tokens, _ = queries.shape
-        query, key, value = (
-            projection(states).view(batch, states.shape[1], -1, self.head_dim).transpose(1, 2)
-            for projection, states in ((self.q_proj, queries), (self.k_proj, keys), (self.v_proj, values))
-        )  # (batch, heads, tokens, head_dim)
-        attention = eager_attention_forward
-        # Fused kernels keep the scores to themselves, and on a CPU, with so few and short keys, take twice as long.
-        if not output_trace and query.device.type != "cpu":
-            attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, attention)
-        mixed, scores = attention(
-            self,
-            query,
-            key,
-            value,
-            attention_mask,
-            scaling=self.scaling,
-            dropout=self.config.attention_dropout if self.training else 0.0,
-        )
-        mixed = self.o_proj(mixed.reshape(batch, tokens, -1))
-        return (mixed, scores, value) if output_trace else (mixed, None, None)
-
-
-class VocaLiSTLayer(GradientCheckpointingLayer):
-    """Attention to the other stream, then a feed-forward part; norms first, one norm for queries and keys."""
-
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        width = config.hidden_size
-        self.attention_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.attention = VocaLiSTAttention(config)
-        self.feed_forward_norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.fc1 = nn.Linear(width, config.ffn_ratio * width)
-        self.fc2 = nn.Linear(config.ffn_ratio * width, width)
-        self.dropout = nn.Dropout(config.hidden_dropout)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-        attention_mask: torch.Tensor | None,
-        output_trace: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        normed_keys = self.attention_norm(keys)
-        normed_values = normed_keys if values is keys else self.attention_norm(values)
-        mixed, *trace = self.attention(
-            self.attention_norm(hidden_states), normed_keys, normed_values, attention_mask, output_trace
-        )
-        hidden_states = hidden_states + self.dropout(mixed)
-        update = self.dropout(nn.functional.relu(self.fc1(self.feed_forward_norm(hidden_states))))
-        return (hidden_states + self.dropout(self.fc2(update)), *trace)
-
-
-class VocaLiSTCrossModalEncoder(nn.Module):
-    """One stream asks another, layer after layer; what is asked stays as it is."""
-
-    def __init__(self, config: VocaLiSTConfig):
-        super().__init__()
-        self.embeddings = VocaLiSTEmbeddings(config)
-        self.dropout = nn.Dropout(config.embedding_dropout)
-        self.layers = nn.ModuleList([VocaLiSTLayer(config) for _ in range(config.num_hidden_layers)])
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(
-        self, queries: torch.Tensor, memory: torch.Tensor, output_trace: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-        """(batch, queries, hidden_size) and (batch, keys, hidden_size) to the first's shape.
-
-        Returns:
-            The answer; on request scores (layers, batch, heads, queries, keys) and values (layers, batch, heads, keys,
-            head_dim), else None.
-        """
-        attention_mask = look_ahead_mask(queries.shape[1], memory.shape[1], queries)
-        hidden_states = self.dropout(self.embeddings(queries))
-        memory = self.embeddings(memory)
-        keys = self.dropout(memory)
-        values = self.dropout(memory) if self.training else keys  # the authors drop them independently
-        scores, projected = [], []
-        for layer in self.layers:
-            hidden_states, *trace = layer(hidden_states, keys, values, attention_mask, output_trace)
-            if output_trace:
-                scores.append(trace[0])
-                projected.append(trace[1])
-        hidden_states = self.norm(hidden_states)
-        if not output_trace:
-            return hidden_states, None, None
-        return hidden_states, torch.stack(scores), torch.stack(projected)
 
 
 class VocaLiSTPreTrainedModel(PreTrainedModel):
@@ -608,19 +368,6 @@ def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
     """Raise a ValueError unless there is one label for each of (batch, 1) logits."""
     if labels.shape not in (logits.shape, logits.shape[:1]):
         raise ValueError(f"`labels` must be ({len(logits)},), one per window, got {tuple(labels.shape)}.")
-
-
-def check_pairs(pixel_values: torch.Tensor, input_features: torch.Tensor, pairs: torch.Tensor | None) -> None:
-    """Raise a ValueError unless it is clear which window of video is compared with which of sound."""
-    if pairs is None and len(pixel_values) != len(input_features):
-        raise ValueError(
-            f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "
-            f"{len(input_features)}; say with `pairs` which belong together."
-        )
-    if pairs is not None and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point()):
-        raise ValueError(
-            f"`pairs` must be (pairs, 2) whole numbers of windows, got {tuple(pairs.shape)} {pairs.dtype}."
-        )
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What windows must be before they go through the network."""
+"""Shape checks of the network's inputs."""
 
 import torch
 
@@ -6,7 +6,7 @@ from .configuration_vocalist import VocaLiSTConfig
 
 
 def check_video_windows(pixel_values: torch.Tensor, config: VocaLiSTConfig, name: str = "pixel_values") -> None:
-    """Raise a ValueError that says what windows of video must be, if they aren't that."""
+    """Raise a ValueError unless these are (batch, frames, 3, rows, columns) mouth images of the config's size."""
     rows, columns = config.image_size
     if pixel_values.ndim != 5 or pixel_values.shape[2:] != (3, rows, columns) or not pixel_values.shape[1]:
         raise ValueError(
@@ -16,9 +16,22 @@ def check_video_windows(pixel_values: torch.Tensor, config: VocaLiSTConfig, name
 
 
 def check_audio_windows(input_features: torch.Tensor, config: VocaLiSTConfig, name: str = "input_features") -> None:
-    """Raise a ValueError that says what windows of sound must be, if they aren't that."""
+    """Raise a ValueError unless these are (batch, 1, num_mel_bins, columns) log-mel."""
     if input_features.ndim != 4 or input_features.shape[1:3] != (1, config.num_mel_bins) or not input_features.shape[3]:
         raise ValueError(
             f"`{name}` must be (batch, 1, {config.num_mel_bins}, columns) log-mel, got {tuple(input_features.shape)}. "
             "The processor makes them from sound."
+        )
+
+
+def check_pairs(pixel_values: torch.Tensor, input_features: torch.Tensor, pairs: torch.Tensor | None) -> None:
+    """Raise a ValueError unless it is clear which window of video is compared with which of sound."""
+    if pairs is None and len(pixel_values) != len(input_features):
+        raise ValueError(
+            f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "
+            f"{len(input_features)}; say with `pairs` which belong together."
+        )
+    if pairs is not None and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point()):
+        raise ValueError(
+            f"`pairs` must be (pairs, 2) whole numbers of windows, got {tuple(pairs.shape)} {pairs.dtype}."
         )

@@ -17,7 +17,8 @@ from avzoo import (
     zoo,
 )
 from avzoo.models.mtdvocalist import teacher_trace
-from avzoo.models.mtdvocalist.modeling_vocalist import VocaLiSTEmbeddings, look_ahead_mask, synchronization_loss
+from avzoo.models.mtdvocalist.cross_modal import VocaLiSTEmbeddings, look_ahead_mask
+from avzoo.models.mtdvocalist.modeling_vocalist import synchronization_loss
 
 ROW = zoo.find_row("mtdvocalist")
 WITHOUT_DROPOUT = {"embedding_dropout": 0.0, "hidden_dropout": 0.0, "attention_dropout": 0.0}
