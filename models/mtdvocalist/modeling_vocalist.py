@@ -25,7 +25,7 @@ from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
 from .cross_modal import VocaLiSTCrossModalEncoder
 from .encoders import VocaLiSTAudioEncoder, VocaLiSTVisualEncoder
 from .loss_mtd import CrossModalTrace, MTDLoss
-from .offsets import PAIRS_AT_ONCE, WINDOWS_AT_ONCE, score_offsets
+from .offsets import DEFAULT_BATCH_SIZE, DEFAULT_PAIR_BATCH_SIZE, score_offsets
 from .windows import check_audio_windows, check_pairs, check_video_windows
 
 
@@ -236,8 +236,8 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         stride: int = 1,
         coarse_step: int = 1,
         protocol: Literal["exact", "official"] = "exact",
-        windows_at_once: int = WINDOWS_AT_ONCE,
-        pairs_at_once: int = PAIRS_AT_ONCE,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        pair_batch_size: int = DEFAULT_PAIR_BATCH_SIZE,
         progress: bool = False,
     ) -> torch.Tensor:
         """Every window of a clip's video against the windows of its sound up to `max_shift` frames away.
@@ -257,7 +257,7 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
             protocol: "exact", or "official" for the numbers of the papers: -1000 in place of -inf, and in clips of
                 fewer than 2 * max_shift windows the scores of silence beyond the end that the authors leave in. Their
                 evaluation also leaves out the last window of a clip; pass windows[:-1] for it.
-            windows_at_once: through the visual encoder. pairs_at_once: through the cross-modal encoders.
+            batch_size: through the visual encoder. pair_batch_size: through the cross-modal encoders.
             progress: show a bar on stderr.
 
         Returns:
@@ -276,8 +276,8 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
             stride=stride,
             coarse_step=coarse_step,
             protocol=protocol,
-            windows_at_once=windows_at_once,
-            pairs_at_once=pairs_at_once,
+            batch_size=batch_size,
+            pair_batch_size=pair_batch_size,
             progress=progress,
         )
 

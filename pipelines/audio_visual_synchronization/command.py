@@ -10,11 +10,13 @@ from avzoo.pipelines.shared.commands import TaskCommand, add_face_options, check
 
 def _add_synchronization_options(parser: argparse.ArgumentParser) -> None:
     add_face_options(parser)
-    parser.add_argument("--face-video", action="store_true", help="the frame shows one face box and nothing else")
-    parser.add_argument("--max-shift", type=int, default=15, help="frames of 40 ms to both sides; default 15")
-    parser.add_argument("--stride", type=int, default=1, help="compare every n-th window only, n times faster")
-    parser.add_argument("--fix", action="store_true", help="write the video with its sound put in time to --output")
-    parser.add_argument("--render", type=Path, metavar="PNG", help="also draw the curve, and confidence over time")
+    parser.add_argument(
+        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
+    )
+    parser.add_argument("--max-shift", type=int, default=15, help="largest offset, in frames of 40 ms (default: 15)")
+    parser.add_argument("--stride", type=int, default=1, help="compare every n-th window only, which is n times faster")
+    parser.add_argument("--fix", action="store_true", help="write the video with repaired sound to --output")
+    parser.add_argument("--render", type=Path, metavar="PNG", help="plot scores over offsets, and offsets over time")
 
 
 def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
@@ -35,13 +37,14 @@ def _check_synchronization(options: argparse.Namespace) -> None:
     if options.fix:
         if options.output is None:
             raise ValueError("--fix needs --output, the video to write.")
-        checked_ending(options.output)  # says now what it would say after everything was computed
+        checked_ending(options.output)  # before anything is computed
     if options.render is not None:
         check_writable(options.render)
 
 
 def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, Any]]) -> None:
-    from avzoo.pipelines.audio_visual_synchronization.pipeline import most_confident, plot_offsets
+    from avzoo.pipelines.audio_visual_synchronization.drawing import plot_offsets
+    from avzoo.pipelines.audio_visual_synchronization.records import select_most_confident
     from avzoo.video import shift_sound
 
     if not answer:
@@ -49,15 +52,15 @@ def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, 
     if options.render is not None and any(record["curve"] for record in answer):
         print(plot_offsets(answer, options.render), file=sys.stderr)
     if options.fix:
-        surest = most_confident(answer)
-        if surest is None:
-            raise ValueError(f"{options.file.name} was not repaired: no face tells by how much its sound is off.")
-        print(f"face {surest['track_id']}: {surest['meaning']}", file=sys.stderr)
-        print(shift_sound(options.file, options.output, surest["offset_seconds"]), file=sys.stderr)
+        most_confident = select_most_confident(answer)
+        if most_confident is None:
+            raise ValueError(f"{options.file.name} was not repaired: no face has a reliable offset.")
+        print(f"face {most_confident['track_id']}: {most_confident['meaning']}", file=sys.stderr)
+        print(shift_sound(options.file, options.output, most_confident["offset_seconds"]), file=sys.stderr)
 
 
 COMMAND = TaskCommand(
-    help="For each face of a video, by how much its sound is early or late.",
+    help="Offset between the sound and the lips of each face of a video.",
     score="logit",
     add_options=_add_synchronization_options,
     parameters=_synchronization_parameters,

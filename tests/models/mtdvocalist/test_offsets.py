@@ -53,11 +53,11 @@ def expected(model) -> torch.Tensor:
 # --- the matrix -------------------------------------------------------------------------------------------------------
 
 
-def test_scores_are_those_of_the_pairs_one_by_one(model, expected):
+def test_scores_equal_those_of_single_pairs(model, expected):
     torch.testing.assert_close(model.score_offsets(*clip(), MAX_SHIFT), expected, **NOISE)
 
 
-def test_exactly_the_pairs_that_do_not_exist_are_minus_infinity(model):
+def test_only_missing_pairs_are_minus_infinity(model):
     scores = model.score_offsets(*clip(), MAX_SHIFT)
     row, column = torch.arange(WINDOWS)[:, None], torch.arange(2 * MAX_SHIFT + 1)
     exists = (row + column >= MAX_SHIFT) & (row + column - MAX_SHIFT < WINDOWS)
@@ -66,19 +66,19 @@ def test_exactly_the_pairs_that_do_not_exist_are_minus_infinity(model):
 
 
 @pytest.mark.parametrize("blocks", [(1, 1), (1, 7), (2, 5), (3, 1000), (100, 2)])
-def test_sizes_of_blocks_change_nothing(model, expected, blocks):
-    windows_at_once, pairs_at_once = blocks
-    scores = model.score_offsets(*clip(), MAX_SHIFT, windows_at_once=windows_at_once, pairs_at_once=pairs_at_once)
+def test_scores_do_not_depend_on_batch_sizes(model, expected, blocks):
+    batch_size, pair_batch_size = blocks
+    scores = model.score_offsets(*clip(), MAX_SHIFT, batch_size=batch_size, pair_batch_size=pair_batch_size)
     torch.testing.assert_close(scores, expected, **NOISE)
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4, 20])
 def test_a_stride_leaves_rows_out(model, expected, stride):
-    scores = model.score_offsets(*clip(), MAX_SHIFT, stride=stride, windows_at_once=1)
+    scores = model.score_offsets(*clip(), MAX_SHIFT, stride=stride, batch_size=1)
     torch.testing.assert_close(scores, expected[::stride], **NOISE)
 
 
-def test_no_shift_is_the_logits_of_the_windows(model):
+def test_a_max_shift_of_zero_gives_the_logits_of_the_windows(model):
     video_windows, audio_windows = clip()
     scores = model.score_offsets(video_windows, audio_windows, 0)
     torch.testing.assert_close(scores, model(video_windows, audio_windows).logits.detach(), **NOISE)
@@ -110,7 +110,7 @@ def test_a_clip_is_not_modified(model):
         assert torch.equal(windows, again)
 
 
-def test_a_bar_is_shown_only_on_request(model, capsys):
+def test_a_progress_bar_is_shown_on_request_only(model, capsys):
     model.score_offsets(*clip(), MAX_SHIFT)
     assert capsys.readouterr() == ("", "")
     model.score_offsets(*clip(), MAX_SHIFT, progress=True)
@@ -122,12 +122,12 @@ def test_a_bar_is_shown_only_on_request(model, capsys):
 # --- the official protocol --------------------------------------------------------------------------------------------
 
 
-def test_a_long_clip_has_the_official_mark_at_impossible_pairs(model, expected):
+def test_a_long_clip_holds_minus_1000_at_impossible_pairs_under_the_official_protocol(model, expected):
     official = model.score_offsets(*clip(), MAX_SHIFT, protocol="official")
     torch.testing.assert_close(official, expected.masked_fill(expected == -torch.inf, -1000.0), **NOISE)
 
 
-def test_in_a_short_clip_the_official_protocol_lets_silence_after_the_end_compete(model):
+def test_the_official_protocol_scores_silence_after_the_end_of_a_short_clip(model):
     video_windows, audio_windows = clip(5)  # fewer than 2 * MAX_SHIFT
     official = model.score_offsets(video_windows, audio_windows, MAX_SHIFT, protocol="official")
     with torch.no_grad():
@@ -158,7 +158,7 @@ def pieces(generator: torch.Generator, count: int) -> list[int]:
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_rows_come_out_as_soon_as_their_sound_is_there(model, expected, seed, stride):
+def test_rows_are_returned_once_their_sound_has_arrived(model, expected, seed, stride):
     generator = torch.Generator().manual_seed(seed)
     video_windows, audio_windows = clip()
     scorer, rows, out = OffsetScorer(model, MAX_SHIFT, stride=stride), [], 0
@@ -176,7 +176,7 @@ def test_rows_come_out_as_soon_as_their_sound_is_there(model, expected, seed, st
     torch.testing.assert_close(torch.cat(rows), expected[::stride], **NOISE)
 
 
-def test_sound_may_come_first_or_last(model, expected):
+def test_sound_may_be_added_before_or_after_the_video(model, expected):
     video_windows, audio_windows = clip()
     for order in ((None, audio_windows), (video_windows, None)), ((video_windows, None), (None, audio_windows)):
         scorer = OffsetScorer(model, MAX_SHIFT)
@@ -185,24 +185,24 @@ def test_sound_may_come_first_or_last(model, expected):
         torch.testing.assert_close(torch.cat([*rows, scorer.finish()]), expected, **NOISE)
 
 
-def test_a_face_that_comes_later_has_sound_before_it(model):
+def test_a_face_that_appears_later_is_compared_with_earlier_sound(model):
     video_windows, audio_windows = clip()
     scorer = OffsetScorer(model, MAX_SHIFT)
-    scorer.lead(2)
+    scorer.set_audio_lead(2)
     rows = [scorer.add(audio_windows=audio_windows), scorer.add(video_windows[2:6]), scorer.finish()]
     torch.testing.assert_close(torch.cat(rows), pair_by_pair(model, video_windows, audio_windows)[2:6], **NOISE)
 
 
-def test_a_lead_must_be_told_first(model):
+def test_an_audio_lead_that_is_negative_or_comes_too_late_is_refused(model):
     scorer = OffsetScorer(model, MAX_SHIFT)
-    with pytest.raises(ValueError, match=r"`num_windows` must be at least 0 and be told before the first window comes"):
-        scorer.lead(-1)
+    with pytest.raises(ValueError, match=r"`num_windows` must be at least 0, got -1"):
+        scorer.set_audio_lead(-1)
     scorer.add(audio_windows=clip()[1])
-    with pytest.raises(ValueError, match=r"told before the first window comes"):
-        scorer.lead(1)
+    with pytest.raises(ValueError, match=r"`set_audio_lead` must be called before the first `add`"):
+        scorer.set_audio_lead(1)
 
 
-def test_nothing_in_is_nothing_out(model):
+def test_adding_nothing_returns_no_rows(model):
     scorer = OffsetScorer(model, MAX_SHIFT)
     assert scorer.add().shape == scorer.finish().shape == (0, 7)
 
@@ -254,7 +254,7 @@ def test_coarse_to_fine_finds_a_broad_peak(true_shift, coarse_step, stride):
     assert torch.equal(coarse[scored], full[scored])
 
 
-def test_coarse_to_fine_leaves_out_what_is_far_from_the_peak():
+def test_coarse_to_fine_skips_shifts_far_from_the_peak():
     """Multiples of 3 first: -6, -3, 0, 3, 6. The best of them is 3, so 1, 2, 4 and 5 follow."""
     scored = scores_of(Known(2), coarse_step=3).isfinite()
     exists = scores_of(Known(2)).isfinite()
@@ -271,7 +271,7 @@ def test_coarse_to_fine_scores_no_pair_twice():
 @pytest.mark.parametrize("stride", [1, 4])
 def test_each_window_is_encoded_once_and_each_pair_scored_once(stride):
     network = Known()
-    scores = scores_of(network, 100, 15, stride=stride, windows_at_once=3)
+    scores = scores_of(network, 100, 15, stride=stride, batch_size=3)
     assert network.encoded == {"video": 100 // stride, "audio": 100}
     assert network.scored == scores.isfinite().sum()
 
@@ -284,7 +284,7 @@ def kept(scorer: OffsetScorer) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("stride", [1, 4])
-def test_what_a_scorer_keeps_does_not_grow_with_the_clip(stride):
+def test_memory_of_a_scorer_does_not_grow_with_the_clip(stride):
     scorer, length, piece = OffsetScorer(Known(), 15, stride=stride), 1000, 10
     seen = []
     for video_windows, audio_windows in zip(*(part.split(piece) for part in numbered(length)), strict=True):
@@ -295,7 +295,7 @@ def test_what_a_scorer_keeps_does_not_grow_with_the_clip(stride):
     assert seen[-1][0] <= seen[10][0]
 
 
-def test_features_of_sound_that_no_row_needs_any_more_are_let_go():
+def test_audio_features_that_no_later_row_needs_are_freed():
     scorer = OffsetScorer(Known(), 4)
     scorer.add(*numbered(50))
     # Rows 46 to 49 wait for sound 50 and later; the first of them begins with sound 42.
@@ -314,11 +314,11 @@ def test_features_of_sound_that_no_row_needs_any_more_are_let_go():
     [
         ({"max_shift": -1}, r"`max_shift` must be at least 0, got -1"),
         ({"stride": 0}, r"`stride` must be at least 1, got 0"),
-        ({"windows_at_once": 0}, r"`windows_at_once` must be at least 1, got 0"),
-        ({"pairs_at_once": 0}, r"`pairs_at_once` must be at least 1, got 0"),
+        ({"batch_size": 0}, r"`batch_size` must be at least 1, got 0"),
+        ({"pair_batch_size": 0}, r"`pair_batch_size` must be at least 1, got 0"),
     ],
 )
-def test_a_number_out_of_its_range_is_named(model, options, message, coarse):
+def test_a_number_out_of_range_is_refused(model, options, message, coarse):
     with pytest.raises(ValueError, match=message):
         model.score_offsets(*clip(), **{**options, **coarse})
 
@@ -326,14 +326,14 @@ def test_a_number_out_of_its_range_is_named(model, options, message, coarse):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"coarse_step": 0}, r"`coarse_step` must be from 1 to `max_shift` \(3\), got 0"),
-        ({"coarse_step": 4}, r"`coarse_step` must be from 1 to `max_shift` \(3\), got 4"),
-        ({"protocol": "paper"}, r"`protocol` must be \"exact\" or \"official\", got 'paper'"),
+        ({"coarse_step": 0}, r"`coarse_step` must be at least 1 and at most 3, got 0"),
+        ({"coarse_step": 4}, r"`coarse_step` must be at least 1 and at most 3, got 4"),
+        ({"protocol": "paper"}, r"`protocol` must be one of exact, official, got 'paper'"),
         ({"protocol": "official", "stride": 2}, r"`protocol`=\"official\" scores every pair; leave `stride`"),
         ({"protocol": "official", "coarse_step": 2}, r"`protocol`=\"official\" scores every pair"),
     ],
 )
-def test_an_impossible_option_is_named(model, options, message):
+def test_an_unsupported_option_is_refused(model, options, message):
     with pytest.raises(ValueError, match=message):
         model.score_offsets(*clip(), MAX_SHIFT, **options)
 

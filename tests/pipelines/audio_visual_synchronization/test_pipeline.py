@@ -1,4 +1,4 @@
-"""`transformers.pipeline("audio-visual-synchronization")`: by how much a voice is out of time with its lips."""
+"""`transformers.pipeline("audio-visual-synchronization")`: the offset between voice and lips."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,12 @@ import transformers
 
 import avzoo
 from avzoo import MTDVocaLiSTConfig, MTDVocaLiSTForSequenceClassification, OffsetScorer, VocaLiSTProcessor
-from avzoo.pipelines.audio_visual_synchronization.pipeline import (
-    AudioVisualSynchronizationPipeline,
-    judged,
-    judged_windows,
-    most_confident,
-    plot_offsets,
-    sound_blocks,
+from avzoo.pipelines.audio_visual_synchronization.drawing import plot_offsets
+from avzoo.pipelines.audio_visual_synchronization.pipeline import AudioVisualSynchronizationPipeline, iter_audio_windows
+from avzoo.pipelines.audio_visual_synchronization.records import (
+    describe_offset,
+    describe_windows,
+    select_most_confident,
 )
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import FaceTracks, GivenBoxes, Track, Video, write_video
@@ -25,7 +24,7 @@ NONE = -np.inf
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A random network that sees and hears differences, and its processor."""
+    """A random network and its processor."""
     torch.manual_seed(0)
     config = MTDVocaLiSTConfig(
         hidden_size=8,
@@ -57,7 +56,7 @@ def whole_frames(first: int, stop: int, track_id: int = 0, side: int = SIDE) -> 
     return Track(track_id, np.arange(first, stop), np.tile(np.array([0.0, 0.0, side, side]), (stop - first, 1)))
 
 
-def test_the_pipeline_is_ours(pipe):
+def test_transformers_builds_our_pipeline_and_processor(pipe):
     assert isinstance(pipe, AudioVisualSynchronizationPipeline)
     assert isinstance(pipe.processor, VocaLiSTProcessor)
 
@@ -98,7 +97,7 @@ def test_a_face_that_comes_later_is_compared_with_the_sound_before_it(pipe):
     )
 
 
-def test_several_faces_are_told_apart(pipe):
+def test_each_face_gets_its_own_record(pipe):
     video = noisy_video(60, side=2 * SIDE)
     left, right = np.array([0.0, 0, SIDE, SIDE]), np.array([SIDE, SIDE, 2 * SIDE, 2 * SIDE])
     tracks = [Track(4, np.arange(40), np.tile(left, (40, 1))), Track(7, np.arange(20, 60), np.tile(right, (40, 1)))]
@@ -108,7 +107,7 @@ def test_several_faces_are_told_apart(pipe):
 
 
 @pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 3}, {"progress": True}])
-def test_how_it_is_computed_changes_nothing(pipe, options):
+def test_scores_do_not_depend_on_batch_size_and_progress(pipe, options):
     video = noisy_video(45)
     (expected,), (record,) = pipe(video, faces="frame"), pipe(video, faces="frame", **options)
     np.testing.assert_allclose(list(record["curve"].values()), list(expected["curve"].values()), rtol=1e-4, atol=1e-6)
@@ -125,7 +124,7 @@ def test_a_stride_scores_every_nth_window(pipe):
     )
 
 
-def test_a_list_of_videos_gets_a_list_of_answers(pipe, tmp_path):
+def test_a_list_of_videos_gives_a_list_of_results(pipe, tmp_path):
     paths = [tmp_path / "a.mkv", tmp_path / "b.mkv"]
     for path, count in zip(paths, (20, 30), strict=True):
         video = noisy_video(count)
@@ -145,7 +144,7 @@ def test_bytes_and_open_files_are_videos_too(pipe, tmp_path):
 
 
 @pytest.mark.parametrize("fps", [24, 29.97, 60])
-def test_any_frame_rate_is_brought_to_25(pipe, tmp_path, fps):
+def test_any_frame_rate_is_resampled_to_25(pipe, tmp_path, fps):
     path = tmp_path / "clip.mp4"
     video = noisy_video(60)
     write_video(path, video.frames, fps, audio=video.audio[: round(60 / fps * RATE)], sampling_rate=RATE)
@@ -153,24 +152,24 @@ def test_any_frame_rate_is_brought_to_25(pipe, tmp_path, fps):
     assert record["end"] == pytest.approx(60 / fps, abs=0.021)
 
 
-# What can't be compared
+# Faces that can't be compared
 
 
-def test_a_silent_video_tells_nothing(pipe):
+def test_a_silent_video_has_no_offset(pipe):
     video = noisy_video(30)
     (record,) = pipe(Video(video.frames, 25.0, np.zeros_like(video.audio), RATE), faces="frame")
     assert (record["label"], record["in_sync"], record["offset_frames"]) == ("unknown", None, None)
-    assert "its sound is silent" in record["meaning"]
+    assert record["meaning"] == "no offset: the sound is silent"
 
 
-def test_a_face_of_less_than_a_window_tells_nothing(pipe):
+def test_a_track_shorter_than_a_window_has_no_offset(pipe):
     tracks = FaceTracks([whole_frames(3, 6), whole_frames(10, 30, 1)], 25.0, SIDE, SIDE, 30)
     short, long = pipe(noisy_video(30), faces=tracks)
-    assert short["meaning"] == "nothing can be said: 3 frames are less than one window of 5"
+    assert short["meaning"] == "no offset: 3 frames, a window needs 5"
     assert long["offset_frames"] is not None
 
 
-def test_where_the_sound_ends_early_silence_follows(pipe):
+def test_sound_that_ends_early_is_padded_with_silence(pipe):
     video = noisy_video(40)
     cut = Video(video.frames, 25.0, video.audio[: 20 * PER_FRAME], RATE)
     padded = Video(video.frames, 25.0, np.pad(cut.audio, (0, 20 * PER_FRAME)), RATE)
@@ -178,7 +177,7 @@ def test_where_the_sound_ends_early_silence_follows(pipe):
     assert first["curve"] == second["curve"]
 
 
-def test_nobody_seen_is_an_empty_answer(pipe):
+def test_a_video_without_faces_gives_no_records(pipe):
     boxes = GivenBoxes(np.zeros(0), np.zeros((0, 4)))
     assert pipe(noisy_video(20), faces=boxes) == []
 
@@ -203,7 +202,7 @@ def test_a_video_without_sound_is_refused(pipe, tmp_path):
         ({"faces": "s3fd"}, ValueError, r"s3fd needs a model"),
     ],
 )
-def test_a_parameter_that_cannot_work_is_named(pipe, parameters, error, message):
+def test_an_invalid_parameter_is_refused(pipe, parameters, error, message):
     with pytest.raises(error, match=message):
         pipe(noisy_video(10), **{"faces": "frame", **parameters})
 
@@ -213,16 +212,16 @@ def test_a_parameter_that_cannot_work_is_named(pipe, parameters, error, message)
 
 @pytest.mark.parametrize(("first", "stop"), [(0, 60), (7, 60), (11, 43)])
 @pytest.mark.parametrize("block_frames", [7, 16, 1000])
-def test_blocks_of_sound_are_those_of_the_whole(pipe, first, stop, block_frames):
+def test_audio_windows_read_in_blocks_equal_those_of_the_whole_sound(pipe, first, stop, block_frames):
     video, processor = noisy_video(60), pipe.processor
     whole = processor.audio_windows(processor.log_mel(torch.from_numpy(video.audio)), 56)
-    blocks = list(sound_blocks(VideoReader(video), processor, first, stop, 60, block_frames))
+    blocks = list(iter_audio_windows(VideoReader(video), processor, first, stop, 60, block_frames))
     windows = torch.cat([block for block, _ in blocks])
     torch.testing.assert_close(windows, whole[first : stop - 4], rtol=1e-4, atol=1e-4)
     assert max(loudest for _, loudest in blocks) <= np.abs(video.audio).max()
 
 
-def test_features_are_kept_for_a_few_windows_only(pipe):
+def test_a_scorer_keeps_features_of_a_few_windows_only(pipe):
     scorer = OffsetScorer(pipe.model, 3)
     inputs = pipe.processor(noisy_video(300))
     for start in range(0, 296, 8):
@@ -231,7 +230,7 @@ def test_features_are_kept_for_a_few_windows_only(pipe):
         assert len(scorer._video) <= 8
 
 
-# From scores to words
+# From scores to records
 
 
 def scores_with_peak(offset: int, max_shift: int = 3, windows: int = 9, height: float = 2.0) -> np.ndarray:
@@ -250,50 +249,50 @@ def scores_with_peak(offset: int, max_shift: int = 3, windows: int = 9, height: 
         (-2, "sound late", False, "the sound comes 2 frames (0.08 s) late; advance it by 0.08 s to repair"),
     ],
 )
-def test_the_sign_is_explained_in_words(offset, label, in_sync, meaning):
-    record = judged(scores_with_peak(offset), tolerance=1, min_confidence=0.0)
+def test_the_sign_of_the_offset_is_described_in_words(offset, label, in_sync, meaning):
+    record = describe_offset(scores_with_peak(offset), tolerance=1, min_confidence=0.0)
     assert (record["label"], record["in_sync"], record["meaning"]) == (label, in_sync, meaning)
     assert (record["offset_frames"], record["confidence"]) == (offset, 2.0)
     assert record["curve"][offset] == 2.0
 
 
-def test_an_offset_of_little_confidence_is_not_told():
-    record = judged(scores_with_peak(2), tolerance=1, min_confidence=2.5)
+def test_an_offset_below_min_confidence_is_none():
+    record = describe_offset(scores_with_peak(2), tolerance=1, min_confidence=2.5)
     assert (record["label"], record["in_sync"], record["offset_frames"]) == ("unknown", None, None)
-    assert record["meaning"] == "these lips do not tell: the confidence is below 2.5"
+    assert record["meaning"] == "offset not reliable: confidence 2.00, needs 2.50"
     assert record["curve"][2] == 2.0
 
 
 def test_windows_are_averaged_over_their_context():
     scores = scores_with_peak(1, windows=20)
     scores[10] = scores_with_peak(-2, windows=20)[10]  # one that strays
-    alone = judged_windows(scores, first_frame=5, stride=1, context=5, window_frames=5)
-    averaged = judged_windows(scores, first_frame=5, stride=1, context=15, window_frames=5)
+    alone = describe_windows(scores, first_frame=5, stride=1, context=5, window_frames=5)
+    averaged = describe_windows(scores, first_frame=5, stride=1, context=15, window_frames=5)
     assert [alone[10]["offset_frames"], averaged[10]["offset_frames"]] == [-2, 1]
     assert (alone[10]["start"], alone[10]["end"]) == (0.6, 0.8)
 
 
-def test_the_surest_face_speaks_for_the_file():
+def test_the_most_confident_record_with_an_offset_is_selected():
     faces = [
         {"offset_frames": 1, "confidence": 0.5},
         {"offset_frames": 3, "confidence": 2.0},
         {"offset_frames": None, "confidence": 9.0},
     ]
-    assert most_confident(faces) is faces[1]
-    assert most_confident(faces[2:]) is None
+    assert select_most_confident(faces) is faces[1]
+    assert select_most_confident(faces[2:]) is None
 
 
-def test_the_picture_shows_every_face(pipe, tmp_path):
+def test_offsets_of_all_faces_are_plotted(pipe, tmp_path):
     tracks = FaceTracks([whole_frames(0, 30), whole_frames(5, 35, 1), whole_frames(0, 3, 2)], 25.0, SIDE, SIDE, 40)
     records = pipe(noisy_video(40), faces=tracks)
     path = plot_offsets(records, tmp_path / "offsets.png")
     assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match="there is no curve to draw"):
+    with pytest.raises(ValueError, match="`records` has no curve to plot"):
         plot_offsets(records[2:], tmp_path / "nothing.png")
     assert not (tmp_path / "nothing.png").exists()
 
 
-# The checkpoint that ships, on people it never saw
+# The toy checkpoint, on unseen talkers
 
 
 @pytest.fixture(scope="module")
