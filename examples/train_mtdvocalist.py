@@ -13,7 +13,7 @@ are the authors' recipe for the student (xjchenGit/MTDVocaLiST@5795416): Adam, 5
 over ten of them, times 0.8 from the thirtieth on every twenty.
 
 Sync training stays at a loss of 0.69 for a long time before it moves. `--swap_windows` shortens that many times over:
-two windows of each clip, each with its own sound and with the other's, in place of the authors' one pair. `--least_gap
+two windows of each clip, each with its own sound and with the other's, in place of the authors' one pair. `--min_gap
 8` helps, too: out of sync then means 0.3 s at least.
 
 On drawn people who speak, with nothing to download and no network, the paper's claim in minutes:
@@ -72,7 +72,7 @@ def main() -> None:
             [row["path"] for row in lrs2(options.data_dir, path, skip_missing=options.skip_missing)],
             processor,
             teacher_processor if part == "train" else None,
-            least_gap=options.least_gap,
+            min_gap=options.min_gap,
             swap=options.swap_windows,
             seed=None if part == "train" and not options.fixed_windows else arguments.seed,
         )
@@ -104,7 +104,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--train_list", type=Path, help="pretrain.txt")
     parser.add_argument("--val_list", type=Path, help="val.txt")
     parser.add_argument("--skip_missing", action="store_true", help="leave out clips that are not there")
-    parser.add_argument("--least_gap", type=int, default=1, help="frames that a pair out of sync is apart, at least")
+    parser.add_argument("--min_gap", type=int, default=1, help="frames that a pair out of sync is apart, at least")
     parser.add_argument("--swap_windows", action="store_true", help="two windows per clip, in sync and swapped")
     parser.add_argument("--fixed_windows", action="store_true", help="the same windows of each clip in every epoch")
     parser.add_argument("--cache_teacher", type=Path, help="folder for the teacher's targets; needs --fixed_windows")
@@ -171,14 +171,14 @@ class WindowPairs(torch.utils.data.Dataset):
         processor: VocaLiSTProcessor,
         teacher_processor: VocaLiSTProcessor | None = None,
         *,
-        least_gap: int = 1,
+        min_gap: int = 1,
         swap: bool = False,
         seed: int | None = None,
     ):
         if not clips:
             raise ValueError("`clips` is empty: no clip of the list was found.")
         self.clips, self.processor, self.teacher_processor = clips, processor, teacher_processor
-        self.least_gap, self.swap, self.seed = least_gap, swap, seed
+        self.min_gap, self.swap, self.seed = min_gap, swap, seed
         self.pairs_per_clip = len(SWAPPED_PAIRS) if swap else 1
 
     def __len__(self) -> int:
@@ -201,14 +201,14 @@ class WindowPairs(torch.utils.data.Dataset):
         faces, samples = read_lrs2_faces(clip)
         context = self.processor.context_frames
         starts = num_window_starts(len(faces), window_frames=context)
-        if starts <= self.least_gap:
+        if starts <= self.min_gap:
             return None
 
         def sound(start: int) -> np.ndarray:
             return samples[start * SAMPLES_PER_FRAME : (start + context) * SAMPLES_PER_FRAME]
 
         draw = draw_two_windows if self.swap else draw_window_pair
-        found = draw(starts, lambda start: window_loudness(sound(start)), generator, least_gap=self.least_gap)
+        found = draw(starts, lambda start: window_loudness(sound(start)), generator, min_gap=self.min_gap)
         if found is None:
             return None
         if self.swap:
@@ -231,7 +231,7 @@ class WindowPairs(torch.utils.data.Dataset):
 
 def seen_by(processor: VocaLiSTProcessor, windows: list) -> torch.Tensor:
     """Faces of windows to (windows, frames, 3, rows, columns) as one network wants them."""
-    return torch.stack([processor.pixels(processor.mouths(faces)) for faces in windows])
+    return torch.stack([processor.to_pixel_values(processor.crop_mouths(faces)) for faces in windows])
 
 
 def loss(model, batch, step, teacher=None, cache: TraceCache | None = None) -> dict[str, torch.Tensor]:

@@ -43,7 +43,7 @@ from avzoo.toyworld.talkers import Talkers
 from avzoo.training import TrainingArguments, train
 
 FACE_SIZE = 48  # pixels; the mouth is its lower half
-LEAST_GAP = 3  # frames between windows out of sync
+MIN_GAP = 3  # frames between windows out of sync
 MAX_SHIFT = 15
 CLIPS_PER_BATCH = 32  # with two windows and four pairs each
 LEARNING_RATE = 2e-3
@@ -107,7 +107,7 @@ def prepared(clip: dict, processor: VocaLiSTProcessor) -> dict:
     length = processor.context_frames * SAMPLES_PER_FRAME
     starts = range(0, count * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)
     return {
-        "pixels": processor.pixels(np.stack(mouths)),  # (frames, 3, 24, 48) uint8
+        "pixels": processor.to_pixel_values(np.stack(mouths)),  # (frames, 3, 24, 48) uint8
         "features": processor.audio_windows(processor.log_mel(torch.from_numpy(samples)), count),
         "loudness": torch.tensor([window_loudness(samples[start : start + length]) for start in starts]),
         "offset_frames": clip["offset_frames"],
@@ -133,7 +133,7 @@ class Windows(torch.utils.data.Dataset):
         while starts is None:
             clip = self.clips[index]
             loudness = clip["loudness"].numpy()
-            starts = draw_two_windows(len(loudness), loudness, generator, least_gap=LEAST_GAP)
+            starts = draw_two_windows(len(loudness), loudness, generator, min_gap=MIN_GAP)
             index = int(torch.randint(len(self.clips), (), generator=generator))
         return {
             "pixel_values": self.processor.video_windows(clip["pixels"])[list(starts)],

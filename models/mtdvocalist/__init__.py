@@ -1,4 +1,4 @@
-"""VocaLiST (arXiv 2204.02090) and its distilled student MTDVocaLiST (arXiv 2210.15563): lips and voices in time."""
+"""VocaLiST (arXiv 2204.02090) and its distilled student MTDVocaLiST (arXiv 2210.15563): lip synchronization."""
 
 from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
 from .loss_mtd import CrossModalTrace, MTDLoss

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from avzoo.checks import check_fields, check_number
+
 from .loss_mtd import MTDLoss
 
 _SEQUENCES = ("conv_channels", "visual_stages", "audio_stages", "image_size")
@@ -16,9 +18,9 @@ _SEQUENCES = ("conv_channels", "visual_stages", "audio_stages", "image_size")
 class VocaLiSTConfig(PreTrainedConfig):
     """Configuration of [`VocaLiSTForSequenceClassification`]. Defaults: the released teacher, 80.1 M parameters.
 
-    Both encoders are lists of stages, a stage being one convolution that may change width and size and then residual
-    ones of the same width that don't. Stage i is `conv_channels[i]` wide; stages beyond that list have its last width.
-    The image (rows, columns) and the mel axis have to come out of the last stage as a single value, time is kept.
+    Both encoders are lists of stages. A stage is one convolution that may change width and size, followed by residual
+    convolutions that keep both. Stage i is `conv_channels[i]` wide; stages beyond that list have its last width.
+    The stages must reduce the image (rows, columns) and the mel axis to size 1; the length in time stays.
     Sources: vskadandale/vocalist@c265b59 (models/model.py), xjchenGit/MTDVocaLiST@5795416
     (models/student_thin_200_all.py).
 
@@ -28,20 +30,21 @@ class VocaLiSTConfig(PreTrainedConfig):
         ffn_ratio: width inside the feed-forward part of a layer, in units of `hidden_size`.
         conv_channels: widths of the stages of both encoders; the last is `hidden_size`.
         visual_stages: (kernel, row stride, column stride, padding, residual convolutions) of each stage. Along time
-            the kernel is as long, the stride 1, and the padding keeps the length.
+            the kernel has the same size, the stride is 1, and the padding keeps the length.
         audio_stages: (kernel, mel stride, mel padding, residual convolutions) of each stage.
         image_size: (rows, columns) of a mouth image, pixels.
         num_mel_bins: mel bands.
-        context_frames: video frames of a window the weights were trained with, 25 per second; the sound that belongs
-            to it has 3.2 mel columns per frame. A property of the training, not of the network: any length runs.
-        skip_position_at_zero: a token whose first channel is exactly 0 gets no position. The authors' encoders take
-            such a token for padding, and as encoders end in a ReLU it is common; the released weights expect it. Set
-            it False to train your own.
-        pooling: what the fusion encoder's tokens become: their maximum over time (released) or their mean.
-        min_confidence: confidence (highest mean logit over shifts minus the median) from which an offset found by
-            these weights is believed; 0 believes every one. Nobody has published one for the released weights.
-        embedding_dropout: of the tokens entering a cross-modal encoder. hidden_dropout: after attention and inside and
-            after the feed-forward part. attention_dropout: of attention weights.
+        context_frames: video frames, 25 per second, of the windows that the weights were trained with; their sound has
+            3.2 mel columns per frame. The network itself runs on any length.
+        skip_position_at_zero: add no position to a token whose first channel is exactly 0. The authors' code treats
+            such a token as padding; it is common, as encoders end in a ReLU, and the released weights expect it. Set
+            it to False to train your own.
+        pooling: of the fusion encoder's tokens over time: maximum (released) or mean.
+        min_confidence: confidence (highest mean logit over shifts minus the median) from which an offset estimated by
+            these weights counts as reliable; 0: always. None has been published for the released weights.
+        embedding_dropout: of the input tokens of a cross-modal encoder.
+        hidden_dropout: after attention, and inside and after the feed-forward part.
+        attention_dropout: of attention weights.
     """
 
     model_type = "vocalist"
@@ -98,7 +101,7 @@ class VocaLiSTConfig(PreTrainedConfig):
 
     @property
     def context_columns(self) -> int:
-        """Mel columns of the sound that belongs to `context_frames` video frames: 80 and 25 per second."""
+        """Mel columns of `context_frames` video frames: 80 and 25 per second."""
         return mel_columns(self.context_frames)
 
     def stage_channels(self, stage: int) -> int:
@@ -106,25 +109,15 @@ class VocaLiSTConfig(PreTrainedConfig):
         return self.conv_channels[min(stage, len(self.conv_channels) - 1)]
 
     def validate_sizes(self):
-        for name in (
-            "hidden_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-            "ffn_ratio",
-            "num_mel_bins",
-            "context_frames",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        check_fields(self, ("num_hidden_layers", "num_attention_heads", "ffn_ratio"), at_least=1)
+        check_fields(self, ("num_mel_bins", "context_frames"), at_least=1)
+        check_number("hidden_size", self.hidden_size, at_least=4)  # positions have two frequencies
+        check_number("layer_norm_eps", self.layer_norm_eps, above=0)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`hidden_size` ({self.hidden_size}) must be a multiple of "
                 f"`num_attention_heads` ({self.num_attention_heads})."
             )
-        if self.hidden_size < 4:
-            raise ValueError(f"`hidden_size` must be at least 4, two frequencies of positions; got {self.hidden_size}.")
-        if self.layer_norm_eps <= 0:
-            raise ValueError(f"`layer_norm_eps` must be above 0, got {self.layer_norm_eps}.")
 
     def validate_one_logit(self):
         if self.num_labels != 1:
@@ -142,20 +135,18 @@ class VocaLiSTConfig(PreTrainedConfig):
         _check_stages("audio_stages", self.audio_stages, 4, len(self.conv_channels), mel)
 
     def validate_dropout(self):
-        for name in ("embedding_dropout", "hidden_dropout", "attention_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be in [0, 1), got {getattr(self, name)}.")
+        check_fields(self, ("embedding_dropout", "hidden_dropout", "attention_dropout"), at_least=0, below=1)
 
 
 @strict
 class MTDVocaLiSTConfig(VocaLiSTConfig):
-    """Configuration of [`MTDVocaLiSTForSequenceClassification`]: VocaLiST's fields, and the released student's widths.
+    """Configuration of [`MTDVocaLiSTForSequenceClassification`]: VocaLiST's fields with the released student's widths.
 
     13.28 M parameters (MTDVocaLiST, arXiv 2210.15563; `pure_MTDVocaLiST.pth` of xjchenGit/MTDVocaLiST@5795416).
 
     Args:
-        distillation: arguments of [`MTDLoss`], for a student that is trained with a teacher; the loss's weights are
-            then parameters of the model and saved with it. None: no distillation, and no such parameters.
+        distillation: arguments of [`MTDLoss`], to train with a teacher; the loss's weights are then parameters of the
+            model and saved with it. None: no distillation, and no such parameters.
     """
 
     model_type = "mtdvocalist"
@@ -173,14 +164,14 @@ class MTDVocaLiSTConfig(VocaLiSTConfig):
 
 
 def mel_columns(frames: int) -> int:
-    """Mel columns that begin within so many video frames: 80 columns and 25 frames per second, rounded down."""
+    """Number of mel columns that begin within `frames` video frames: 80 and 25 per second, rounded down."""
     return frames * 16 // 5
 
 
 def _check_stages(
     name: str, stages: Sequence[Sequence[int]], num_fields: int, num_widths: int, sides: dict[str, tuple[int, int]]
 ) -> None:
-    """Raise unless every stage is well-formed and each side, {what it is: (length, place of its stride)}, becomes 1."""
+    """Raise unless every stage is well-formed and reduces each side, {name: (length, index of its stride)}, to 1."""
     if len(stages) < num_widths:
         raise ValueError(f"`{name}` has {len(stages)} stages for {num_widths} `conv_channels`; it needs one for each.")
     for index, stage in enumerate(stages):
@@ -192,14 +183,14 @@ def _check_stages(
                 f"`{name}[{index}]` {stage} must have an odd kernel, strides of at least 1, and padding and depth of "
                 "at least 0."
             )
-    for what, (length, place) in sides.items():
-        left = length
+    for side, (length, stride_index) in sides.items():
+        size = length
         for stage in stages:
-            left = (left + 2 * stage[-2] - stage[0]) // stage[place] + 1
-            if left < 1:
+            size = (size + 2 * stage[-2] - stage[0]) // stage[stride_index] + 1
+            if size < 1:
                 break
-        if left != 1:
-            raise ValueError(f"{what} ({length}) must become 1 through `{name}`, it becomes {max(left, 0)}.")
+        if size != 1:
+            raise ValueError(f"{side} ({length}) must become 1 through `{name}`, it becomes {max(size, 0)}.")
 
 
 __all__ = ["MTDVocaLiSTConfig", "VocaLiSTConfig", "mel_columns"]

@@ -1,12 +1,12 @@
-"""VocaLiST and MTDVocaLiST: is this mouth in time with this voice?
+"""VocaLiST and MTDVocaLiST: audio-visual synchronization of lips and voice.
 
 Papers: "VocaLiST: An Audio-Visual Synchronisation Model for Lips and Voices" (arXiv 2204.02090, Interspeech 2022) and
 "Multimodal Transformer Distillation for Audio-Visual Synchronization" (arXiv 2210.15563, ICASSP 2024). Facts about the
 released weights come from vskadandale/vocalist@c265b59 and xjchenGit/MTDVocaLiST@5795416.
 
-Two convolutional encoders make one token of each video frame and of each mel column. The audio tokens ask the video
-tokens ("av"), the video tokens ask the audio tokens ("va"), what the first found asks what the second found
-("fusion"), and the maximum over time of the last answer is judged.
+Two convolutional encoders make one token of each video frame and of each mel column. In the encoder "av" the audio
+tokens attend to the video tokens, in "va" the video tokens attend to the audio tokens, and in "fusion" the output of
+"av" attends to the output of "va". The maximum of the fused tokens over time is classified.
 
 Shapes: batch = windows; frames, 25 per second; columns of mel bands, 80 per second, so 3.2 for a frame.
 """
@@ -31,15 +31,15 @@ from .windows import check_audio_windows, check_pairs, check_video_windows
 
 @dataclass
 class VocaLiSTModelOutput(ModelOutput):
-    """What the network makes of windows, stage by stage.
+    """Output of [`VocaLiSTModel`], stage by stage.
 
     Args:
         last_hidden_state: (batch, columns, hidden_size), the fusion encoder's tokens.
-        pooler_output: (batch, hidden_size), in (-1, 1): tanh of a linear map of what was pooled over time.
-        visual_features: (batch, frames, hidden_size) and audio_features: (batch, columns, hidden_size), the
-            convolutional encoders' tokens.
-        av_hidden_states: (batch, columns, hidden_size), audio tokens that asked the video.
-        va_hidden_states: (batch, frames, hidden_size), video tokens that asked the sound.
+        pooler_output: (batch, hidden_size), in (-1, 1): tanh of a linear map of the tokens pooled over time.
+        visual_features: (batch, frames, hidden_size), tokens of the visual encoder.
+        audio_features: (batch, columns, hidden_size), tokens of the audio encoder.
+        av_hidden_states: (batch, columns, hidden_size), audio tokens after attention to the video.
+        va_hidden_states: (batch, frames, hidden_size), video tokens after attention to the sound.
         attention_scores: on request, per encoder "fusion", "av" and "va": (layers, batch, heads, queries, keys),
             scaled and masked (-inf), before the softmax.
         attention_values: on request, likewise: (layers, batch, heads, keys, head_dim).
@@ -57,13 +57,13 @@ class VocaLiSTModelOutput(ModelOutput):
 
 @dataclass
 class SynchronizationOutput(ModelOutput):
-    """The judgement of windows, and the parts of the loss.
+    """Logits of windows, and the parts of the loss.
 
     Args:
         loss: with `labels` only; lower is better.
         logits: (batch, 1); above 0 means in sync, its sigmoid is the probability.
-        classification_loss: the part of `loss` that is about the labels, not weighted; with a teacher only.
-        distillation_loss: the part that is about the teacher, not weighted; with a teacher only.
+        classification_loss: part of `loss` from the labels, before weighting; with a teacher only.
+        distillation_loss: part of `loss` from the teacher, before weighting; with a teacher only.
         pooler_output, attention_scores, attention_values: as in [`VocaLiSTModelOutput`]; the last two on request.
     """
 
@@ -94,7 +94,7 @@ class VocaLiSTPreTrainedModel(PreTrainedModel):
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """torch's own draws for convolutions, Xavier's for linear maps (as the authors' transformer), neutral norms."""
+        """torch's default for convolutions, Xavier uniform for linear layers (as the authors'), neutral norms."""
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             init.kaiming_uniform_(module.weight, a=math.sqrt(5))
             init.zeros_(module.bias)
@@ -113,7 +113,7 @@ class VocaLiSTPreTrainedModel(PreTrainedModel):
 
 
 class VocaLiSTModel(VocaLiSTPreTrainedModel):
-    """The network without its judgement: windows to one vector each."""
+    """VocaLiST without its classifier: windows to one vector each."""
 
     def __init__(self, config: VocaLiSTConfig):
         super().__init__(config)
@@ -133,19 +133,19 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
         pairs: torch.Tensor | None = None,
         **kwargs,
     ) -> VocaLiSTModelOutput:
-        """Windows of video and of sound to their joint representation.
+        """Encode windows of video and of sound jointly.
 
         Args:
-            pixel_values: (batch, frames, 3, rows, columns), mouth images in the colour order and range of the weights
-                (the processor's business); floating point or uint8. Gradients flow back to floating-point pixels.
+            pixel_values: (batch, frames, 3, rows, columns), mouth images in the weights' colour order and range, as the
+                processor makes them; floating point or uint8. Gradients flow back to floating-point pixels.
             input_features: (batch, 1, num_mel_bins, columns), log-mel in [-4, 4]; 16 columns for 5 frames.
-            output_trace: also return each layer's attention scores and values, what distillation compares.
-            pairs: (pairs, 2), which window of `pixel_values` is compared with which of `input_features`; the numbers of
-                windows may then differ, and the batch of the outputs is the pairs. None: window i with window i.
+            output_trace: also return each layer's attention scores and values, which distillation compares.
+            pairs: (pairs, 2), indices of windows of `pixel_values` and `input_features` to compare; their numbers may
+                then differ, and the outputs have one row per pair. None: window i with window i.
 
         Raises:
-            ValueError: a shape that does not fit. Windows have one length, for there is no padding mask: temporal
-                convolutions and the pooling would read the padding.
+            ValueError: a shape that does not fit. All windows have the same length; there is no padding mask, because
+                temporal convolutions and pooling would read the padding.
         """
         check_video_windows(pixel_values, self.config)
         check_audio_windows(input_features, self.config)
@@ -167,7 +167,7 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
     def compare(
         self, visual_features: torch.Tensor, audio_features: torch.Tensor, output_trace: bool = False
     ) -> VocaLiSTModelOutput:
-        """What [`forward`] makes of features that were computed already, one video window against one audio window.
+        """Compute the outputs of [`forward`] from encoded windows, video window i with audio window i.
 
         Args:
             visual_features: (batch, frames, hidden_size), as [`get_video_features`] returns them.
@@ -191,7 +191,7 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
 
 
 class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
-    """VocaLiST: one logit per window, above 0 where mouth and voice are in time."""
+    """VocaLiST: one logit per window, above 0 if mouth and voice are in sync."""
 
     def __init__(self, config: VocaLiSTConfig):
         super().__init__(config)
@@ -208,10 +208,10 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         pairs: torch.Tensor | None = None,
         **kwargs,
     ) -> SynchronizationOutput:
-        """Windows, or pairs of them, to logits. Arguments beside `labels` are those of [`VocaLiSTModel.forward`].
+        """Classify windows or pairs of them. The other arguments are those of [`VocaLiSTModel.forward`].
 
         Args:
-            labels: (batch,) or (batch, 1), 1 in sync, 0 not. Adds `loss`, the mean binary cross-entropy.
+            labels: (batch,) or (batch, 1), 1 in sync, 0 not; adds `loss`, the mean binary cross-entropy.
         """
         outputs = self.vocalist(pixel_values, input_features, output_trace, pairs)
         logits = self.classifier(outputs.pooler_output)  # (batch, 1)
@@ -224,7 +224,7 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         )
 
     def score(self, visual_features: torch.Tensor, audio_features: torch.Tensor) -> torch.Tensor:
-        """Logits (batch,) of pairs of windows whose features were computed before; see [`VocaLiSTModel.compare`]."""
+        """Logits (batch,) of encoded windows; arguments as [`VocaLiSTModel.compare`]."""
         return self.classifier(self.vocalist.compare(visual_features, audio_features).pooler_output).squeeze(-1)
 
     def score_offsets(
@@ -240,24 +240,25 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         pair_batch_size: int = DEFAULT_PAIR_BATCH_SIZE,
         progress: bool = False,
     ) -> torch.Tensor:
-        """Every window of a clip's video against the windows of its sound up to `max_shift` frames away.
+        """Score every window of a clip's video against the windows of its sound up to `max_shift` frames away.
 
-        What the processor makes of a clip goes in as it is; [`avzoo.metrics.synchronization`] reads offsets and
-        confidence off the scores. Memory is bounded by the blocks, not by the length of the clip; for a clip that is
-        still growing there is [`OffsetScorer`].
+        Takes the processor's output for a clip; [`avzoo.metrics.synchronization`] estimates offsets and confidence from
+        the scores. Memory depends on the batch sizes, not on the length of the clip; [`OffsetScorer`] scores a clip
+        that is still growing.
 
         Args:
-            video_windows: (windows, frames, 3, rows, columns); a view without a copy will do.
-            audio_windows: (windows, 1, num_mel_bins, columns), window i with the sound of video window i.
+            video_windows: (windows, frames, 3, rows, columns); may be a view of overlapping windows.
+            audio_windows: (windows, 1, num_mel_bins, columns); window i is the sound of video window i.
             max_shift: frames to both sides, 25 per second.
             stride: score every stride-th window of the video only.
-            coarse_step: score shifts that are multiples of it for the whole clip, and then only those between the best
-                one's neighbours. It saves work in the cross-modal encoders, and can miss an offset whose peak is
-                narrower. Features of the whole clip are kept.
-            protocol: "exact", or "official" for the numbers of the papers: -1000 in place of -inf, and in clips of
-                fewer than 2 * max_shift windows the scores of silence beyond the end that the authors leave in. Their
-                evaluation also leaves out the last window of a clip; pass windows[:-1] for it.
-            batch_size: through the visual encoder. pair_batch_size: through the cross-modal encoders.
+            coarse_step: score shifts that are multiples of it for the whole clip, then only the shifts around the best
+                one. Saves work in the cross-modal encoders, can miss a peak narrower than the step, and keeps features
+                of the whole clip in memory.
+            protocol: "exact", or "official" for the numbers of the papers: -1000 instead of -inf, and in clips of fewer
+                than 2 * max_shift windows the scores of silence after the end, which the authors keep. Their evaluation
+                also omits the last window of a clip; pass windows[:-1] for it.
+            batch_size: windows per forward pass of the visual encoder.
+            pair_batch_size: pairs of windows per forward pass of the cross-modal encoders.
             progress: show a bar on stderr.
 
         Returns:
@@ -266,7 +267,7 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
             sound.
 
         Raises:
-            ValueError: no windows, other numbers of them, a number out of its range, a model in training mode.
+            ValueError: no windows, different numbers of them, a number out of range, a model in training mode.
         """
         return score_offsets(
             self,
@@ -283,9 +284,9 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
 
 
 class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
-    """MTDVocaLiST: VocaLiST made thin, and in training taught by a teacher's attention (`config.distillation`).
+    """MTDVocaLiST: a narrow VocaLiST, trained with a teacher's attention if `config.distillation` is set.
 
-    [`teacher_trace`] makes what the teacher has to say of a batch; each network is fed its own pixels:
+    [`teacher_trace`] computes the teacher's targets; each network gets its own pixels:
 
         student = MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(distillation={}))
         teacher = VocaLiSTForSequenceClassification.from_pretrained(folder).eval()
@@ -313,11 +314,11 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
         pairs: torch.Tensor | None = None,
         **kwargs,
     ) -> SynchronizationOutput:
-        """Windows to logits, as [`VocaLiSTForSequenceClassification.forward`].
+        """Classify windows, as [`VocaLiSTForSequenceClassification.forward`].
 
         Args:
-            teacher: what the teacher's attention did on the same windows and pairs; with `labels` it makes `loss` the
-                one of `config.distillation`.
+            teacher: trace of the teacher on the same windows and pairs; needs `labels`, and adds distillation to
+                `loss` as `config.distillation` says.
 
         Raises:
             ValueError: a teacher without labels, or without `config.distillation`.
@@ -330,7 +331,7 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
             )
         outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs)
         check_labels(outputs.logits, labels)
-        losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.of(outputs), teacher)
+        losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.from_outputs(outputs), teacher)
         outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
             losses.loss,
             losses.classification_loss,
@@ -348,14 +349,14 @@ def teacher_trace(
     input_features: torch.Tensor,
     pairs: torch.Tensor | None = None,
 ) -> CrossModalTrace:
-    """What a teacher's attention does on windows or pairs, without gradients; the teacher must be in evaluation mode.
+    """Compute a teacher's attention scores, value relations and logits, without gradients.
 
     Raises:
-        ValueError: the teacher is in training mode, where its dropout would make targets of noise.
+        ValueError: the teacher is in training mode, where its dropout would disturb the targets.
     """
     if teacher.training:
-        raise ValueError("`teacher` is in training mode, where dropout disturbs what it teaches; call teacher.eval().")
-    return CrossModalTrace.of(teacher(pixel_values, input_features, output_trace=True, pairs=pairs))
+        raise ValueError("`teacher` is in training mode, where dropout disturbs its targets; call teacher.eval().")
+    return CrossModalTrace.from_outputs(teacher(pixel_values, input_features, output_trace=True, pairs=pairs))
 
 
 def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
-"""Faces and sound to the windows that VocaLiST and MTDVocaLiST compare.
+"""Processor of VocaLiST and MTDVocaLiST: faces and sound to windows.
 
-The released families want DIFFERENT pixels, and neither fails loudly on the other's: the student reads RGB of 0..255,
-the original teacher BGR of 0..1. So colour order, range and resizing are settings of the processor, saved beside the
-weights they belong to. Facts: xjchenGit/MTDVocaLiST@5795416 (test_stu.py), vskadandale/vocalist@c265b59 (test_lrs2.py).
+The released networks expect DIFFERENT pixels, and fail silently on wrong ones: the student reads RGB of 0..255, the
+original teacher BGR of 0..1. So colour order, range and resizing are settings of the processor, saved with the
+weights. Facts: xjchenGit/MTDVocaLiST@5795416 (test_stu.py), vskadandale/vocalist@c265b59 (test_lrs2.py).
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import read_audio, wav2lip_log_mel
+from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.video import MouthHalf, Track, VideoReader, crop_track
 
 from .configuration_vocalist import mel_columns
@@ -24,25 +25,26 @@ HOP_LENGTH = 200  # samples from one mel column to the next
 
 
 class VocaLiSTProcessor(ProcessorMixin):
-    """A face in a video, and its sound, to `pixel_values` and `input_features`, window by window.
+    """Turns a face video and its sound into `pixel_values` and `input_features` of windows.
 
-        inputs = processor("face.mp4")  # a video that shows the face box and nothing else
+        inputs = processor("face.mp4")  # a video cropped to the face box
         inputs = processor("talk.mp4", track=tracks.tracks[0])  # avzoo.video.find_face_tracks
         logits = model(**inputs).logits  # of each window, (windows, 1)
 
-    Everything is brought to 25 frames and 16000 samples per second, mono. A window is `context_frames` frames and the
-    sound that belongs to them, and begins with every frame.
+    Inputs are resampled to 25 frames and 16000 samples per second, mono. A window is `context_frames` frames and their
+    sound; one begins with every frame.
 
     Args:
         channel_order: "rgb" (student) or "bgr" (original teacher).
-        rescale_factor: what 0..255 is multiplied by: 1 (student) or 1 / 255 (original teacher).
-        resize: how faces get to `face_size`, see [`avzoo.video.MouthHalf`].
+        rescale_factor: of pixels in 0..255: 1 (student) or 1 / 255 (original teacher).
+        resize: method of resizing faces to `face_size`, see [`avzoo.video.MouthHalf`].
         face_size: side of the resized face, pixels; its lower half is the mouth image.
         context_frames: frames of a window.
         num_mel_bins: mel bands.
 
     Raises:
-        ValueError: an option that does not exist, a size below 1.
+        ValueError: an unknown option, a size below 1, an odd `face_size`.
+        TypeError: a size that is not a whole number.
     """
 
     model_input_names = ["pixel_values", "input_features"]
@@ -56,15 +58,13 @@ class VocaLiSTProcessor(ProcessorMixin):
         context_frames: int = 5,
         num_mel_bins: int = 80,
     ):
-        if channel_order not in ("rgb", "bgr"):
-            raise ValueError(f'`channel_order` must be "rgb" or "bgr", got {channel_order!r}.')
-        if not rescale_factor > 0:
-            raise ValueError(f"`rescale_factor` must be above 0, got {rescale_factor!r}.")
-        sizes = {"face_size": face_size, "context_frames": context_frames, "num_mel_bins": num_mel_bins}
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1 or (name == "face_size" and value % 2):
-                kind = "an even" if name == "face_size" else "a whole"
-                raise ValueError(f"`{name}` must be {kind} number of at least 1, got {value!r}.")
+        check_choice("channel_order", channel_order, ("rgb", "bgr"))
+        check_number("rescale_factor", rescale_factor, above=0)
+        check_whole_number("face_size", face_size, at_least=2)
+        if face_size % 2:
+            raise ValueError(f"`face_size` must be even, as its lower half is the mouth, got {face_size}.")
+        check_whole_number("context_frames", context_frames, at_least=1)
+        check_whole_number("num_mel_bins", num_mel_bins, at_least=1)
         super().__init__()
         self.channel_order = channel_order
         self.rescale_factor = rescale_factor
@@ -72,11 +72,11 @@ class VocaLiSTProcessor(ProcessorMixin):
         self.face_size = face_size
         self.context_frames = context_frames
         self.num_mel_bins = num_mel_bins
-        self.convention  # noqa: B018 - an unknown `resize` is refused by it
+        self.convention  # noqa: B018 - refuses an unknown `resize`
 
     @property
     def convention(self) -> MouthHalf:
-        """How mouths are cut out of frames, for [`avzoo.video.crop_tracks`]."""
+        """Mouth crop for [`avzoo.video.crop_tracks`]."""
         return MouthHalf(size=self.face_size, resize=self.resize)
 
     @property
@@ -94,16 +94,16 @@ class VocaLiSTProcessor(ProcessorMixin):
         source_fps: float | None = None,
         return_tensors: Literal["pt", "np"] = "pt",
     ) -> BatchFeature:
-        """Every window of one face in one clip.
+        """Make the windows of one face in one clip.
 
         Args:
-            video: what [`avzoo.video.read_video`] takes, or a list of face pictures, (height, width, 3) uint8 RGB each,
-                of any sizes. Frames in memory are 25 per second unless `source_fps` says otherwise.
-            audio: the sound, if it is not the video's own: a path, bytes, samples in [-1, 1] with `sampling_rate`, or
+            video: any input of [`avzoo.video.read_video`], or a list of face images, (height, width, 3) uint8 RGB, of
+                any sizes.
+            audio: sound to use instead of the video's own: a path, bytes, samples in [-1, 1] with `sampling_rate`, or
                 a row {"array", "sampling_rate"}; sample 0 belongs to the first frame.
-            sampling_rate: of bare samples, Hz.
-            track: where the face is, in frames at 25 per second. None: the frames show the face box and nothing else.
-            source_fps: rate of frames in memory.
+            sampling_rate: of samples in memory, Hz.
+            track: position of the face, in frames at 25 per second. None: the video is cropped to the face already.
+            source_fps: rate of frames in memory; None: 25.
 
         Returns:
             pixel_values (windows, context_frames, 3, face_size // 2, face_size), uint8 for a `rescale_factor` of 1,
@@ -111,21 +111,17 @@ class VocaLiSTProcessor(ProcessorMixin):
             i (of the track). Neighbouring windows share the memory of their pixels.
 
         Raises:
-            ValueError: fewer frames or less sound than one window; no sound; floating-point pictures; a track beyond
-                the video; bare samples without a rate; an unknown kind of tensors. What `read_video` and `read_audio`
-                raise.
+            ValueError: fewer frames or less sound than one window; no sound; floating-point images; a track beyond
+                the video; samples without a rate; unknown `return_tensors`; errors of `read_video` and `read_audio`.
         """
-        if return_tensors not in ("pt", "np"):
-            raise ValueError(f'`return_tensors` must be "pt" or "np", got {return_tensors!r}.')
+        check_choice("return_tensors", return_tensors, ("pt", "np"))
         if sampling_rate is None and isinstance(audio, np.ndarray | torch.Tensor | list | tuple):
-            raise ValueError(
-                "`audio` is bare samples, which do not tell their rate; pass it as `sampling_rate`, in Hz."
-            )
-        mouths, own_sound = self._seen_and_heard(video, source_fps, track, wants_sound=audio is None)
+            raise ValueError("`audio` is samples in memory, whose rate is unknown; pass it as `sampling_rate`, in Hz.")
+        mouths, own_sound = self._read_face_and_sound(video, source_fps, track, wants_sound=audio is None)
         samples = own_sound
         if audio is not None:
             samples, _ = read_audio(audio, SAMPLING_RATE, source_rate=sampling_rate, name="audio")
-        # What has no sound, or no picture, is cut: the shorter stream decides.
+        # Both streams are cut to the shorter one.
         first = 0 if track is None else track.start_frame
         stop = min(first + len(mouths), len(samples) // SAMPLES_PER_FRAME)
         num_windows, mouths = self.num_windows(stop - first), mouths[: stop - first]
@@ -133,7 +129,7 @@ class VocaLiSTProcessor(ProcessorMixin):
             samples = samples[: stop * SAMPLES_PER_FRAME]
         log_mel = self.log_mel(torch.from_numpy(np.ascontiguousarray(samples)))
         inputs = {
-            "pixel_values": self.video_windows(self.pixels(mouths)),
+            "pixel_values": self.video_windows(self.to_pixel_values(mouths)),
             "input_features": self.audio_windows(log_mel, num_windows, first_frame=first),
         }
         if return_tensors == "np":
@@ -141,10 +137,10 @@ class VocaLiSTProcessor(ProcessorMixin):
         return BatchFeature(inputs)
 
     def num_windows(self, num_frames: int) -> int:
-        """Windows of a clip of so many frames; one begins with every frame that has enough after it.
+        """Number of windows of a clip of `num_frames` frames.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the clip is shorter than a window.
         """
         if num_frames < self.context_frames:
             raise ValueError(
@@ -153,33 +149,33 @@ class VocaLiSTProcessor(ProcessorMixin):
             )
         return num_frames - self.context_frames + 1
 
-    def mouths(self, faces: Sequence[np.ndarray]) -> np.ndarray:
-        """Pictures of a face, (height, width, 3) uint8 RGB each, to mouths (n, face_size // 2, face_size, 3) uint8."""
+    def crop_mouths(self, faces: Sequence[np.ndarray]) -> np.ndarray:
+        """Images of a face, (height, width, 3) uint8 RGB each, to mouths (n, face_size // 2, face_size, 3) uint8."""
         check_pictures(faces)
         crop = self.convention
         return np.stack([crop.of_face(face) for face in faces]) if len(faces) else np.zeros((0, *crop.shape), np.uint8)
 
-    def pixels(self, mouths: np.ndarray | torch.Tensor) -> torch.Tensor:
+    def to_pixel_values(self, mouths: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Mouths (..., rows, columns, 3), RGB of 0..255, to (..., 3, rows, columns) in the weights' order and range."""
         mouths = torch.as_tensor(mouths)
         return self.normalize(mouths.movedim(-1, -3))
 
     def normalize(self, images: torch.Tensor) -> torch.Tensor:
-        """Images (..., 3, rows, columns), RGB of 0..255, in the weights' colour order and range; differentiable.
+        """Convert RGB images of 0..255, (..., 3, rows, columns), to the weights' colours and range; differentiable.
 
-        uint8 stays uint8 where the range does. Gradients of a loss flow back to floating-point images, so this is the
-        way from a generator's frames (times 255 if they are in 0..1) to the model.
+        uint8 stays uint8 if `rescale_factor` is 1. Gradients of a loss flow back to floating-point images, so a
+        generator's frames (times 255 if they are in 0..1) can be passed to the model this way.
 
         Raises:
-            ValueError: floating-point images that reach 1 at most, which seem to be scaled already.
+            ValueError: floating-point images of at most 1, which seem to be scaled already.
         """
-        # Looked at on a CPU only: elsewhere it would make the device wait in every step of a training.
+        # Checked on a CPU only: on a GPU it would synchronise in every training step.
         if images.is_floating_point() and images.numel() and images.device.type == "cpu":
             lowest, highest = (extreme.item() for extreme in images.detach().aminmax())
             if highest <= 1 and (highest > 0 or lowest < 0):
                 raise ValueError(
-                    f"images of floating point reach from {lowest:g} to {highest:g}: they seem to be scaled, and "
-                    "0..255 is expected here whatever the weights want; multiply by 255 first."
+                    f"`images` are floating point from {lowest:g} to {highest:g} and seem to be scaled already; this "
+                    "method expects 0..255 for all weights. Multiply by 255 first."
                 )
         if self.channel_order == "bgr":
             images = images.flip(-3)
@@ -188,24 +184,24 @@ class VocaLiSTProcessor(ProcessorMixin):
     def log_mel(self, samples: torch.Tensor) -> torch.Tensor:
         """Sound at 16 kHz, ([batch,] samples), to log-mel ([batch,] 1, num_mel_bins, columns).
 
-        Values are in [-4, 4], and 80 columns make a second. A whole clip is transformed at once, so that a
-        window sees what really comes before and after it.
+        Values are in [-4, 4], 80 columns per second. Pass a whole clip, so that the edges of a window are computed from
+        the sound around it.
         """
         return wav2lip_log_mel(samples, num_mel_bins=self.num_mel_bins, hop_size=HOP_LENGTH).mT.unsqueeze(-3)
 
     def window_mel(self, samples: torch.Tensor) -> torch.Tensor:
-        """The sound of windows, ([batch,] 640 * context_frames), to ([batch,] 1, num_mel_bins, context_columns).
+        """Sound of single windows, ([batch,] 640 * context_frames), to ([batch,] 1, num_mel_bins, context_columns).
 
-        Each window by itself, mirrored at its ends, as the authors train; evaluation uses [`log_mel`] of the clip.
+        Each window is mirrored at its ends, as in the authors' training; evaluation uses [`log_mel`] of the clip.
         """
         return self.log_mel(samples)[..., : self.context_columns]
 
     def video_windows(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Frames (n, 3, rows, columns) to a view (n - context_frames + 1, context_frames, 3, rows, columns) of them."""
+        """View frames (n, 3, rows, columns) as (n - context_frames + 1, context_frames, 3, rows, columns)."""
         return pixels.unfold(0, self.context_frames, 1).movedim(-1, 1)
 
     def audio_windows(self, log_mel: torch.Tensor, num_windows: int, first_frame: int = 0) -> torch.Tensor:
-        """The sound of windows that begin with consecutive frames: (num_windows, 1, num_mel_bins, context_columns).
+        """Cut windows that begin with consecutive frames: (num_windows, 1, num_mel_bins, context_columns).
 
         Frame f begins with column floor(3.2 f), which is up to 10 ms before it.
 
@@ -217,24 +213,24 @@ class VocaLiSTProcessor(ProcessorMixin):
         windows = log_mel.unfold(-1, self.context_columns, 1)  # (1, num_mel_bins, starts, context_columns)
         return windows[:, :, starts].movedim(2, 0).contiguous()
 
-    def _seen_and_heard(
+    def _read_face_and_sound(
         self, video: Any, source_fps: float | None, track: Track | None, wants_sound: bool
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Mouths (n, face_size // 2, face_size, 3) at 25 per second, and the sound that came with them at 16 kHz."""
+        """Read mouths (n, face_size // 2, face_size, 3) at 25 per second, and the video's own sound at 16 kHz."""
         if isinstance(video, list | tuple) and source_fps is None and track is None:
-            faces = [_as_array(face) for face in video]  # of any sizes, one by one
+            faces = [_to_array(face) for face in video]  # of any sizes
             if wants_sound:
-                raise ValueError("`video` is a list of pictures, which has no sound; pass it as `audio`.")
-            return self.mouths(faces), None
+                raise ValueError("`video` is a list of images, which has no sound; pass it as `audio`.")
+            return self.crop_mouths(faces), None
         if isinstance(video, np.ndarray | torch.Tensor | list | tuple):
-            video = np.stack([_as_array(frame) for frame in video]) if isinstance(video, list | tuple) else video
+            video = np.stack([_to_array(frame) for frame in video]) if isinstance(video, list | tuple) else video
             check_pictures(video)
             source_fps = source_fps or FRAMES_PER_SECOND
         reader = VideoReader(video, source_fps=source_fps)
         if wants_sound and reader.info.sampling_rate is None:
             raise ValueError("`video` has no sound; pass it as `audio`.")
-        if track is None:  # block by block, as only the mouths are kept
-            mouths = np.concatenate([self.mouths(list(block)) for block in reader.frames(FRAMES_PER_SECOND)])
+        if track is None:  # read in blocks, of which only the mouths are kept
+            mouths = np.concatenate([self.crop_mouths(list(block)) for block in reader.frames(FRAMES_PER_SECOND)])
         else:
             start, end = track.start_frame / FRAMES_PER_SECOND, track.stop_frame / FRAMES_PER_SECOND
             blocks = reader.frames(FRAMES_PER_SECOND, start=start, end=end)
@@ -243,7 +239,7 @@ class VocaLiSTProcessor(ProcessorMixin):
 
 
 def check_pictures(pictures: Any) -> None:
-    """Raise unless these are uint8 pictures, each of a list in colour; floats are told what they seem to be."""
+    """Raise a ValueError unless these are uint8 images; those of a list must be RGB."""
     one_by_one = isinstance(pictures, list | tuple)
     for index, picture in enumerate(pictures if one_by_one else [pictures]):
         name = f"`video[{index}]`" if one_by_one else "`video`"
@@ -258,8 +254,8 @@ def check_pictures(pictures: Any) -> None:
             raise ValueError(f"{name} must be (height, width, 3) pictures of a face, got {tuple(picture.shape)}.")
 
 
-def _as_array(picture: Any) -> Any:
-    """A tensor or a PIL image as an array; anything else as it is."""
+def _to_array(picture: Any) -> Any:
+    """Convert a tensor or a PIL image to an array; leave anything else as it is."""
     if isinstance(picture, torch.Tensor):
         return picture.numpy(force=True)
     return np.asarray(picture) if hasattr(picture, "convert") else picture

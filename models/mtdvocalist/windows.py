@@ -25,13 +25,13 @@ def check_audio_windows(input_features: torch.Tensor, config: VocaLiSTConfig, na
 
 
 def check_pairs(pixel_values: torch.Tensor, input_features: torch.Tensor, pairs: torch.Tensor | None) -> None:
-    """Raise a ValueError unless it is clear which window of video is compared with which of sound."""
+    """Raise a ValueError unless `pairs` are (pairs, 2) indices, or None with as many video as audio windows."""
     if pairs is None and len(pixel_values) != len(input_features):
         raise ValueError(
-            f"`pixel_values` and `input_features` must be the same windows, got {len(pixel_values)} and "
-            f"{len(input_features)}; say with `pairs` which belong together."
+            f"`pixel_values` and `input_features` must have the same number of windows, got {len(pixel_values)} and "
+            f"{len(input_features)}. Otherwise pass `pairs`."
         )
     if pairs is not None and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point()):
         raise ValueError(
-            f"`pairs` must be (pairs, 2) whole numbers of windows, got {tuple(pairs.shape)} {pairs.dtype}."
+            f"`pairs` must be (pairs, 2) integer indices of windows, got {tuple(pairs.shape)} {pairs.dtype}."
         )

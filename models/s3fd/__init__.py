@@ -1,4 +1,4 @@
-"""S3FD (arXiv 1708.05237): the face detector behind the tracks of TalkNet's demo and SyncNet's scripts."""
+"""S3FD (arXiv 1708.05237): the face detector of TalkNet's demo and SyncNet's scripts."""
 
 from .configuration_s3fd import S3FDConfig
 from .detection_s3fd import S3FDDetector

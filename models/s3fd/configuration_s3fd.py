@@ -3,6 +3,8 @@
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from avzoo.checks import check_fields
+
 _SEQUENCES = (
     "stage_channels",
     "stage_depths",
@@ -23,17 +25,17 @@ class S3FDConfig(PreTrainedConfig):
     model/faceDetector/s3fd).
 
     Args:
-        stage_channels: width of each of the five VGG stages; each stage but the first begins with halving the picture.
+        stage_channels: width of each of the five VGG stages; each but the first begins by halving the image.
         stage_depths: convolutions of each stage.
-        fc_channels: width of the two convolutions that were VGG's fully connected layers.
-        extra_channels: widths of the two convolution pairs after them; the second of each pair halves the picture.
-        norm_scales: length that features of stage three, four and five are brought to at the start of training.
+        fc_channels: width of the two convolutions that replace VGG's fully connected layers.
+        extra_channels: widths of the two convolution pairs after them; the second of each pair halves the image.
+        norm_scales: initial L2 norm of the features of stages three, four and five.
         norm_eps: added to the length of a feature vector before dividing by it.
-        num_background_maps: background scores of the finest level, of which the largest counts ("max-out").
+        num_background_maps: background scores of the finest level; the maximum is used ("max-out").
         prior_sizes: side of the square priors of each of the six levels, pixels.
         prior_strides: step between the priors of each level, pixels.
         box_variances: unit of the regressed centre and of the regressed log size.
-        pixel_mean: what is taken from red, green and blue, of 0..255.
+        pixel_mean: subtracted from red, green and blue of 0..255.
     """
 
     model_type = "s3fd"
@@ -70,9 +72,7 @@ class S3FDConfig(PreTrainedConfig):
                 raise ValueError(f"`{name}` must be {length} numbers, got {getattr(self, name)}.")
 
     def validate_sizes(self):
-        for name in ("fc_channels", "num_background_maps", "norm_eps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)}.")
+        check_fields(self, ("fc_channels", "num_background_maps", "norm_eps"), above=0)
         for name in _SEQUENCES[:-1]:
             if min(getattr(self, name)) <= 0:
                 raise ValueError(f"`{name}` must all be above 0, got {getattr(self, name)}.")

@@ -1,4 +1,4 @@
-"""S3FD as a face detector for video frames: what TalkNet's demo makes of the network's answers."""
+"""S3FD as a face detector for video frames, with the post-processing of TalkNet's demo."""
 
 import os
 from typing import Any
@@ -6,34 +6,35 @@ from typing import Any
 import numpy as np
 import torch
 
+from avzoo.checks import check_number, check_whole_number
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 from avzoo.video.resizing import scale_as_opencv
 
 from .modeling_s3fd import SMALLEST_SIDE, S3FDForFaceDetection
 
-# Inside the authors' network; nobody changes these.
-_NMS_IN_NETWORK, _CANDIDATES, _KEPT = 0.3, 5000, 750
+# Constants of the authors' network.
+_NMS_IN_NETWORK, _MAX_CANDIDATES, _MAX_DETECTIONS = 0.3, 5000, 750
 
 
 class S3FDDetector:
-    """Finds faces in frames with a converted S3FD, as TalkNet's demo does (TaoRuijie/TalkNet-ASD@6d68214).
+    """Detects faces in frames with a converted S3FD, as TalkNet's demo does (TaoRuijie/TalkNet-ASD@6d68214).
 
         find_faces = S3FDDetector.from_pretrained("./s3fd")
         detections = detect_faces(iter_video("clip.mp4", fps=25), find_faces)
 
     Frames are scaled first, because the cost grows with their area: at 0.25 a frame of 1280 x 720 takes 18 billion
-    multiply-adds. The smallest faces that the network looks for, 16 pixels, are then 64 in the frame; take a larger
+    multiply-adds. The smallest detectable face, 16 pixels after scaling, is then 64 pixels in the frame; use a larger
     scale for small videos.
 
     Args:
-        model: the network; it runs where it is and in evaluation mode.
-        scale: of the frames before they are looked at.
-        confidence: faces with a lower probability are dropped.
-        nms_threshold: of faces that overlap by more than this IoU the best one stays.
-        batch_size: frames that go through the network at once.
+        model: the network; it stays on its device and is set to evaluation mode.
+        scale: factor by which frames are resized before detection.
+        confidence: minimum probability of a face.
+        nms_threshold: of faces that overlap by more than this IoU, only the best one is kept.
+        batch_size: frames per forward pass.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument out of range.
     """
 
     def __init__(
@@ -45,24 +46,22 @@ class S3FDDetector:
         nms_threshold: float = 0.1,
         batch_size: int = 8,
     ):
-        for name, value in {"confidence": confidence, "nms_threshold": nms_threshold}.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"`{name}` must be in [0, 1], got {value!r}.")
-        for name, value in {"scale": scale, "batch_size": batch_size}.items():
-            if value <= 0:
-                raise ValueError(f"`{name}` must be above 0, got {value!r}.")
+        check_number("confidence", confidence, at_least=0, at_most=1)
+        check_number("nms_threshold", nms_threshold, at_least=0, at_most=1)
+        check_number("scale", scale, above=0)
+        check_whole_number("batch_size", batch_size, at_least=1)
         self.model = model.eval()
         self.scale, self.confidence, self.nms_threshold = scale, confidence, nms_threshold
         self.batch_size = batch_size
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, **options: Any) -> "S3FDDetector":
-        """With the network of a folder that `avzoo convert s3fd` wrote, or of the Hub."""
+        """Make a detector from a folder that `avzoo convert s3fd` wrote, or from the Hub."""
         return cls(S3FDForFaceDetection.from_pretrained(folder), **options)
 
     @torch.no_grad()
     def __call__(self, frames: np.ndarray) -> list[Detections]:
-        """Faces of each frame, best first.
+        """Detect the faces of each frame, best first.
 
         Args:
             frames: (frames, height, width, 3) uint8 RGB.
@@ -85,16 +84,16 @@ class S3FDDetector:
             pixel_values = torch.from_numpy(small).permute(0, 3, 1, 2).to(self.model.device)
             outputs = self.model(pixel_values)
             for boxes, scores in zip(outputs.boxes.cpu().numpy(), outputs.scores.float().cpu().numpy(), strict=True):
-                found.append(self._detections(boxes, scores, width, height))
+                found.append(self._select_detections(boxes, scores, width, height))
         return found
 
-    def _detections(self, boxes: np.ndarray, scores: np.ndarray, width: int, height: int) -> Detections:
-        # A box below the confidence suppresses none above it, so it can go first.
-        sure = np.flatnonzero(scores > self.confidence)
-        boxes, scores = boxes[sure], scores[sure]
-        candidates = np.argsort(scores, kind="stable")[::-1][:_CANDIDATES]
+    def _select_detections(self, boxes: np.ndarray, scores: np.ndarray, width: int, height: int) -> Detections:
+        # A box below the confidence suppresses none above it, so it can be dropped first.
+        confident = np.flatnonzero(scores > self.confidence)
+        boxes, scores = boxes[confident], scores[confident]
+        candidates = np.argsort(scores, kind="stable")[::-1][:_MAX_CANDIDATES]
         boxes, scores = boxes[candidates], scores[candidates]
-        for threshold, count in ((_NMS_IN_NETWORK, _KEPT), (self.nms_threshold, None)):
+        for threshold, count in ((_NMS_IN_NETWORK, _MAX_DETECTIONS), (self.nms_threshold, None)):
             kept = non_maximum_suppression(boxes, scores, threshold)[:count]
             boxes, scores = boxes[kept], scores[kept]
         return Detections(boxes * np.float32([width, height, width, height]), scores)

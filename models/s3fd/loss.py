@@ -19,43 +19,52 @@ def face_detection_loss(
 ) -> torch.Tensor:
     """4 * cross-entropy over matched and the hardest unmatched priors + smooth L1 of the matched ones' boxes.
 
-    Each part is a mean over its priors of the whole batch; lower is better. Three unmatched priors count for each
-    matched one (at least three), those that look most like a face.
+    Each part is a mean over its priors of the whole batch; lower is better. For each matched prior (at least one per
+    image) the three unmatched priors with the highest loss are used.
 
     Args:
         logits: (batch, priors, 2), background and face.
         offsets: (batch, priors, 4), regressed boxes.
         priors: (priors, 4), centre and sides, relative.
-        labels: boxes of each picture's faces, (faces, 4) x1, y1, x2, y2 relative, x1 < x2 and y1 < y2.
+        labels: boxes of the faces of each image, (faces, 4) x1, y1, x2, y2 relative, x1 < x2 and y1 < y2; their values
+            are checked on a CPU only, as a GPU would have to synchronise.
         variances: units of centre and size in `offsets`.
 
     Raises:
-        ValueError: another number of pictures, or labels that are no boxes.
+        ValueError: another number of images, or labels that are not boxes.
     """
     if len(labels) != len(logits):
-        raise ValueError(f"`labels` must have one tensor of boxes per picture ({len(logits)}), got {len(labels)}.")
+        raise ValueError(f"`labels` must have one tensor of boxes per image ({len(logits)}), got {len(labels)}.")
     class_losses, box_losses = [], []
     for of_logits, of_offsets, boxes in zip(logits.float(), offsets.float(), labels, strict=True):
+        check_boxes(boxes)
         boxes = boxes.to(priors)
-        if boxes.ndim != 2 or boxes.shape[1] != 4 or (boxes[:, 2:] <= boxes[:, :2]).any():
-            raise ValueError(f"`labels` must be (faces, 4) boxes x1 < x2, y1 < y2 each, got {boxes}.")
         face_of_prior = match_priors(boxes, priors)
         positive = face_of_prior >= 0
-        surprise = -of_logits.log_softmax(dim=-1)  # (priors, 2): cross-entropy if it is background, if it is a face
-        as_background = surprise[:, 0].masked_fill(positive, -1.0)  # no surprise is below 0
+        cross_entropy = -of_logits.log_softmax(dim=-1)  # (priors, 2): for the labels background and face
+        negative_losses = cross_entropy[:, 0].masked_fill(positive, -1.0)  # below every cross-entropy
         count = min(NEGATIVES_PER_POSITIVE * max(int(positive.sum()), 1), int((~positive).sum()))
-        class_losses += [surprise[positive, 1], as_background.topk(count).values]
+        class_losses += [cross_entropy[positive, 1], negative_losses.topk(count).values]
         targets = encode_boxes(boxes[face_of_prior[positive]], priors[positive], variances)
         box_losses.append(nn.functional.smooth_l1_loss(of_offsets[positive], targets, reduction="none").sum(dim=-1))
-    boxes_part = torch.cat(box_losses)
-    return CLASSIFICATION_WEIGHT * torch.cat(class_losses).mean() + boxes_part.sum() / max(len(boxes_part), 1)
+    box_losses = torch.cat(box_losses)
+    return CLASSIFICATION_WEIGHT * torch.cat(class_losses).mean() + box_losses.sum() / max(len(box_losses), 1)
+
+
+def check_boxes(boxes: torch.Tensor) -> None:
+    """Raise a ValueError unless these are (faces, 4) boxes; values are compared on a CPU only."""
+    is_valid = boxes.ndim == 2 and boxes.shape[1] == 4
+    if is_valid and boxes.device.type == "cpu":
+        is_valid = not (boxes[:, 2:] <= boxes[:, :2]).any()
+    if not is_valid:
+        raise ValueError(f"`labels` must be (faces, 4) boxes x1 < x2, y1 < y2 each, got {boxes}.")
 
 
 def match_priors(boxes: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-    """Which face each prior stands for, or -1: (priors,).
+    """Match priors to faces: index of the face of each prior, or -1, (priors,).
 
-    First a prior takes the face it overlaps most, by at least 0.35, and every face its best prior. Then faces with
-    fewer priors than the average ("scale compensation") get their best ones above 0.1, up to that average.
+    First each prior is matched to the face it overlaps most, if by at least 0.35, and each face to its best prior. Then
+    faces with fewer priors than the average get their best ones above 0.1, up to that average ("scale compensation").
     """
     face_of_prior = torch.full((len(priors),), -1, dtype=torch.long, device=priors.device)
     if not len(boxes):
@@ -76,7 +85,7 @@ def match_priors(boxes: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
 
 
 def intersection_over_union(boxes: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """(n, 4) and (m, 4) boxes with corners to (n, m)."""
+    """IoU of boxes (n, 4) and (m, 4), given by corners: (n, m)."""
     sides = torch.minimum(boxes[:, None, 2:], others[:, 2:]) - torch.maximum(boxes[:, None, :2], others[:, :2])
     common = sides.clamp(min=0).prod(dim=-1)
     areas, other_areas = ((corners[:, 2:] - corners[:, :2]).prod(dim=-1) for corners in (boxes, others))
@@ -84,7 +93,7 @@ def intersection_over_union(boxes: torch.Tensor, others: torch.Tensor) -> torch.
 
 
 def encode_boxes(boxes: torch.Tensor, priors: torch.Tensor, variances: Sequence[float]) -> torch.Tensor:
-    """The offsets that decode to `boxes`, (n, 4) each."""
+    """Encode boxes (n, 4) as offsets (n, 4) from priors; the inverse of `decode_boxes`."""
     centres = ((boxes[:, :2] + boxes[:, 2:]) / 2 - priors[:, :2]) / (variances[0] * priors[:, 2:])
     sides = torch.log((boxes[:, 2:] - boxes[:, :2]) / priors[:, 2:]) / variances[1]
     return torch.cat([centres, sides], dim=1)

@@ -1,10 +1,10 @@
-"""S3FD: a VGG that looks for faces at six scales.
+"""S3FD: a VGG that detects faces at six scales.
 
 Paper: "S3FD: Single Shot Scale-invariant Face Detector" (arXiv 1708.05237, ICCV 2017). Facts about the released weights
 come from TaoRuijie/TalkNet-ASD@6d68214, model/faceDetector/s3fd.
 
-Shapes: batch, height and width of the picture; priors = all places of the six levels, finest level first, row by row.
-Boxes are (x1, y1, x2, y2) relative to the picture, (0, 0, 1, 1) being all of it.
+Shapes: batch, height and width of the image; priors = all positions of the six levels, finest level first, row by row.
+Boxes are (x1, y1, x2, y2) relative to the image; (0, 0, 1, 1) is the whole image.
 """
 
 from collections.abc import Sequence
@@ -20,20 +20,20 @@ from transformers.utils import ModelOutput
 from .configuration_s3fd import S3FDConfig
 from .loss import face_detection_loss
 
-SMALLEST_SIDE = 28  # pixels; below it nothing is left after the fifth stage
+SMALLEST_SIDE = 28  # pixels; smaller images vanish in the fifth stage
 
 
 @dataclass
 class S3FDOutput(ModelOutput):
-    """What the detector says about every prior.
+    """Output of [`S3FDForFaceDetection`] for every prior.
 
     Args:
         loss: with `labels` only.
         logits: (batch, priors, 2), background and face, before the softmax.
         scores: (batch, priors), probability of a face.
-        boxes: (batch, priors, 4) float32, relative to the picture.
-        box_offsets: (batch, priors, 4), the regression that boxes are decoded from.
-        priors: (priors, 4) float32, centre x and y, width and height, relative to the picture.
+        boxes: (batch, priors, 4) float32, relative to the image.
+        box_offsets: (batch, priors, 4), regressed offsets from which boxes are decoded.
+        priors: (priors, 4) float32, centre x and y, width and height, relative to the image.
     """
 
     loss: torch.FloatTensor | None = None
@@ -61,7 +61,7 @@ class S3FDStage(GradientCheckpointingLayer):
 
 
 class S3FDNorm(nn.Module):
-    """Feature vectors brought to one length, then scaled channel by channel."""
+    """L2 normalisation over channels, then a learned scale per channel."""
 
     def __init__(self, channels: int, scale: float, eps: float):
         super().__init__()
@@ -75,7 +75,7 @@ class S3FDNorm(nn.Module):
 
 
 class S3FDForFaceDetection(PreTrainedModel):
-    """Pictures to a face probability and a box for every prior. [`S3FDDetector`] makes detections of them."""
+    """Images to a face probability and a box for every prior. [`S3FDDetector`] selects detections from them."""
 
     config: S3FDConfig
     config_class = S3FDConfig
@@ -84,7 +84,7 @@ class S3FDForFaceDetection(PreTrainedModel):
     input_modalities = ("image",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["S3FDStage"]
-    _supports_sdpa = True  # there is no attention, so any kind of it will do
+    _supports_sdpa = True  # there is no attention, so any implementation is supported
     _can_compile_fullgraph = True
 
     def __init__(self, config: S3FDConfig, *args, **kwargs):
@@ -129,12 +129,12 @@ class S3FDForFaceDetection(PreTrainedModel):
             init.constant_(module.weight, module.scale)
 
     def forward(self, pixel_values: torch.Tensor, labels: Sequence[torch.Tensor] | None = None, **kwargs) -> S3FDOutput:
-        """Pictures to scores and boxes of all priors.
+        """Compute scores and boxes of all priors.
 
         Args:
-            pixel_values: (batch, 3, height, width), RGB, 0..255, at least 28 pixels on both sides. The mean is taken
-                off inside, so nothing else has to be done to them.
-            labels: one (faces, 4) tensor per picture, the boxes of its faces relative to the picture; (0, 4) for none.
+            pixel_values: (batch, 3, height, width), RGB, 0..255, at least 28 pixels on both sides. The mean is
+                subtracted inside.
+            labels: one (faces, 4) tensor per image, the boxes of its faces relative to the image; (0, 4) for none.
                 Adds `loss`.
 
         Raises:
@@ -143,11 +143,13 @@ class S3FDForFaceDetection(PreTrainedModel):
         check_pixel_values(pixel_values)
         mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32, device=pixel_values.device)
         features = (pixel_values.float() - mean[:, None, None]).to(self.dtype)
-        levels = self.levels(features)
+        levels = self.compute_levels(features)
 
-        offsets = torch.cat([_by_place(head(level)) for head, level in zip(self.box_heads, levels, strict=True)], dim=1)
-        maps = [_by_place(head(level)) for head, level in zip(self.score_heads, levels, strict=True)]
-        # The finest level has several scores for the background, and the strongest stands for them.
+        offsets = torch.cat(
+            [_flatten_grid(head(level)) for head, level in zip(self.box_heads, levels, strict=True)], dim=1
+        )
+        maps = [_flatten_grid(head(level)) for head, level in zip(self.score_heads, levels, strict=True)]
+        # Max-out: the finest level has several background scores, of which the maximum is used.
         background, face = maps[0].split([self.config.num_background_maps, 1], dim=-1)
         maps[0] = torch.cat([background.amax(dim=-1, keepdim=True), face], dim=-1)
         logits = torch.cat(maps, dim=1)  # (batch, priors, 2)
@@ -167,8 +169,8 @@ class S3FDForFaceDetection(PreTrainedModel):
             priors=priors,
         )
 
-    def levels(self, features: torch.Tensor) -> list[torch.Tensor]:
-        """Features that the six pairs of heads look at, (batch, channels, rows, columns), finest first."""
+    def compute_levels(self, features: torch.Tensor) -> list[torch.Tensor]:
+        """Input features of the six pairs of heads, (batch, channels, rows, columns), finest first."""
         levels = []
         for number, stage in enumerate(self.stages):
             if number:
@@ -188,25 +190,25 @@ class S3FDForFaceDetection(PreTrainedModel):
         return levels
 
 
-def _by_place(maps: torch.Tensor) -> torch.Tensor:
+def _flatten_grid(maps: torch.Tensor) -> torch.Tensor:
     """(batch, channels, rows, columns) to (batch, rows * columns, channels)."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def make_priors(config: S3FDConfig, size: Sequence[int], grids: Sequence[Sequence[int]]) -> torch.Tensor:
-    """The square that each place of each level stands for.
+    """Make the square prior of each position of each level.
 
     Args:
-        size: height and width of the picture, pixels.
+        size: height and width of the image, pixels.
         grids: rows and columns of each level.
 
     Returns:
-        (priors, 4) float32: centre x and y, width and height, relative to the picture. Those at the edges reach beyond.
+        (priors, 4) float32: centre x and y, width and height, relative to the image. Those at the edges exceed it.
     """
     height, width = size
     levels = []
     for (rows, columns), side, stride in zip(grids, config.prior_sizes, config.prior_strides, strict=True):
-        # In float64 first: the released weights were used with priors rounded once.
+        # In float64, rounded once at the end, as the authors compute them.
         y = (torch.arange(rows, dtype=torch.float64) + 0.5) * stride / height
         x = (torch.arange(columns, dtype=torch.float64) + 0.5) * stride / width
         centres = torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1).reshape(-1, 2)
@@ -216,7 +218,7 @@ def make_priors(config: S3FDConfig, size: Sequence[int], grids: Sequence[Sequenc
 
 
 def decode_boxes(offsets: torch.Tensor, priors: torch.Tensor, variances: Sequence[float]) -> torch.Tensor:
-    """Regressed offsets (..., priors, 4) and priors (priors, 4) to boxes (..., priors, 4), float32."""
+    """Decode offsets (..., priors, 4) from priors (priors, 4) to boxes (..., priors, 4), float32."""
     offsets = offsets.float()
     centres = priors[:, :2] + offsets[..., :2] * variances[0] * priors[:, 2:]
     sides = priors[:, 2:] * torch.exp(offsets[..., 2:] * variances[1])
@@ -225,7 +227,7 @@ def decode_boxes(offsets: torch.Tensor, priors: torch.Tensor, variances: Sequenc
 
 
 def check_pixel_values(pixel_values: torch.Tensor) -> None:
-    """Raise a ValueError that says what `pixel_values` must be, if it isn't that."""
+    """Raise a ValueError unless these are (batch, 3, height, width) images of at least 28 pixels on both sides."""
     if pixel_values.ndim != 4 or pixel_values.shape[1] != 3 or not pixel_values.shape[0]:
         raise ValueError(
             f"`pixel_values` must be (batch, 3, height, width), RGB of 0..255, got {tuple(pixel_values.shape)}."

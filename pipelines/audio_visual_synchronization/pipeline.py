@@ -118,7 +118,7 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
         with tqdm(total=tracks.num_frames, unit="frame", desc="offsets", disable=not progress) as bar:
             frames = _count_frames(reader.frames(FRAMES_PER_SECOND), bar)
             for index, _, mouths in iter_track_crops(frames, tracks.tracks, self.processor.convention):
-                scorers[index].add(self.processor.pixels(mouths))
+                scorers[index].add(self.processor.to_pixel_values(mouths))
         return {
             "tracks": tracks,
             "scores": [scorer.finish() for scorer in scorers],

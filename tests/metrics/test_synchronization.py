@@ -326,21 +326,25 @@ def test_official_marks_are_not_taken_for_scores(measure):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"contexts": (5, 4)}, r"`context` must be a whole number .*at least `window_frames` \(5\), got 4"),
-        ({"contexts": (7.5,)}, r"`context` must be a whole number .* got 7\.5"),
-        ({"contexts": (5,), "window_frames": 25}, r"at least `window_frames` \(25\), got 5"),
+        ({"contexts": (5, 4)}, r"`context` must be at least 5 frames, one window, got 4"),
+        ({"contexts": (5,), "window_frames": 25}, r"`context` must be at least 25 frames, one window, got 5"),
         ({"contexts": ()}, r"`contexts` is empty"),
         ({"tolerance_frames": -1}, r"`tolerance_frames` must be at least 0, got -1"),
-        ({"protocol": "oficial"}, r"`protocol` must be 'exact' or 'official', got 'oficial'"),
+        ({"protocol": "oficial"}, r"`protocol` must be one of exact, official, got 'oficial'"),
     ],
 )
-def test_a_setting_without_meaning_is_named(settings, message):
+def test_an_invalid_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         offset_accuracy(np.zeros((3, 5)), **settings)
 
 
-def test_an_unknown_protocol_masks_nothing():
-    with pytest.raises(ValueError, match=r"`protocol` must be 'exact' or 'official', got 'paper'"):
+def test_a_fractional_context_is_refused():
+    with pytest.raises(TypeError, match=r"`context` must be a whole number, got 7\.5"):
+        offset_accuracy(np.zeros((3, 5)), (7.5,))
+
+
+def test_an_unknown_protocol_is_refused():
+    with pytest.raises(ValueError, match=r"`protocol` must be one of exact, official, got 'paper'"):
         mask_impossible_pairs(np.zeros((3, 5)), protocol="paper")
 
 

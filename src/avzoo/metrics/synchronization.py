@@ -1,6 +1,6 @@
-"""How well sound and picture go together in time: offsets, their accuracy, confidence.
+"""Audio-visual synchronization metrics: offsets, their accuracy, confidence.
 
-Everything here reads a score matrix `scores` (windows, 2 * max_shift + 1) of one clip: column j compares video window i
+All functions take a score matrix `scores` (windows, 2 * max_shift + 1) of one clip: column j compares video window i
 with audio window i + j - max_shift, windows start one video frame apart, and higher means more in sync. A pair whose
 audio window lies outside the clip is impossible and holds -inf:
 
@@ -12,10 +12,9 @@ audio window lies outside the clip is impossible and holds -inf:
 Offsets are in video frames: max_shift - (column of the highest score), the first of equals. Positive: the sound comes
 early. To repair it, delay the sound by offset / fps seconds.
 
-`protocol="official"` repeats the published evaluation, slips included (`calc_pdist` and `eval_model` of
+`protocol="official"` repeats the published evaluation with its mistakes (`calc_pdist` and `eval_model` of
 xjchenGit/MTDVocaLiST@5795416, `test_stu.py`; even contexts as in vskadandale/vocalist@d7b3d6f, `test_acappella.py`). It
-holds -1000 where a pair is impossible and lets it take part in averages. Numbers for a comparison with papers need it;
-nothing else does.
+holds -1000 where a pair is impossible and includes it in averages. Use it only to compare numbers with papers.
 
 Metrics: `offset_accuracy`, `mean_offset_accuracy`, `sync_confidence`, `sync_distance`. Their parts:
 `mask_impossible_pairs`, `average_over_context`, `estimate_offsets`, `clip_offset`. All compute in float64.
@@ -23,19 +22,21 @@ Metrics: `offset_accuracy`, `mean_offset_accuracy`, `sync_confidence`, `sync_dis
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from avzoo.checks import check_choice, check_number, check_whole_number
+
 Protocol = Literal["exact", "official"]
+PROTOCOLS = get_args(Protocol)
 
 OFFICIAL_MARK = -1000.0
 CONTEXTS = (5, 7, 9, 11, 13, 15)  # frames; the columns of the papers' tables for LRS2
 
 
-@dataclass(frozen=True, eq=False)  # arrays have no single truth value to compare by
+@dataclass(frozen=True, eq=False)  # comparing arrays gives no single truth value
 class ClipOffset:
     """One offset for a whole clip.
 
@@ -51,10 +52,10 @@ class ClipOffset:
 
 
 def mask_impossible_pairs(scores: ArrayLike, *, protocol: Protocol = "exact") -> np.ndarray:
-    """Scores of a whole clip with the mark of `protocol` at every pair that it holds for impossible.
+    """Mark the impossible pairs of a whole clip as `protocol` does.
 
     "exact" writes -inf where the audio window lies before the first or after the last. "official" writes -1000 there,
-    with one slip: the first max_shift windows keep their scores against audio after the end. That concerns clips of
+    with one mistake: the first max_shift windows keep their scores against audio after the end. That concerns clips of
     fewer than 2 * max_shift windows, and such pairs were computed with mel features that are all zero.
 
     Masking twice changes nothing, and "exact" also turns an official matrix into an exact one.
@@ -65,8 +66,8 @@ def mask_impossible_pairs(scores: ArrayLike, *, protocol: Protocol = "exact") ->
     Raises:
         ValueError: `scores` is no score matrix, `protocol` is unknown, or a score that "official" keeps is missing.
     """
-    scores = _checked(scores)
-    _check_protocol(protocol)
+    scores = _validate_scores(scores)
+    check_choice("protocol", protocol, PROTOCOLS)
     windows, columns = scores.shape
     max_shift = columns // 2
     video = np.arange(windows)[:, None]
@@ -87,13 +88,13 @@ def mask_impossible_pairs(scores: ArrayLike, *, protocol: Protocol = "exact") ->
 def average_over_context(
     scores: ArrayLike, context: int, *, window_frames: int = 5, protocol: Protocol = "exact"
 ) -> np.ndarray:
-    """Scores averaged over neighbouring windows, so that each row looks at `context` video frames.
+    """Average scores over neighbouring windows, so that each row covers `context` video frames.
 
     Row i is the mean over context - window_frames + 1 windows around i, cut at the clip's ends; if their number is
     even, one more on the left: context 7 takes windows i-1..i+1, context 10 takes i-3..i+2.
 
     "exact": an entry that one of the windows can't reach is -inf, as a mean over fewer windows is noisier and would win
-    too often. Windows without any score (left out for silence, say) don't count.
+    too often. Windows without any score (skipped for silence, say) don't count.
     "official": `mask_impossible_pairs` first, then plain means, so that a single -1000 among the windows excludes the
     entry. A clip with fewer windows than context - window_frames yields that many rows instead of one per window:
     the first half (rounded up) counted from its start, the others from its end.
@@ -101,7 +102,7 @@ def average_over_context(
     Args:
         scores: (windows, 2 * max_shift + 1); under "official" of a whole clip.
         context: frames, at least window_frames.
-        window_frames: frames that one score looks at.
+        window_frames: frames of one window.
 
     Returns:
         (windows, 2 * max_shift + 1), float64; under "official" (max(windows, context - window_frames), ...).
@@ -110,16 +111,13 @@ def average_over_context(
         ValueError: as `mask_impossible_pairs`, `context` isn't a whole number of at least `window_frames`, or under
             "exact" no pair is possible or -1000 marks the impossible ones.
     """
-    _check_protocol(protocol)
-    if not isinstance(context, Integral) or context < window_frames:
-        raise ValueError(
-            f"`context` must be a whole number of frames, at least `window_frames` ({window_frames}), got {context}."
-        )
+    check_choice("protocol", protocol, PROTOCOLS)
+    check_whole_number("context", context, at_least=window_frames, unit="frames, one window")
     if protocol == "official":
         scores = mask_impossible_pairs(scores, protocol=protocol)
         possible = np.ones(scores.shape, dtype=bool)
     else:
-        scores, possible = _checked_exact(scores)
+        scores, possible = _validate_exact_scores(scores)
     windows = len(scores)
     right = (context - window_frames) // 2
     left = context - window_frames - right
@@ -140,14 +138,14 @@ def average_over_context(
 
 
 def estimate_offsets(scores: ArrayLike) -> np.ndarray:
-    """Offset of each window in video frames, (windows,) int64: max_shift - argmax, the first of equal scores.
+    """Estimate the offset of each window in video frames, (windows,) int64: max_shift - argmax, first of equal scores.
 
-    Positive: the sound comes early. Either protocol's matrix will do, averaged over a context or not.
+    Positive: the sound comes early. Takes matrices of both protocols, averaged over a context or not.
 
     Raises:
         ValueError: `scores` is no score matrix, or no pair of some window is possible.
     """
-    scores = _checked(scores)
+    scores = _validate_scores(scores)
     empty = np.flatnonzero(np.isneginf(scores).all(axis=1))
     if empty.size:
         raise ValueError(
@@ -167,21 +165,20 @@ def offset_accuracy(
 ) -> np.ndarray:
     """Share of a clip's windows whose offset is within +-`tolerance_frames` of 0, per context: (contexts,), in [0, 1].
 
-    The clip is taken to be in sync. Papers print per cent, averaged over clips: `mean_offset_accuracy`. LRS2: a
+    The clip is assumed to be in sync. Papers print per cent, averaged over clips: `mean_offset_accuracy`. LRS2: a
     tolerance of 1, contexts of 5, 7, ..., 15 frames. Acappella: tolerances of 1 and 5, contexts of 5, 10, ..., 25.
 
     Args:
         scores: (windows, 2 * max_shift + 1) of one clip.
         contexts: frames, see `average_over_context`.
-        window_frames: frames that one score looks at.
+        window_frames: frames of one window.
 
     Raises:
         ValueError: as `average_over_context` and `estimate_offsets`, no contexts, or a negative tolerance.
     """
     if len(contexts) == 0:
         raise ValueError("`contexts` is empty; name at least one number of frames.")
-    if not tolerance_frames >= 0:
-        raise ValueError(f"`tolerance_frames` must be at least 0, got {tolerance_frames}.")
+    check_number("tolerance_frames", tolerance_frames, at_least=0)
     shares = []
     for context in contexts:
         averaged = average_over_context(scores, context, window_frames=window_frames, protocol=protocol)
@@ -224,10 +221,10 @@ def mean_offset_accuracy(
 
 
 def clip_offset(scores: ArrayLike) -> ClipOffset:
-    """One offset for a clip that is off by the same amount throughout: the peak of its mean curve.
+    """Estimate one offset for a clip with a constant offset: the peak of its mean curve.
 
     Impossible pairs take no part in the means, so an offset of d frames rests on |d| windows fewer than offset 0: in
-    a clip hardly longer than max_shift the far offsets rest on few. A clip of one window can only answer 0, with
+    a clip hardly longer than max_shift, large offsets rest on few. A clip of one window always gives 0, with
     confidence 0.
 
     Args:
@@ -236,7 +233,7 @@ def clip_offset(scores: ArrayLike) -> ClipOffset:
     Raises:
         ValueError: `scores` is no score matrix, no pair is possible, or -1000 marks the impossible ones.
     """
-    scores, possible = _checked_exact(scores)
+    scores, possible = _validate_exact_scores(scores)
     curve = _mean_over_windows(scores, possible)
     confidence = np.nanmax(curve) - np.nanmedian(curve)
     return ClipOffset(len(curve) // 2 - int(np.nanargmax(curve)), float(confidence), curve)
@@ -245,8 +242,8 @@ def clip_offset(scores: ArrayLike) -> ClipOffset:
 def sync_confidence(scores: ArrayLike) -> float:
     """Height of the peak over the median of the clip's mean curve, in units of the scores; higher is better.
 
-    What LSE-C is to SyncNet, with the score for minus the distance: there it is the median of the mean distance curve
-    minus its minimum (`SyncNetInstance.py` of joonson/syncnet_python@1fbfc08). Here impossible pairs are left out,
+    The counterpart of SyncNet's LSE-C, with the score for minus the distance: there it is the median of the mean
+    distance curve minus its minimum (`SyncNetInstance.py` of joonson/syncnet_python@1fbfc08). Here impossible pairs are left out,
     there they are compared with zeros. The two are on different scales: quote this one under its own name.
 
     Over a set of clips, take the mean. Arguments and errors as [`clip_offset`], whose `confidence` this is.
@@ -258,13 +255,13 @@ def sync_distance(scores: ArrayLike) -> float:
     """Lowest point of the clip's mean curve of distances softplus(-score), in nats; lower is better, 0 is the limit.
 
     For a logit softplus(-score) is the cross-entropy of calling the pair in sync: 0 when certain of it, ln 2 = 0.693
-    when undecided. This is what LSE-D is to SyncNet: the minimum of the mean distance curve, at whichever offset it
-    lies. SyncNet's distances are Euclidean, between two embeddings; this network has none, and the numbers of the two
-    can't be compared.
+    when undecided. The counterpart of SyncNet's LSE-D, the minimum of the mean distance curve over all offsets.
+    SyncNet's distances are Euclidean, between two embeddings; this network has none, so their numbers can't be compared
+    with these.
 
     Over a set of clips, take the mean. Arguments and errors as [`clip_offset`].
     """
-    scores, possible = _checked_exact(scores)
+    scores, possible = _validate_exact_scores(scores)
     distances = np.logaddexp(0, -scores)  # softplus without overflow
     return float(np.nanmin(_mean_over_windows(distances, possible)))
 
@@ -276,7 +273,7 @@ def _mean_over_windows(values: np.ndarray, possible: np.ndarray) -> np.ndarray:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _checked(scores: ArrayLike) -> np.ndarray:
+def _validate_scores(scores: ArrayLike) -> np.ndarray:
     scores = np.asarray(scores, dtype=np.float64)
     if scores.ndim != 2 or scores.shape[1] % 2 == 0:
         raise ValueError(
@@ -291,9 +288,9 @@ def _checked(scores: ArrayLike) -> np.ndarray:
     return scores
 
 
-def _checked_exact(scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, and which of them are of possible pairs."""
-    scores = _checked(scores)
+def _validate_exact_scores(scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores as float64, and where pairs are possible."""
+    scores = _validate_scores(scores)
     marks = np.count_nonzero(scores == OFFICIAL_MARK)
     if marks:
         raise ValueError(
@@ -304,8 +301,3 @@ def _checked_exact(scores: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     if not possible.any():
         raise ValueError("`scores` is -inf throughout: no window could be compared with any sound.")
     return scores, possible
-
-
-def _check_protocol(protocol: str) -> None:
-    if protocol not in ("exact", "official"):
-        raise ValueError(f"`protocol` must be 'exact' or 'official', got {protocol!r}.")

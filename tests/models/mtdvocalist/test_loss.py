@@ -337,7 +337,7 @@ def test_a_step_of_training_moves_the_weights():
         ({"temperature": 0}, r"`temperature` must be above 0, got 0"),
         ({"temperature": float("nan")}, r"`temperature` must be above 0, got nan"),
         ({"layers": {"fusion": [2]}}, r"`layers` maps fusion, av, va to layers from 0 to 1, got 'fusion': \[2\]"),
-        ({"layers": {}}, r"`layers` chooses no layer, so there is nothing to learn"),
+        ({"layers": {}}, r"`layers` chooses no layer, so nothing is distilled"),
         ({"layers": {"va": []}}, r"`layers` chooses no layer"),
         ({"layers": {"mem": [0]}}, r"`layers` maps fusion, av, va .* got 'mem': \[0\]"),
         ({"target": "logits", "weighting": "softmax"}, r'`target`="logits" has one term; `weighting`, .* "attention"'),
@@ -345,7 +345,7 @@ def test_a_step_of_training_moves_the_weights():
         ({"target": "logits", "layers": {"va": [0]}}, r'`target`="logits" has one term'),
     ],
 )
-def test_an_impossible_option_is_named(options, message):
+def test_an_invalid_option_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MTDLoss(2, **options)
 

@@ -152,7 +152,7 @@ def test_the_first_frame_hears_only_the_first_twelve_columns():
 
 
 @torch.no_grad()
-def test_scores_are_handed_out_as_they_are_masked():
+def test_returned_scores_are_masked():
     outputs = student().vocalist(**windows(), output_trace=True)
     hidden = look_ahead_mask(5, 16, torch.zeros(1))[0, 0] == -math.inf
     assert hidden.sum() == 4 + 3 + 2 + 1
@@ -165,7 +165,7 @@ def test_scores_are_handed_out_as_they_are_masked():
 
 
 @torch.no_grad()
-def test_asking_for_the_trace_changes_no_logit():
+def test_output_trace_does_not_change_the_logits():
     model, inputs = student(), windows()
     traced = model(**inputs, output_trace=True)
     torch.testing.assert_close(traced.logits, model(**inputs).logits, rtol=1e-5, atol=1e-6)
@@ -198,7 +198,7 @@ def test_gradients_reach_the_pixels():
 
 
 @torch.no_grad()
-def test_whole_numbers_are_pixels_too():
+def test_uint8_pixels_give_the_logits_of_float_pixels():
     model, inputs = student(), windows()
     inputs["pixel_values"] = inputs["pixel_values"].to(torch.uint8)
     expected = model(inputs["pixel_values"].float(), inputs["input_features"]).logits
@@ -244,13 +244,13 @@ def test_a_teacher_hears_of_the_same_pairs():
 @pytest.mark.parametrize(
     ("pairs", "message"),
     [
-        (None, r"must be the same windows, got 2 and 3; say with `pairs` which belong together"),
-        (PAIRS[0], r"`pairs` must be \(pairs, 2\) whole numbers of windows, got \(2,\) torch\.int64"),
+        (None, r"must have the same number of windows, got 2 and 3\. Otherwise pass `pairs`"),
+        (PAIRS[0], r"`pairs` must be \(pairs, 2\) integer indices of windows, got \(2,\) torch\.int64"),
         (PAIRS.T, r"`pairs` must be \(pairs, 2\) .* got \(2, 4\)"),
         (PAIRS.float(), r"`pairs` must be \(pairs, 2\) .* got \(4, 2\) torch\.float32"),
     ],
 )
-def test_pairs_that_are_none_are_named(pairs, message):
+def test_invalid_pairs_are_refused(pairs, message):
     with pytest.raises(ValueError, match=message):
         student()(**unequal_numbers(), pairs=pairs)
 
@@ -265,10 +265,10 @@ def test_pairs_that_are_none_are_named(pairs, message):
         ({"input_features": torch.zeros(2, 8, 16)}, r"`input_features` must be \(batch, 1, 8, columns\).*\(2, 8, 16\)"),
         ({"input_features": torch.zeros(2, 1, 16, 8)}, r"`input_features` must be .*processor makes them from sound"),
         ({"input_features": torch.zeros(2, 1, 8, 0)}, r"`input_features` must be .* got \(2, 1, 8, 0\)"),
-        ({"input_features": torch.zeros(3, 1, 8, 16)}, r"must be the same windows, got 2 and 3"),
+        ({"input_features": torch.zeros(3, 1, 8, 16)}, r"must have the same number of windows, got 2 and 3"),
     ],
 )  # fmt: skip
-def test_windows_of_a_wrong_shape_are_named(wrong, message):
+def test_windows_of_a_wrong_shape_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         student()(**{**windows(), **wrong})
 
@@ -429,7 +429,7 @@ TINY_FIELDS = TINY["mtdvocalist"].config
     ("fields", "message"),
     [
         ({"hidden_size": 9}, r"`hidden_size` \(9\) must be a multiple of `num_attention_heads` \(2\)"),
-        ({"hidden_size": 2, "conv_channels": (2,)}, r"`hidden_size` must be at least 4, .* got 2"),
+        ({"hidden_size": 2, "conv_channels": (2,)}, r"`hidden_size` must be at least 4, got 2"),
         ({"num_attention_heads": 0}, r"`num_attention_heads` must be at least 1, got 0"),
         ({"context_frames": 0}, r"`context_frames` must be at least 1, got 0"),
         ({"layer_norm_eps": 0.0}, r"`layer_norm_eps` must be above 0, got 0\.0"),
@@ -447,12 +447,12 @@ TINY_FIELDS = TINY["mtdvocalist"].config
         ({"visual_stages": ((4, 2, 4, 2, 1),) * 3}, r"`visual_stages\[0\]` \(4, 2, 4, 2, 1\) must have an odd kernel"),
         ({"visual_stages": ((5, 2, 0, 2, 1),) * 3}, r"`visual_stages\[0\]` .* must have .*strides of at least 1"),
         ({"visual_stages": ((5, 2, 4, 2, -1),) * 3}, r"`visual_stages\[0\]` .* padding and depth of at least 0"),
-        ({"embedding_dropout": 1.0}, r"`embedding_dropout` must be in \[0, 1\), got 1\.0"),
-        ({"hidden_dropout": -0.1}, r"`hidden_dropout` must be in \[0, 1\), got -0\.1"),
+        ({"embedding_dropout": 1.0}, r"`embedding_dropout` must be at least 0 and below 1, got 1\.0"),
+        ({"hidden_dropout": -0.1}, r"`hidden_dropout` must be at least 0 and below 1, got -0\.1"),
         ({"pooling": "median"}, r"pooling"),
     ],
 )  # fmt: skip
-def test_an_impossible_config_is_named(fields, message):
+def test_an_invalid_config_is_refused(fields, message):
     with pytest.raises(StrictDataclassError, match=message):
         MTDVocaLiSTConfig(**{**TINY_FIELDS, **fields})
 

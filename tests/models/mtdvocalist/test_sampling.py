@@ -67,13 +67,13 @@ def test_clips_of_25_frames_or_fewer_are_left_out():
 
 
 def test_the_last_whole_window_counts():
-    assert num_window_starts(10, fewest_frames=0) == 6  # starts 0 to 5, the last one shows frames 5 to 9
-    assert num_window_starts(4, fewest_frames=0) == 0
+    assert num_window_starts(10, min_frames=0) == 6  # starts 0 to 5, the last one shows frames 5 to 9
+    assert num_window_starts(4, min_frames=0) == 0
 
 
 def test_longer_windows_can_ask_for_longer_clips():
-    assert num_window_starts(250, window_frames=25, fewest_frames=251) == 0
-    assert num_window_starts(251, window_frames=25, fewest_frames=251) == 227
+    assert num_window_starts(250, window_frames=25, min_frames=251) == 0
+    assert num_window_starts(251, window_frames=25, min_frames=251) == 227
 
 
 def test_a_window_without_frames_is_refused():
@@ -104,7 +104,7 @@ def test_every_other_start_is_equally_likely_out_of_sync():
 
 @pytest.mark.parametrize(("num_windows", "gap"), [(9, 3), (7, 4), (6, 5), (2, 1)])
 def test_starts_out_of_sync_are_at_least_the_gap_apart(num_windows, gap):
-    pairs = drawn(3000, num_windows, all_loud(num_windows), least_gap=gap)
+    pairs = drawn(3000, num_windows, all_loud(num_windows), min_gap=gap)
     apart = {(video, audio) for video, audio, in_sync in pairs if not in_sync}
     starts = range(num_windows)
     assert apart == {(video, audio) for video in starts for audio in starts if abs(video - audio) >= gap}
@@ -112,7 +112,7 @@ def test_starts_out_of_sync_are_at_least_the_gap_apart(num_windows, gap):
 
 def test_a_start_without_a_distant_other_is_drawn_for_no_pair():
     # Of seven starts, 3 has none four away. Drawn for pairs in sync only, it would give them away.
-    counts = Counter((video, in_sync) for video, _, in_sync in drawn(6000, 7, all_loud(7), least_gap=4))
+    counts = Counter((video, in_sync) for video, _, in_sync in drawn(6000, 7, all_loud(7), min_gap=4))
     assert set(counts) == {(video, in_sync) for video in (0, 1, 2, 4, 5, 6) for in_sync in (True, False)}
     assert all(close(count, 1 / 12, 6000) for count in counts.values())
 
@@ -146,7 +146,7 @@ def test_a_quiet_clip_fails_by_every_pair_out_of_sync():
 def test_the_threshold_itself_is_quiet():
     assert drawn(200, 4, np.full(4, 0.01)).count(None) > 0
     assert drawn(200, 4, np.full(4, 0.0100001)).count(None) == 0
-    assert drawn(200, 4, np.full(4, 0.0100001), loud_from=0.02).count(None) > 0
+    assert drawn(200, 4, np.full(4, 0.0100001), loudness_threshold=0.02).count(None) > 0
 
 
 def test_digital_silence_is_no_quiet_sound():
@@ -186,9 +186,9 @@ def test_the_number_of_draws_can_be_chosen():
     # One of eleven other starts is loud: one draw finds it in one of eleven cases, and half of all draws are in sync.
     loudness = np.full(12, QUIET)
     loudness[0] = LOUD
-    once = drawn(4000, 12, loudness, draws_among_quiet=1).count(None)
+    once = drawn(4000, 12, loudness, max_quiet_draws=1).count(None)
     assert close(once, 0.5 * 11 / 12 * 10 / 11, 4000)
-    often = drawn(4000, 12, loudness, draws_among_quiet=11).count(None)
+    often = drawn(4000, 12, loudness, max_quiet_draws=11).count(None)
     assert close(often, 0.5 * 11 / 12 * (10 / 11) ** 11, 4000)
 
 
@@ -224,15 +224,15 @@ def test_pairs_are_plain_numbers():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_windows": 1}, r"`num_windows` \(1\) must be above `least_gap` \(1\).*leave such a clip out"),
+        ({"num_windows": 1}, r"`num_windows` \(1\) must be above `min_gap` \(1\).*leave such a clip out"),
         ({"num_windows": 0}, r"`num_windows` \(0\) must be above"),
-        ({"least_gap": 22}, r"`num_windows` \(22\) must be above `least_gap` \(22\)"),
-        ({"least_gap": 0}, r"`least_gap` must be at least 1 frame, got 0"),
-        ({"draws_among_quiet": 0}, r"`draws_among_quiet` must be at least 1, got 0"),
+        ({"min_gap": 22}, r"`num_windows` \(22\) must be above `min_gap` \(22\)"),
+        ({"min_gap": 0}, r"`min_gap` must be at least 1, got 0"),
+        ({"max_quiet_draws": 0}, r"`max_quiet_draws` must be at least 1, got 0"),
         ({"loudness": np.ones(21)}, r"`loudness` must have the shape \(22,\), got \(21,\)"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(options, message):
+def test_invalid_arguments_of_a_draw_are_refused(options, message):
     settings = {"num_windows": 22, "loudness": np.ones(22), "generator": seeded(), **options}
     with pytest.raises(ValueError, match=message):
         draw_window_pair(**settings)

@@ -69,7 +69,7 @@ def test_traces_of_other_windows_are_refused(trace, tmp_path):
 def test_two_windows_are_loud_and_apart():
     loudness = np.where(np.arange(30) % 2, 0.1, 0.001)
     generator = torch.Generator().manual_seed(0)
-    drawn = [draw_two_windows(30, loudness, generator, least_gap=4) for _ in range(500)]
+    drawn = [draw_two_windows(30, loudness, generator, min_gap=4) for _ in range(500)]
     assert all(first % 2 and second % 2 and abs(first - second) >= 4 for first, second in drawn)
     assert {start for pair in drawn for start in pair} == set(range(1, 30, 2))
 

@@ -153,9 +153,9 @@ def test_pictures_without_faces_have_a_loss_too():
     assert loss.item() == pytest.approx(4 * np.log(2))
 
 
-def test_labels_that_are_none_are_refused(model):
+def test_invalid_labels_are_refused(model):
     pixels = torch.rand(2, 3, 64, 64)
-    with pytest.raises(ValueError, match=r"`labels` must have one tensor of boxes per picture \(2\), got 1"):
+    with pytest.raises(ValueError, match=r"`labels` must have one tensor of boxes per image \(2\), got 1"):
         model(pixels, labels=[torch.zeros(0, 4)])
     with pytest.raises(ValueError, match=r"`labels` must be \(faces, 4\) boxes x1 < x2, y1 < y2"):
         model(pixels, labels=[torch.zeros(0, 4), torch.tensor([[0.5, 0.5, 0.2, 0.9]])])
@@ -235,11 +235,11 @@ def test_frames_too_small_after_scaling_are_refused(model):
     ("option", "message"),
     [
         ({"scale": 0}, "`scale` must be above 0, got 0"),
-        ({"confidence": 1.2}, r"`confidence` must be in \[0, 1\], got 1.2"),
-        ({"nms_threshold": -0.1}, r"`nms_threshold` must be in \[0, 1\], got -0.1"),
-        ({"batch_size": 0}, "`batch_size` must be above 0, got 0"),
+        ({"confidence": 1.2}, r"`confidence` must be at least 0 and at most 1, got 1.2"),
+        ({"nms_threshold": -0.1}, r"`nms_threshold` must be at least 0 and at most 1, got -0.1"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
     ],
 )
-def test_a_bad_option_of_the_detector_is_named(model, option, message):
+def test_an_invalid_option_of_the_detector_is_refused(model, option, message):
     with pytest.raises(ValueError, match=message):
         S3FDDetector(model, **option)
