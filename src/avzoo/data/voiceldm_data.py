@@ -22,6 +22,7 @@ import torch
 from avzoo.audio.reading import iter_audio, read_audio
 from avzoo.audio.resampling import check_rate
 from avzoo.audio.stretches import rate_and_length, read_stretch
+from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike, check_name, malformed
 
 COMMON_VOICE = "cv"  # what the column `data` calls it
@@ -197,11 +198,14 @@ class SceneSpeech(torch.utils.data.Dataset):
         seed = int(torch.randint(2**62, ())) if self.seed is None else self.seed * len(self) + index % len(self)
         generator = torch.Generator().manual_seed(seed)
         waveform = self._start_of(row["path"])
-        if len(self.noise_rows) and row["data"] in self.mixed_data and _uniform(generator) < self.noise_probability:
-            noise_row = self.noise_rows[_whole(len(self.noise_rows), generator)]
+        if (
+            len(self.noise_rows)
+            and row["data"] in self.mixed_data
+            and draw_uniform(0, 1, generator) < self.noise_probability
+        ):
+            noise_row = self.noise_rows[draw_whole_number(len(self.noise_rows), generator)]
             noise = self._stretch_of(noise_row["path"], generator)
-            lowest, highest = self.snr_db
-            waveform = _with_noise(waveform, noise, lowest + (highest - lowest) * _uniform(generator))
+            waveform = _with_noise(waveform, noise, draw_uniform(*self.snr_db, generator))
         return {"waveform": torch.from_numpy(waveform), "text": row["text"]}
 
     def _start_of(self, path: PathLike) -> np.ndarray:
@@ -213,10 +217,10 @@ class SceneSpeech(torch.utils.data.Dataset):
         rate, found = self.sampling_rate, rate_and_length(path)
         if found is None:
             samples, _ = read_audio(path, rate)
-            start = _whole(max(0, len(samples) - self.num_samples) + 1, generator)
+            start = draw_whole_number(max(0, len(samples) - self.num_samples) + 1, generator)
             return self._of_full_length(samples[start:])
         source_rate, length = found
-        start = _whole(max(0, round(length * rate / source_rate) - self.num_samples) + 1, generator)
+        start = draw_whole_number(max(0, round(length * rate / source_rate) - self.num_samples) + 1, generator)
         return self._of_full_length(read_stretch(path, start, self.num_samples, rate))
 
     def _of_full_length(self, samples: np.ndarray) -> np.ndarray:
@@ -231,13 +235,3 @@ def _with_noise(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndar
         return speech
     speech_db, noise_db = (10 * math.log10(power) for power in powers)
     return (speech + 10 ** ((speech_db - noise_db - snr_db) / 20) * noise.astype(np.float64)).astype(np.float32)
-
-
-def _uniform(generator: torch.Generator) -> float:
-    """A number from [0, 1)."""
-    return float(torch.rand((), dtype=torch.float64, generator=generator))
-
-
-def _whole(end: int, generator: torch.Generator) -> int:
-    """A whole number from [0, end)."""
-    return int(torch.randint(end, (), generator=generator))
