@@ -1,7 +1,9 @@
-"""Configuration of VoiceLDM's content encoder. The other networks of the pipeline are stock ones with their own."""
+"""Configuration of VoiceLDM's content encoder; the pipeline's other networks are diffusers' and transformers' own."""
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+
+from avzoo.checks import check_fields, check_number, check_whole_number
 
 
 @strict
@@ -11,19 +13,19 @@ class VoiceLDMContentEncoderConfig(PreTrainedConfig):
     Sources: glory20h/VoiceLDM@16ebc7a (voiceldm/modules.py); the text encoder is that of microsoft/speecht5_tts.
 
     Args:
-        vocab_size: characters and special tokens.
+        vocab_size: number of characters and special tokens.
         hidden_size: width of tokens and of frames; a multiple of `num_attention_heads`, and even.
         intermediate_size: width inside the feed-forward part of a layer.
-        max_relative_position: distances between tokens that are told apart, to each side.
+        max_relative_position: largest distance of two tokens, to each side, with an embedding of its own.
         max_text_positions: longest text in tokens.
-        max_frames: longest content in frames; what comes later is cut off.
+        max_frames: longest content in frames; later frames are cut off.
         max_log_duration: ln of the longest duration of a token, in frames; the shortest is 1 frame.
-        kernel_size: of every convolution over tokens; odd.
-        upsampler_feature_size: features of a token that decide, with its place in time, how a frame weighs it.
-        upsampler_num_maps: weights that each frame has for each token.
-        upsampler_num_contexts: values beside a token's own that each weight brings.
-        upsampler_dropout: of duration predictor and upsampler, in training. The text encoder has none: the authors
-            train it in evaluation mode.
+        kernel_size: kernel of every convolution over tokens; odd.
+        upsampler_feature_size: features of a token that, with its place in time, give its weight for a frame.
+        upsampler_num_maps: attention maps: weights of each token for each frame.
+        upsampler_num_contexts: values that each map averages beside the tokens themselves.
+        upsampler_dropout: dropout of duration predictor and upsampler. The text encoder has none: the authors train
+            it in evaluation mode.
     """
 
     model_type = "voiceldm_content_encoder"
@@ -51,7 +53,7 @@ class VoiceLDMContentEncoderConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def validate_sizes(self):
-        for name in (
+        sizes = (
             "vocab_size",
             "hidden_size",
             "num_hidden_layers",
@@ -63,9 +65,8 @@ class VoiceLDMContentEncoderConfig(PreTrainedConfig):
             "upsampler_feature_size",
             "upsampler_num_maps",
             "upsampler_num_contexts",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        )
+        check_fields(self, sizes, at_least=1)
         if self.hidden_size % self.num_attention_heads or self.hidden_size % 2:
             raise ValueError(
                 f"`hidden_size` ({self.hidden_size}) must be even and a multiple of `num_attention_heads` "
@@ -73,13 +74,8 @@ class VoiceLDMContentEncoderConfig(PreTrainedConfig):
             )
         if self.kernel_size < 1 or self.kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` must be odd, got {self.kernel_size}.")
-        if self.pad_token_id is None or not 0 <= self.pad_token_id < self.vocab_size:
-            raise ValueError(f"`pad_token_id` must be from 0 to {self.vocab_size - 1}, got {self.pad_token_id}.")
+        check_whole_number("pad_token_id", self.pad_token_id, at_least=0, at_most=self.vocab_size - 1)
 
     def validate_ranges(self):
-        if self.layer_norm_eps <= 0:
-            raise ValueError(f"`layer_norm_eps` must be above 0, got {self.layer_norm_eps}.")
-        if self.max_log_duration <= 0:
-            raise ValueError(f"`max_log_duration` must be above 0, got {self.max_log_duration}.")
-        if not 0 <= self.upsampler_dropout < 1:
-            raise ValueError(f"`upsampler_dropout` must be in [0, 1), got {self.upsampler_dropout}.")
+        check_fields(self, ("layer_norm_eps", "max_log_duration"), above=0)
+        check_number("upsampler_dropout", self.upsampler_dropout, at_least=0, below=1)

@@ -1,8 +1,8 @@
 """Cross-attention to content of different lengths in one batch, without the cost of its padding.
 
-The authors let the denoiser attend to the padding of the shorter texts, without a mask, and the released weights
-expect it. All those frames are one and the same vector, and n equal keys weigh as much as one key whose logit is
-raised by ln n. So one padded frame is kept, with that bias; the rest is masked, and batches come out as their items.
+In the authors' code the denoiser attends to the padding of the shorter text, without a mask, and the released weights
+expect it. All frames of the padding are the same vector, and n equal keys have the weight of one key whose logit is
+raised by ln n. So one padded frame is kept, with that bias; the rest is masked, and a batch equals its items.
 """
 
 import torch
@@ -11,12 +11,12 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 
 def fold_padding(frame_lengths: torch.Tensor, padded_lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
-    """What to add to the attention logits of frames so that one padded frame stands for all.
+    """Compute the bias of attention logits with which one padded frame stands for all.
 
     Args:
-        frame_lengths: (batch,), frames of each text.
-        padded_lengths: (batch,), frames including the padding that the text is to have.
-        num_frames: frames of the batch, at least `frame_lengths`, and one more where a text has padding.
+        frame_lengths: (batch,), frames of each text without padding.
+        padded_lengths: (batch,), frames of each text with the padding that the released weights expect.
+        num_frames: frames in the batch: at least `frame_lengths`, and one more where a text has padding.
 
     Returns:
         (batch, num_frames), float32: 0 for a text's frames, ln of the padding's size for the frame after them, -inf
@@ -33,7 +33,7 @@ class ContentAttentionProcessor(AttnProcessor2_0):
     """diffusers' attention, with a bias for each content frame; pass it to the UNet as
     `cross_attention_kwargs={"content_bias": bias}`, (batch, frames).
 
-    UNet2DConditionModel's own `encoder_attention_mask` will not do: it keeps a bias of ln n to three digits only.
+    UNet2DConditionModel's own `encoder_attention_mask` is no substitute: it keeps only three digits of ln n.
     """
 
     def __call__(
@@ -51,7 +51,7 @@ class ContentAttentionProcessor(AttnProcessor2_0):
 
 
 def attend_with_bias(unet: UNet2DConditionModel) -> None:
-    """Make every attention of `unet` take `content_bias`; without one it computes what it did."""
+    """Let every attention of `unet` take `content_bias`; results without one don't change."""
     if not all(isinstance(processor, ContentAttentionProcessor) for processor in unet.attn_processors.values()):
         unet.set_attn_processor(ContentAttentionProcessor())
 

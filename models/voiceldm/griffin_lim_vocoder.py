@@ -1,4 +1,4 @@
-"""A vocoder without weights, in the place of SpeechT5HifiGan: for small models, which no trained one fits."""
+"""A vocoder without weights, in place of SpeechT5HifiGan, for small models without a trained vocoder."""
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -7,6 +7,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 
 from avzoo.audio import griffin_lim, mel_to_magnitude
+from avzoo.checks import check_fields
 
 
 @strict
@@ -15,8 +16,8 @@ class GriffinLimVocoderConfig(PreTrainedConfig):
 
     Args:
         model_in_dim: mel bands, from 0 Hz to half of `sampling_rate` (Hz).
-        fft_size, hop_length: of the spectrogram, samples; the window is as long as the FFT.
-        num_iterations: of the search for phases.
+        fft_size, hop_length: FFT size and hop of the spectrogram, samples; the window is as long as the FFT.
+        num_iterations: iterations of the phase reconstruction.
     """
 
     model_type = "griffin_lim_vocoder"
@@ -28,13 +29,12 @@ class GriffinLimVocoderConfig(PreTrainedConfig):
     num_iterations: int = 32
 
     def validate_sizes(self):
-        for name in ("model_in_dim", "sampling_rate", "fft_size", "hop_length", "num_iterations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        sizes = ("model_in_dim", "sampling_rate", "fft_size", "hop_length", "num_iterations")
+        check_fields(self, sizes, at_least=1)
 
 
 class GriffinLimVocoder(PreTrainedModel):
-    """Natural-log mel spectrograms to waveforms by Griffin and Lim's algorithm."""
+    """Vocoder by Griffin and Lim's algorithm: natural-log mel spectrograms to waveforms."""
 
     config_class = GriffinLimVocoderConfig
     main_input_name = "spectrogram"
@@ -42,7 +42,7 @@ class GriffinLimVocoder(PreTrainedModel):
     def __init__(self, config: GriffinLimVocoderConfig):
         config.validate()
         super().__init__(config)
-        # A level to set, in nepers. A network without any parameter can't be saved, and has neither device nor type.
+        # A gain in nepers. A network without any parameter can't be saved, and has neither device nor dtype.
         self.log_gain = nn.Parameter(torch.zeros(()), requires_grad=False)
         self.post_init()
 
@@ -52,7 +52,7 @@ class GriffinLimVocoder(PreTrainedModel):
             init.zeros_(self.log_gain)
 
     def forward(self, spectrogram: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, model_in_dim) to (batch, frames * hop_length)."""
+        """Spectrograms (batch, frames, model_in_dim) to waveforms (batch, frames * hop_length)."""
         config = self.config
         magnitude = mel_to_magnitude(
             (spectrogram.float() + self.log_gain.float()).exp(),

@@ -1,12 +1,12 @@
-"""VoiceLDM's content encoder: characters to frames that the denoising network looks at.
+"""VoiceLDM's content encoder: characters to the frames that the denoiser attends to.
 
 Paper: "VoiceLDM: Text-to-Speech with Environmental Context" (arXiv 2309.13664, ICASSP 2024). Facts about the released
 weights come from glory20h/VoiceLDM@16ebc7a; the text encoder is SpeechT5's (arXiv 2110.07205), duration predictor and
 upsampler are those of NaturalSpeech (arXiv 2205.04421).
 
-A transformer reads the characters. A predictor says for how many frames each of them lasts, and the upsampler lets
-every frame look at the tokens, weighed by where in time they lie. Durations are learned through nothing but the loss
-of the denoiser, so frames have no fixed rate.
+A transformer encodes the characters, a predictor gives the duration of each in frames, and in the upsampler every frame
+attends to the tokens by their place in time. Durations are learned from the denoiser's loss alone, so frames have no
+fixed rate.
 
 Shapes: batch = texts; tokens = characters, padded; frames, at most `max_frames`.
 """
@@ -22,10 +22,13 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.attention import eager_attention_forward
+
 from .configuration_voiceldm import VoiceLDMContentEncoderConfig
 
-QUERIES_AT_ONCE = 128  # tokens whose distances to all others are held at a time
-FRAMES_AT_ONCE = 128  # frames whose weights for all tokens are held at a time
+# Bounds of memory: queries and frames whose weights for all tokens are computed at a time.
+QUERY_CHUNK_SIZE = 128
+FRAME_CHUNK_SIZE = 128
 
 
 @dataclass
@@ -33,10 +36,10 @@ class VoiceLDMContentEncoderOutput(ModelOutput):
     """Texts as frames.
 
     Args:
-        frames: (batch, frames, hidden_size). Beyond a text's own frames all are the same vector, which is not zero.
+        frames: (batch, frames, hidden_size). All frames after a text's end are the same vector, which is not zero.
         frame_lengths: (batch,), frames of each text.
-        durations: (batch, tokens), frames of each token, from 1 on; 0 for padding.
-        text_hidden_states: (batch, tokens, hidden_size), the text encoder's last.
+        durations: (batch, tokens), frames of each token, at least 1; 0 for padding.
+        text_hidden_states: (batch, tokens, hidden_size), output of the text encoder.
     """
 
     frames: torch.FloatTensor | None = None
@@ -46,32 +49,17 @@ class VoiceLDMContentEncoderOutput(ModelOutput):
 
 
 def sinusoid_positions(num_positions: int, size: int) -> torch.Tensor:
-    """(num_positions, size): sine and cosine of each position in turn, from one radian per token down to 1e-4."""
+    """Table (num_positions, size) of alternating sines and cosines, from 1 radian per token down to 1e-4."""
     frequencies = torch.exp(torch.arange(0, size, 2) * (-torch.log(torch.tensor(10000.0)) / size))
     angles = torch.arange(num_positions)[:, None] * frequencies
     return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    scores = query @ key.transpose(2, 3) * scaling
-    weights = nn.functional.softmax(scores + attention_mask, dim=-1, dtype=torch.float32).to(query.dtype)
-    return (weights @ value).transpose(1, 2), weights
-
-
 class VoiceLDMTextAttention(nn.Module):
-    """Self-attention whose logits also depend on the distance of two tokens, by what the asking token is.
+    """Self-attention with relative position embeddings that are multiplied by the query.
 
     logit(i, j) = q_i (k_j + r(i - j)) / sqrt(head_dim). The table r is shared by all heads and layers. q_i r is
-    computed once for each distance and then looked up, which takes a fraction of the memory of laying the table out.
+    computed once for each distance and then gathered, which takes a fraction of the memory of gathering r.
     """
 
     def __init__(self, config: VoiceLDMContentEncoderConfig):
@@ -92,7 +80,7 @@ class VoiceLDMTextAttention(nn.Module):
         Args:
             hidden_states: (batch, tokens, hidden_size).
             key_bias: (batch, 1, 1, tokens), 0 for tokens and very negative for padding.
-            distance_table: (2 * max_relative_position, head_dim), for distances from -max_relative_position on.
+            distance_table: (2 * max_relative_position, head_dim); row 0 is distance -max_relative_position.
         """
         batch, tokens, _ = hidden_states.shape
         query, key, value = (
@@ -102,17 +90,18 @@ class VoiceLDMTextAttention(nn.Module):
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         reach = len(distance_table) // 2
         positions = torch.arange(tokens, device=query.device)
-        mixed = []
-        for asking, at in zip(query.split(QUERIES_AT_ONCE, dim=2), positions.split(QUERIES_AT_ONCE), strict=True):
-            rows = (at[:, None] - positions).clamp(-reach, reach - 1) + reach  # (asking, tokens)
-            by_distance = asking * self.scaling @ distance_table.T  # (batch, heads, asking, 2 * reach)
+        outputs = []
+        chunks = zip(query.split(QUERY_CHUNK_SIZE, dim=2), positions.split(QUERY_CHUNK_SIZE), strict=True)
+        for chunk, chunk_positions in chunks:
+            rows = (chunk_positions[:, None] - positions).clamp(-reach, reach - 1) + reach  # (queries, tokens)
+            by_distance = chunk * self.scaling @ distance_table.T  # (batch, heads, queries, 2 * reach)
             bias = by_distance.gather(-1, rows.expand(*by_distance.shape[:2], -1, -1)).add_(key_bias)
-            mixed.append(attention(self, asking, key, value, bias, scaling=self.scaling, dropout=0.0, **kwargs)[0])
-        return self.o_proj(torch.cat(mixed, dim=1).reshape(batch, tokens, -1))
+            outputs.append(attention(self, chunk, key, value, bias, scaling=self.scaling, dropout=0.0, **kwargs)[0])
+        return self.o_proj(torch.cat(outputs, dim=1).reshape(batch, tokens, -1))
 
 
 class VoiceLDMTextLayer(GradientCheckpointingLayer):
-    """A transformer layer, normed after each sum."""
+    """A transformer layer with post-norm."""
 
     def __init__(self, config: VoiceLDMContentEncoderConfig):
         super().__init__()
@@ -133,7 +122,7 @@ class VoiceLDMTextLayer(GradientCheckpointingLayer):
 
 
 class VoiceLDMTextEncoder(nn.Module):
-    """Characters with positions through a transformer. No dropout: see the config."""
+    """SpeechT5's text encoder: characters with positions through a transformer. No dropout: see the config."""
 
     def __init__(self, config: VoiceLDMContentEncoderConfig):
         super().__init__()
@@ -148,7 +137,7 @@ class VoiceLDMTextEncoder(nn.Module):
         self.layers = nn.ModuleList(VoiceLDMTextLayer(config) for _ in range(config.num_hidden_layers))
 
     def make_positions(self) -> None:
-        """Compute the table of positions, which no checkpoint holds."""
+        """Compute the table of positions, which is not in a checkpoint."""
         self.register_buffer("positions", sinusoid_positions(*self.position_shape), persistent=False)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> torch.Tensor:
@@ -165,7 +154,7 @@ class VoiceLDMTextEncoder(nn.Module):
 
 
 class VoiceLDMDurationPredictor(nn.Module):
-    """For how many frames a token lasts: (batch, tokens, hidden_size) to (batch, tokens), 0 for padding."""
+    """Durations of tokens in frames: (batch, tokens, hidden_size) to (batch, tokens), 0 for padding."""
 
     def __init__(self, config: VoiceLDMContentEncoderConfig):
         super().__init__()
@@ -180,12 +169,12 @@ class VoiceLDMDurationPredictor(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         mask = attention_mask[..., None].to(hidden_states.dtype)
-        # Durations learn from the text's meaning and do not shape it: nothing flows back into the text encoder.
+        # Durations give the text encoder no gradient.
         hidden_states = hidden_states.detach()
         for convolution, norm in ((self.conv1, self.norm1), (self.conv2, self.norm2)):
             hidden_states = convolution((hidden_states * mask).mT).mT
             hidden_states = self.dropout(norm(hidden_states.relu()))
-        # Times of up to a thousand frames are summed up, too many for half precision.
+        # In float32: the sum of the durations reaches a thousand frames, too many for half precision.
         log_durations = self.projection(hidden_states * mask)[..., 0].float()
         return log_durations.clamp(max=self.max_log_duration).exp().clamp(min=1.0) * mask[..., 0].float()
 
@@ -207,10 +196,10 @@ class VoiceLDMTokenFeatures(nn.Module):
 
 
 class VoiceLDMPlaceMLP(nn.Module):
-    """Numbers for each frame and token, from how far the token's begin and end are and from its features.
+    """MLP for each pair of frame and token: input are the frame's distances to the token's start and end, and features.
 
-    Its first layer is linear in all three, so each is mapped by itself and the sum is broadcast: (batch, frames,
-    tokens, size) is held and never the ten inputs beside one another.
+    The first layer is linear in all three, so each is mapped alone and the sum is broadcast: memory holds (batch,
+    frames, tokens, size), never the concatenated inputs.
     """
 
     def __init__(self, feature_size: int, size: int):
@@ -230,9 +219,10 @@ class VoiceLDMPlaceMLP(nn.Module):
         Returns:
             (batch, frames, tokens, size).
         """
-        hidden = self.fc1_start(since_start[..., None].to(features.dtype))
-        hidden = hidden + self.fc1_end(until_end[..., None].to(features.dtype)) + self.fc1_features(features)[:, None]
-        return self.fc3(nn.functional.silu(self.fc2(nn.functional.silu(hidden))))
+        hidden_states = self.fc1_start(since_start[..., None].to(features.dtype))
+        hidden_states = hidden_states + self.fc1_end(until_end[..., None].to(features.dtype))
+        hidden_states = hidden_states + self.fc1_features(features)[:, None]
+        return self.fc3(nn.functional.silu(self.fc2(nn.functional.silu(hidden_states))))
 
 
 class VoiceLDMUpsampler(nn.Module):
@@ -265,10 +255,10 @@ class VoiceLDMUpsampler(nn.Module):
         Args:
             hidden_states: (batch, tokens, hidden_size).
             attention_mask: (batch, tokens), 1 = token.
-            padded_lengths: (batch,), tokens and padding that the convolutions may see.
+            padded_lengths: (batch,), tokens and padding that the convolutions see.
             durations: (batch, tokens), frames.
             frame_lengths: (batch,), frames of each text.
-            num_frames: frames to make.
+            num_frames: frames to compute.
 
         Returns:
             (batch, num_frames, hidden_size).
@@ -278,23 +268,23 @@ class VoiceLDMUpsampler(nn.Module):
         positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
         visible = hidden_states * (positions < padded_lengths[:, None])[..., None]
         map_features, context_features = self.map_features(visible), self.context_features(visible)
-        # Tokens are projected before frames gather them, because there are fewer of them.
+        # Tokens are projected before the weighted sum, because they are fewer than frames.
         width = hidden_states.shape[-1]
         values = self.token_projection(hidden_states).unflatten(-1, (-1, width))  # (batch, tokens, maps, hidden_size)
         values = values.transpose(1, 2).flatten(1, 2)  # (batch, maps * tokens, hidden_size)
         padding = ~attention_mask.bool()[:, None, :, None]
         frames = []
-        for times in torch.arange(1, num_frames + 1, device=hidden_states.device).split(FRAMES_AT_ONCE):
+        for times in torch.arange(1, num_frames + 1, device=hidden_states.device).split(FRAME_CHUNK_SIZE):
             since_start, until_end = times[:, None] - starts[:, None], ends[:, None] - times[:, None]
             logits = self.map_mlp(since_start, until_end, map_features)  # (batch, frames, tokens, maps)
             logits = logits.masked_fill(padding, torch.finfo(logits.dtype).min)
             weights = logits.softmax(dim=2).mT  # (batch, frames, maps, tokens)
             contexts = weights @ self.context_mlp(since_start, until_end, context_features)
-            mixed = weights.flatten(2) @ values + self.token_bias + self.context_projection(contexts.flatten(2))
-            own = (times <= frame_lengths[:, None])[..., None]
-            # What follows a text's end is the bias of the last projection, and the denoiser sees it: the authors set
-            # it to zero one layer too early, and the released weights expect that.
-            frames.append(self.output_projection(self.norm(mixed) * own))
+            chunk = weights.flatten(2) @ values + self.token_bias + self.context_projection(contexts.flatten(2))
+            valid_mask = (times <= frame_lengths[:, None])[..., None]
+            # Frames after a text's end are the bias of the last projection, and the denoiser attends to them: the
+            # authors set them to zero one layer too early, and the released weights expect that.
+            frames.append(self.output_projection(self.norm(chunk) * valid_mask))
         return torch.cat(frames, dim=1)
 
 
@@ -303,12 +293,12 @@ class VoiceLDMPreTrainedModel(PreTrainedModel):
     base_model_prefix = "content_encoder"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _supports_sdpa = True  # no other: the kernels must take a bias for each pair of tokens
+    _supports_sdpa = True  # no other: the kernel must take a bias for each pair of tokens
     _no_split_modules = ["VoiceLDMTextLayer", "VoiceLDMDurationPredictor", "VoiceLDMUpsampler"]
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
-        """SpeechT5's draws for the text encoder, torch's own for the rest, neutral norms."""
+        """Initialize as SpeechT5 (text encoder) and torch (the rest) do; norms as identity."""
         if isinstance(module, nn.Embedding):
             init.normal_(module.weight, std=self.config.initializer_range)
             if module.padding_idx is not None:
@@ -339,7 +329,7 @@ class VoiceLDMPreTrainedModel(PreTrainedModel):
 
 
 class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
-    """What is said, as the frames that VoiceLDM's denoiser attends to."""
+    """VoiceLDM's content encoder: the spoken text as the frames that the denoiser attends to."""
 
     def __init__(self, config: VoiceLDMContentEncoderConfig):
         config.validate()
@@ -365,14 +355,13 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
     ) -> VoiceLDMContentEncoderOutput:
         """
         Args:
-            input_ids: (batch, tokens), characters as SpeechT5's tokenizer numbers them, 2 at the end of each text.
+            input_ids: (batch, tokens), character ids of SpeechT5's tokenizer, 2 at the end of each text.
             attention_mask: (batch, tokens), 1 = token, 0 = padding. None: every token counts.
-            padded_lengths: (batch,), up to where the upsampler's convolutions see padding; after it they see nothing.
-                The authors' code lets them see it all, and a text's last token feels the difference. What the
-                shorter one of two texts becomes beside the longer one, it also becomes in a larger batch if it
-                gets the longer one's length here. None: the whole width, as the authors do.
-            num_frames: frames to return. None: as many as the longest text has. Giving it spares the device a stop
-                and gives outputs of one known shape.
+            padded_lengths: (batch,), tokens and padding that the upsampler's convolutions see of each text; later
+                positions are zero. Padding changes a text's last token. A pair of texts gives the same result in a
+                larger batch if both get the longer one's length here. None: the whole width, as in the authors' code.
+            num_frames: frames to return. None: the longest text's. Passing it avoids a synchronization with the
+                device and fixes the output's shape.
 
         Raises:
             ValueError: a wrong shape, or more than `max_text_positions` tokens.

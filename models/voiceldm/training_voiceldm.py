@@ -1,7 +1,7 @@
-"""One training step of VoiceLDM: noise is added to latents, and the networks are to tell it again.
+"""One training step of VoiceLDM: the networks that are trained, and the loss of the predicted noise.
 
-Source: glory20h/VoiceLDM@16ebc7a (train.py). The description is CLAP's embedding of the clip's own sound, so that no
-text is needed for it; text takes its place at inference.
+Source: glory20h/VoiceLDM@16ebc7a (train.py). The description is CLAP's embedding of the clip's own audio, so training
+needs no description in words; at inference CLAP's text embedding replaces it.
 """
 
 import torch
@@ -10,11 +10,13 @@ from diffusers.schedulers import DDIMScheduler
 from diffusers.training_utils import compute_snr
 from torch import nn
 
+from avzoo.checks import check_choice
+
 from .modeling_voiceldm import VoiceLDMContentEncoder
 
 
 class VoiceLDMDenoiser(nn.Module):
-    """The two networks that are trained, together. Descriptions, VAE and vocoder stay as they are."""
+    """The two networks that are trained, in one module; CLAP, VAE and vocoder are frozen."""
 
     def __init__(self, unet: UNet2DConditionModel, content_encoder: VoiceLDMContentEncoder):
         super().__init__()
@@ -29,14 +31,14 @@ class VoiceLDMDenoiser(nn.Module):
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor,
     ) -> torch.Tensor:
-        """The predicted noise (or velocity), (batch, channels, latent frames, latent bands).
+        """Predict the noise (or velocity), (batch, channels, latent frames, latent bands).
 
         Args:
-            noisy_latents: of that shape.
+            noisy_latents: (batch, channels, latent frames, latent bands).
             timesteps: (batch,).
             description_embeds: (batch, size).
-            input_ids, attention_mask: (batch, tokens), the texts as one padded batch: the denoiser sees the padding,
-                as the authors' does.
+            input_ids, attention_mask: (batch, tokens), the texts as one padded batch. The denoiser attends to the
+                padding, as in the authors' code.
         """
         frames = self.content_encoder(input_ids, attention_mask).frames
         return self.unet(noisy_latents, timesteps, frames, class_labels=description_embeds, return_dict=False)[0]
@@ -55,26 +57,25 @@ def denoising_loss(
     scheduler: DDIMScheduler,
     snr_gamma: float | None = None,
 ) -> torch.Tensor:
-    """Mean squared error of the predicted noise, or of the velocity where the scheduler predicts that; a scalar.
+    """Mean squared error of the predicted noise, or of the velocity if the scheduler predicts it; a scalar.
 
     Args:
-        prediction, latents, noise: (batch, channels, latent frames, latent bands), latents scaled and without noise.
+        prediction, latents, noise: (batch, channels, latent frames, latent bands); `latents` scaled and clean.
         timesteps: (batch,).
-        snr_gamma: weigh each clip by min(SNR, gamma) / SNR (of velocities: / (SNR + 1)), arXiv 2303.09556, which
-            spends less on nearly clean latents. None: all alike, as the authors do.
+        snr_gamma: weight each clip by min(SNR, gamma) / SNR (of velocities: / (SNR + 1)), arXiv 2303.09556, which
+            lowers the weight of nearly clean latents. None: equal weights, as the authors do.
 
     Raises:
-        ValueError: a scheduler that predicts something else.
+        ValueError: a scheduler with another `prediction_type`.
     """
-    kind = scheduler.config.prediction_type
-    if kind not in ("epsilon", "v_prediction"):
-        raise ValueError(f"`scheduler` must predict epsilon or v_prediction, got {kind!r}.")
-    target = noise if kind == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
+    prediction_type = scheduler.config.prediction_type
+    check_choice("prediction_type", prediction_type, ("epsilon", "v_prediction"))
+    target = noise if prediction_type == "epsilon" else scheduler.get_velocity(latents, noise, timesteps)
     squares = (prediction.float() - target.float()).square().mean(dim=(1, 2, 3))
     if snr_gamma is None:
         return squares.mean()
     snr = compute_snr(scheduler, timesteps)
-    weights = snr.clamp(max=snr_gamma) / (snr if kind == "epsilon" else snr + 1)
+    weights = snr.clamp(max=snr_gamma) / (snr if prediction_type == "epsilon" else snr + 1)
     return (weights * squares).mean()
 
 

@@ -217,13 +217,15 @@ def test_without_a_mask_every_token_counts():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("name", "at_once"), [("QUERIES_AT_ONCE", 1), ("QUERIES_AT_ONCE", 7), ("FRAMES_AT_ONCE", 1),
-                                               ("FRAMES_AT_ONCE", 9)])  # fmt: skip
-def test_how_much_is_held_at_a_time_changes_no_number(monkeypatch, name, at_once):
+@pytest.mark.parametrize(
+    ("name", "chunk_size"),
+    [("QUERY_CHUNK_SIZE", 1), ("QUERY_CHUNK_SIZE", 7), ("FRAME_CHUNK_SIZE", 1), ("FRAME_CHUNK_SIZE", 9)],
+)
+def test_how_much_is_held_at_a_time_changes_no_number(monkeypatch, name, chunk_size):
     model, batch = encoder(), texts(40, 23)
     expected = model(**batch)
     assert expected.frames.shape[1] > 9
-    monkeypatch.setattr(modeling_voiceldm, name, at_once)
+    monkeypatch.setattr(modeling_voiceldm, name, chunk_size)
     torch.testing.assert_close(model(**batch).to_tuple(), expected.to_tuple(), rtol=1e-5, atol=1e-5)
 
 
@@ -357,7 +359,7 @@ def test_half_precision_predictions_are_compared_in_single():
 
 def test_a_scheduler_that_predicts_something_else_is_named():
     inputs, _ = squares_by_hand()
-    with pytest.raises(ValueError, match=r"`scheduler` must predict epsilon or v_prediction, got 'sample'"):
+    with pytest.raises(ValueError, match=r"`prediction_type` must be one of epsilon, v_prediction, got 'sample'"):
         denoising_loss(**inputs, scheduler=scheduler(prediction_type="sample"))
 
 

@@ -1,0 +1,130 @@
+"""Saved pipelines: loading in another process, without some components, in half precision."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sentencepiece
+import torch
+from tiny_voiceldm import ALPHABET, PROMPTS, TEXTS, assembled, seeded, spoken
+from transformers import (
+    RobertaTokenizer,
+    SpeechT5Tokenizer,
+)
+
+from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
+
+
+def real_tokenizers(folder: Path) -> dict[str, Any]:
+    lines = ["the quick brown fox jumps over the lazy dog", "how are you today?", "hello, world!"]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_prefix=str(folder / "characters"), model_type="char", vocab_size=50,
+        hard_vocab_limit=False, bos_id=0, pad_id=1, eos_id=2, unk_id=3, minloglevel=2,
+    )  # fmt: skip
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *ALPHABET, ",", "."]
+    return {
+        "content_tokenizer": SpeechT5Tokenizer(str(folder / "characters.model")),
+        "description_tokenizer": RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]),
+    }
+
+
+@pytest.fixture(scope="module")
+def whole_pipe(parts, tmp_path_factory) -> VoiceLDMPipeline:
+    """With tokenizers of the kind that the real ones are."""
+    return assembled(parts, **real_tokenizers(tmp_path_factory.mktemp("tokenizers")), null_content="hm", presets=None)
+
+
+@pytest.fixture(scope="module")
+def folder(whole_pipe, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pipeline")
+    assembled(whole_pipe.components, null_content="hm").use_preset("fast").save_pretrained(folder)
+    return folder
+
+
+def test_tokenizers_give_the_ids_of_the_released_ones(whole_pipe):
+    content, null = whole_pipe.content_tokenizer(["a fox 7", "_"]).input_ids
+    assert (content[0], content[-2:]) == (4, [3, 2])
+    assert null == [4, 3, 2]
+    assert whole_pipe.description_tokenizer([""]).input_ids == [[0, 2]]
+
+
+def test_a_batch_by_real_tokenizers_equals_its_items(whole_pipe):
+    together = spoken(whole_pipe, PROMPTS, TEXTS, generator=[seeded(i) for i in range(4)])
+    for index, (description, content) in enumerate(zip(PROMPTS, TEXTS, strict=True)):
+        alone = spoken(whole_pipe, description, content, generator=seeded(index))
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+
+
+LOAD = """
+import sys, torch
+import avzoo
+from diffusers import DiffusionPipeline
+folder, bare, out = sys.argv[1:]
+def spoken(pipe, **options):
+    pipe.set_progress_bar_config(disable=True)
+    generator = torch.Generator().manual_seed(0)
+    return pipe(content="hello", audio_length_in_s=0.64, num_inference_steps=3, generator=generator, output_type="pt",
+                **options).audios
+anyone = DiffusionPipeline.from_pretrained(folder)
+assert type(anyone) is avzoo.VoiceLDMPipeline
+ours = avzoo.VoiceLDMPipeline.from_pretrained(folder)
+assert (ours.preset, ours.config.null_content) == ("fast", "hm"), (ours.preset, ours.config.null_content)
+less = DiffusionPipeline.from_pretrained(bare)
+assert less.audio_encoder is None and less.vae is None
+recording = {"array": torch.linspace(-1, 1, 9000).sin().numpy(), "sampling_rate": 16000}
+torch.save({"anyone": spoken(anyone, description="a hall"), "ours": spoken(ours, description="a hall"),
+            "prompted": spoken(ours, audio_prompt=recording)}, out)
+"""
+
+
+def test_a_folder_loads_in_another_process_and_computes_the_same(folder, whole_pipe, parts, tmp_path):
+    assembled({name: parts[name] for name in ("unet", "content_encoder", "scheduler")}).save_pretrained(
+        tmp_path / "bare"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-c", LOAD, folder, tmp_path / "bare", tmp_path / "out.pt"]
+    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 0, answer.stderr
+    there = torch.load(tmp_path / "out.pt")
+    here = VoiceLDMPipeline.from_pretrained(folder)
+    here.set_progress_bar_config(disable=True)
+    pipe = assembled(whole_pipe.components, null_content="hm").use_preset("fast")
+    expected = spoken(pipe)
+    assert expected.abs().max() == pytest.approx(1.0, abs=1e-3)
+    recording = {"array": torch.linspace(-1, 1, 9000).sin().numpy(), "sampling_rate": 16000}
+    close = {"rtol": 1e-4, "atol": 1e-5}  # weights lie at other addresses, which the last bits of a product can show
+    torch.testing.assert_close(spoken(here), expected, **close)
+    torch.testing.assert_close(there["anyone"], expected, **close)
+    torch.testing.assert_close(there["ours"], expected, **close)
+    torch.testing.assert_close(there["prompted"], spoken(pipe, None, audio_prompt=recording), **close)
+    for name in ("unet", "content_encoder", "vae", "vocoder", "description_encoder", "audio_encoder"):
+        written, loaded = getattr(pipe, name).state_dict(), getattr(here, name).state_dict()
+        assert written.keys() == loaded.keys()
+        assert all(torch.equal(written[key], loaded[key]) for key in written)
+
+
+def test_components_can_be_omitted_when_loading_and_saving(folder, whole_pipe, tmp_path):
+    loaded = VoiceLDMPipeline.from_pretrained(folder, audio_encoder=None, feature_extractor=None)
+    assert loaded.audio_encoder is None
+    loaded.save_pretrained(tmp_path)
+    assert not (tmp_path / "audio_encoder").exists()
+    again = VoiceLDMPipeline.from_pretrained(tmp_path)
+    again.set_progress_bar_config(disable=True)
+    pipe = assembled(whole_pipe.components, null_content="hm").use_preset("fast")
+    torch.testing.assert_close(spoken(again), spoken(pipe), rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_loads_in_half_precision(folder):
+    pipe = VoiceLDMPipeline.from_pretrained(folder, torch_dtype=torch.bfloat16)
+    pipe.set_progress_bar_config(disable=True)
+    assert {part.dtype for part in (pipe.unet, pipe.content_encoder, pipe.vae, pipe.vocoder)} == {torch.bfloat16}
+    audio = spoken(pipe, PROMPTS, TEXTS, num_inference_steps=5)
+    assert audio.dtype == torch.float32
+    assert audio.isfinite().all()
+    assert audio.abs().amax(1).tolist() == pytest.approx([1.0] * 4, abs=1e-3)
+    recording = {"array": torch.linspace(-1, 1, 9000).sin().numpy(), "sampling_rate": 16000}
+    assert spoken(pipe, None, audio_prompt=recording, output_type="np").dtype == np.float32
