@@ -162,10 +162,10 @@ class PreparedStep(DenoisingStep):
     """The training step on latents and descriptions that were computed before."""
 
     def __init__(self, pipe: VoiceLDMPipeline, arrays: list[torch.Tensor], null_probability: float):
-        super().__init__(pipe, kept=None, null_probability=null_probability, snr_gamma=None)
+        super().__init__(pipe, cache=None, null_probability=null_probability, snr_gamma=None)
         self.arrays = arrays
 
-    def seen(self, batch: list[dict[str, Any]], device: torch.device) -> list[torch.Tensor]:
+    def encode(self, batch: list[dict[str, Any]], device: torch.device) -> list[torch.Tensor]:
         numbers = [sample["number"] for sample in batch]
         return [array[numbers] for array in self.arrays]
 

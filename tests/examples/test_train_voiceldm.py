@@ -1,4 +1,4 @@
-"""The training example, run as it says: on lists of recordings, with kept latents, in two processes, and on the toy."""
+"""The training example, as its docstring runs it: on lists of recordings, with cached latents, in two processes, with --toy."""
 
 import csv
 import os
@@ -62,7 +62,7 @@ def named(network: torch.nn.Module, prefix: str) -> list[tuple[str, torch.Tensor
     return [(f"{prefix}.{name}", value) for name, value in network.state_dict().items()]
 
 
-def test_what_is_to_learn_learns_and_the_rest_stays(lists, run_main, tmp_path):
+def test_denoiser_and_content_encoder_are_trained_and_the_rest_is_frozen(lists, run_main, tmp_path):
     options = ["--ema_decay", 0.5, "--snr_gamma", 5, "--mixed_precision", "bf16"]
     status, _, stderr = run_main(SCRIPT.name, *training(lists, tmp_path / "out"), *options)
     assert status == 0, stderr
@@ -76,7 +76,7 @@ def test_what_is_to_learn_learns_and_the_rest_stays(lists, run_main, tmp_path):
     assert np.isfinite(audio).all()
 
 
-def test_two_processes_share_what_is_kept(lists, run_main, tmp_path):
+def test_two_processes_share_the_cache(lists, run_main, tmp_path):
     options = ["--cache", tmp_path / "cache", "--cpu"]  # without --cpu, each process would train alone
     result = run(*training(lists, tmp_path / "out"), *options, launch=LAUNCH_TWO)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -84,18 +84,18 @@ def test_two_processes_share_what_is_kept(lists, run_main, tmp_path):
     kept = (tmp_path / "cache" / "values.f16").read_bytes()
     status, _, stderr = run_main(SCRIPT.name, *training(lists, tmp_path / "again"), *options)
     assert status == 0, stderr
-    assert (tmp_path / "cache" / "values.f16").read_bytes() == kept  # what lies there is not computed anew
+    assert (tmp_path / "cache" / "values.f16").read_bytes() == kept  # cached values are not computed again
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--speech", "a.csv"], "--data_dir must be given, or --toy"),
+        (["--speech", "a.csv"], "--data_dir are required without --toy"),
         (["--speech", "a.csv", "--data_dir", "one", "two"], "--data_dir takes one folder, or pairs NAME=PLACE"),
         (["--speech", "a.csv", "--data_dir", "one", "--part", "vae"], "--part takes pairs NAME=PLACE, got ['vae']"),
     ],
 )
-def test_options_that_say_too_little_are_named(run_main, options, message):
+def test_incomplete_options_are_refused(run_main, options, message):
     status, _, stderr = run_main(SCRIPT.name, *options)
     assert status == 2
     assert message in stderr

@@ -5,20 +5,11 @@ import torch
 
 from avzoo.audio import read_audio, resample
 from avzoo.audio import stretches as audio_stretches
-from avzoo.data.voiceldm_data import SceneSpeech, voiceldm_rows
+from avzoo.data.voiceldm_lists import read_voiceldm_lists
+from avzoo.models.voiceldm.speech_in_noise import SpeechInNoise
 
 RATE = 16000
 CLIP = 16000  # samples; a second is enough here
-
-
-def write_list(path, *lines):
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    return path
-
-
-def touch(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"not decoded here")
 
 
 def white(num_samples, seed, channels=1):
@@ -51,7 +42,7 @@ def noise(tmp_path):
 
 
 def clips(rows, noise_rows=(), **options):
-    return SceneSpeech(rows, noise_rows, **{"num_samples": CLIP, "seed": 0, **options})
+    return SpeechInNoise(rows, noise_rows, **{"num_samples": CLIP, "seed": 0, **options})
 
 
 def samples_of(dataset, index=0):
@@ -64,118 +55,6 @@ def noise_in(row, noise, **options):
     return clean, samples_of(clips([row], [noise], noise_probability=1.0, **options)).astype(np.float64) - clean
 
 
-# ------------------------------------------------------------------------------------------------- lists
-
-
-def test_rows_come_in_the_order_of_the_lists(tmp_path):
-    first = write_list(tmp_path / "cv1.csv", "file_path,text,data", "clips/b.mp3,Hi.,cv", "clips/a.mp3,Ho.,cv")
-    second = write_list(tmp_path / "cv2.csv", "file_path,text,data", "clips/0.mp3,Hm.,cv")
-    for name in "ab0":
-        touch(tmp_path / "clips" / f"{name}.mp3")
-    assert voiceldm_rows([first, second], tmp_path) == [
-        {"path": str(tmp_path / "clips" / "b.mp3"), "text": "Hi.", "data": "cv"},
-        {"path": str(tmp_path / "clips" / "a.mp3"), "text": "Ho.", "data": "cv"},
-        {"path": str(tmp_path / "clips" / "0.mp3"), "text": "Hm.", "data": "cv"},
-    ]
-
-
-def test_a_list_of_noise_needs_no_text(tmp_path):
-    table = write_list(tmp_path / "noise_demand.csv", "file_path,data", "PSTATION/ch03.wav,demand")
-    touch(tmp_path / "PSTATION" / "ch03.wav")
-    (row,) = voiceldm_rows(table, tmp_path)
-    assert row == {"path": str(tmp_path / "PSTATION" / "ch03.wav"), "text": None, "data": "demand"}
-
-
-def test_columns_are_found_by_name(tmp_path):
-    table = write_list(tmp_path / "ac.csv", "caption,file_path,text,data", '"Rain, and a man",1.wav,Little bit.,ac')
-    touch(tmp_path / "1.wav")
-    (row,) = voiceldm_rows(table, tmp_path)
-    assert (row["path"], row["text"], row["data"]) == (str(tmp_path / "1.wav"), "Little bit.", "ac")
-
-
-@pytest.mark.parametrize("text", [" She said: Yes,  no!", 'He said "No."', "two\nlines", "None", "NA", "", "Zoë"])
-def test_a_transcript_stays_as_it_is_written(tmp_path, text):
-    quoted = text.replace('"', '""')
-    table = write_list(tmp_path / "cv1.csv", "file_path,text,data", f'1.wav,"{quoted}",cv')
-    touch(tmp_path / "1.wav")
-    assert [row["text"] for row in voiceldm_rows(table, tmp_path)] == [text]
-
-
-def test_a_mark_in_front_and_blank_lines_are_passed_over(tmp_path):
-    table = write_list(tmp_path / "cv1.csv", "\ufefffile_path,text,data", "", "1.wav,Hi.,cv", "")
-    touch(tmp_path / "1.wav")
-    assert len(voiceldm_rows(table, tmp_path)) == 1
-
-
-def test_each_data_can_have_a_folder_of_its_own(tmp_path):
-    table = write_list(tmp_path / "as.csv", "file_path,text,data", "1.wav,Hi.,as_b", "1.wav,Ho.,as_e")
-    touch(tmp_path / "balanced" / "1.wav")
-    touch(tmp_path / "eval" / "1.wav")
-    rows = voiceldm_rows(table, {"as_b": tmp_path / "balanced", "as_e": tmp_path / "eval"})
-    assert [row["path"] for row in rows] == [str(tmp_path / "balanced" / "1.wav"), str(tmp_path / "eval" / "1.wav")]
-
-
-@pytest.mark.parametrize(
-    ("record", "message"),
-    [
-        ("a.wav,cv", r"cv1\.csv, line 4: expected 3 fields, got 2"),
-        ("a.wav,well, then,cv", r"line 4: expected 3 fields, got 4"),
-        (" ,Hi.,cv", r"line 4: `file_path` is empty"),
-        ("a.wav,Hi.,", r"line 4: `data` is empty"),
-        ("/etc/passwd,Hi.,cv", r"line 4: `file_path` must start from `root`, got '/etc/passwd'"),
-        ("../a.wav,Hi.,cv", r"line 4: '\.\.' is not a plain file name"),
-        ("clips/../../a.wav,Hi.,cv", r"line 4: '\.\.' is not a plain file name"),
-        ("..\\a.wav,Hi.,cv", r"line 4: '\.\.\\\\a\.wav' is not a plain file name"),
-        ('a.wav,"Hi.,cv', r"line 4: unexpected end of data"),
-    ],
-)
-def test_a_malformed_row_is_named_by_file_and_first_line(tmp_path, record, message):
-    table = write_list(tmp_path / "cv1.csv", "file_path,text,data", '1.wav,"two', 'lines",cv', record)
-    with pytest.raises(ValueError, match=message):
-        voiceldm_rows(table, tmp_path, skip_missing=True)
-
-
-@pytest.mark.parametrize("header", ["file_path,text", "text,data", "version https://git-lfs.github.com/spec/v1"])
-def test_a_missing_column_is_refused(tmp_path, header):
-    table = write_list(tmp_path / "cv1.csv", header, "1.wav,Hi.")
-    with pytest.raises(ValueError, match=rf"cv1\.csv, line 1: expected a header with file_path.*, got '{header}'"):
-        voiceldm_rows(table, tmp_path)
-
-
-def test_an_empty_list_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"cv1\.csv, line 1: expected a header"):
-        voiceldm_rows(write_list(tmp_path / "cv1.csv"), tmp_path)
-
-
-def test_bytes_that_are_no_text_are_refused(tmp_path):
-    (tmp_path / "cv1.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match=r"cv1\.csv, line 1: not UTF-8 text"):
-        voiceldm_rows(tmp_path / "cv1.csv", tmp_path)
-
-
-def test_data_without_a_folder_is_refused(tmp_path):
-    table = write_list(tmp_path / "as.csv", "file_path,text,data", "1.wav,Hi.,as_b")
-    with pytest.raises(ValueError, match=r"line 2: `data` is 'as_b', but `root` has folders only for cv, ac"):
-        voiceldm_rows(table, {"cv": tmp_path, "ac": tmp_path})
-
-
-def test_missing_recordings_are_counted_and_the_first_named_by_line(tmp_path):
-    table = write_list(tmp_path / "cv1.csv", "file_path,text,data", "1.wav,A,cv", "2.wav,B,cv", "3.wav,C,cv")
-    touch(tmp_path / "1.wav")
-    with pytest.raises(FileNotFoundError, match=r"2 of the 3 recordings named by .*cv1\.csv .*2\.wav \(line 3\)"):
-        voiceldm_rows(table, tmp_path)
-
-
-def test_missing_recordings_can_be_left_out(tmp_path):
-    table = write_list(tmp_path / "cv1.csv", "file_path,text,data", "1.wav,A,cv", "2.wav,B,cv", "3.wav,C,cv")
-    touch(tmp_path / "1.wav")
-    touch(tmp_path / "3.wav")
-    assert [row["text"] for row in voiceldm_rows(table, tmp_path, skip_missing=True)] == ["A", "C"]
-
-
-# ------------------------------------------------------------------------------------------------- clips
-
-
 def test_a_clip_is_the_first_samples_of_a_long_recording(tmp_path):
     samples = white(3 * CLIP, seed=0)
     item = clips([speech_row(write_sound(tmp_path / "a.wav", samples), text="Ho ho.")])[0]
@@ -184,7 +63,7 @@ def test_a_clip_is_the_first_samples_of_a_long_recording(tmp_path):
     np.testing.assert_array_equal(item["waveform"].numpy(), samples[:CLIP, 0])
 
 
-def test_a_short_recording_is_followed_by_zeros(tmp_path):
+def test_a_short_recording_is_padded_with_zeros(tmp_path):
     samples = white(100, seed=0)
     waveform = samples_of(clips([speech_row(write_sound(tmp_path / "a.wav", samples))]))
     assert waveform.shape == (CLIP,)
@@ -192,8 +71,8 @@ def test_a_short_recording_is_followed_by_zeros(tmp_path):
     assert not waveform[100:].any()
 
 
-def test_a_clip_has_the_authors_length_unless_told_otherwise(speech):
-    assert SceneSpeech([speech])[0]["waveform"].shape == (163840,)
+def test_the_default_clip_has_the_authors_length(speech):
+    assert SpeechInNoise([speech])[0]["waveform"].shape == (163840,)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
@@ -205,19 +84,19 @@ def test_channels_are_averaged_and_the_rate_changed(tmp_path, suffix):
     np.testing.assert_allclose(samples_of(clips([speech_row(path)])), expected, atol=1e-5)
 
 
-def test_of_speech_only_the_clip_is_read(tmp_path):
+def test_only_the_clip_of_a_speech_recording_is_read(tmp_path):
     samples = white(10 * CLIP, seed=0)
     samples[-1] = np.nan  # reading it would be refused
     assert np.isfinite(samples_of(clips([speech_row(write_sound(tmp_path / "a.wav", samples))]))).all()
 
 
 @pytest.mark.parametrize("snr_db", [4.0, 20.0, -10.0])
-def test_noise_is_added_at_the_wanted_ratio_over_the_whole_clip(speech, noise, snr_db):
+def test_noise_has_the_signal_to_noise_ratio_over_the_whole_clip(speech, noise, snr_db):
     clean, added = noise_in(speech, noise, snr_db=(snr_db, snr_db))
     assert decibels(clean) - decibels(added) == pytest.approx(snr_db, abs=1e-3)
 
 
-def test_what_is_added_is_a_stretch_of_the_noise(speech, noise):
+def test_the_added_noise_is_a_segment_of_the_recording(speech, noise):
     added = noise_in(speech, noise)[1][:500]
     whole, _ = read_audio(noise["path"])
     stretches = np.lib.stride_tricks.sliding_window_view(whole.astype(np.float64), len(added))
@@ -225,7 +104,7 @@ def test_what_is_added_is_a_stretch_of_the_noise(speech, noise):
     assert similarity.max() > 1 - 1e-6
 
 
-def test_ratios_are_spread_over_the_authors_range(speech, noise):
+def test_signal_to_noise_ratios_cover_the_authors_range(speech, noise):
     rows = [speech] * 60
     clean = samples_of(clips(rows))
     noisy = clips(rows, [noise], noise_probability=1.0)
@@ -241,7 +120,7 @@ def test_half_of_the_rows_are_mixed(speech, noise):
     assert 75 < mixed < 125
 
 
-def test_every_noise_is_drawn_and_at_more_than_one_place(tmp_path, speech):
+def test_every_noise_recording_is_drawn_at_several_positions(tmp_path, speech):
     # Steps of 0.1 s, each with its own level: what was added tells where it is from.
     noises = []
     for sign in (1, -1):
@@ -255,7 +134,7 @@ def test_every_noise_is_drawn_and_at_more_than_one_place(tmp_path, speech):
     assert len(slopes) > 10
 
 
-def test_noise_shorter_than_the_clip_is_followed_by_zeros(tmp_path, speech):
+def test_noise_shorter_than_the_clip_is_padded_with_zeros(tmp_path, speech):
     path = write_sound(tmp_path / "short.wav", white(CLIP // 4, seed=3))
     clean, added = noise_in(speech, {"path": path, "text": None, "data": "as_b"}, snr_db=(5, 5))
     assert added[: CLIP // 4].any()
@@ -263,7 +142,7 @@ def test_noise_shorter_than_the_clip_is_followed_by_zeros(tmp_path, speech):
     assert decibels(clean) - decibels(added) == pytest.approx(5, abs=1e-3)
 
 
-def stretches(speech, path):
+def read_segments(speech, path):
     """Many clips with noise from this file, at rates so low that resampling reaches over a good part of a second."""
     dataset = clips(
         [speech] * 60, [{"path": path}], num_samples=1000, sampling_rate=1000, noise_probability=1.0, snr_db=(0, 0)
@@ -271,10 +150,10 @@ def stretches(speech, path):
     return np.stack([item["waveform"].numpy() for item in dataset])
 
 
-def test_a_stretch_read_alone_is_what_reading_everything_gives(tmp_path, speech):
+def test_a_segment_read_alone_equals_that_of_the_whole_recording(tmp_path, speech):
     samples = np.round(32767 * white(7 * 2756, seed=4, channels=2)).astype(np.int16)  # formats round floats differently
     paths = [write_sound(tmp_path / f"noise.{suffix}", samples, 2756, "PCM_16") for suffix in ("wav", "flac", "aiff")]
-    read_alone, also_alone, read_whole = (stretches(speech, path) for path in paths)
+    read_alone, also_alone, read_whole = (read_segments(speech, path) for path in paths)
     np.testing.assert_allclose(read_alone, read_whole, atol=1e-5)
     np.testing.assert_allclose(also_alone, read_whole, atol=1e-5)
 
@@ -283,11 +162,11 @@ def test_noise_can_be_an_mp3(tmp_path, speech):
     path = tmp_path / "noise.mp3"
     soundfile.write(path, white(7 * 22050, seed=6), 22050)
     decoded = write_sound(tmp_path / "decoded.wav", read_audio(path)[0], 22050)
-    np.testing.assert_allclose(stretches(speech, path), stretches(speech, decoded), atol=1e-5)
+    np.testing.assert_allclose(read_segments(speech, path), read_segments(speech, decoded), atol=1e-5)
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac"])
-def test_of_long_noise_only_the_stretch_is_decoded(tmp_path, speech, monkeypatch, suffix):
+def test_only_the_segment_of_a_long_noise_is_decoded(tmp_path, speech, monkeypatch, suffix):
     path = write_sound(tmp_path / f"long.{suffix}", white(60 * 22050, seed=5), 22050, "PCM_16")
     shapes = []
 
@@ -310,15 +189,15 @@ def test_only_rows_of_common_voice_are_mixed(speech, noise):
     assert [not np.array_equal(item["waveform"].numpy(), clean) for item in dataset] == [True] + 4 * [False]
 
 
-@pytest.mark.parametrize("mixed_data", ["voxceleb", ["voxceleb"]])
-def test_what_is_mixed_can_be_chosen(speech, noise, mixed_data):
+@pytest.mark.parametrize("noisy_data", ["voxceleb", ["voxceleb"]])
+def test_the_rows_that_get_noise_can_be_chosen(speech, noise, noisy_data):
     rows = [{**speech, "data": data} for data in ("cv", "voxceleb")]
     clean = samples_of(clips(rows))
-    dataset = clips(rows, [noise], noise_probability=1.0, mixed_data=mixed_data)
+    dataset = clips(rows, [noise], noise_probability=1.0, noisy_data=noisy_data)
     assert [not np.array_equal(item["waveform"].numpy(), clean) for item in dataset] == [False, True]
 
 
-def test_without_noise_nothing_is_mixed(speech):
+def test_without_noise_rows_nothing_is_mixed(speech):
     np.testing.assert_array_equal(samples_of(clips([speech], noise_probability=1.0)), samples_of(clips([speech])))
 
 
@@ -368,10 +247,11 @@ def test_without_a_seed_the_global_generator_decides(speech, noise):
     assert not np.array_equal(first, second)
 
 
-def test_a_row_of_a_list_is_an_item(tmp_path):
+def test_each_row_of_a_list_is_an_item(tmp_path):
     write_sound(tmp_path / "a.wav", white(CLIP, seed=0))
-    table = write_list(tmp_path / "cv1.csv", "file_path,text,data", "a.wav,Hi.,cv")
-    dataset = clips(voiceldm_rows(table, tmp_path))
+    table = tmp_path / "cv1.csv"
+    table.write_text("file_path,text,data\na.wav,Hi.,cv\n", encoding="utf-8")
+    dataset = clips(read_voiceldm_lists(table, tmp_path))
     assert (len(dataset), dataset[0]["text"]) == (1, "Hi.")
 
 
@@ -380,19 +260,19 @@ def test_a_row_of_a_list_is_an_item(tmp_path):
     [
         ({"num_samples": 0}, r"`num_samples` must be at least 1, got 0"),
         ({"sampling_rate": 0}, r"`sampling_rate` must be a positive number of Hz, got 0"),
-        ({"noise_probability": 1.5}, r"`noise_probability` must be from 0 to 1, got 1\.5"),
-        ({"noise_probability": -0.1}, r"`noise_probability` must be from 0 to 1, got -0\.1"),
-        ({"noise_probability": float("nan")}, r"`noise_probability` must be from 0 to 1, got nan"),
-        ({"snr_db": (20, 4)}, r"`snr_db` must be two finite numbers, the lower first, got \(20, 4\)"),
-        ({"snr_db": (4, float("inf"))}, r"`snr_db` must be two finite numbers, the lower first, got \(4, inf\)"),
+        ({"noise_probability": 1.5}, r"`noise_probability` must be at least 0 and at most 1, got 1\.5"),
+        ({"noise_probability": -0.1}, r"`noise_probability` must be at least 0 and at most 1, got -0\.1"),
+        ({"noise_probability": float("nan")}, r"`noise_probability` must be at least 0 and at most 1, got nan"),
+        ({"snr_db": (20, 4)}, r"`snr_db\[1\]` must be at least 20, got 4"),
+        ({"snr_db": (4, float("inf"))}, r"`snr_db\[1\]` must be at least 4, got inf"),
     ],
 )
-def test_arguments_out_of_range_are_named(options, message):
+def test_arguments_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         clips([speech_row("a.wav")], **options)
 
 
-def test_no_rows_are_refused():
+def test_an_empty_list_of_speech_rows_is_refused():
     with pytest.raises(ValueError, match="`speech_rows` is empty"):
         clips([])
 
@@ -402,7 +282,7 @@ def test_noise_rows_in_place_of_speech_are_refused():
         clips([speech_row("a.wav"), speech_row("b.wav", text=None)])
 
 
-def test_a_recording_that_vanished_is_named(speech, noise, tmp_path):
+def test_a_missing_recording_is_named(speech, noise, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.wav"):
         clips([speech_row(tmp_path / "gone.wav")])[0]
     with pytest.raises(FileNotFoundError, match=r"gone\.wav"):
