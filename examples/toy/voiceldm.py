@@ -45,7 +45,7 @@ from avzoo.model_cards import render_card
 from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.pipelines.text_to_audio.presets import PRESETS
-from avzoo.toyworld.captions import SCENES, WORDS
+from avzoo.toyworld.scene_words import SCENES, WORDS
 from avzoo.training import TrainingArguments, train
 from avzoo.training.half_precision import save_in_half
 

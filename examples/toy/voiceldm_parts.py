@@ -31,7 +31,7 @@ from transformers.utils import logging
 
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.processes import available_cores
-from avzoo.toyworld.captions import SCENES, WORDS, SceneWords
+from avzoo.toyworld.scene_words import SCENES, WORDS, SceneWords
 from avzoo.training import StepInfo, TrainingArguments, train
 
 SAMPLING_RATE, HOP = 16000, 160

@@ -1,4 +1,4 @@
-"""The training example, as its docstring runs it: on lists of recordings, with cached latents, in two processes, with --toy."""
+"""The training example on lists of recordings, with cached latents, in two processes, and with --toy."""
 
 import csv
 import os
