@@ -1,9 +1,10 @@
-"""The authors' VoiceLDM files to [`VoiceLDMPipeline`].
+"""Conversion of the authors' VoiceLDM checkpoints to [`VoiceLDMPipeline`].
 
-A file is a flat dictionary of 936 tensors: `unet.*` are those of diffusers' UNet2DConditionModel under their own names,
-`durator.*` and `text_encoder.*` are the content encoder. Trainings of one's own hold the same keys. The VAE, the
-vocoder, CLAP, the tokenizers and the scheduler are not in it: they come from the repositories that the authors load
-them from, or from folders that stand in for these. Facts: glory20h/VoiceLDM@16ebc7a (voiceldm/modules.py, pipeline.py).
+A checkpoint is a flat dictionary of 936 tensors: `unet.*` are those of diffusers' UNet2DConditionModel under their own
+names, `durator.*` and `text_encoder.*` are the content encoder. Checkpoints of the authors' training script have the
+same keys. The VAE, the vocoder, CLAP, the tokenizers and the scheduler are not in it: they come from the repositories
+that the authors load them from, or from local folders. Facts: glory20h/VoiceLDM@16ebc7a (voiceldm/modules.py,
+pipeline.py).
 """
 
 import re
@@ -29,7 +30,7 @@ from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
 from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
 from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
-# Part of the pipeline -> its class, and which repository it comes from.
+# Component of the pipeline -> its class, and the repository that it comes from.
 _PARTS = {
     "scheduler": (DDIMScheduler, "audioldm"),
     "vae": (AutoencoderKL, "audioldm"),
@@ -42,14 +43,14 @@ _PARTS = {
 }
 
 
-def _upsampler(theirs: str, ours: str) -> tuple[Rule, ...]:
+def _upsampler_rules(theirs: str, ours: str) -> tuple[Rule, ...]:
     source, target = f"durator.learnable_upsampler.{theirs}", "upsampler"
     mlp = source.replace("conv", "swish")
     return (
         rename(f"{source}.conv_layer.0.{{leaf}}", f"{target}.{ours}_features.convolution.{{leaf}}"),
         rename(f"{source}.conv_layer.1.{{leaf}}", f"{target}.{ours}_features.batch_norm.{{leaf}}"),
         rename(f"{source}.layer_norm.{{leaf}}", f"{target}.{ours}_features.norm.{{leaf}}"),
-        # One layer there; its inputs are since the start, until the end, and the features.
+        # One layer there; its inputs are the time since the start, the time until the end, and the features.
         rename(
             f"{mlp}.layer.0.weight",
             [f"{target}.{ours}_mlp.fc1_{part}.weight" for part in ("start", "end", "features")],
@@ -60,8 +61,8 @@ def _upsampler(theirs: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
-def by_map(weight: torch.Tensor) -> torch.Tensor:
-    """(out, maps * in) to (maps * out, in): what the maps gather is projected there, what they gather from is here."""
+def stack_maps(weight: torch.Tensor) -> torch.Tensor:
+    """Reshape (out, maps * in) to (maps * out, in): the authors project after the weighted sum, this package before."""
     return weight.unflatten(1, (-1, len(weight))).transpose(0, 1).flatten(0, 1)
 
 
@@ -82,18 +83,18 @@ CONTENT_KEYMAP = KeyMap(
     rename("durator.dp.conv_{n}.{leaf}", "duration_predictor.conv{n}.{leaf}"),
     rename("durator.dp.norm_{n}.gamma", "duration_predictor.norm{n}.weight"),
     rename("durator.dp.norm_{n}.beta", "duration_predictor.norm{n}.bias"),
-    # A convolution of one token is a linear map.
+    # A convolution with a kernel of 1 is a linear layer.
     rename("durator.dp.proj.weight", "duration_predictor.projection.weight", lambda kernel: kernel[..., 0]),
     rename("durator.dp.proj.bias", "duration_predictor.projection.bias"),
-    *_upsampler("conv_w", "map"),
-    *_upsampler("conv_c", "context"),
-    rename("durator.learnable_upsampler.linear_w.weight", "upsampler.token_projection.weight", by_map),
+    *_upsampler_rules("conv_w", "map"),
+    *_upsampler_rules("conv_c", "context"),
+    rename("durator.learnable_upsampler.linear_w.weight", "upsampler.token_projection.weight", stack_maps),
     rename("durator.learnable_upsampler.linear_w.bias", "upsampler.token_bias"),
     rename("durator.learnable_upsampler.linear_einsum.{leaf}", "upsampler.context_projection.{leaf}"),
     rename("durator.learnable_upsampler.layer_norm.{leaf}", "upsampler.norm.{leaf}"),
     rename("durator.learnable_upsampler.proj_o.{leaf}", "upsampler.output_projection.{leaf}"),
 )
-# Its keys have been the same since diffusers 0.19, which the authors use.
+# Keys have not changed since diffusers 0.19, which the authors use.
 UNET_KEYMAP = KeyMap(rename("unet.{key*}", "{key}"))
 
 
@@ -103,78 +104,82 @@ def convert(
     config: Mapping[str, Any] | None = None,
     parts: Mapping[str, Any] | None = None,
 ) -> tuple[VoiceLDMPipeline, str, dict[str, Any]]:
-    """The pipeline, the variant it is, and where its other parts came from.
+    """Convert a checkpoint; return the pipeline, its variant, and the sources of its other components.
 
     Args:
-        variant: a name among the row's variants in the zoo. None: told from the network's widths.
-        config: fields of the content encoder's config that win over what is read off the checkpoint.
-        parts: where to take the parts of the pipeline that the file does not hold: name -> folder or Hub id, an object
-            that is the part, or None to leave it out. Names are the pipeline's own, or "audioldm" (scheduler, VAE and
-            vocoder), "clap" and "speecht5" for all that comes from there. Others come from the authors' sources.
+        variant: a name among the row's variants in the zoo. None: inferred from the network's widths.
+        config: override fields of the content encoder's config that are read off the checkpoint.
+        parts: sources of the components that the checkpoint doesn't hold: name -> folder or Hub id, the component
+            itself, or None to omit it. Names are the pipeline's own, or "audioldm" (scheduler, VAE and vocoder),
+            "clap" and "speecht5" for all components of that repository. Default: the authors' sources.
+
+    Raises:
+        ValueError: another variant than `variant`, an unknown part, or a scheduler of None.
+        OSError: a component can't be loaded.
     """
-    sources = _sources(parts or {})
-    unet = unet_of(checkpoint)
-    variant = _variant(tuple(unet.config.block_out_channels), variant, checkpoint.name)
-    content_encoder = content_encoder_of(checkpoint, config)
-    # Last, because they may be downloads.
-    opened = {name: open_part(name, source) for name, source in sources.items()}
-    if opened["scheduler"] is None:
-        raise ValueError("part `scheduler` can't be left out; pass a folder or a scheduler of diffusers.")
-    pipe = VoiceLDMPipeline(unet=unet, content_encoder=content_encoder, **opened)
-    return pipe.use_preset("fast"), variant, {name: _origin(source) for name, source in sources.items()}
+    sources = _resolve_sources(parts or {})
+    unet = convert_unet(checkpoint)
+    variant = _find_variant(tuple(unet.config.block_out_channels), variant, checkpoint.name)
+    content_encoder = convert_content_encoder(checkpoint, config)
+    # Loaded last, because they may be downloads.
+    loaded = {name: load_part(name, source) for name, source in sources.items()}
+    if loaded["scheduler"] is None:
+        raise ValueError("part `scheduler` can't be omitted; pass a folder or a scheduler of diffusers.")
+    pipe = VoiceLDMPipeline(unet=unet, content_encoder=content_encoder, **loaded)
+    return pipe.use_preset("fast"), variant, {name: _name_source(source) for name, source in sources.items()}
 
 
 def new_pipeline(variant: str = "m", parts: Mapping[str, Any] | None = None) -> VoiceLDMPipeline:
-    """A pipeline to be trained: a denoiser with random weights, and a content encoder that starts as SpeechT5's.
+    """Build a pipeline for training: a denoiser with random weights, and a content encoder initialized from SpeechT5.
 
-    The null text is "", which is what training drops texts to; the released weights are called with "_" all the same.
+    The null text is "", by which training replaces dropped texts; the released weights are sampled with "_" instead.
 
     Args:
         variant: "s" or "m".
         parts: see [`convert`]; all but the vocoder are needed.
 
     Raises:
-        ValueError: a part that is left out.
+        ValueError: a part that is omitted.
     """
-    sources = _sources(parts or {})
+    sources = _resolve_sources(parts or {})
     for name, source in sources.items():
         if source is None and name != "vocoder":
-            raise ValueError(f"part `{name}` can't be left out of a pipeline that is to be trained.")
-    opened = {name: open_part(name, source) for name, source in sources.items()}
-    encoder = SpeechT5ForTextToSpeech.from_pretrained(_repository((parts or {}).get("speecht5", "speecht5")))
+            raise ValueError(f"part `{name}` can't be omitted from a pipeline for training.")
+    loaded = {name: load_part(name, source) for name, source in sources.items()}
+    encoder = SpeechT5ForTextToSpeech.from_pretrained(_find_repository((parts or {}).get("speecht5", "speecht5")))
     tensors = {f"text_encoder.encoder.{key}": value for key, value in encoder.speecht5.encoder.state_dict().items()}
-    fields = _text_encoder_fields(tensors, "SpeechT5")
+    fields = _read_text_encoder_fields(tensors, "SpeechT5")
     content_encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
     shapes = {k: v.shape for k, v in content_encoder.state_dict().items() if k.startswith("text_encoder.")}
     content_encoder.load_state_dict(CONTENT_KEYMAP.apply(tensors, shapes, "SpeechT5"), strict=False)
-    embedding = opened["description_encoder"].config.projection_dim
+    embedding = loaded["description_encoder"].config.projection_dim
     unet = UNet2DConditionModel(
         **_unet_arguments(
             zoo.find_row("voiceldm").find_variant(variant).config["block_out_channels"],
             attends=(False, True, True, True),
             layers_per_block=2,
-            in_channels=opened["vae"].config.latent_channels,
+            in_channels=loaded["vae"].config.latent_channels,
             cross_attention_dim=fields["hidden_size"],
             embedding_size=embedding,
         )
     )
     networks = {"unet": unet.eval(), "content_encoder": content_encoder.eval()}
-    return VoiceLDMPipeline(**networks, null_content="", **opened).use_preset("fast")
+    return VoiceLDMPipeline(**networks, null_content="", **loaded).use_preset("fast")
 
 
-def unet_of(checkpoint: Checkpoint) -> UNet2DConditionModel:
-    """The denoiser alone, in evaluation mode; its sizes are read off the shapes."""
+def convert_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
+    """Convert the denoiser alone, in evaluation mode; its sizes are read off the shapes."""
     tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if key.startswith("unet.")}
-    config = _unet_config(tensors, checkpoint.name)
-    with torch.device("meta"):  # no weight is drawn at random first
+    config = _read_unet_config(tensors, checkpoint.name)
+    with torch.device("meta"):  # no random initialization
         unet = UNet2DConditionModel(**config)
     return load_weights(unet, UNET_KEYMAP, tensors, checkpoint.name)
 
 
-def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> VoiceLDMContentEncoder:
-    """The content encoder alone, in evaluation mode. `config`: fields that win over what is read off the shapes."""
+def convert_content_encoder(checkpoint: Checkpoint, config: Mapping[str, Any] | None = None) -> VoiceLDMContentEncoder:
+    """Convert the content encoder alone, in evaluation mode. `config` overrides fields that are read off the shapes."""
     tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if not key.startswith("unet.")}
-    fields = _content_fields(tensors, checkpoint.name) | dict(config or {})
+    fields = _read_content_fields(tensors, checkpoint.name) | dict(config or {})
     with torch.device("meta"):
         encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
     with torch.device("cpu"):
@@ -182,43 +187,45 @@ def content_encoder_of(checkpoint: Checkpoint, config: Mapping[str, Any] | None 
     return load_weights(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
 
 
-def _variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:
-    of_widths = {tuple(known.config["block_out_channels"]): known.name for known in zoo.find_row("voiceldm").variants}
-    told = of_widths.get(widths)
+def _find_variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:
+    known_variants = {
+        tuple(known.config["block_out_channels"]): known.name for known in zoo.find_row("voiceldm").variants
+    }
+    found = known_variants.get(widths)
     if variant is None:
-        return told or "own"
-    if told != variant:
-        is_one = f"which is {told!r}" if told else "which is none that was released"
+        return found or "own"
+    if found != variant:
+        released = f"those of {found!r}" if found else "those of no released variant"
         raise ValueError(
-            f"{name} is not of `variant` {variant!r}: its denoiser has the widths {widths}, {is_one}. Leave the "
-            "variant out, and it is told from the file."
+            f"{name} is not of `variant` {variant!r}: its denoiser has the widths {widths}, {released}. Leave the "
+            "variant out to infer it from the file."
         )
     return variant
 
 
-def _needed(tensors: Mapping[str, torch.Tensor], key: str, axes: int, name: str) -> torch.Size:
+def _find_shape(tensors: Mapping[str, torch.Tensor], key: str, axes: int, name: str) -> torch.Size:
     if key not in tensors or tensors[key].ndim != axes:
         found = f"has the shape {tuple(tensors[key].shape)} there" if key in tensors else "lacks it"
         raise ValueError(f"{name} is no VoiceLDM checkpoint: `{key}` must be a weight of {axes} axes, it {found}.")
     return tensors[key].shape
 
 
-def _unet_config(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+def _read_unet_config(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     """Arguments of diffusers' UNet, read off the shapes."""
     stages = sorted({int(found[1]) for key in tensors if (found := re.match(r"unet\.down_blocks\.(\d+)\.", key))})
-    widths = tuple(_needed(tensors, f"unet.down_blocks.{n}.resnets.0.conv2.weight", 4, name)[0] for n in stages)
+    widths = tuple(_find_shape(tensors, f"unet.down_blocks.{n}.resnets.0.conv2.weight", 4, name)[0] for n in stages)
     if not widths:
         raise ValueError(f"{name} is no VoiceLDM checkpoint: it has no `unet.down_blocks`.")
     attends = [any(key.startswith(f"unet.down_blocks.{n}.attentions.") for key in tensors) for n in stages]
     resnets = {key.split(".")[4] for key in tensors if key.startswith("unet.down_blocks.0.resnets.")}
-    context = _needed(tensors, "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2, name)[1]
+    context = _find_shape(tensors, "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2, name)[1]
     return _unet_arguments(
         widths,
         attends=attends,
         layers_per_block=len(resnets),
-        in_channels=_needed(tensors, "unet.conv_in.weight", 4, name)[1],
+        in_channels=_find_shape(tensors, "unet.conv_in.weight", 4, name)[1],
         cross_attention_dim=context,
-        embedding_size=_needed(tensors, "unet.class_embedding.weight", 2, name)[1],
+        embedding_size=_find_shape(tensors, "unet.class_embedding.weight", 2, name)[1],
     )
 
 
@@ -231,7 +238,7 @@ def _unet_arguments(
     cross_attention_dim: int,
     embedding_size: int,
 ) -> dict[str, Any]:
-    """The authors' network for diffusers; the eight heads of every attention are what its default means."""
+    """Arguments of the authors' network for diffusers; its default gives every attention eight heads."""
     return {
         "sample_size": 128,
         "in_channels": in_channels,
@@ -247,10 +254,10 @@ def _unet_arguments(
     }
 
 
-def _text_encoder_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
-    vocabulary, width = _needed(tensors, "text_encoder.encoder.prenet.embed_tokens.weight", 2, name)
-    distances, head_size = _needed(tensors, f"{_ENCODER}.embed_positions.pe_k.weight", 2, name)
-    inner = _needed(tensors, f"{_ENCODER}.layers.0.feed_forward.intermediate_dense.weight", 2, name)[0]
+def _read_text_encoder_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    vocabulary, width = _find_shape(tensors, "text_encoder.encoder.prenet.embed_tokens.weight", 2, name)
+    distances, head_size = _find_shape(tensors, f"{_ENCODER}.embed_positions.pe_k.weight", 2, name)
+    inner = _find_shape(tensors, f"{_ENCODER}.layers.0.feed_forward.intermediate_dense.weight", 2, name)[0]
     layers = {key.split(".")[4] for key in tensors if key.startswith(f"{_ENCODER}.layers.")}
     return {
         "vocab_size": vocabulary,
@@ -262,18 +269,20 @@ def _text_encoder_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict
     }
 
 
-def _content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
-    features, _, kernel = _needed(tensors, "durator.learnable_upsampler.conv_w.conv_layer.0.weight", 3, name)
-    return _text_encoder_fields(tensors, name) | {
+def _read_content_fields(tensors: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
+    features, _, kernel = _find_shape(tensors, "durator.learnable_upsampler.conv_w.conv_layer.0.weight", 3, name)
+    return _read_text_encoder_fields(tensors, name) | {
         "kernel_size": kernel,
         "upsampler_feature_size": features,
-        "upsampler_num_maps": _needed(tensors, "durator.learnable_upsampler.swish_w.layer.4.weight", 2, name)[0],
-        "upsampler_num_contexts": _needed(tensors, "durator.learnable_upsampler.swish_c.layer.4.weight", 2, name)[0],
+        "upsampler_num_maps": _find_shape(tensors, "durator.learnable_upsampler.swish_w.layer.4.weight", 2, name)[0],
+        "upsampler_num_contexts": _find_shape(tensors, "durator.learnable_upsampler.swish_c.layer.4.weight", 2, name)[
+            0
+        ],
     }
 
 
-def _sources(parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Where each part of the pipeline comes from: what was said of it, or of its group, or the authors' source."""
+def _resolve_sources(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the source of each component: the one given for it or for its repository, or the authors'."""
     known = sorted({*_PARTS, *(group for _, group in _PARTS.values())})
     unknown = [name for name in parts if name not in known]
     if unknown:
@@ -281,45 +290,49 @@ def _sources(parts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: parts.get(name, parts.get(group, group)) for name, (_, group) in _PARTS.items()}
 
 
-def open_part(name: str, source: Any) -> Any:
-    """One part of the pipeline: from a folder that holds it, itself or among others, or from the Hub."""
+def load_part(name: str, source: Any) -> Any:
+    """Load one component: from its own folder, from a folder of several components, or from the Hub.
+
+    Raises:
+        OSError: the source can't be loaded. ValueError: it lacks weights of the component.
+    """
     part_class, group = _PARTS[name]
     if not isinstance(source, str | Path):
         return source
-    source = _repository(source)
+    source = _find_repository(source)
     subfolder = {"subfolder": name} if group == "audioldm" else {}
     if Path(source).is_dir() and not (Path(source) / name).is_dir():
         subfolder = {}
     elif Path(source).is_dir():
         subfolder = {"subfolder": name}  # a folder like one that `avzoo convert` wrote
-    way_out = f"Pass a local folder with --part {name}=FOLDER, or --part {name}=none to do without it."
+    way_out = f"Pass a local folder with --part {name}=FOLDER, or omit it with --part {name}=none."
     is_network = issubclass(part_class, torch.nn.Module)
     try:
         part = part_class.from_pretrained(source, **subfolder, **({"output_loading_info": True} if is_network else {}))
-    except Exception as error:  # each library has errors of its own, also for being without a network
+    except Exception as error:  # each library has its own errors, also for a missing network
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise OSError(f"part `{name}` could not be loaded from `{source}` ({reason}). {way_out}") from error
     if not is_network:
         return part
     network, report = part
-    missing = sorted(report["missing_keys"])  # more than is needed is usual: CLAP's two towers lie in one file
+    missing = sorted(report["missing_keys"])  # further weights are usual: CLAP's two towers are in one file
     if missing:
         raise ValueError(
-            f"part `{name}` from `{source}` lacks {len(missing)} of its weights (`{missing[0]}`, ...): it is another "
-            f"model's. {way_out}"
+            f"part `{name}` from `{source}` lacks {len(missing)} of its weights (`{missing[0]}`, ...): the weights are "
+            f"another model's. {way_out}"
         )
     return network.eval()
 
 
-def _origin(source: Any) -> str | None:
+def _name_source(source: Any) -> str | None:
     if source is None:
         return None
     if not isinstance(source, str | Path):
         return "memory"
-    return _repository(source) if str(source) in zoo.find_row("voiceldm").parts else Path(source).name
+    return _find_repository(source) if str(source) in zoo.find_row("voiceldm").parts else Path(source).name
 
 
-def _repository(source: str | Path) -> str:
-    """The Hub repository that a part's name stands for; any other source is itself."""
+def _find_repository(source: str | Path) -> str:
+    """Return the Hub repository of a part's name; any other source unchanged."""
     published = zoo.find_row("voiceldm").parts.get(str(source))
     return str(source) if published is None else published.repository

@@ -1,4 +1,4 @@
-"""The authors' VoiceLDM files become a pipeline: every weight in its place, and its other parts from where they lie."""
+"""Conversion of the authors' VoiceLDM checkpoints: every weight, and the components from other sources."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ from transformers import (
 
 from avzoo import VoiceLDMContentEncoderConfig, zoo
 from avzoo.conversion import convert_checkpoint, save_converted
-from avzoo.conversion.convert_voiceldm import new_pipeline, open_part
+from avzoo.conversion.convert_voiceldm import load_part, new_pipeline
 
 CASES = Path(__file__).parents[1] / "golden/cases/voiceldm"
 NO_PARTS = {"audioldm": None, "clap": None, "speecht5": None}
@@ -96,7 +96,7 @@ def small():
 @pytest.mark.parametrize(
     ("case", "variant", "parameters"), [("full_s", "s", 280_484_048), ("full_m", "m", 508_002_384)]
 )
-def test_the_released_files_are_told_by_their_widths(case, variant, parameters):
+def test_released_variants_are_inferred_from_their_widths(case, variant, parameters):
     assert len(keys_of(case)) == 936
     pipe = converted(released(case))
     assert sum(p.numel() for part in (pipe.unet, pipe.content_encoder) for p in part.parameters()) == parameters
@@ -117,27 +117,27 @@ def test_the_defaults_of_the_config_are_those_of_the_released_files():
             assert getattr(config, field.name) == getattr(defaults, field.name), field.name
 
 
-def test_a_small_file_that_is_called_m_is_refused():
+def test_a_small_file_with_variant_m_is_refused():
     message = (
-        r"checkpoint is not of `variant` 'm': its denoiser has the widths \(128, 256, 384, 640\), which is 's'\. "
+        r"checkpoint is not of `variant` 'm': its denoiser has the widths \(128, 256, 384, 640\), those of 's'\. "
         "Leave the variant out"
     )
     with pytest.raises(ValueError, match=message):
         converted(released("full_s"), variant="m")
 
 
-def test_files_of_other_widths_are_ones_own(small):
+def test_files_of_other_widths_have_the_variant_own(small):
     assert small.config.avzoo_source["variant"] == "own"
-    with pytest.raises(ValueError, match=r"widths \(32, 64, 96, 160\), which is none that was released"):
+    with pytest.raises(ValueError, match=r"widths \(32, 64, 96, 160\), those of no released variant"):
         converted(small_file(), variant="s")
 
 
-def test_an_unknown_variant_is_named():
+def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match=r"no variant of voiceldm is called 'l'; there are: m, s"):
         converted(small_file(), variant="l")
 
 
-def test_sizes_are_read_off_the_file(small):
+def test_sizes_are_inferred_from_tensor_shapes(small):
     unet, content = small.unet.config, small.content_encoder.config
     assert (unet.in_channels, unet.out_channels, unet.cross_attention_dim, unet.layers_per_block) == (8, 8, 32, 2)
     assert unet.projection_class_embeddings_input_dim == 48
@@ -146,7 +146,7 @@ def test_sizes_are_read_off_the_file(small):
     assert (content.upsampler_feature_size, content.upsampler_num_maps, content.upsampler_num_contexts) == (8, 4, 2)
 
 
-def test_a_config_wins_and_a_misspelt_field_is_refused():
+def test_config_overrides_and_a_misspelt_field_is_refused():
     content = converted(small_file(), config={"max_frames": 500}).content_encoder.config
     assert content.max_frames == 500
     with pytest.raises(ValueError, match=r"`config` has no field 'max_frame'; VoiceLDMContentEncoderConfig has: "):
@@ -156,7 +156,7 @@ def test_a_config_wins_and_a_misspelt_field_is_refused():
 # --- every weight in its place ----------------------------------------------------------------------------------------
 
 
-def test_every_weight_finds_one_place(small):
+def test_every_weight_is_mapped_once(small):
     """Told by the sums of their magnitudes, which no rearrangement changes; the parts of a split one are added up."""
     theirs = sorted(
         value.abs().double().sum().item()
@@ -220,7 +220,7 @@ def test_the_denoiser_keeps_its_names(small):
     assert all(torch.equal(value, weights[f"unet.{name}"]) for name, value in small.unet.state_dict().items())
 
 
-def test_the_maps_are_projected_before_or_after_they_gather(small):
+def test_projecting_before_and_after_the_weighted_sum_agree(small):
     theirs = small_file()["durator.learnable_upsampler.linear_w.weight"]  # (width, maps * width), of what maps gather
     ours = small.content_encoder.upsampler.token_projection.weight  # (maps * width, width), of what they gather from
     gathered = torch.randn(4, 32, generator=torch.Generator().manual_seed(1))
@@ -228,7 +228,7 @@ def test_the_maps_are_projected_before_or_after_they_gather(small):
     torch.testing.assert_close(before, theirs @ gathered.flatten(), rtol=1e-5, atol=1e-5)
 
 
-def test_positions_are_computed_and_not_taken_over():
+def test_positions_are_computed_not_copied():
     changed = {"text_encoder.encoder.prenet.encode_positions.pe": torch.full((1, 1000, 32), 9.0)}
     assert same_weights(converted(small_file(**changed)), converted(small_file()))
     assert converted(without("encode_positions.pe")).content_encoder.text_encoder.positions.abs().max() <= 1
@@ -246,7 +246,7 @@ def test_positions_are_computed_and_not_taken_over():
     ],
     ids=["released", "parallel", "without positions"],
 )
-def test_wrappings_do_not_matter(small, wrap, tmp_path):
+def test_wrapped_checkpoints_convert_equally(small, wrap, tmp_path):
     torch.save(wrap(small_file()), tmp_path / "file.ckpt")
     pipe = converted(tmp_path / "file.ckpt")
     assert same_weights(pipe, small)
@@ -254,7 +254,7 @@ def test_wrappings_do_not_matter(small, wrap, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
-def test_the_folder_of_ones_own_training_is_read(small, name, tmp_path):
+def test_a_training_folder_converts(small, name, tmp_path):
     folder = tmp_path / "checkpoint-20000"
     folder.mkdir()
     save_file(small_file(), folder / name) if name.endswith("safetensors") else torch.save(small_file(), folder / name)
@@ -271,13 +271,13 @@ def test_a_file_without_counters_of_batches_converts(small):
     assert pipe.content_encoder.upsampler.map_features.batch_norm.num_batches_tracked == 0
 
 
-def test_half_precision_becomes_single():
+def test_half_precision_is_converted_to_float32():
     halves = {key: value.half() if value.is_floating_point() else value for key, value in small_file().items()}
     pipe = converted(halves)
     assert {p.dtype for part in (pipe.unet, pipe.content_encoder) for p in part.parameters()} == {torch.float32}
 
 
-def test_the_checkpoint_is_not_tied_to_the_pipeline(small):
+def test_the_pipeline_shares_no_memory_with_the_checkpoint(small):
     weights = {key: value.clone() for key, value in small_file().items()}
     pipe = converted(weights)
     for value in weights.values():
@@ -336,7 +336,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_does_not_fit_is_refused_by_name(name):
+def test_tensors_that_do_not_fit_are_refused_by_name(name):
     weights, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
         converted(weights())
@@ -441,7 +441,7 @@ def test_folders_stand_in_for_the_repositories(sources):
     assert pipe.config.avzoo_source["parts"]["vae"] == "audioldm"
 
 
-def test_a_part_can_lie_in_a_folder_of_its_own_or_be_an_object(sources):
+def test_a_part_can_be_a_folder_or_an_object(sources):
     vocoder = SpeechT5HifiGan.from_pretrained(sources["audioldm"] / "vocoder")
     pipe = converted(small_file(), vae=str(sources["audioldm"] / "vae"), vocoder=vocoder, speecht5=sources["speecht5"])
     expected = AutoencoderKL.from_pretrained(sources["audioldm"] / "vae").state_dict()
@@ -453,26 +453,26 @@ def test_a_part_can_lie_in_a_folder_of_its_own_or_be_an_object(sources):
     assert [origins[name] for name in wanted] == ["vae", "memory", "memory", "speecht5", None]
 
 
-def test_a_name_of_its_own_wins_over_that_of_its_source(sources):
+def test_a_source_of_one_component_overrides_its_repository(sources):
     pipe = converted(small_file(), clap=sources["clap"], audio_encoder=None, feature_extractor=None)
     assert pipe.description_encoder is not None
     assert pipe.audio_encoder is None
     assert pipe.feature_extractor is None
 
 
-def test_none_leaves_a_part_out(small):
+def test_none_omits_a_part(small):
     assert all(getattr(small, name) is None for name in PARTS)
     assert set(small.config.avzoo_source["parts"].values()) == {None, "memory"}
 
 
-def test_a_scheduler_cannot_be_left_out():
-    with pytest.raises(ValueError, match=r"part `scheduler` can't be left out; pass a folder or a scheduler"):
+def test_a_scheduler_cannot_be_omitted():
+    with pytest.raises(ValueError, match=r"part `scheduler` can't be omitted; pass a folder or a scheduler"):
         converted(small_file(), scheduler=None)
-    with pytest.raises(ValueError, match=r"part `scheduler` can't be left out"):
+    with pytest.raises(ValueError, match=r"part `scheduler` can't be omitted"):
         convert_checkpoint("voiceldm", {"checkpoint": small_file(), **NO_PARTS})
 
 
-def test_an_unknown_part_is_named_with_those_there_are():
+def test_an_unknown_part_is_refused():
     with pytest.raises(
         ValueError, match=r"no part is called 'vea'; there are: audio_encoder, audioldm, clap, .*, vocoder"
     ):
@@ -480,7 +480,7 @@ def test_an_unknown_part_is_named_with_those_there_are():
 
 
 @pytest.mark.parametrize("part", ["vae", "vocoder", "scheduler", "description_encoder", "content_tokenizer"])
-def test_a_folder_that_is_missing_or_empty_is_named(part, tmp_path):
+def test_a_missing_or_empty_folder_is_refused(part, tmp_path):
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path / "missing", tmp_path / "empty"):
         message = (
@@ -490,23 +490,23 @@ def test_a_folder_that_is_missing_or_empty_is_named(part, tmp_path):
             converted(small_file(), **{part: folder})
 
 
-def test_a_part_that_has_to_be_downloaded_says_how_to_do_without(monkeypatch):
+def test_a_failed_download_says_how_to_omit_the_part(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # otherwise it tries again and again
     with pytest.raises(
         OSError, match=r"part `vae` could not be loaded from `cvssp/audioldm-m-full` \(.*--part vae=none"
     ):
-        open_part("vae", "audioldm")
+        load_part("vae", "audioldm")
 
 
 @pytest.mark.parametrize(("part", "folder"), [("description_encoder", "audio"), ("audio_encoder", "text")])
 def test_a_folder_without_the_weights_of_the_part_is_refused(sources, part, folder, tmp_path):
     """Otherwise they would be random, and only a line of a log would say so."""
-    tower = open_part("audio_encoder" if folder == "audio" else "description_encoder", sources["clap"])
+    tower = load_part("audio_encoder" if folder == "audio" else "description_encoder", sources["clap"])
     tower.save_pretrained(tmp_path / folder)
     config = (sources["clap"] / "config.json").read_text()  # that of the whole
     (tmp_path / folder / "config.json").write_text(config)
     with pytest.raises(ValueError, match=rf"part `{part}` from `\S+` lacks \d+ of its weights .*another model's"):
-        open_part(part, tmp_path / folder)
+        load_part(part, tmp_path / folder)
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ torch.save({"audio": audio, "source": dict(pipe.config.avzoo_source)}, out)
 """
 
 
-def test_what_is_written_loads_elsewhere_and_computes_the_same(sources, tmp_path):
+def test_a_saved_pipeline_loads_and_computes_the_same(sources, tmp_path):
     torch.save(small_file(), tmp_path / "voiceldm-own.ckpt")
     pipe = convert_checkpoint("voiceldm", {"checkpoint": tmp_path / "voiceldm-own.ckpt", **sources})
     folder = save_converted(pipe, tmp_path / "converted")
@@ -558,14 +558,14 @@ def test_a_converted_folder_is_a_source_of_parts(sources, small, tmp_path):
     assert again.scheduler.config.beta_end == 0.0195
 
 
-def test_a_folder_that_is_not_empty_is_left_alone(small, tmp_path):
+def test_a_folder_that_is_not_empty_is_not_overwritten(small, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match="exists and is not an empty folder"):
         save_converted(small, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_the_command_line_leaves_parts_out_by_name(tmp_path, capsys):
+def test_the_command_line_omits_parts_by_name(tmp_path, capsys):
     from avzoo.cli import main
 
     torch.save(small_file(), tmp_path / "own.ckpt")
@@ -581,7 +581,7 @@ def test_the_command_line_leaves_parts_out_by_name(tmp_path, capsys):
 # --- a pipeline to be trained -----------------------------------------------------------------------------------------
 
 
-def test_a_new_pipeline_starts_from_speecht5(sources, monkeypatch):
+def test_a_new_pipeline_is_initialized_from_speecht5(sources, monkeypatch):
     config = SpeechT5Config(
         hidden_size=16,
         encoder_layers=2,
@@ -609,5 +609,5 @@ def test_a_new_pipeline_starts_from_speecht5(sources, monkeypatch):
     torch.testing.assert_close(ours, theirs.eval()(ids, torch.ones_like(ids)).last_hidden_state, rtol=1e-5, atol=1e-5)
     assert (pipe.config.null_content, pipe.preset, pipe.unet.training) == ("", "fast", False)
     assert pipe.unet.config.projection_class_embeddings_input_dim == 48
-    with pytest.raises(ValueError, match=r"part `audio_encoder` can't be left out of a pipeline that is to be trained"):
+    with pytest.raises(ValueError, match=r"part `audio_encoder` can't be omitted from a pipeline for training"):
         new_pipeline("s", {**sources, "audio_encoder": None})

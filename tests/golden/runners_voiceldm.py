@@ -1,4 +1,4 @@
-"""How the golden cases of VoiceLDM are computed with this package: one function per kind, {output name: tensor}."""
+"""Compute the golden cases of VoiceLDM with this package: one function per kind, {output name: tensor}."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from transformers import (
 from avzoo.audio import write_wav
 from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.checkpoints import Checkpoint
-from avzoo.conversion.convert_voiceldm import CONTENT_KEYMAP, content_encoder_of, unet_of
+from avzoo.conversion.convert_voiceldm import CONTENT_KEYMAP, convert_content_encoder, convert_unet
 from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
@@ -28,7 +28,7 @@ Outputs = dict[str, torch.Tensor]
 
 
 class StoredIds:
-    """A tokenizer that knows some texts, as a case stores them, and pads like the real one."""
+    """A tokenizer of the texts that a case stores; it pads like the real one."""
 
     def __init__(self, pad: int, **texts: torch.Tensor):
         self.pad = pad
@@ -48,7 +48,7 @@ class StoredIds:
 
 
 def checkpoint_of(case: GoldenCase) -> Checkpoint:
-    """The released file alone, without what stands for the other repositories."""
+    """The released checkpoint alone, without the tensors of the other repositories."""
     others = ("vae.", "vocoder.", "clap_model.")
     return Checkpoint({k: v for k, v in case.checkpoint().items() if not k.startswith(others)}, "checkpoint")
 
@@ -56,7 +56,7 @@ def checkpoint_of(case: GoldenCase) -> Checkpoint:
 def part_of(case: GoldenCase, prefix: str, network: torch.nn.Module) -> torch.nn.Module:
     """`network` with the weights that a case stores under `prefix`."""
     stored = {k.removeprefix(prefix): v for k, v in case.checkpoint().items() if k.startswith(prefix)}
-    # Tables of old versions that are computed now.
+    # Tables that old versions stored and newer ones compute.
     missing, unexpected = network.load_state_dict(stored, strict=False)
     assert not missing, missing
     assert not [key for key in unexpected if "position_ids" not in key and "relative_position_index" not in key]
@@ -72,7 +72,7 @@ def vocoder_of(case: GoldenCase) -> SpeechT5HifiGan:
 
 
 def clap_folder(case: GoldenCase, folder: Path) -> Path:
-    """CLAP as its own repository holds it: one model of two towers."""
+    """Save CLAP as in its own repository: one model of two towers."""
     part_of(case, "clap_model.", ClapModel(ClapConfig(**case.config["clap"]))).save_pretrained(folder / "clap")
     ClapFeatureExtractor(**case.config["clap_feature_extractor"]).save_pretrained(folder / "clap")
     return folder / "clap"
@@ -81,7 +81,7 @@ def clap_folder(case: GoldenCase, folder: Path) -> Path:
 @torch.no_grad()
 def run_content_encoder(case: GoldenCase, folder) -> Iterator[Outputs]:
     durator = case.config["durator"]
-    encoder = content_encoder_of(
+    encoder = convert_content_encoder(
         checkpoint_of(case),
         {"max_text_positions": case.config["max_text_positions"], "max_frames": durator["max_seq_len"]},
     )
@@ -103,7 +103,7 @@ def padded_frames(output) -> torch.Tensor:
 
 @torch.no_grad()
 def run_unet(case: GoldenCase, folder) -> Iterator[Outputs]:
-    unet = unet_of(checkpoint_of(case))
+    unet = convert_unet(checkpoint_of(case))
     unet.save_pretrained(folder)
     for model in (unet, type(unet).from_pretrained(folder)):
         results = {}
@@ -167,14 +167,14 @@ def run_clap_conditioning(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 
 def conditioning_pipeline(clap: Path) -> VoiceLDMPipeline:
-    """A pipeline of which only the description's side will run."""
+    """A pipeline for encoding descriptions only."""
     from contract.tiny.voiceldm import tiny_pipeline_parts
 
     parts = tiny_pipeline_parts()
     loaded = {"description_encoder": clap, "audio_encoder": clap, "feature_extractor": clap}
-    from avzoo.conversion.convert_voiceldm import open_part
+    from avzoo.conversion.convert_voiceldm import load_part
 
-    return VoiceLDMPipeline(**parts | {name: open_part(name, str(source)) for name, source in loaded.items()})
+    return VoiceLDMPipeline(**parts | {name: load_part(name, str(source)) for name, source in loaded.items()})
 
 
 @torch.no_grad()
@@ -188,7 +188,7 @@ def run_mel_vae_vocoder(case: GoldenCase, folder) -> Iterator[Outputs]:
         "sampling_rate": 16000,
         "fmin": 0,
         "fmax": 8000,
-    }  # what log_mel_spectrogram has no argument for
+    }  # fixed in log_mel_spectrogram
     vae, vocoder = vae_of(case), vocoder_of(case)
     vae.save_pretrained(folder / "vae")
     vocoder.save_pretrained(folder / "vocoder")
@@ -243,7 +243,7 @@ def run_generate(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 
 def one_call(case: GoldenCase, pipe: VoiceLDMPipeline, prefix: str, run: dict, folder) -> Outputs:
-    """Everything that a case may name of one call."""
+    """All outputs and intermediate values of one call that a case may store."""
 
     def stored(name: str) -> torch.Tensor | None:
         return case.inputs.get(f"{prefix}{name}", case.inputs.get(name))
@@ -266,11 +266,11 @@ def one_call(case: GoldenCase, pipe: VoiceLDMPipeline, prefix: str, run: dict, f
     hook = pipe.unet.register_forward_hook(lambda module, args, output: computed.append(output[0]))
     step, guided, latents = pipe.scheduler.step, [], []
 
-    def watched(noise, *args, **kwargs):
+    def record(noise, *args, **kwargs):
         guided.append(noise)
         return step(noise, *args, **kwargs)
 
-    pipe.scheduler.step = watched
+    pipe.scheduler.step = record
     audio = pipe(
         content="content",
         audio_length_in_s=run["audio_length_in_s"],
@@ -322,7 +322,7 @@ def run_train_step(case: GoldenCase, folder) -> Iterator[Outputs]:
     noisy = scheduler.add_noise(inputs["latents"], inputs["noise"], inputs["timesteps"])
     results = {"noisy_latents": noisy}
     for prefix in ("", "bn_"):
-        model = VoiceLDMDenoiser(unet_of(checkpoint), content_encoder_of(checkpoint)).eval()
+        model = VoiceLDMDenoiser(convert_unet(checkpoint), convert_content_encoder(checkpoint)).eval()
         upsampler = model.content_encoder.upsampler
         norms = {"conv_w": upsampler.map_features.batch_norm, "conv_c": upsampler.context_features.batch_norm}
         for norm in norms.values():
@@ -345,7 +345,7 @@ def run_train_step(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 
 def official_gradient(key: str, gradients: Outputs) -> torch.Tensor:
-    """The gradient of the parameter that the authors call `key`."""
+    """The gradient of the authors' parameter `key`."""
     if key.startswith("unet."):
         return gradients[key]
     rule, parts = next((rule, parts) for rule in CONTENT_KEYMAP.rules if (parts := rule.match(key)) is not None)
