@@ -823,17 +823,17 @@ def test_bad_requests_for_speech_say_why_and_write_nothing(speak, tmp_path, capf
     out = ("-o", tmp_path / "out.wav")
     refused(speak(*SAID, "-o", tmp_path / "out.mp3"), "--output must end in .wav", "out.mp3")
     refused(speak(*SAID, "-o", tmp_path / "nowhere" / "out.wav"), "nowhere")
-    refused(speak(*SAID, *out, "--number", "0"), "--number must be at least 1, got 0")
+    refused(speak(*SAID, *out, "--number", "0"), "`--number` must be at least 1, got 0")
     refused(speak(*SAID, *out, "--device", "abacus"), "--device abacus cannot be used")
     refused(speak("--audio-prompt", tmp_path / "no.wav", "--content", "go", *out), "no.wav", "does not exist")
     refused(speak("--description", "rain", "--content-file", tmp_path / "no.txt", *out), "no.txt")
     (tmp_path / "text.txt").write_text("seven", encoding="utf-8")
     reading = ("--description", "rain", "--content-file", tmp_path / "text.txt")
-    refused(speak(*reading, *out, "--seconds", "3"), "--content-file is read once")
+    refused(speak(*reading, *out, "--seconds", "3"), "--content-file sets number and length of the segments")
     for options, reason in (
         (("--preset", "slow"), "must be one of fast, reference"),
         (("--seconds", "-1"), "`audio_length_in_s` must be above 0, got -1.0"),
-        (("--desc-scale", "-2"), "`desc_guidance_scale` must be 0 or more, got -2.0"),
+        (("--desc-scale", "-2"), "`desc_guidance_scale` must be at least 0, got -2.0"),
     ):
         status, printed, err = speak(*SAID, *out, *options)
         assert (status, printed) == (1, "")

@@ -4,30 +4,38 @@ import argparse
 import sys
 from pathlib import Path
 
+from avzoo.checks import check_whole_number
 from avzoo.pipelines.shared.commands import TaskCommand, check_writable, load_diffusion_pipeline
 
 
 def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     scene = parser.add_mutually_exclusive_group(required=True)
     scene.add_argument("--description", help='voice and surroundings, such as "She is talking in a park."')
-    scene.add_argument("--audio-prompt", type=Path, metavar="FILE", help="a recording that sounds as it should")
-    words = parser.add_mutually_exclusive_group(required=True)
-    words.add_argument("--content", help='what is said; "_" for nothing, as for sound effects')
-    words.add_argument("--content-file", type=Path, metavar="TXT", help="a text of any length, read in segments")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="WAV", help="file to write")
-    parser.add_argument("--spectrogram", type=Path, metavar="PNG", help="also draw what is heard")
-    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
-    parser.add_argument("--seconds", type=float, help="length. Default: what the weights were made for, 10")
-    parser.add_argument("--preset", help="fast (default) or reference, the authors' sampler")
-    parser.add_argument("--steps", type=int, help="default: what the preset says")
-    parser.add_argument(
-        "--desc-scale", type=float, help="how strongly the description is followed; default: the preset's"
+    scene.add_argument(
+        "--audio-prompt",
+        type=Path,
+        metavar="FILE",
+        help="recording in place of a description",
     )
-    parser.add_argument("--cont-scale", type=float, help="how strongly the content is followed; default: the preset's")
-    parser.add_argument("--number", type=int, default=1, help="waveforms to make; default 1")
-    parser.add_argument("--seed", type=int, help="default: another one each time")
-    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="default: bfloat16 on cuda")
+    words = parser.add_mutually_exclusive_group(required=True)
+    words.add_argument("--content", help='spoken text; "_" for sound effects without speech')
+    words.add_argument("--content-file", type=Path, metavar="TXT", help="text file of any length, read in segments")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="WAV", help="WAV file to write")
+    parser.add_argument("--spectrogram", type=Path, metavar="PNG", help="also draw waveform and spectrogram")
+    parser.add_argument("--model", help="folder or Hub id (default: the packaged toy checkpoint)")
+    parser.add_argument("--seconds", type=float, help="length (default: the preset's)")
+    parser.add_argument("--preset", help="fast (default) or reference, the authors' sampler")
+    parser.add_argument("--steps", type=int, help="sampling steps (default: the preset's)")
+    parser.add_argument("--desc-scale", type=float, help="guidance scale of the description (default: the preset's)")
+    parser.add_argument("--cont-scale", type=float, help="guidance scale of the content (default: the preset's)")
+    parser.add_argument("--number", type=int, default=1, help="number of waveforms (default: 1)")
+    parser.add_argument("--seed", type=int, help="random seed (default: a new one, printed)")
+    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "float16"],
+        help="data type of the weights (default: bfloat16 on cuda, else float32)",
+    )
 
 
 def _speak(options: argparse.Namespace) -> None:
@@ -42,10 +50,9 @@ def _speak(options: argparse.Namespace) -> None:
             check_writable(path)
     if options.output.suffix.lower() != ".wav":
         raise ValueError(f"--output must end in .wav, got {options.output.name!r}.")
-    if options.number < 1:
-        raise ValueError(f"--number must be at least 1, got {options.number}.")
+    check_whole_number("--number", options.number, at_least=1)
     if options.content_file is not None and (options.number > 1 or options.seconds is not None):
-        raise ValueError("--content-file is read once and for as long as it takes: leave out --number and --seconds.")
+        raise ValueError("--content-file sets number and length of the segments; omit --number and --seconds.")
     text = options.content if options.content_file is None else options.content_file.read_text(encoding="utf-8")
     if options.audio_prompt is not None and not options.audio_prompt.is_file():
         raise FileNotFoundError(f"`{options.audio_prompt}` does not exist.")

@@ -1,4 +1,4 @@
-"""A few words are spoken in several scenes."""
+"""Demo of text to audio: words spoken in several scenes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ import avzoo
 from avzoo.audio import write_wav
 from avzoo.pipelines.text_to_audio.drawing import plot_spectrogram
 
-# What the toy checkpoint knows: one word of eight, in one scene of a few.
+# The toy checkpoint can say eight words in eight scenes.
 PROMPTS = (
     ("Rain falls while a man speaks.", "seven"),
     ("A church bell tolls while a woman is talking.", "banana"),
@@ -18,12 +18,12 @@ PROMPTS = (
 
 
 def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
-    """Say words in scenes: one WAV file and one picture of its spectrogram each.
+    """Speak words in scenes; write a WAV file and a picture of its spectrogram for each.
 
     Args:
-        files: recordings whose sound is taken for the scene, in place of descriptions.
-        output: folder for what is written.
-        seed: of the noise that all begins with. None: drawn afresh, and printed.
+        files: audio prompts in place of descriptions.
+        output: folder of the written files.
+        seed: seed of the initial noise. None: a new one, printed.
 
     Returns:
         Paths of the pictures.

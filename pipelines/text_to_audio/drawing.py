@@ -1,4 +1,4 @@
-"""A picture of what is heard."""
+"""Pictures of generated audio."""
 
 import os
 from pathlib import Path
@@ -11,14 +11,14 @@ from avzoo.files import written_whole
 
 
 def plot_spectrogram(audio: np.ndarray, sampling_rate: int, path: str | os.PathLike, title: str = "") -> Path:
-    """Draw a waveform, and its log-mel spectrogram below it.
+    """Draw a waveform and its log-mel spectrogram below it.
 
     Args:
         audio: (samples,), floating point.
-        path: of the picture, .png, .pdf or .svg; it appears whole or not at all.
+        path: picture to write, .png, .pdf or .svg; written atomically.
 
     Raises:
-        ImportError: matplotlib is not there. ValueError: less than a frame of audio.
+        ImportError: matplotlib is not installed. ValueError: less than a frame of audio.
     """
     try:
         from matplotlib.figure import Figure

@@ -202,7 +202,7 @@ def test_twenty_seconds_of_the_shortest_utterances_are_scored(noise):
 @needs_pesq
 def test_a_target_without_speech_has_no_pesq(voice, noise):
     burst = noise * (np.abs(np.arange(len(noise)) - 8200) < 200)  # 25 ms
-    with pytest.raises(ValueError, match=r"`target` holds nothing that PESQ takes for speech"):
+    with pytest.raises(ValueError, match=r"PESQ detects no speech in `target`"):
         pesq_wb(voice, burst, RATE)
 
 
@@ -263,10 +263,10 @@ def test_the_floor_is_the_largest_difference(voice, noise):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"window_length": 1}, r"`window_length` must be at least 2 and `hop_length` at least 1, got 1 and 128"),
-        ({"hop_length": 0}, r"got 512 and 0"),
-        ({"floor_db": 0.0}, r"`floor_db` must be below 0 and finite, got 0\.0"),
-        ({"floor_db": -np.inf}, r"`floor_db` must be below 0 and finite"),
+        ({"window_length": 1}, r"`window_length` must be at least 2, got 1"),
+        ({"hop_length": 0}, r"`hop_length` must be at least 1, got 0"),
+        ({"floor_db": 0.0}, r"`floor_db` must be below 0, got 0\.0"),
+        ({"floor_db": -np.inf}, r"`floor_db` must be below 0, got -inf"),
     ],
 )
 def test_options_out_of_range_are_named(voice, options, message):

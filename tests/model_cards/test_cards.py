@@ -117,7 +117,7 @@ def test_what_voiceldms_card_says_to_run_runs_offline(tmp_path, monkeypatch):
     for block in blocks:
         exec(block, namespace)
     assert namespace["audio"].shape == (20000,)
-    assert namespace["several"].shape == (4, 20000)
+    assert namespace["batch"].shape == (4, 20000)
 
 
 def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Scores of separated or enhanced speech: two made after listeners' judgements, and one of spectra alone.
+"""Scores of separated or enhanced speech: intelligibility, perceived quality, and distance of spectra.
 
 Metrics: `estoi` (intelligibility) and `pesq_wb` (quality), higher is better; `log_spectral_distance`, in dB, lower is
 better. The first two are computed by the libraries pystoi and pesq, as in papers. Both are optional:
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from avzoo.audio.resampling import check_rate
+from avzoo.checks import check_number, check_whole_number
 
 _STOI_SECONDS = 0.4
 _PESQ_RATE = 16000
@@ -21,11 +22,11 @@ _PESQ_SECONDS = (0.25, 20.0)
 
 
 def estoi(estimate: ArrayLike, target: ArrayLike, sampling_rate: int, *, extended: bool = True) -> np.ndarray:
-    """Extended short-time objective intelligibility: 1 for the target itself, about 0 for what has nothing of it.
+    """Extended short-time objective intelligibility: 1 for the target itself, about 0 for an unrelated signal.
 
     Both are resampled to 10 kHz; where the target pauses, both are cut; third octaves up to 4.3 kHz are correlated
     over 0.4 s at a time. Neither signal's level matters. pystoi adds noise of 1e-16, from numpy's global generator,
-    which decides the score of bands that are empty; here it is the same each time, and that generator is left alone.
+    which decides the score of empty bands; here the noise is the same each time, and that generator doesn't change.
     Source: Jensen and Taal, "An algorithm for predicting the intelligibility of speech masked by modulated noise
     maskers" (2016), by pystoi.
 
@@ -67,7 +68,7 @@ def estoi(estimate: ArrayLike, target: ArrayLike, sampling_rate: int, *, extende
             "compared at a time. Leave the recording out."
         )
 
-    return _each(score, estimate, target)
+    return _score_each(score, estimate, target)
 
 
 def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.ndarray:
@@ -78,7 +79,7 @@ def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.nd
     Args:
         estimate, target: (..., samples) of the same shape, from 0.25 to 20 s: PESQ was made for a few sentences, and
             the library crashes where it finds more than 50 utterances. Cut longer recordings and average.
-        sampling_rate: 16000 Hz, the only one there is.
+        sampling_rate: 16000 Hz, the rate of wide-band PESQ.
 
     Returns:
         (...), float64.
@@ -87,7 +88,7 @@ def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.nd
         ImportError: pesq is not installed.
         TypeError: complex or integer signals.
         ValueError: another rate, shapes differ, no samples, too short or too long, NaN or infinite samples, silence,
-            or a target without anything that PESQ takes for speech.
+            or a target in which PESQ detects no speech.
     """
     try:
         import pesq
@@ -112,9 +113,9 @@ def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.nd
         try:
             return pesq.pesq(_PESQ_RATE, s, e, "wb")
         except pesq.NoUtterancesError as error:
-            raise ValueError("`target` holds nothing that PESQ takes for speech; leave the recording out.") from error
+            raise ValueError("PESQ detects no speech in `target`; leave the recording out.") from error
 
-    return _each(score, estimate, target)
+    return _score_each(score, estimate, target)
 
 
 def log_spectral_distance(
@@ -129,8 +130,8 @@ def log_spectral_distance(
 
     d_t = sqrt(mean over bins of (20 log10 |S| / |E|)^2), mean over frames t. S is the target's spectrum, E the
     estimate's times the gain sum(|S| |E|) / sum(|E|^2), which brings the magnitudes closest; both are raised to
-    `floor_db` below the target's loudest bin, so that what nobody hears doesn't count. A generated voice with other
-    phases than the target's, which [`si_sdr`] takes for wrong, is judged by its sound.
+    `floor_db` below the target's loudest bin, so that inaudible bins don't count. A generated voice whose
+    phases differ from the target's scores by its spectrum alone, while [`si_sdr`] counts it as wrong.
     Source: Gray and Markel, "Distance measures for speech processing" (1976), the rms log spectral measure; gain and
     floor are ours, and so the numbers compare with each other, not with papers.
 
@@ -144,15 +145,12 @@ def log_spectral_distance(
         (...), float64.
 
     Raises:
-        TypeError: complex or integer signals.
+        TypeError: complex or integer signals, or an argument of a wrong type.
         ValueError: shapes differ, less than a window, NaN or infinite samples, silence, or an argument out of range.
     """
-    if window_length < 2 or hop_length < 1:
-        raise ValueError(
-            f"`window_length` must be at least 2 and `hop_length` at least 1, got {window_length} and {hop_length}."
-        )
-    if not -np.inf < floor_db < 0:
-        raise ValueError(f"`floor_db` must be below 0 and finite, got {floor_db}.")
+    check_whole_number("window_length", window_length, at_least=2)
+    check_whole_number("hop_length", hop_length, at_least=1)
+    check_number("floor_db", floor_db, below=0)
     window = np.hanning(window_length + 1)[:-1]
 
     def magnitudes(signal: np.ndarray) -> np.ndarray:
@@ -164,18 +162,18 @@ def log_spectral_distance(
             raise ValueError(f"`target` has {len(s)} samples, less than one window of {window_length}.")
         e, s = magnitudes(e), magnitudes(s)
         energy, loudest = np.sum(e * e), s.max()
-        if not energy or not loudest:  # the sound is all in the samples behind the last frame
+        if not energy or not loudest:  # all sound is after the last frame
             raise ValueError("`estimate` or `target` is silent in all of its frames.")
         e *= np.sum(s * e) / energy
         floor = loudest * 10 ** (floor_db / 20)
         difference = 20 * np.log10(np.maximum(s, floor) / np.maximum(e, floor))
         return np.sqrt(np.mean(difference**2, axis=1)).mean()
 
-    return _each(distance, estimate, target)
+    return _score_each(distance, estimate, target)
 
 
-def _each(score: Callable[[np.ndarray, np.ndarray], float], estimate: ArrayLike, target: ArrayLike) -> np.ndarray:
-    """The scores of all recordings, (...), of signals (..., samples) that are checked first."""
+def _score_each(score: Callable[[np.ndarray, np.ndarray], float], estimate: ArrayLike, target: ArrayLike) -> np.ndarray:
+    """Check signals (..., samples) and score each pair; (...)."""
     signals = {"estimate": np.asarray(estimate), "target": np.asarray(target)}
     for name, signal in signals.items():
         if not np.issubdtype(signal.dtype, np.floating):

@@ -5,7 +5,7 @@ from avzoo.zoo.row import License, Part, Row, Task, Variant
 ROW = Row(
     name="voiceldm",
     title="VoiceLDM",
-    summary="Speech in an acoustic scene: one text says what is heard around it, another what is said.",
+    summary="Speech in an acoustic scene, from a description of the scene and a text to speak.",
     paper="2309.13664",
     paper_title="VoiceLDM: Text-to-Speech with Environmental Context",
     repository="glory20h/VoiceLDM@16ebc7a",
@@ -54,7 +54,7 @@ ROW = Row(
         ),
         "speecht5": Part(
             "microsoft/speecht5_tts",
-            "content tokenizer, and what the content encoder was trained from",
+            "content tokenizer, and the initial weights of the content encoder",
             License("mit", True),
         ),
     },
