@@ -1,11 +1,11 @@
-"""VoiceLDM's claim on spoken words in synthetic scenes; `train_voiceldm.py --toy` runs it.
+"""VoiceLDM's claim on spoken words in synthetic scenes; run by `train_voiceldm.py --toy`.
 
-A tiny VoiceLDM is trained from scratch as the paper does it, on latents of clips in which one of eight words is said in
-one of eight scenes: the description is CLAP's embedding of the clip's own sound, each condition is dropped one time in
-ten. Then it generates from captions and words that belong together at random, at pairs of guidance scales and at single
-scales, and two judges that were trained on real clips say which word and which scene they hear.
+A tiny VoiceLDM is trained from scratch as in the paper, on latents of clips with one of eight words in one of eight
+scenes: the description is CLAP's embedding of the clip's own audio, and each condition is dropped one time in ten. Then
+it generates from random pairs of caption and word, at pairs of guidance scales and at single scales, and two judges,
+trained on real clips, recognise word and scene.
 
-What it takes ready-made (autoencoder, CLAP, tokenizers, judges) is trained in `voiceldm_parts.py`.
+The frozen components (autoencoder, CLAP, tokenizers) and the judges are trained in `voiceldm_parts.py`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from toy.voiceldm_parts import (
     NUM_FRAMES,
     SECONDS,
     Judge,
-    clap_extractor,
+    build_clap_extractor,
     load_data,
     load_judges,
     prepare_data,
@@ -52,12 +52,12 @@ from avzoo.training.half_precision import save_in_half
 DUAL_SCALES = [(desc, cont) for desc in (0, 2, 6) for cont in (0, 2, 6)]
 SINGLE_SCALES = [1.5, 3, 6]
 DEFAULT_SCALES = {"desc_guidance_scale": 2.0, "cont_guidance_scale": 3.0}
-CLIPS_AT_ONCE = 64
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the judges hear in clips of one setting: shares that are right, and mean log-probabilities of the truth."""
+class Scores:
+    """Results of the judges for one setting: accuracies, and mean log-probabilities of the true classes."""
 
     guidance: str  # "dual" or "single"
     scales: tuple[float, ...]
@@ -80,19 +80,19 @@ def show_claim(options: argparse.Namespace) -> None:
         note(f"{options.toy_clips} training clips rendered", begin)
         train_parts(folder, path, options.seed, begin, options.toy_part_steps)
         data, judges = load_data(path), load_judges(folder)
-        pipe = assembled(folder, options.seed, options.toy_sampling_steps)
+        pipe = build_pipeline(folder, options.seed, options.toy_sampling_steps)
         train_denoiser(pipe, data["train"], folder / "denoiser", options)
         note("denoiser trained", begin)
-        grid = judged_grid(pipe, judges, data["test"], options)
+        grid = judge_grid(pipe, judges, data["test"], options)
         note("grid judged", begin)
-        save_shipped(pipe, output, measured(pipe, judges, data["test"], options, output))
-    print(table(grid))
-    print(plot(grid, output / "grid.png"))
+        save_shipped(pipe, output, measure_saved(pipe, judges, data["test"], options, output))
+    print(format_table(grid))
+    print(plot_grid(grid, output / "grid.png"))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; pipeline saved in {output}")
 
 
-def assembled(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPipeline:
-    """The pipeline, its denoiser and content encoder not yet trained."""
+def build_pipeline(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPipeline:
+    """Build the pipeline; denoiser and content encoder are not yet trained."""
     settings = {"audio_length_in_s": SECONDS, **DEFAULT_SCALES}
     if sampling_steps is not None:
         settings["num_inference_steps"] = sampling_steps
@@ -134,7 +134,7 @@ def assembled(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPi
         clip_sample=False,
         set_alpha_to_one=False,
         steps_offset=1,
-        prediction_type="v_prediction",  # what small networks learn in minutes
+        prediction_type="v_prediction",  # small networks learn it in minutes
     )
     clap = folder / "clap"
     pipe = VoiceLDMPipeline(
@@ -147,7 +147,7 @@ def assembled(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPi
         description_tokenizer=RobertaTokenizer.from_pretrained(clap),
         content_tokenizer=content_tokenizer,
         audio_encoder=ClapAudioModelWithProjection.from_pretrained(clap).eval(),
-        feature_extractor=clap_extractor(),
+        feature_extractor=build_clap_extractor(),
         null_content="",
         presets={name: {**preset, **settings} for name, preset in PRESETS.items()},
     )
@@ -159,7 +159,7 @@ def assembled(folder: Path, seed: int, sampling_steps: int | None) -> VoiceLDMPi
 
 
 class PreparedStep(DenoisingStep):
-    """The training step on latents and descriptions that were computed before."""
+    """The training step on precomputed latents and descriptions."""
 
     def __init__(self, pipe: VoiceLDMPipeline, arrays: list[torch.Tensor], null_probability: float):
         super().__init__(pipe, cache=None, null_probability=null_probability, snr_gamma=None)
@@ -199,8 +199,8 @@ def train_denoiser(pipe: VoiceLDMPipeline, data: dict[str, Any], folder: Path, o
 
 
 @torch.no_grad()
-def generated(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argparse.Namespace, **settings: Any):
-    """(results, truth): words and scenes in every combination, each scene by captions that no training has seen."""
+def generate(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argparse.Namespace, **settings: Any):
+    """Return results and true classes: every combination of word and scene, with captions of the test clips."""
     random = np.random.default_rng(options.seed)
     count = options.toy_samples
     truth = {
@@ -214,9 +214,9 @@ def generated(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argparse.Na
     descriptions = [str(random.choice(captions[scene])) + "." for scene in truth["scene"].tolist()]
     words = [WORDS[word] for word in truth["word"].tolist()]
     results = []
-    for start in range(0, count, CLIPS_AT_ONCE):
-        part = slice(start, start + CLIPS_AT_ONCE)
-        numbers = range(start, min(start + CLIPS_AT_ONCE, count))
+    for start in range(0, count, BATCH_SIZE):
+        part = slice(start, start + BATCH_SIZE)
+        numbers = range(start, min(start + BATCH_SIZE, count))
         noise = [torch.Generator().manual_seed(options.seed * 1_000_000 + number) for number in numbers]
         results.append(pipe(descriptions[part], words[part], generator=noise, **settings).audios)
     return torch.cat(results), truth
@@ -224,7 +224,7 @@ def generated(pipe: VoiceLDMPipeline, data: dict[str, Any], options: argparse.Na
 
 @torch.no_grad()
 def judge(judges: dict[str, Judge], log_mels: torch.Tensor, truth: dict[str, torch.Tensor]) -> dict[str, float]:
-    """What the fields of [`Heard`] hold."""
+    """Return the fields of [`Scores`] but guidance and scales."""
     heard = {}
     for name, network in judges.items():
         scores = network(log_mels).log_softmax(-1)
@@ -233,21 +233,21 @@ def judge(judges: dict[str, Judge], log_mels: torch.Tensor, truth: dict[str, tor
     return heard
 
 
-def judged_grid(
+def judge_grid(
     pipe: VoiceLDMPipeline, judges: dict[str, Judge], data: dict[str, Any], options: argparse.Namespace
-) -> list[Heard]:
+) -> list[Scores]:
     """Spectrograms at every pair of scales and at single scales, all from the same noise, by the fast sampler."""
     settings = [("dual", scales) for scales in DUAL_SCALES] + [("single", (scale,)) for scale in SINGLE_SCALES]
     grid = []
     for guidance, scales in settings:
         names = ("desc_guidance_scale", "cont_guidance_scale") if guidance == "dual" else ("guidance_scale",)
         named = dict(zip(names, scales, strict=True))
-        spectrograms, truth = generated(pipe, data, options, output_type="mel", **named)
-        grid.append(Heard(guidance, scales, **judge(judges, spectrograms[:, 0], truth)))
+        spectrograms, truth = generate(pipe, data, options, output_type="mel", **named)
+        grid.append(Scores(guidance, scales, **judge(judges, spectrograms[:, 0], truth)))
     return grid
 
 
-def table(grid: list[Heard]) -> str:
+def format_table(grid: list[Scores]) -> str:
     lines = ["guidance  scales      word   scene   log p(word)  log p(scene)"]
     for heard in grid:
         scales = "".join(f"{scale:>5g}" for scale in heard.scales)
@@ -266,7 +266,7 @@ def table(grid: list[Heard]) -> str:
     return "\n".join(lines)
 
 
-def plot(grid: list[Heard], path: Path) -> str:
+def plot_grid(grid: list[Scores], path: Path) -> str:
     """Words against scenes, one line for each content scale, and one for single guidance."""
     try:
         from matplotlib.figure import Figure
@@ -295,21 +295,21 @@ def plot(grid: list[Heard], path: Path) -> str:
 # ------------------------------------------------------------------------------------------------- saving
 
 
-def measured(
+def measure_saved(
     pipe: VoiceLDMPipeline,
     judges: dict[str, Judge],
     data: dict[str, Any],
     options: argparse.Namespace,
     output: Path,
 ) -> dict[str, Any]:
-    """What the judges hear in waveforms of the saved pipeline, whose weights were rounded to float16."""
+    """Judge waveforms of the saved pipeline, whose weights were rounded to float16."""
     save_in_half(pipe, output)
     saved = VoiceLDMPipeline.from_pretrained(output)
     saved.set_progress_bar_config(disable=True)
     results: dict[str, Any] = {}
     for preset in ("fast", "reference"):
         saved.use_preset(preset)
-        waveforms, truth = generated(saved, data, options, output_type="pt")
+        waveforms, truth = generate(saved, data, options, output_type="pt")
         heard = judge(judges, log_mel_spectrogram(torch.nn.functional.pad(waveforms, (0, 480)), NUM_FRAMES), truth)
         for name, classes in (("word", WORDS), ("scene", SCENES)):
             what = f"{name} recognised in {len(waveforms)} waveforms, preset {preset} (chance {1 / len(classes):.3f})"

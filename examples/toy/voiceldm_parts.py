@@ -1,10 +1,11 @@
-"""What VoiceLDM takes ready-made, small and from scratch, on one word in a scene; `voiceldm.py` builds on it.
+"""Small frozen components of VoiceLDM, trained from scratch on words in scenes; used by `voiceldm.py`.
 
-Clips of 1.28 s, in which one of four people says one of eight words in one of eight scenes. On them are trained an
-autoencoder of log-mels, CLAP with its tokenizer, and two judges that tell word and scene; the content's tokenizer is
-made. Nobody is taught to make sound of spectrograms: Griffin and Lim's algorithm does it.
+Clips of 1.28 s, in which one of four voices says one of eight words in one of eight scenes. On them an autoencoder of
+log-mels, CLAP with its tokenizer, and two judges of word and scene are trained; the content tokenizer has fixed
+letters.
+The vocoder is Griffin and Lim's algorithm, without training.
 
-The parts do not depend on each other, so each is trained in a process of its own.
+The components don't depend on each other, so each is trained in its own process.
 """
 
 import io
@@ -71,7 +72,7 @@ def prepare_data(folder: Path, num_clips: int, num_test_clips: int, seed: int) -
         for split, count in (("train", num_clips), ("test", num_test_clips)):
             world = SceneWords(count, seed, split=split, seconds=CLIP_SECONDS, **WORLD)
             starts = range(0, count, 64)
-            parts = list(pool.map(rendered, [world] * len(starts), starts))
+            parts = list(pool.map(render_clips, [world] * len(starts), starts))
             data[split] = {
                 name: torch.cat([part[name] for part in parts])
                 for name in ("log_mel", "clap_features", "word", "scene")
@@ -81,21 +82,21 @@ def prepare_data(folder: Path, num_clips: int, num_test_clips: int, seed: int) -
     return folder / "clips.pt"
 
 
-def rendered(world: SceneWords, start: int) -> dict[str, Any]:
+def render_clips(world: SceneWords, start: int) -> dict[str, Any]:
     """64 clips as tensors; runs in a worker process."""
     clips = [world[index] for index in range(start, min(start + 64, len(world)))]
     audio = torch.from_numpy(np.stack([clip["audio"] for clip in clips]))
     return {
         "log_mel": log_mel_spectrogram(audio, NUM_FRAMES),
-        "clap_features": clap_features(audio),
+        "clap_features": compute_clap_features(audio),
         "word": torch.tensor([WORDS.index(clip["word"]) for clip in clips]),
         "scene": torch.tensor([SCENES.index(clip["scene"]) for clip in clips]),
         "captions": [clip["caption"] for clip in clips],
     }
 
 
-def clap_extractor() -> ClapFeatureExtractor:
-    """At most 64 frames in two seconds, so that the audio tower sees a small square; shorter clips are padded."""
+def build_clap_extractor() -> ClapFeatureExtractor:
+    """CLAP's feature extractor: at most 64 frames in two seconds, a small square input; shorter clips are padded."""
     return ClapFeatureExtractor(
         feature_size=64,
         sampling_rate=SAMPLING_RATE,
@@ -109,9 +110,9 @@ def clap_extractor() -> ClapFeatureExtractor:
     )
 
 
-def clap_features(audio: torch.Tensor) -> torch.Tensor:
+def compute_clap_features(audio: torch.Tensor) -> torch.Tensor:
     """(clips, samples) to (clips, 1, 63, 64)."""
-    return clap_extractor()(list(audio.numpy()), sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
+    return build_clap_extractor()(list(audio.numpy()), sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
 
 
 def load_data(path: Path) -> dict[str, dict[str, Any]]:
@@ -123,7 +124,7 @@ def load_data(path: Path) -> dict[str, dict[str, Any]]:
 
 def train_parts(folder: Path, data: Path, seed: int, begin: float, steps: int | None = None) -> None:
     """Train every part in `folder`/<name>, for `STEPS` or as long as is said, and make the content's tokenizer."""
-    content_tokenizer(folder / "content_tokenizer")
+    train_content_tokenizer(folder / "content_tokenizer")
     jobs = [Job(name, seed, steps or usual, data, folder / name) for name, usual in STEPS.items()]
     with worker_pool(len(jobs)) as pool:
         running = {pool.submit(run, job): job for job in jobs}
@@ -147,7 +148,7 @@ def run(job: Job) -> float:
     return time.perf_counter() - begin
 
 
-def arguments_of(job: Job, **settings: Any) -> TrainingArguments:
+def training_arguments(job: Job, **settings: Any) -> TrainingArguments:
     return TrainingArguments(
         output_dir=str(job.output),
         max_steps=job.steps,
@@ -177,7 +178,7 @@ class Judge(nn.Module):
 
     def forward(self, log_mels: torch.Tensor) -> torch.Tensor:
         hidden = self.features((log_mels[:, None] - MEAN_LOG_MEL) / STD_LOG_MEL)  # (clips, width, 8, 4)
-        # Wherever it is in time.
+        # Pooled over time.
         return self.classifier(torch.cat([hidden.mean(2), hidden.amax(2)], 1).flatten(1))
 
 
@@ -185,7 +186,7 @@ def train_judge(job: Job, data: dict[str, Any]) -> None:
     classes = {"word": WORDS, "scene": SCENES}[job.name]
 
     def vary(batch: list[torch.Tensor], step: StepInfo) -> list[torch.Tensor]:
-        """Another level, another equaliser, and noise: what independent phases make of a bin."""
+        """Augment: random level, random equaliser, and noise as of random phases."""
         log_mels, labels = batch
         draw = step.rank_generator
         count = len(log_mels)
@@ -199,7 +200,7 @@ def train_judge(job: Job, data: dict[str, Any]) -> None:
     def loss(model: nn.Module, batch: list[torch.Tensor], step: StepInfo) -> torch.Tensor:
         return nn.functional.cross_entropy(model(batch[0]), batch[1])
 
-    arguments = arguments_of(job, batch_size=64, learning_rate=4e-3, weight_decay=0.05)
+    arguments = training_arguments(job, batch_size=64, learning_rate=4e-3, weight_decay=0.05)
     clips = TensorDataset(data["log_mel"], data[job.name])
     train(Judge(len(classes)), clips, arguments, compute_loss=loss, batch_transform=vary)
 
@@ -216,7 +217,7 @@ def train_vae(job: Job, data: dict[str, Any]) -> None:
         latent_channels=LATENT_CHANNELS,
         norm_num_groups=8,
     )
-    with torch.no_grad():  # begin with the mean of log-mels, not with 0
+    with torch.no_grad():  # start at the mean of log-mels, not at 0
         vae.decoder.conv_out.weight.mul_(STD_LOG_MEL)
         vae.decoder.conv_out.bias.fill_(MEAN_LOG_MEL)
     vae = vae.to(memory_format=torch.channels_last)
@@ -229,7 +230,7 @@ def train_vae(job: Job, data: dict[str, Any]) -> None:
         information = posterior.kl().mean() / latents[0].numel()
         return {"loss": difference + KL_WEIGHT * information, "difference": difference, "information": information}
 
-    arguments = arguments_of(job, batch_size=4, learning_rate=3e-3, adam_beta2=0.98)
+    arguments = training_arguments(job, batch_size=4, learning_rate=3e-3, adam_beta2=0.98)
     train(vae, TensorDataset(data["log_mel"]), arguments, compute_loss=loss)
     vae.to(memory_format=torch.contiguous_format)
     with torch.inference_mode():
@@ -258,11 +259,11 @@ class Pairs(Dataset):
 
 
 def train_clap(job: Job, data: dict[str, Any]) -> None:
-    """By its contrastive loss and by the distance of the two embeddings, whose weight grows to one.
+    """Train CLAP by its contrastive loss and the distance of the two embeddings, whose weight grows to one.
 
-    The denoiser learns with embeddings of sound, and is asked with embeddings of text.
+    The denoiser is trained with embeddings of audio and sampled with embeddings of text.
     """
-    tokenizer = caption_tokenizer(data["captions"], job.output)
+    tokenizer = train_caption_tokenizer(data["captions"], job.output)
     config = ClapConfig(
         projection_dim=EMBEDDING_SIZE,
         text_config={
@@ -300,12 +301,12 @@ def train_clap(job: Job, data: dict[str, Any]) -> None:
         total = outputs.loss + step.step / step.total_steps * distance
         return {"loss": total, "contrastive": outputs.loss, "distance": distance}
 
-    arguments = arguments_of(job, batch_size=64, learning_rate=3e-3, weight_decay=0.01)
+    arguments = training_arguments(job, batch_size=64, learning_rate=3e-3, weight_decay=0.01)
     pairs = Pairs(data["clap_features"], data["captions"], tokenizer)
-    train(ClapModel(config), pairs, arguments, compute_loss=loss, processor=clap_extractor())
+    train(ClapModel(config), pairs, arguments, compute_loss=loss, processor=build_clap_extractor())
 
 
-def caption_tokenizer(captions: list[str], folder: Path) -> RobertaTokenizer:
+def train_caption_tokenizer(captions: list[str], folder: Path) -> RobertaTokenizer:
     """CLAP's kind of tokenizer, with the words of the captions."""
     folder.mkdir(parents=True, exist_ok=True)
     special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -323,7 +324,7 @@ def caption_tokenizer(captions: list[str], folder: Path) -> RobertaTokenizer:
     return tokenizer
 
 
-def content_tokenizer(folder: Path) -> SpeechT5Tokenizer:
+def train_content_tokenizer(folder: Path) -> SpeechT5Tokenizer:
     """SpeechT5's kind of tokenizer: characters, large letters as small ones."""
     folder.mkdir(parents=True, exist_ok=True)
     model = io.BytesIO()
