@@ -1,10 +1,10 @@
-"""Offset scores of a clip: encoders once per window, against every pair anew as in the authors' evaluation.
+"""Time offset scores of a clip: each window encoded once, against each pair anew as the authors do.
 
     python benchmarks/offset_scores.py [--seconds 3] [--teacher] [--memory 60]
 
-The naive form is the authors' order of work on the same model: for each window 31 times the same frames and 31 windows
-of sound through the whole network. Outputs are compared before anything is timed. `--memory` prints the peak memory of
-a process that scores a clip of so many seconds.
+The naive form follows the authors on the same model: for each window, 31 copies of its frames and 31 windows of sound
+pass through the whole network. Outputs are compared, too. `--memory` prints the peak memory of a process that scores a
+clip of so many seconds.
 """
 
 import argparse
@@ -31,30 +31,30 @@ MAX_SHIFT = 15
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--teacher", action="store_true", help="the large network in place of the student")
+    parser.add_argument("--teacher", action="store_true", help="time the teacher instead of the student")
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--memory", type=float, help="only score a clip of so many seconds, and print the peak memory")
+    parser.add_argument("--memory", type=float, help="only print the peak memory of scoring a clip of so many seconds")
     options = parser.parse_args()
-    model = network(options.teacher)
+    model = make_network(options.teacher)
     if options.memory:
-        video, audio = clip(options.memory)
+        video, audio = make_clip(options.memory)
         start = time.perf_counter()
         model.score_offsets(video, audio)
         elapsed, peak = time.perf_counter() - start, peak_bytes() / 1e6
         print(f"{options.memory:g} s of video scored in {elapsed:.0f} s; peak memory of the process {peak:.0f} MB")
         return
 
-    video, audio = clip(options.seconds)
+    video, audio = make_clip(options.seconds)
     naive_times, shared_times = [], []
     for _ in range(options.rounds):
         start = time.perf_counter()
-        naive = every_pair(model, video, audio)
+        naive = score_every_pair(model, video, audio)
         naive_times.append(time.perf_counter() - start)
         start = time.perf_counter()
         shared = model.score_offsets(video, audio)
         shared_times.append(time.perf_counter() - start)
         possible = shared.isfinite()
-        # `-inf` marks what does not exist; the naive form computed something there, too.
+        # The naive form also computes pairs that do not exist, which are -inf here.
         difference = float((shared - naive)[possible].abs().max())
         naive = naive.masked_fill(~possible, -torch.inf)
         assert (estimate_offsets(shared) == estimate_offsets(naive)).all()
@@ -72,16 +72,16 @@ def main() -> None:
     print(f"\nlargest difference of scores {difference:.1e}, offsets identical")
 
 
-def network(teacher: bool):
-    """The released architecture with random weights, whose features are spread like those of trained ones."""
+def make_network(teacher: bool):
+    """The released architecture with random weights."""
     torch.manual_seed(0)
     if teacher:
         return VocaLiSTForSequenceClassification(VocaLiSTConfig()).eval()
     return MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig()).eval()
 
 
-def clip(seconds: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Windows of faces and sound; what they show does not matter for the work."""
+def make_clip(seconds: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random windows of faces and sound."""
     generator = np.random.default_rng(0)
     frames = round(seconds * 25)
     faces = generator.integers(0, 256, (frames, 96, 96, 3), dtype=np.uint8)
@@ -91,8 +91,8 @@ def clip(seconds: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def every_pair(model, video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
-    """(windows, 31), row by row: the same frames 31 times, windows of sound that do not exist as zeros."""
+def score_every_pair(model, video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
+    """(windows, 31), row by row: the same frames 31 times, missing audio windows as zeros."""
     beyond = audio.new_zeros(MAX_SHIFT, *audio.shape[1:])
     padded = torch.cat([beyond, audio, beyond])
     rows = []
@@ -103,6 +103,7 @@ def every_pair(model, video: torch.Tensor, audio: torch.Tensor) -> torch.Tensor:
 
 
 def peak_bytes() -> int:
+    """Peak memory of this process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -1,7 +1,7 @@
-"""The authors' VocaLiST and MTDVocaLiST files to [`VocaLiSTForSequenceClassification`] and its student.
+"""Conversion of VocaLiST and MTDVocaLiST checkpoints.
 
-Files are {"state_dict": tensors, ...}; what lies beside the weights (optimizer, counters) is left there. Teacher and
-student have the same 377 keys, and differ in width. Facts: vskadandale/vocalist@c265b59 (models/model.py),
+Files are {"state_dict": tensors, ...}; entries beside the weights (optimizer, counters) are not read. Teacher and
+student have the same 377 keys and differ in width. Facts: vskadandale/vocalist@c265b59 (models/model.py),
 xjchenGit/MTDVocaLiST@5795416 (models/student_thin_200_all.py).
 """
 
@@ -24,8 +24,8 @@ from avzoo.models.mtdvocalist import (
 _STATISTICS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
-def time_first(kernel: torch.Tensor) -> torch.Tensor:
-    """(out, in, rows, columns, time) to (out, in, time, rows, columns): ours has time before the picture's axes."""
+def move_time_first(kernel: torch.Tensor) -> torch.Tensor:
+    """(out, in, rows, columns, time) to (out, in, time, rows, columns), our order."""
     return kernel.permute(0, 1, 4, 2, 3)
 
 
@@ -33,8 +33,8 @@ def _encoder(theirs: str, ours: str) -> tuple[Rule, ...]:
     rows = [f"vocalist.{ours}.layers.{{n}}.attention.{part}_proj" for part in "qkv"]  # stacked: q, then k, then v
     layer, target = f"{theirs}.layers.{{n}}", f"vocalist.{ours}.layers.{{n}}"
     return (
-        ignore(f"{theirs}.version", why="fairseq's mark of its file format"),
-        ignore(f"{theirs}.embed_positions._float_tensor", why="never initialised, may be NaN; it only told a type"),
+        ignore(f"{theirs}.version", why="fairseq's version of its file format"),
+        ignore(f"{theirs}.embed_positions._float_tensor", why="never initialised, may be NaN; it only holds a dtype"),
         rename(f"{layer}.self_attn.in_proj_weight", [f"{row}.weight" for row in rows], split_rows(3)),
         rename(f"{layer}.self_attn.in_proj_bias", [f"{row}.bias" for row in rows], split_rows(3)),
         rename(f"{layer}.self_attn.out_proj.{{leaf}}", f"{target}.attention.o_proj.{{leaf}}"),
@@ -58,7 +58,7 @@ def _blocks(theirs: str, ours: str) -> tuple[Rule, ...]:
 _VISUAL, *_VISUAL_REST = _blocks("vid_prenet", "visual_encoder")
 
 VOCALIST_KEYMAP = KeyMap(
-    replace(_VISUAL, operation=time_first),
+    replace(_VISUAL, operation=move_time_first),
     *_VISUAL_REST,
     *_blocks("aud_prenet", "audio_encoder"),
     *_encoder("av_transformer", "av_encoder"),
@@ -72,14 +72,14 @@ VOCALIST_KEYMAP = KeyMap(
 def convert(
     checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
 ) -> tuple[VocaLiSTForSequenceClassification, str, dict[str, Any]]:
-    """The model, the variant it is, and the arguments of its processor.
+    """Convert a checkpoint; returns the model, its variant, and the arguments of its processor.
 
-    Teacher and student expect different pixels, and no file says which. None for `variant` goes by the file's name
-    where it is a released one, else by the width: 512 is the original teacher, everything else a student.
+    Teacher and student expect different pixels, and no file records which. Without `variant`, it is inferred from the
+    file's name if it is a released one, else from the width: 512 is the original teacher, any other a student.
 
     Args:
-        variant: a name among the row's variants in the zoo.
-        config: config fields that win over what is read off the checkpoint; the number of heads is 8 if not told.
+        variant: name of one of the row's variants in the zoo.
+        config: override config values that can't be inferred from tensor shapes; the number of heads is 8 by default.
     """
     if isinstance(checkpoint.content.get("state_dict"), Mapping):
         checkpoint = replace(checkpoint, content=checkpoint.content["state_dict"])

@@ -1,7 +1,7 @@
-"""`sfd_face.pth` to [`S3FDForFaceDetection`].
+"""Conversion of `sfd_face.pth` to [`S3FDForFaceDetection`].
 
-The file is a flat dictionary: a VGG's layers by their place in a list that ReLUs and poolings belong to as well, the
-layers after it, and the heads of six levels. Facts: TaoRuijie/TalkNet-ASD@6d68214, model/faceDetector/s3fd/nets.py;
+The file is a flat dictionary: the layers of a VGG by their index in a list that includes ReLUs and poolings, the layers
+after it, and the heads of six levels. Facts: TaoRuijie/TalkNet-ASD@6d68214, model/faceDetector/s3fd/nets.py;
 other repositories share the file.
 """
 
@@ -14,14 +14,14 @@ from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, load_weights, rename
 from avzoo.models.s3fd import S3FDConfig, S3FDForFaceDetection
 
-# Place in the authors' list of each convolution of each stage.
-_VGG_PLACES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
+# Index in the authors' list of each convolution of each stage.
+_VGG_INDICES = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))
 
 S3FD_KEYMAP = KeyMap(
     *(
-        rename(f"vgg.{place}.{{leaf}}", f"stages.{stage}.convolutions.{number}.{{leaf}}")
-        for stage, places in enumerate(_VGG_PLACES)
-        for number, place in enumerate(places)
+        rename(f"vgg.{index}.{{leaf}}", f"stages.{stage}.convolutions.{number}.{{leaf}}")
+        for stage, indices in enumerate(_VGG_INDICES)
+        for number, index in enumerate(indices)
     ),
     rename("vgg.31.{leaf}", "conv_fc6.{leaf}"),
     rename("vgg.33.{leaf}", "conv_fc7.{leaf}"),
@@ -37,11 +37,11 @@ S3FD_KEYMAP = KeyMap(
 def convert(
     checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
 ) -> tuple[S3FDForFaceDetection, str, dict[str, Any]]:
-    """The model, the variant it is, and the arguments of its processor: it has none.
+    """Convert a checkpoint; returns the model, its variant, and no processor arguments.
 
     Args:
         variant: "sfd_face", the only one.
-        config: fields of [`S3FDConfig`] that win over what is read off the checkpoint.
+        config: override fields of [`S3FDConfig`] inferred from the checkpoint.
     """
     state_dict = checkpoint.state_dict()
     fields = _fields_from_shapes(state_dict, checkpoint.name) | dict(config or {})
@@ -53,7 +53,7 @@ def convert(
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     widths = {}
     for key in (
-        *(f"vgg.{places[0]}.weight" for places in _VGG_PLACES),
+        *(f"vgg.{indices[0]}.weight" for indices in _VGG_INDICES),
         "vgg.31.weight",
         *(f"extras.{number}.weight" for number in range(4)),
         "conf.0.weight",

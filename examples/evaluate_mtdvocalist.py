@@ -2,9 +2,9 @@
 
     python examples/evaluate_mtdvocalist.py --model mtdvocalist --data_dir lrs2_faces --list test.txt
 
-Clips are face boxes cut as Wav2Lip's script does (folders of 0.jpg, 1.jpg, ... and audio.wav). For 5 to 15 frames of
+Clips are face boxes cropped by Wav2Lip's script (folders of 0.jpg, 1.jpg, ... and audio.wav). For 5 to 15 frames of
 context it prints the share of windows whose offset is found within one frame, mean over windows and then over clips:
-under the protocol of the published numbers, and with impossible offsets left out exactly.
+under the protocol of the published numbers, and under the exact one, which leaves out impossible offsets.
 """
 
 import argparse
@@ -24,8 +24,8 @@ def main() -> None:
     parser.add_argument("--model", required=True, help="folder or Hub id")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder of the video folders")
     parser.add_argument("--list", type=Path, required=True, help="test.txt")
-    parser.add_argument("--skip_missing", action="store_true", help="leave out clips that are not there")
-    parser.add_argument("--limit", type=int, help="only so many clips")
+    parser.add_argument("--skip_missing", action="store_true", help="skip clips that do not exist")
+    parser.add_argument("--limit", type=int, help="maximum number of clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     model = AutoModel.from_pretrained(options.model).eval().to(options.device)
@@ -39,7 +39,7 @@ def main() -> None:
             skipped += 1
             continue
         windows = processor(list(faces), samples, sampling_rate=16000)
-        # The authors leave out the last window of a clip.
+        # The authors omit the last window of a clip.
         pairs = windows.pixel_values[:-1], windows.input_features[:-1]
         official.append(model.score_offsets(*pairs, protocol="official").numpy())
         exact.append(model.score_offsets(*pairs).numpy())

@@ -7,20 +7,20 @@ On LRS2, as Wav2Lip's preprocessing script cuts its faces (folders of 0.jpg, 1.j
     accelerate launch examples/train_mtdvocalist.py --network student --teacher vocalist --data_dir lrs2_faces \
         --train_list pretrain.txt --val_list val.txt --output_dir mtdvocalist
 
-`--teacher` takes any folder that `avzoo convert mtdvocalist` or this script wrote; without it a student is trained by
-labels alone. Teacher and student may want different pixels: each gets its own, by the processor in its folder. Defaults
+`--teacher` takes any folder that `avzoo convert mtdvocalist` or this script wrote; without it a student is trained with
+labels alone. Teacher and student may expect different pixels: the processor in each folder makes them. Defaults
 are the authors' recipe for the student (xjchenGit/MTDVocaLiST@5795416): Adam, 5e-5, batches of 128, 80 epochs, warm-up
 over ten of them, times 0.8 from the thirtieth on every twenty.
 
-Sync training stays at a loss of 0.69 for a long time before it moves. `--swap_windows` shortens that many times over:
-two windows of each clip, each with its own sound and with the other's, in place of the authors' one pair. `--min_gap
-8` helps, too: out of sync then means 0.3 s at least.
+Training stays at a loss of 0.69 for a long time before it decreases. `--swap_windows` makes this plateau many times
+shorter: it takes two windows of each clip, each with its own sound and with the other's, instead of the authors' one
+pair. `--min_gap 8` helps, too: pairs out of sync are then at least 0.3 s apart.
 
-On drawn people who speak, with nothing to download and no network, the paper's claim in minutes:
+On synthetic talkers, without a download, the paper's claim in minutes:
 
     python examples/train_mtdvocalist.py --toy --output_dir toy
 
-It prints test loss and offset accuracy of one student trained by labels, by a teacher's logits, and by its attention.
+It prints test loss and offset accuracy of students trained with labels, a teacher's logits, and its attention.
 """
 
 import argparse
@@ -86,7 +86,7 @@ def main() -> None:
         windows["train"],
         arguments,
         data_collator=join_windows,
-        compute_loss=partial(loss, teacher=teacher, cache=cache),
+        compute_loss=partial(compute_loss, teacher=teacher, cache=cache),
         evaluate=partial(evaluate, windows=windows["val"], batch_size=arguments.batch_size),
         processor=processor,
     )
@@ -95,21 +95,21 @@ def main() -> None:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=["student", "teacher"], default="student")
-    parser.add_argument("--model", help="network to go on with: a folder or a Hub id")
+    parser.add_argument("--model", help="folder or Hub id of a network to continue from")
+    parser.add_argument("--teacher", help="folder or Hub id of a trained VocaLiST to distil into the student")
     parser.add_argument(
-        "--teacher", help="folder or Hub id of a trained VocaLiST: train the student with its attention"
+        "--distill", choices=["attention", "logits"], default="attention", help="targets from the teacher"
     )
-    parser.add_argument("--distill", choices=["attention", "logits"], default="attention", help="what is copied of it")
     parser.add_argument("--data_dir", type=Path, help="folder of the video folders")
     parser.add_argument("--train_list", type=Path, help="pretrain.txt")
     parser.add_argument("--val_list", type=Path, help="val.txt")
-    parser.add_argument("--skip_missing", action="store_true", help="leave out clips that are not there")
-    parser.add_argument("--min_gap", type=int, default=1, help="frames that a pair out of sync is apart, at least")
+    parser.add_argument("--skip_missing", action="store_true", help="skip clips that do not exist")
+    parser.add_argument("--min_gap", type=int, default=1, help="minimum distance of a pair out of sync, frames")
     parser.add_argument("--swap_windows", action="store_true", help="two windows per clip, in sync and swapped")
-    parser.add_argument("--fixed_windows", action="store_true", help="the same windows of each clip in every epoch")
+    parser.add_argument("--fixed_windows", action="store_true", help="use the same windows of each clip in every epoch")
     parser.add_argument("--cache_teacher", type=Path, help="folder for the teacher's targets; needs --fixed_windows")
-    parser.add_argument("--no_warmup", action="store_true", help="the authors' constant rate for the teacher")
-    parser.add_argument("--toy", action="store_true", help="drawn people who speak instead of a dataset")
+    parser.add_argument("--no_warmup", action="store_true", help="constant learning rate, as the authors' teacher")
+    parser.add_argument("--toy", action="store_true", help="train on synthetic talkers instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     parser.add_argument("--toy_clips", type=int, default=480, help="with --toy: training clips")
     parser.add_argument("--toy_test_clips", type=int, nargs=2, default=[60, 100], help="with --toy: in time, shifted")
@@ -145,7 +145,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load(options: argparse.Namespace):
-    """The network to train, and its processor."""
+    """Load or make the network to train, and its processor."""
     torch.manual_seed(options.seed)
     if options.network == "teacher" and options.model is None:
         return VocaLiSTForSequenceClassification(VocaLiSTConfig()), VocaLiSTProcessor()
@@ -160,9 +160,9 @@ def load(options: argparse.Namespace):
 
 
 class WindowPairs(torch.utils.data.Dataset):
-    """Windows of each clip and pairs among them, drawn anew each time or, with a seed, always the same.
+    """Random windows of each clip and pairs of them; with a seed, the same ones every time.
 
-    One pair, in sync or not, or with `swap` two windows and all four pairs; [`join_windows`] makes batches.
+    One pair, in sync or not; with `swap`, two windows and all four pairs. [`join_windows`] collates batches.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class WindowPairs(torch.utils.data.Dataset):
                 numbers = index * self.pairs_per_clip + torch.arange(self.pairs_per_clip)
                 return {"numbers": numbers, **drawn}
             clip = int(torch.randint(len(self.clips), (), generator=generator))  # too short or too quiet: another one
-        raise ValueError("1000 clips in a row are too short or too quiet to train on; look at the data.")
+        raise ValueError("1000 clips in a row are too short or too quiet to train on; check the data.")
 
     def _draw(self, clip: str, generator: torch.Generator) -> dict[str, torch.Tensor] | None:
         faces, samples = read_lrs2_faces(clip)
@@ -219,23 +219,23 @@ class WindowPairs(torch.utils.data.Dataset):
         pictures = [faces[start : start + context] for start in video_starts]
         sounds = torch.from_numpy(np.stack([sound(start) for start in audio_starts]))
         drawn = {
-            "pixel_values": seen_by(self.processor, pictures),
+            "pixel_values": make_pixel_values(self.processor, pictures),
             "input_features": self.processor.window_mel(sounds),
             "pairs": torch.tensor(pairs),
             "labels": torch.tensor(labels),
         }
         if self.teacher_processor is not None:
-            drawn["teacher_pixel_values"] = seen_by(self.teacher_processor, pictures)
+            drawn["teacher_pixel_values"] = make_pixel_values(self.teacher_processor, pictures)
         return drawn
 
 
-def seen_by(processor: VocaLiSTProcessor, windows: list) -> torch.Tensor:
-    """Faces of windows to (windows, frames, 3, rows, columns) as one network wants them."""
+def make_pixel_values(processor: VocaLiSTProcessor, windows: list) -> torch.Tensor:
+    """Faces of windows to (windows, frames, 3, rows, columns), as the processor's network expects them."""
     return torch.stack([processor.to_pixel_values(processor.crop_mouths(faces)) for faces in windows])
 
 
-def loss(model, batch, step, teacher=None, cache: TraceCache | None = None) -> dict[str, torch.Tensor]:
-    """The loss and its parts; `teacher`, if there is one, is moved to where the batch is."""
+def compute_loss(model, batch, step, teacher=None, cache: TraceCache | None = None) -> dict[str, torch.Tensor]:
+    """Loss and its parts; `teacher`, if given, is moved to the batch's device."""
     numbers, teacher_pixels = batch.pop("numbers"), batch.pop("teacher_pixel_values", None)
     if teacher is None:
         return {"loss": model(**batch).loss}
@@ -251,7 +251,7 @@ def loss(model, batch, step, teacher=None, cache: TraceCache | None = None) -> d
 
 
 def evaluate(model, accelerator, windows: WindowPairs, batch_size: int) -> dict[str, float]:
-    """Loss, accuracy, and the authors' choice for the best model: weighted F1 of logits above 0.5."""
+    """Loss, accuracy, and the weighted F1 of logits above 0.5, by which the authors select the best model."""
     loader = torch.utils.data.DataLoader(windows, batch_size=batch_size, collate_fn=join_windows)
     logits, labels = [], []
     for batch in accelerator.prepare_data_loader(loader):
@@ -268,7 +268,7 @@ def evaluate(model, accelerator, windows: WindowPairs, batch_size: int) -> dict[
 
 
 def weighted_f1(predicted: torch.Tensor, truth: torch.Tensor) -> float:
-    """F1 of both classes, weighted by how often each occurs; 0 for a class that is neither there nor predicted."""
+    """F1 of both classes, weighted by their frequency; 0 for a class that neither occurs nor is predicted."""
     total = 0.0
     for of_class in (False, True):
         right = float(((predicted == of_class) & (truth == of_class)).sum())

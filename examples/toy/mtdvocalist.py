@@ -1,11 +1,11 @@
-"""MTDVocaLiST's claim on drawn people who speak; `train_mtdvocalist.py --toy` runs it.
+"""MTDVocaLiST's claim on synthetic talkers; `train_mtdvocalist.py --toy` runs it.
 
-For each seed a teacher is trained by labels, and then one small student three times from the same weights, on the same
-windows in the same order: by labels alone, by labels and the teacher's logits (a control that forgets the layers), and
-by labels and the teacher's attention (MTD). All are tested on clips and people that no training has seen. The images,
-the stem and the stages are reduced; the rest is the method as it is.
+For each seed, a teacher is trained with labels, then a small student three times from the same weights, on the same
+windows in the same order: with labels alone, with labels and the teacher's logits (a control without the layers), and
+with labels and the teacher's attention (MTD). All are tested on unseen clips and identities. Images, stem and stages
+are reduced; the rest is the method unchanged.
 
-The networks of different seeds do not depend on each other, so each is trained in a process of its own.
+Networks of different seeds are independent, so each is trained in its own process.
 """
 
 import argparse
@@ -53,9 +53,9 @@ TEST_PAIRS_PER_CLIP = 10
 
 @dataclass(frozen=True)
 class Job:
-    """One training run: what learns, from whom, how long; where it and the data lie."""
+    """One training run: network, teacher, steps, and the paths of its output and data."""
 
-    name: str  # "teacher", or what a student learns by: "labels", "logits", "attention"
+    name: str  # "teacher", or the targets of a student: "labels", "logits", "attention"
     seed: int
     steps: int
     teacher: Path | None
@@ -64,7 +64,7 @@ class Job:
 
 
 def show_claim(options: argparse.Namespace) -> None:
-    """Train, test and print; save the student that learned by attention, of the first seed, in `options.output_dir`."""
+    """Train, test and print; save the student trained with attention, first seed, in `options.output_dir`."""
     begin = time.perf_counter()
     logging.disable_progress_bar()
     output = Path(options.output_dir)
@@ -74,32 +74,33 @@ def show_claim(options: argparse.Namespace) -> None:
         note(f"{options.toy_clips} training clips rendered", begin)
         results = train_all(Path(scratch), data, options, begin)
         save_shipped(output, Path(scratch) / f"attention-{options.toy_seeds[0]}", data, results["attention"][0])
-    print(table(results))
+    print(format_table(results))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
 
 def prepare_data(folder: Path, num_clips: int, num_test_clips: int, num_shifted_clips: int) -> Path:
-    """Mouths, mel windows and loudness of all clips in one file."""
+    """Write mouths, mel windows and loudness of all clips to one file; returns its path."""
     processor = VocaLiSTProcessor(face_size=FACE_SIZE)
-    known, strangers = [0, 72], [72, 96]
+    seen, unseen = [0, 72], [72, 96]
     parts = {
-        "train": Talkers(num_clips, split="train", seconds=4.0, identities=known, mouthing=0.0),
-        "test": Talkers(num_test_clips, split="test", seconds=3.0, identities=strangers, mouthing=0.0),
+        "train": Talkers(num_clips, split="train", seconds=4.0, identities=seen, mouthing=0.0),
+        "test": Talkers(num_test_clips, split="test", seconds=3.0, identities=unseen, mouthing=0.0),
         "shifted": Talkers(
             num_shifted_clips,
             split="shifted",
             seconds=3.0,
-            identities=strangers,
+            identities=unseen,
             mouthing=0.0,
             offset_frames=[-MAX_SHIFT, MAX_SHIFT],
         ),
     }
-    data = {name: [prepared(clip, processor) for clip in clips.iterate()] for name, clips in parts.items()}
+    data = {name: [prepare_clip(clip, processor) for clip in clips.iterate()] for name, clips in parts.items()}
     torch.save(data, folder / "clips.pt")
     return folder / "clips.pt"
 
 
-def prepared(clip: dict, processor: VocaLiSTProcessor) -> dict:
+def prepare_clip(clip: dict, processor: VocaLiSTProcessor) -> dict:
+    """Mouths, mel windows, loudness and offset of one clip."""
     crop = processor.convention
     boxes = as_detected(clip["boxes"][0], clip["seed"])
     mouths = [crop.cut(frame, box) for frame, box in zip(clip["frames"], boxes, strict=True)]
@@ -115,7 +116,7 @@ def prepared(clip: dict, processor: VocaLiSTProcessor) -> dict:
 
 
 class Windows(torch.utils.data.Dataset):
-    """Two windows of each clip, drawn anew each time, each with its own sound and with the other's."""
+    """Two random windows of each clip, each with its own sound and with the other's."""
 
     def __init__(self, clips: list[dict], processor: VocaLiSTProcessor):
         self.clips = [clip for clip in clips if (clip["loudness"] > 0.01).sum() > 10]
@@ -126,9 +127,9 @@ class Windows(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         # The loop seeds torch's generator for every sample, differently in each epoch.
-        return self.drawn(index, torch.Generator().manual_seed(int(torch.randint(2**62, ()))))
+        return self.draw(index, torch.Generator().manual_seed(int(torch.randint(2**62, ()))))
 
-    def drawn(self, index: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+    def draw(self, index: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
         starts = None
         while starts is None:
             clip = self.clips[index]
@@ -170,8 +171,8 @@ def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: flo
     return {name: [results[name, seed] for seed in options.toy_seeds] for name in names}
 
 
-def new_network(name: str, seed: int):
-    """A teacher or a student with random weights; students of one seed start alike."""
+def make_network(name: str, seed: int):
+    """Make a teacher or a student with random weights; students of one seed start from the same weights."""
     torch.manual_seed(seed)
     distillation = {
         "attention": {"target": "attention"},
@@ -197,7 +198,7 @@ def new_network(name: str, seed: int):
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Conv3d):
             torch.nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    # In so few steps frames and columns are found by their positions only if these stand out from the first step on.
+    # Small features let positions dominate from the first step, which so short a training needs.
     for encoder in (model.vocalist.visual_encoder, model.vocalist.audio_encoder):
         torch.nn.init.constant_(encoder.blocks[-1].norm.weight, 0.15)
     return model
@@ -227,9 +228,9 @@ def run(job: Job) -> dict[str, float]:
         warmup_steps=50,
         seed=job.seed,
         cpu=True,
-        progress_bar=False,  # several at once would overwrite each other
+        progress_bar=False,  # bars of parallel processes would overwrite each other
     )
-    model = new_network(job.name, job.seed)
+    model = make_network(job.name, job.seed)
     windows = Windows(data["train"], processor)
     train(model, windows, arguments, data_collator=join_windows, compute_loss=loss, processor=processor)
     return test(model, processor, data)
@@ -246,14 +247,14 @@ def test(model, processor: VocaLiSTProcessor, data: dict[str, list[dict]]) -> di
     indices = [index for index in range(len(windows)) for _ in range(TEST_PAIRS_PER_CLIP)]
     logits, labels = [], []
     for start in range(0, len(indices), 16):
-        batch = join_windows([windows.drawn(index, generator) for index in indices[start : start + 16]])
+        batch = join_windows([windows.draw(index, generator) for index in indices[start : start + 16]])
         logits.append(model(*(batch[name] for name in INPUTS[:2]), pairs=batch["pairs"]).logits[:, 0])
         labels.append(batch["labels"])
     logits, labels = torch.cat(logits), torch.cat(labels)
 
-    clips = [scores(model, processor, clip, clip) for clip in data["test"]]
+    clips = [score_clip(model, processor, clip, clip) for clip in data["test"]]
     single, context = mean_offset_accuracy(clips, (5, 15))
-    found = [clip_offset(scores(model, processor, clip, clip)).offset_frames for clip in data["shifted"]]
+    found = [clip_offset(score_clip(model, processor, clip, clip)).offset_frames for clip in data["shifted"]]
     errors = np.array(found) - [clip["offset_frames"] for clip in data["shifted"]]
     return {
         "loss": float(torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)),
@@ -264,13 +265,13 @@ def test(model, processor: VocaLiSTProcessor, data: dict[str, list[dict]]) -> di
     }
 
 
-def scores(model, processor: VocaLiSTProcessor, clip: dict, sound: dict) -> np.ndarray:
-    """The picture of one clip against the sound of a clip, its own or another's."""
+def score_clip(model, processor: VocaLiSTProcessor, clip: dict, sound: dict) -> np.ndarray:
+    """Score the video of one clip against the sound of a clip, its own or another's."""
     video_windows = processor.video_windows(clip["pixels"])
     return model.score_offsets(video_windows, sound["features"], MAX_SHIFT).numpy()
 
 
-def table(results: dict[str, list[dict[str, float]]]) -> str:
+def format_table(results: dict[str, list[dict[str, float]]]) -> str:
     columns = ("loss", "pairs", "windows", "windows in context", "clips")
     lines = [
         "tested on clips and people never seen: loss and accuracy on pairs (chance 0.693, 0.500); offsets within one",
@@ -303,18 +304,18 @@ def table(results: dict[str, list[dict[str, float]]]) -> str:
 
 
 def save_shipped(output: Path, trained: Path, data: Path, result: dict[str, float]) -> None:
-    """Model, processor and card as one folder for `from_pretrained`; what only training needs is left out."""
+    """Save model, processor and card as one folder for `from_pretrained`, without the distillation loss."""
     model = MTDVocaLiSTForSequenceClassification.from_pretrained(trained)
     model.eval().config.distillation, model.mtd_loss = None, None
     processor = VocaLiSTProcessor.from_pretrained(trained)
     clips = torch.load(data, weights_only=True)["shifted"]
-    own, strangers = (
-        [clip_offset(scores(model, processor, *pair)).confidence for pair in zip(clips, sounds, strict=True)]
+    matched, mismatched = (
+        [clip_offset(score_clip(model, processor, *pair)).confidence for pair in zip(clips, sounds, strict=True)]
         for sounds in (clips, clips[1:] + clips[:1])
     )
     # Exceeded by a twentieth of the clips whose sound belongs to another clip.
-    model.config.min_confidence = round(float(np.quantile(strangers, 0.95)), 3)
-    believed = np.mean(np.array(own) >= model.config.min_confidence)
+    model.config.min_confidence = round(float(np.quantile(mismatched, 0.95)), 3)
+    reliable = np.mean(np.array(matched) >= model.config.min_confidence)
     model.save_pretrained(output)
     processor.save_pretrained(output)
     measured = {
@@ -322,7 +323,7 @@ def save_shipped(output: Path, trained: Path, data: Path, result: dict[str, floa
         "windows of 5 frames found within one frame": f"{result['windows']:.3f}",
         "windows of 15 frames": f"{result['windows in context']:.3f}",
         "accuracy and loss on pairs": f"{result['pairs']:.3f}, {result['loss']:.3f}",
-        "of them believed, at a `min_confidence` that 5 % with someone else's sound reach": f"{believed:.3f}",
+        "of them reliable, at a `min_confidence` that 5 % with someone else's sound reach": f"{reliable:.3f}",
     }
     command = "python examples/train_mtdvocalist.py " + " ".join(sys.argv[1:])
     source = {"variant": "toy", "command": command, "results": measured}

@@ -243,8 +243,8 @@ def sync_confidence(scores: ArrayLike) -> float:
     """Height of the peak over the median of the clip's mean curve, in units of the scores; higher is better.
 
     The counterpart of SyncNet's LSE-C, with the score for minus the distance: there it is the median of the mean
-    distance curve minus its minimum (`SyncNetInstance.py` of joonson/syncnet_python@1fbfc08). Here impossible pairs are left out,
-    there they are compared with zeros. The two are on different scales: quote this one under its own name.
+    distance curve minus its minimum (`SyncNetInstance.py` of joonson/syncnet_python@1fbfc08). Impossible pairs are left
+    out here and compared with zeros there. The scales differ: quote this one under its own name.
 
     Over a set of clips, take the mean. Arguments and errors as [`clip_offset`], whose `confidence` this is.
     """

@@ -2,15 +2,14 @@
 
 from avzoo.zoo.row import License, Row, Task, Variant
 
-# What the weights of xjchenGit/MTDVocaLiST and of vskadandale/vocalist saw; on the other's pixels they fail without a
-# word.
+# Pixels that the weights of xjchenGit/MTDVocaLiST and of vskadandale/vocalist expect; on others they fail silently.
 _STUDENT = {"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"}
 _ORIGINAL_TEACHER = {"channel_order": "bgr", "rescale_factor": 1 / 255, "resize": "opencv"}
 
 ROW = Row(
     name="mtdvocalist",
     title="MTDVocaLiST",
-    summary="Whether mouth and voice are in time, and by how much they are not.",
+    summary="Detects whether lips and voice are in sync, and estimates their offset.",
     paper="2210.15563",
     paper_title="Multimodal Transformer Distillation for Audio-Visual Synchronization",
     repository="xjchenGit/MTDVocaLiST@5795416",
