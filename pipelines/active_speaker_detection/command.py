@@ -62,7 +62,8 @@ def _check_speakers(options: argparse.Namespace) -> None:
 def _write_speakers(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
     from dataclasses import replace
 
-    from avzoo.pipelines.active_speaker_detection.pipeline import segment_records, write_ava_csv
+    from avzoo.pipelines.active_speaker_detection.files import write_ava_csv
+    from avzoo.pipelines.active_speaker_detection.segments import segment_records
     from avzoo.video import probe_video
 
     if format in ("rttm", "srt", "vtt"):
@@ -78,7 +79,7 @@ def _write_speakers(options: argparse.Namespace, records: Any, format: str, path
 
 
 def _finish_speakers(options: argparse.Namespace, answer: list[dict[str, Any]]) -> None:
-    from avzoo.pipelines.active_speaker_detection.pipeline import write_scored_video
+    from avzoo.pipelines.active_speaker_detection.drawing import write_scored_video
 
     if not answer:
         print(f"no face was found in {options.file.name}.", file=sys.stderr)

@@ -9,7 +9,7 @@ from transformers import pipeline
 
 import avzoo
 from avzoo.metrics import ava_average_precision
-from avzoo.pipelines.active_speaker_detection.pipeline import plot_scores, write_scored_video
+from avzoo.pipelines.active_speaker_detection.drawing import plot_scores, write_scored_video
 from avzoo.toyworld.talkers import Talkers
 
 UNKNOWN_PEOPLE = [72, 96]  # whom the toy checkpoint has never seen

@@ -13,19 +13,16 @@ from avzoo import ActiveSpeakerProcessor
 from avzoo.metrics import match_ava
 from avzoo.models.talknce.scenes import FaceTrack, SceneScorer
 from avzoo.pipelines.active_speaker_detection import pipeline as active_speaker_detection
-from avzoo.pipelines.active_speaker_detection.pipeline import (
+from avzoo.pipelines.active_speaker_detection.drawing import (
     SILENT_COLOUR,
     SPEAKING_COLOUR,
-    ActiveSpeakerDetectionPipeline,
-    _Sound,
     plot_scores,
-    segment_records,
-    segments_of,
     speaking_strips,
-    stretch_frames,
-    write_ava_csv,
     write_scored_video,
 )
+from avzoo.pipelines.active_speaker_detection.files import write_ava_csv
+from avzoo.pipelines.active_speaker_detection.pipeline import ActiveSpeakerDetectionPipeline, _Sound, stretch_frames
+from avzoo.pipelines.active_speaker_detection.segments import segment_records, segments_of
 from avzoo.pipelines.active_speaker_detection.streaming import LiveScene
 from avzoo.records import Records
 from avzoo.toyworld.talkers import Talkers
