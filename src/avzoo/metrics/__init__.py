@@ -6,7 +6,6 @@ from .active_speaker import (
     asw_scores,
     ava_average_precision,
     columbia_f1,
-    equal_error_rate,
     match_ava,
     read_ava_csv,
     read_columbia_labels,
@@ -25,6 +24,7 @@ from .synchronization import (
     sync_confidence,
     sync_distance,
 )
+from .verification import equal_error_rate
 
 __all__ = [
     "COLUMBIA_PEOPLE",
