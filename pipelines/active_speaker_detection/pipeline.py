@@ -13,7 +13,7 @@ from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.pipelines.active_speaker_detection.segments import segments_of, speaking_frames
 from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
-from avzoo.pipelines.shared.face_videos import FaceVideoPipeline
+from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
 from avzoo.video import Track, iter_track_crops
 from avzoo.video.reading import VideoReader
 
@@ -120,7 +120,7 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
         progress: bool = False,
     ) -> dict[str, Any]:
         options = {"max_faces": max_faces, "every": every, "progress": progress}
-        reader, tracks = self.faces_of(
+        reader, tracks = open_face_video(
             video, faces, detector_model, FRAMES_PER_SECOND, "nobody in it can be heard", **options
         )
         return {"reader": reader, "tracks": tracks}

@@ -12,8 +12,9 @@ from tqdm import tqdm
 
 from avzoo.audio import write_wav
 from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
-from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
-from avzoo.video import FaceTracks, Track, VideoWriter, crop_tracks, draw_boxes, find_face_tracks, track_colour
+from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME
+from avzoo.pipelines.shared.face_videos import open_face_video, read_once
+from avzoo.video import FaceTracks, Track, VideoWriter, crop_tracks, draw_boxes, track_colour
 from avzoo.video.reading import VideoReader
 
 QUIETEST_DB = -120.0
@@ -83,19 +84,14 @@ def separate_faces(
     Raises:
         ValueError: no sound; and what reading, detection and the pipeline raise.
     """
-    if hasattr(video, "read"):
-        video = video.read()  # it is gone through more than once
-    reader, processor = VideoReader(video), pipe.processor
-    if reader.info.sampling_rate is None:
-        file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
-        raise ValueError(f"`video`{file} has no sound track, so there is nothing to separate.")
+    video, processor = read_once(video), pipe.processor
     fps = processor.frames_per_second
+    reader, tracks = open_face_video(
+        video, faces, detector_model, fps, "there is nothing to separate", max_faces=max_faces, progress=progress
+    )
     if isinstance(faces, str) and faces == WHOLE_FRAME:
-        tracks = whole_frame_track(reader, fps)
         crops = [processor.video(video).numpy()]
     else:
-        detector = faces_from(faces, detector_model, reader.info.metadata)
-        tracks = find_face_tracks(video, detector, fps=fps, max_faces=max_faces, progress=progress)
         crops = crop_tracks(reader.frames(fps), tracks.tracks, processor.convention)
     sound, rate = reader.soundtrack(processor.sampling_rate)
     voices = []

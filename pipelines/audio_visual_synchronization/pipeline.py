@@ -16,7 +16,7 @@ from avzoo.pipelines.audio_visual_synchronization.records import (
     describe_offset,
     describe_windows,
 )
-from avzoo.pipelines.shared.face_videos import FaceVideoPipeline
+from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
 from avzoo.video import Track, iter_track_crops
 from avzoo.video.reading import VideoReader
 
@@ -96,7 +96,7 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
         progress: bool = False,
     ) -> dict[str, Any]:
         options = {"max_faces": max_faces, "progress": progress}
-        reader, tracks = self.faces_of(
+        reader, tracks = open_face_video(
             video, faces, detector_model, FRAMES_PER_SECOND, "there is nothing to compare its lips with", **options
         )
         return {"reader": reader, "tracks": tracks}

@@ -58,28 +58,42 @@ class FaceVideoPipeline(Pipeline):
             raise TypeError(f"{self.task_name} has no parameter {sorted(unknown)[0]!r}.")
         return tuple({name: parameters[name] for name in names if name in parameters} for names in self.steps)
 
-    def faces_of(
-        self,
-        video: Any,
-        faces: Any,
-        detector_model: str | os.PathLike | None,
-        fps: int,
-        without_sound: str,
-        **options: Any,
-    ) -> tuple[VideoReader, FaceTracks]:
-        """The video, to be read again, and the tracks of its faces at `fps` frames per second.
 
-        Args:
-            without_sound: what follows from a missing sound track, for the error.
-            options: of [`avzoo.video.find_face_tracks`].
-        """
-        if hasattr(video, "read"):
-            video = video.read()  # it is gone through more than once
-        reader = VideoReader(video)
-        if reader.info.sampling_rate is None:
-            file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
-            raise ValueError(f"`video`{file} has no sound track, so {without_sound}.")
-        if isinstance(faces, str) and faces == WHOLE_FRAME:
-            return reader, whole_frame_track(reader, fps)
-        faces = faces_from(faces, detector_model, reader.info.metadata)
-        return reader, find_face_tracks(video, faces, fps=fps, **options)
+def open_face_video(
+    video: Any,
+    faces: Any,
+    detector_model: str | os.PathLike | None,
+    fps: int,
+    without_sound: str,
+    **options: Any,
+) -> tuple[VideoReader, FaceTracks]:
+    """Open a video with sound, and find the tracks of its faces or take the whole frame as one.
+
+    Args:
+        video: a path, the bytes of a file, a file object or an [`avzoo.video.Video`].
+        faces: as [`faces_from`] takes it, or "frame".
+        detector_model: YuNet's ONNX file or the folder of a converted S3FD.
+        fps: frames per second of the tracks.
+        without_sound: what follows from a missing sound track, for the error.
+        options: of [`avzoo.video.find_face_tracks`].
+
+    Returns:
+        A reader of the video, and the tracks.
+
+    Raises:
+        ValueError: no sound track; and what reading and detection raise.
+    """
+    video = read_once(video)
+    reader = VideoReader(video)
+    if reader.info.sampling_rate is None:
+        file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
+        raise ValueError(f"`video`{file} has no sound track, so {without_sound}.")
+    if isinstance(faces, str) and faces == WHOLE_FRAME:
+        return reader, whole_frame_track(reader, fps)
+    detector = faces_from(faces, detector_model, reader.info.metadata)
+    return reader, find_face_tracks(video, detector, fps=fps, **options)
+
+
+def read_once(video: Any) -> Any:
+    """The bytes of a file object, which is gone through more than once; any other video as it is."""
+    return video.read() if hasattr(video, "read") else video
