@@ -17,7 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
-from avzoo.models.layers.talking_face import FaceResidualStage, FaceTemporalLayer, init_as_torch
+from avzoo.models.layers.talking_face import FaceTemporalLayer, FaceTrunkMixin, init_as_torch
 
 from .configuration_avdiffuss import AVDiffuSSVisualEncoderConfig
 
@@ -47,7 +47,7 @@ class AVDiffuSSPreTrainedModel(PreTrainedModel):
         init_as_torch(module)
 
 
-class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
+class AVDiffuSSVisualEncoder(FaceTrunkMixin, AVDiffuSSPreTrainedModel):
     """Grey pictures of a face to one vector per frame.
 
         encoder = AVDiffuSSVisualEncoder.from_pretrained(folder, subfolder="denoiser_visual_encoder")
@@ -61,13 +61,7 @@ class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
         super().__init__(config)
         config.validate()  # assignments after construction are not checked
         width = config.hidden_size
-        self.stem_conv = nn.Conv3d(1, width, (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
-        self.stem_norm = nn.BatchNorm3d(width, config.batch_norm_eps, momentum=0.01)
-        self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
-        widths, strides = (width, width, width, 2 * width, 2 * width), (1, 2, 2, 2)
-        self.stages = nn.ModuleList(
-            FaceResidualStage(widths[i], widths[i + 1], strides[i], config.batch_norm_eps) for i in range(4)
-        )
+        self.add_trunk((width, width, 2 * width, 2 * width), config.batch_norm_eps)
         self.temporal_layers = nn.ModuleList(FaceTemporalLayer(2 * width) for _ in range(config.num_temporal_layers))
         self.output_conv = nn.Conv1d(2 * width, width, 5, padding=2)
         self.output_norm = nn.BatchNorm1d(width)
@@ -101,14 +95,7 @@ class AVDiffuSSVisualEncoder(AVDiffuSSPreTrainedModel):
 
         values = (pixel_values.float() / 255 - self.config.pixel_mean) / self.config.pixel_std
         values = values * mask[:, 0, :, None, None]  # as beyond the ends of the clip
-        hidden_states = self.stem_conv(values[:, None].to(self.dtype))  # (batch, width, frames, rows / 2, columns / 2)
-        hidden_states = self.stem_pool(self.stem_norm(hidden_states).relu())  # a quarter of rows and columns
-        hidden_states = hidden_states.transpose(1, 2).flatten(0, 1)  # (batch * frames, width, rows / 4, columns / 4)
-        for stage in self.stages:
-            hidden_states = stage(hidden_states)
-        hidden_states = hidden_states.mean((2, 3))  # (batch * frames, 2 * width)
-
-        hidden_states = hidden_states.unflatten(0, (batch, frames)).mT  # (batch, 2 * width, frames)
+        hidden_states = self.run_trunk(self.run_stem(values.to(self.dtype))).mT  # (batch, 2 * width, frames)
         for layer in self.temporal_layers:
             hidden_states = layer(hidden_states, mask)
         hidden_states = self.output_conv(hidden_states * mask.to(hidden_states.dtype))

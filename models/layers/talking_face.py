@@ -5,6 +5,7 @@ A convolution over space and time, a residual trunk on each frame, then convolut
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -41,6 +42,38 @@ class FaceResidualStage(GradientCheckpointingLayer):
         branch = self.norm2(hidden_states).relu()
         branch = self.conv4(self.norm3(self.conv3(branch)).relu())
         return self.norm4(branch + hidden_states).relu()
+
+
+class FrameConv(nn.Conv3d):
+    """A convolution over space and time; `padded=False` keeps only frames whose neighbours are all there."""
+
+    def forward(self, values: torch.Tensor, padded: bool = True) -> torch.Tensor:
+        padding = self.padding if padded else (0, *self.padding[1:])
+        return nn.functional.conv3d(values, self.weight, self.bias, self.stride, padding)
+
+
+class FaceTrunkMixin:
+    """Stem and residual trunk of a face encoder, as modules `stem_conv`, `stem_norm` and `stages` of the encoder."""
+
+    def add_trunk(self, widths: Sequence[int], eps: float) -> None:
+        """Create the modules; `widths`: channels of the four stages."""
+        self.stem_conv = FrameConv(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
+        self.stem_norm = nn.BatchNorm3d(widths[0], eps, momentum=0.01)
+        self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
+        sizes = zip((widths[0], *widths), widths, (1, 2, 2, 2), strict=False)
+        self.stages = nn.ModuleList(FaceResidualStage(width, channels, step, eps) for width, channels, step in sizes)
+
+    def run_stem(self, values: torch.Tensor, padded: bool = True) -> torch.Tensor:
+        """(tracks, frames, rows, columns) to (tracks, width, frames, rows / 4, columns / 4)."""
+        return self.stem_pool(self.stem_norm(self.stem_conv(values[:, None], padded)).relu())
+
+    def run_trunk(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """(tracks, width, frames, rows, columns) to (tracks, frames, channels)."""
+        tracks, _, frames = hidden_states.shape[:3]
+        hidden_states = hidden_states.transpose(1, 2).flatten(0, 1)
+        for stage in self.stages:
+            hidden_states = stage(hidden_states)
+        return hidden_states.mean((2, 3)).unflatten(0, (tracks, frames))
 
 
 class ClipNorm(nn.Module):

@@ -10,33 +10,21 @@ Shapes: tracks, frames (25 per second), rows and columns of grey pictures, chann
 import torch
 from torch import nn
 
-from avzoo.models.layers.talking_face import FaceResidualStage, FaceTemporalLayer
+from avzoo.models.layers.talking_face import FaceTemporalLayer, FaceTrunkMixin
 
 from .configuration_talknce import ActiveSpeakerConfig
 
 REACH = 2  # frames before and after a frame that its features depend on
 
 
-class FrameConv(nn.Conv3d):
-    """A convolution over space and time, with nothing beyond the ends or, unpadded, of the frames that lack nothing."""
-
-    def forward(self, values: torch.Tensor, padded: bool = True) -> torch.Tensor:
-        padding = self.padding if padded else (0, *self.padding[1:])
-        return nn.functional.conv3d(values, self.weight, self.bias, self.stride, padding)
-
-
-class FaceEmbeddings(nn.Module):
+class FaceEmbeddings(FaceTrunkMixin, nn.Module):
     """Pixels to a vector per frame and back to the width of an embedding."""
 
     def __init__(self, config: ActiveSpeakerConfig):
         super().__init__()
         self.config = config
         widths, eps = config.trunk_channels, config.batch_norm_eps
-        self.stem_conv = FrameConv(1, widths[0], (5, 7, 7), (1, 2, 2), (2, 3, 3), bias=False)
-        self.stem_norm = nn.BatchNorm3d(widths[0], eps, momentum=0.01)
-        self.stem_pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
-        sizes = zip((widths[0], *widths), widths, (1, 2, 2, 2), strict=False)
-        self.stages = nn.ModuleList(FaceResidualStage(width, channels, step, eps) for width, channels, step in sizes)
+        self.add_trunk(widths, eps)
         self.temporal_layers = nn.ModuleList(FaceTemporalLayer(widths[-1]) for _ in range(config.num_temporal_layers))
         middle = 2 * config.embedding_size
         self.projection_conv = nn.Conv1d(widths[-1], middle, 5, padding=2)
@@ -69,19 +57,19 @@ class FaceEmbeddings(nn.Module):
         values = self.normalize(pixel_values)
         if lengths is not None:
             values = values * frame_mask(lengths, values.shape[1])[..., None, None].to(values.dtype)
-        return self._trunk(self._stem(values))
+        return self.run_trunk(self.run_stem(values))
 
     def joined_features(self, pixel_values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """The same for clips whose tracks are laid end to end: (clips, tracks, frames, ...) in, (..., channels) out."""
         tracks, frames = pixel_values.shape[1:3]
         values = self.normalize(pixel_values).flatten(1, 2)  # (clips, tracks * frames, rows, columns)
         if lengths is None:
-            return self._trunk(self._stem(values)).unflatten(1, (tracks, frames))
+            return self.run_trunk(self.run_stem(values)).unflatten(1, (tracks, frames))
         # A padded clip is packed first: its tracks follow each other without the padding between.
         places = packed_places(lengths, tracks, frames)  # (clips, tracks * frames): where each frame comes from
         values = torch.gather(values, 1, places[..., None, None].expand_as(values))
         values = values * frame_mask(lengths * tracks, tracks * frames)[..., None, None].to(values.dtype)
-        packed = self._trunk(self._stem(values))
+        packed = self.run_trunk(self.run_stem(values))
         features = torch.zeros_like(packed).scatter(1, places[..., None].expand_as(packed), packed)
         return features.unflatten(1, (tracks, frames))
 
@@ -94,7 +82,7 @@ class FaceEmbeddings(nn.Module):
         Returns:
             (runs, frames - 4, channels).
         """
-        return self._trunk(self._stem(values, padded=False))
+        return self.run_trunk(self.run_stem(values, padded=False))
 
     def over_time(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """Kept features of whole tracks, (clips, tracks, frames, channels), to embeddings of the same shape."""
@@ -109,18 +97,6 @@ class FaceEmbeddings(nn.Module):
         hidden_states = self.projection_conv(hidden_states * mask.to(hidden_states.dtype))
         hidden_states = self.projection(self.projection_norm(hidden_states).relu())
         return hidden_states.mT.unflatten(0, (clips, tracks))
-
-    def _stem(self, values: torch.Tensor, padded: bool = True) -> torch.Tensor:
-        """(tracks, frames, rows, columns) to (tracks, width, frames, rows / 4, columns / 4)."""
-        return self.stem_pool(self.stem_norm(self.stem_conv(values[:, None], padded)).relu())
-
-    def _trunk(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        """(tracks, width, frames, rows, columns) to (tracks, frames, channels)."""
-        tracks, _, frames = hidden_states.shape[:3]
-        hidden_states = hidden_states.transpose(1, 2).flatten(0, 1)
-        for stage in self.stages:
-            hidden_states = stage(hidden_states)
-        return hidden_states.mean((2, 3)).unflatten(0, (tracks, frames))
 
 
 def frame_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:

@@ -92,13 +92,13 @@ def test_windows_may_be_one_or_two_frames_long(model_class):
 def test_every_frame_of_a_face_is_looked_at_once(monkeypatch):
     model = network(num_speakers=3)
     tracks, looked = scene(model), []
-    trunk = model.visual._trunk
+    trunk = model.visual.run_trunk
 
     def counted(hidden_states):
         looked.append(hidden_states.shape[0] * hidden_states.shape[2])
         return trunk(hidden_states)
 
-    monkeypatch.setattr(model.visual, "_trunk", counted)
+    monkeypatch.setattr(model.visual, "run_trunk", counted)
     scorer = SceneScorer(model, tracks)
     assert sum(looked) == sum(len(track.pixel_values) + 4 for track in tracks)
     looked.clear()

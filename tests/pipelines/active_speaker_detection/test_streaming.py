@@ -120,8 +120,8 @@ def test_scores_come_within_the_latency():
 def test_only_a_window_is_held_and_a_frame_is_looked_at_once(monkeypatch):
     model, processor = network("talknet")
     stream, looked = StreamingActiveSpeaker(model, processor, **TIMES), []
-    trunk = model.visual._trunk
-    monkeypatch.setattr(model.visual, "_trunk", lambda x: looked.append(x.shape[0] * x.shape[2]) or trunk(x))
+    trunk = model.visual.run_trunk
+    monkeypatch.setattr(model.visual, "run_trunk", lambda x: looked.append(x.shape[0] * x.shape[2]) or trunk(x))
     pixels = np.ones((5, 32, 32), np.uint8)
     for _ in range(40):
         stream.add({1: pixels}, np.zeros(5 * PER_FRAME, np.float32))
