@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import mix_at_equal_level
-from avzoo.data.avdiffuss_data import drawn_peak, read_pairs
+from avzoo.data.separation_pairs import read_pairs
 from avzoo.metrics import estoi, pesq_wb, si_sdr
+from avzoo.models.avdiffuss.mixtures_avdiffuss import draw_peak
 from avzoo.models.avdiffuss.windows import average_over_windows
 from avzoo.training.data import derive_seed
 
@@ -60,7 +61,7 @@ def main() -> None:
         generator = seeded(options.seed, number)
         voices = [pipe.processor.audio(row["audio"]).numpy() for row in pair]
         shortest = min(WINDOW if not options.whole else len(voices[0]), *map(len, voices))
-        mixture, targets = mix_at_equal_level([voice[:shortest] for voice in voices], drawn_peak(generator))
+        mixture, targets = mix_at_equal_level([voice[:shortest] for voice in voices], draw_peak(generator))
         for row, target in zip(pair, targets, strict=True):
             voice = separated(pipe, mixture, pipe.processor.video(row["video"]), options, number)
             for name in scores:

@@ -34,7 +34,9 @@ from avzoo import (
     AVDiffuSSVisualEncoderConfig,
     OUVEScheduler,
 )
-from avzoo.data.avdiffuss_data import SAMPLING_RATE, AVDiffuSSMixtures, lrs3, voxceleb2
+from avzoo.data.lrs3 import lrs3
+from avzoo.data.voxceleb2 import voxceleb2
+from avzoo.models.avdiffuss.mixtures_avdiffuss import SAMPLING_RATE, AVDiffuSSMixtures
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
 from avzoo.training import StepInfo, TrainingArguments, train

@@ -34,9 +34,10 @@ from avzoo import (
     train_in_phases,
 )
 from avzoo.conversion import convert_checkpoint
+from avzoo.data.audio_tagging import TAGGING_DATASETS
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
-from avzoo.models.flexiast.training_flexiast import TAGGING_DATASETS, TaggedClips, collate_tagged
+from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_tagged
 from avzoo.training import TrainingArguments
 
 

@@ -26,9 +26,10 @@ from transformers import AutoConfig, AutoFeatureExtractor
 
 from avzoo import FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.conversion import convert_checkpoint
+from avzoo.data.audio_tagging import TAGGING_DATASETS
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
-from avzoo.models.flexiast.training_flexiast import TAGGING_DATASETS, TaggedClips, collate_tagged
+from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_tagged
 from avzoo.training import TrainingArguments, train
 
 SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]

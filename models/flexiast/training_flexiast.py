@@ -1,48 +1,20 @@
 """Labelled recordings as a training set: waveforms, some of them mixed with another, to features and targets."""
 
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 
 from avzoo.audio import read_audio
-from avzoo.data import audio_folders
 from avzoo.models.flexiast.augmentation import mix_waveforms
-
-
-def _audioset(root: Path, part: str) -> Iterator[dict[str, Any]]:
-    table = {"train": "balanced_train_segments.csv", "test": "eval_segments.csv"}[part]
-    return audio_folders.audioset(root / table, root / "clips", root / "class_labels_indices.csv", skip_missing=True)
-
-
-def _esc50(root: Path, part: str) -> Iterator[dict[str, Any]]:
-    return audio_folders.esc50(root, folds=(1, 2, 3, 4) if part == "train" else (5,))
-
-
-def _vggsound(root: Path, part: str) -> Iterator[dict[str, Any]]:
-    return audio_folders.vggsound(root / "vggsound.csv", root / "clips", split=part, skip_missing=True)
-
-
-def _speech_commands(root: Path, part: str) -> Iterator[dict[str, Any]]:
-    return audio_folders.speech_commands(root, split=part)
-
-
-# dataset -> reader of its "train" or "test" part, given the root folder; rows have "path" and "labels"
-TAGGING_DATASETS: Mapping[str, Callable[[Path, str], Iterator[dict[str, Any]]]] = {
-    "esc50": _esc50,
-    "speech_commands": _speech_commands,
-    "audioset": _audioset,
-    "vggsound": _vggsound,
-}
 
 
 class TaggedClips(torch.utils.data.Dataset):
     """Clips as {"waveform", "parts": [(labels, proportion), ...]}.
 
     Args:
-        clips: rows with "path" and "labels", as [`TAGGING_DATASETS`] gives them.
+        clips: rows with "path" and "labels", as [`avzoo.data.audio_tagging.TAGGING_DATASETS`] gives them.
         extractor: the feature extractor that [`collate_tagged`] will use; tells rate, channels and length.
         mixup: probability that a clip is mixed with another, with a proportion from Beta(10, 10), as the authors of
             FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for every

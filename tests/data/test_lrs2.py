@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from avzoo.audio import write_wav
-from avzoo.data.audio_folders import as_dataset
+from avzoo.data.labelled_recordings import as_dataset
 from avzoo.data.lrs2 import lrs2, read_lrs2_clip, read_lrs2_faces
 from avzoo.video import MouthHalf, write_video
 

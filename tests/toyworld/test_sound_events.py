@@ -102,7 +102,7 @@ def test_without_espeak_speech_says_what_to_install(monkeypatch):
 def test_importing_the_data_package_loads_no_torch():
     program = (
         "import sys, types; package = types.ModuleType('avzoo'); package.__path__ = [sys.argv[1]]; "
-        "sys.modules['avzoo'] = package; import avzoo.data.audio_folders, avzoo.toyworld.sound_events; "
+        "sys.modules['avzoo'] = package; import avzoo.data.audioset, avzoo.toyworld.sound_events; "
         "assert not {'torch', 'datasets', 'transformers'} & set(sys.modules)"
     )
     folder = sound_events.__file__.rsplit("toyworld", 1)[0]

@@ -1,10 +1,13 @@
-"""Data: readers of the public datasets' on-disk layouts, and a synthetic world that needs no download.
+"""Readers of public data sets in the layout their owners ship, a file per data set.
 
 - [`avzoo.data.asw`]: ASW, who speaks in the videos of VoxConverse.
-- [`avzoo.data.audio_folders`]: ESC-50, Speech Commands, AudioSet and VGGSound as their owners ship them.
+- [`avzoo.data.audioset`], [`avzoo.data.esc50`], [`avzoo.data.speech_commands`], [`avzoo.data.vggsound`]: labelled
+  recordings; [`avzoo.data.audio_tagging`] names them for training.
 - [`avzoo.data.ava_active_speaker`]: AVA-ActiveSpeaker, Google's tables and the faces and sounds cut out by them.
 - [`avzoo.data.lrs2`]: LRS2, the owners' mp4 files or the folders of faces that Wav2Lip's script makes of them.
-- [`avzoo.toyworld`]: labelled speech and sound made from nothing but a seed.
+- [`avzoo.data.lrs3`], [`avzoo.data.voxceleb2`]: face videos of utterances; [`avzoo.data.separation_pairs`] are the
+  official test pairs of both.
+- [`avzoo.data.voiceldm_lists`]: the lists of speech and noise of VoiceLDM's authors.
 
 Importing this package loads neither torch nor datasets.
 """

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from avzoo.data.ava_active_speaker import read_json_object
-from avzoo.data.lists import PathLike, check_name, lines_of, malformed
+from avzoo.data.lists import PathLike, check_name, malformed, read_lines
 
 FRAMES_PER_SECOND = 5  # of labels; the owners convert the videos to 25
 
@@ -86,7 +86,7 @@ def _files(root: Path, list_path: PathLike | None, skip_missing: bool) -> list[P
             raise FileNotFoundError(f"There are no .json files in {root}; is `root` the folder `json`?")
         return paths
     table, paths = Path(list_path), []
-    for line, name in lines_of(table):
+    for line, name in read_lines(table):
         check_name(name, table, line)
         if not name.endswith(".json"):
             raise malformed(table, line, f"expected video.json, got {name!r}")

@@ -40,10 +40,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from avzoo.audio.reading import read_audio
-from avzoo.data.lists import PathLike, lines_of, malformed
+from avzoo.data.jpeg import read_jpeg
+from avzoo.data.lists import PathLike, keep_complete, malformed, read_lines
 from avzoo.files import written_whole
 from avzoo.metrics.active_speaker import POSITIVE_LABEL, AVARows, read_ava_csv
 from avzoo.video.crops import grey_face
@@ -62,6 +62,8 @@ _FARTHEST = 1.0  # how far out of the frame a box may reach, in frames; more are
 
 
 # ----------------------------------------------------------------------------------------------- tracks
+
+_ADVICE = "cut the track's faces again, or leave it out"
 
 
 def ava_tracks(
@@ -99,7 +101,7 @@ def ava_tracks(
     for entity_id, of_track in places.items():
         timestamps = rows.timestamps[of_track]
         tracks.append(_row(entity_id, timestamps, spoken[of_track], rows.boxes[of_track], faces, audio))
-    yield from _existing(tracks, rows.path, skip_missing)
+    yield from keep_complete(tracks, _find_missing_file, f"tracks of {Path(rows.path).name} lack files", skip_missing)
 
 
 def ava_json_tracks(
@@ -144,7 +146,7 @@ def ava_json_tracks(
             tracks.append(_row(entity_id, seconds, labels, None, faces, audio))
     if timestamps is not None:
         _check_agreement(tracks, path, Path(timestamps))
-    yield from _existing(tracks, path, skip_missing)
+    yield from keep_complete(tracks, _find_missing_file, f"tracks of {Path(path).name} lack files", skip_missing)
 
 
 def ava_loader_list(path: PathLike) -> Iterator[Row]:
@@ -161,7 +163,7 @@ def ava_loader_list(path: PathLike) -> Iterator[Row]:
             with file and line number.
     """
     table, seen = Path(path), {}
-    for line, text in lines_of(table):
+    for line, text in read_lines(table):
         fields = text.split("\t")
         if len(fields) != 5:
             raise malformed(table, line, f"expected 5 fields with tabs between, got {len(fields)}")
@@ -336,7 +338,7 @@ def _view(row: Row, timestamps: np.ndarray, size: int) -> tuple[np.ndarray, np.n
     mask, labels = np.zeros((2, len(timestamps)), np.int64)
     places = np.searchsorted(row["timestamps"], timestamps)
     for frame in np.flatnonzero(np.isin(timestamps, row["timestamps"])):
-        pictures[frame] = grey_face(_read_jpeg(ava_face_path(row, places[frame])), size)
+        pictures[frame] = grey_face(read_jpeg(ava_face_path(row, places[frame]), _ADVICE), size)
         mask[frame], labels[frame] = 1, row["labels"][places[frame]]
     return pictures, mask, labels
 
@@ -350,16 +352,6 @@ def _sound(row: Row, start: int) -> np.ndarray:
         seconds = len(samples) / SAMPLING_RATE
         raise ValueError(f"{row['audio']} ends after {seconds:.3f} s, before frame {start} of its track.")
     return samples[first:]
-
-
-def _read_jpeg(path: str) -> np.ndarray:
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file is gone, or mayn't be read: that says so itself
-        raise ValueError(f"{path} can't be decoded; cut the track's faces again, or leave it out.") from error
 
 
 # ------------------------------------------------------------------------------------------ predictions
@@ -452,21 +444,7 @@ def _row(
     }
 
 
-def _existing(rows: list[Row], source: Path, skip_missing: bool) -> Iterator[Row]:
-    """The rows that have all of their files."""
-    missing = [_missing_of(row) for row in rows]
-    if any(missing) and not skip_missing:
-        first = next(path for path in missing if path)
-        raise FileNotFoundError(
-            f"{len(rows) - missing.count(None)} of the {len(rows)} tracks of {source.name} lack files, the first is "
-            f"{first}. Pass skip_missing=True to read the others."
-        )
-    for row, path in zip(rows, missing, strict=True):
-        if path is None:
-            yield row
-
-
-def _missing_of(row: Row) -> str | None:
+def _find_missing_file(row: Row) -> str | None:
     if row["faces"] is not None:
         # One listing, not a look for each of 3.6 million files.
         there = set(os.listdir(row["faces"])) if os.path.isdir(row["faces"]) else set()

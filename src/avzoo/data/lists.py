@@ -1,13 +1,15 @@
 """The owners' lists of their clips: lines with their numbers, for messages, and names that lead nowhere else."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 PathLike = str | os.PathLike
+Row = Mapping[str, Any]
 
 
-def lines_of(table: Path) -> Iterator[tuple[int, str]]:
+def read_lines(table: Path) -> Iterator[tuple[int, str]]:
     """(line number, text) of the lines that are not blank.
 
     Raises:
@@ -32,3 +34,28 @@ def check_name(name: str, table: Path, line: int) -> None:
 def malformed(table: Path, line: int, reason: str) -> ValueError:
     """The error for a line that does not look like the owners'."""
     return ValueError(f"{table}, line {line}: {reason}.")
+
+
+def keep_complete(
+    rows: Sequence[Row], find_missing: Callable[[Row], Any], complaint: str, skip_missing: bool
+) -> Iterator[Row]:
+    """The rows that have all of their files.
+
+    Args:
+        find_missing: row -> the first file it lacks; None: it has all.
+        complaint: follows the number of incomplete rows in the message.
+        skip_missing: leave incomplete rows out instead of refusing.
+
+    Raises:
+        FileNotFoundError: rows are incomplete: how many, and the first missing file.
+    """
+    missing = [find_missing(row) for row in rows]
+    first = next((path for path in missing if path is not None), None)
+    if first is not None and not skip_missing:
+        raise FileNotFoundError(
+            f"{len(rows) - missing.count(None)} of the {len(rows)} {complaint}, the first is {first}. "
+            "Pass skip_missing=True to read the others."
+        )
+    for row, path in zip(rows, missing, strict=True):
+        if path is None:
+            yield row

@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from avzoo.audio.reading import read_audio
-from avzoo.data.lists import PathLike, check_name, lines_of, malformed
+from avzoo.data.jpeg import read_jpeg
+from avzoo.data.lists import PathLike, check_name, malformed, read_lines
 from avzoo.video.reading import VideoReader
 from avzoo.video.video import Video
 
@@ -37,6 +37,8 @@ SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
 
 _SOUND = "audio.wav"
 _FIRST_FACE = "0.jpg"
+
+_ADVICE = "cut the clip's faces again, or leave the clip out"
 
 
 def lrs2(root: PathLike, list_path: PathLike, *, skip_missing: bool = False) -> Iterator[dict[str, Any]]:
@@ -56,7 +58,7 @@ def lrs2(root: PathLike, list_path: PathLike, *, skip_missing: bool = False) -> 
             `audio.wav`. Counted before anything is yielded.
     """
     root, table = Path(root), Path(list_path)
-    names = [_clip_name(text, table, line) for line, text in lines_of(table)]
+    names = [_clip_name(text, table, line) for line, text in read_lines(table)]
     find = _missing_of_faces if any((root / name).is_dir() for name in names) else _missing_of_video
     missing = [find(root, name) for name in names]  # the file each clip lacks, None where it lacks none
     if not skip_missing and any(missing):
@@ -154,23 +156,11 @@ class _JpegFaces(Sequence):
 
     def __getitem__(self, index):
         if isinstance(index, slice):
-            return [_read_jpeg(path) for path in self._paths[index]]
-        return _read_jpeg(self._paths[index])
+            return [read_jpeg(path, _ADVICE) for path in self._paths[index]]
+        return read_jpeg(self._paths[index], _ADVICE)
 
     def first(self, count: int) -> "_JpegFaces":
         return _JpegFaces(self._paths[:count])
-
-
-def _read_jpeg(path: Path) -> np.ndarray:
-    # By libjpeg, as in training scripts. FFmpeg, which decodes the videos, is off by tens of levels at coloured edges
-    # where a JPEG stores colour at half the resolution.
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the file is gone, or mayn't be read: that says so itself
-        raise ValueError(f"{path} can't be decoded; cut the clip's faces again, or leave the clip out.") from error
 
 
 def _numbered_jpegs(folder: Path) -> list[Path]:

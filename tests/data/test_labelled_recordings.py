@@ -2,7 +2,11 @@ import csv
 
 import pytest
 
-from avzoo.data.audio_folders import as_dataset, audioset, audioset_class_names, esc50, speech_commands, vggsound
+from avzoo.data.audioset import audioset, audioset_class_names
+from avzoo.data.esc50 import esc50
+from avzoo.data.labelled_recordings import as_dataset
+from avzoo.data.speech_commands import speech_commands
+from avzoo.data.vggsound import vggsound
 
 
 def touch(path):
@@ -137,7 +141,7 @@ def test_a_malformed_list_line_is_named(speech_commands_root, line, message):
 
 
 def test_an_unknown_split_is_named(speech_commands_root):
-    with pytest.raises(ValueError, match=r"`split` must be one of train, validation, test or None, got 'dev'"):
+    with pytest.raises(ValueError, match=r"`split` must be one of train, validation, test, None, got 'dev'"):
         list(speech_commands(speech_commands_root, split="dev"))
 
 
