@@ -59,7 +59,7 @@ class FeatureCache:
         indices = np.asarray(indices, dtype=np.int64)
         layout = [(name, list(array.shape[1:])) for name, array in arrays.items()]
         if self._values is None:
-            header = {"num_items": self.num_items, "layout": layout}
+            header = {"num_rows": self.num_items, "layout": layout}
             with written_whole(self.folder / "layout.json") as unfinished:
                 unfinished.write_text(json.dumps(header), encoding="utf-8")
             self._open(header)
@@ -73,15 +73,15 @@ class FeatureCache:
         self._is_written[indices] = True
 
     def _open(self, header: dict) -> None:
-        if header.get("num_items") != self.num_items:
+        if header.get("num_rows") != self.num_items:
             raise ValueError(
-                f"`folder` ({self.folder}) holds features of {header.get('num_items')} items, got {self.num_items}. "
+                f"`folder` ({self.folder}) holds features of {header.get('num_rows')} items, got {self.num_items}. "
                 "Name another folder."
             )
         self._layout = [(name, list(shape)) for name, shape in header["layout"]]
         width = sum(int(np.prod(shape)) for _, shape in self._layout)
         self._values = _map_file(self.folder / "values.f16", np.float16, (self.num_items, width))
-        self._is_written = _map_file(self.folder / "is_written.u8", np.bool_, (self.num_items,))
+        self._is_written = _map_file(self.folder / "filled.u8", np.bool_, (self.num_items,))
 
 
 def _describe_layout(layout: list[tuple[str, list[int]]]) -> str:
