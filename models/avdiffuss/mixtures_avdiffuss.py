@@ -17,7 +17,7 @@ import torch
 
 from avzoo.audio.mixing import mix_at_equal_level, mix_at_snr
 from avzoo.audio.reading import read_audio
-from avzoo.audio.stretches import rate_and_length, read_stretch
+from avzoo.audio.segments import rate_and_length, read_segment
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike
@@ -284,7 +284,7 @@ def _read_random_segment(
         return samples[start : start + num_samples], start
     source_rate, length = found
     start = random_start(length * rate // source_rate)
-    return read_stretch(path, start, num_samples, rate), start
+    return read_segment(path, start, num_samples, rate), start
 
 
 __all__ = ["SAMPLING_RATE", "AVDiffuSSMixtures", "draw_peak"]

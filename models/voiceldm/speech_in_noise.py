@@ -17,7 +17,7 @@ import torch
 
 from avzoo.audio.reading import iter_audio, read_audio
 from avzoo.audio.resampling import check_rate
-from avzoo.audio.stretches import rate_and_length, read_stretch
+from avzoo.audio.segments import rate_and_length, read_segment
 from avzoo.checks import check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike
@@ -117,7 +117,7 @@ class SpeechInNoise(torch.utils.data.Dataset):
             return self._fit_length(samples[start:])
         source_rate, length = found
         start = draw_whole_number(max(0, round(length * rate / source_rate) - self.num_samples) + 1, generator)
-        return self._fit_length(read_stretch(path, start, self.num_samples, rate))
+        return self._fit_length(read_segment(path, start, self.num_samples, rate))
 
     def _fit_length(self, samples: np.ndarray) -> np.ndarray:
         clip = np.zeros(self.num_samples, np.float32)

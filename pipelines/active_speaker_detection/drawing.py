@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
 from avzoo.pipelines.active_speaker_detection.segments import frame_numbers, require_scores
 from avzoo.video import VideoWriter, draw_boxes, draw_cursor, stack
@@ -137,7 +137,7 @@ def plot_scores(
         axis.grid(alpha=0.3)
     axes[0].legend(loc="upper right")
     axes[-1].set(xlabel="time (s); green: segments")
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     return Path(path)
 

@@ -31,13 +31,13 @@ def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _check_synchronization(options: argparse.Namespace) -> None:
-    from avzoo.video.shifting import checked_ending
+    from avzoo.video.shifting import check_suffix
 
     check_face_options(options)
     if options.fix:
         if options.output is None:
             raise ValueError("--fix needs --output, the video to write.")
-        checked_ending(options.output)  # before anything is computed
+        check_suffix(options.output)  # before anything is computed
     if options.render is not None:
         check_writable(options.render)
 

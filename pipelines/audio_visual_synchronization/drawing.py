@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 
 def plot_offsets(records: list[Mapping[str, Any]], path: str | os.PathLike) -> Path:
@@ -44,7 +44,7 @@ def plot_offsets(records: list[Mapping[str, Any]], path: str | os.PathLike) -> P
     confidences.set(ylabel="confidence", xlabel="time (s)")
     for axis in (curves, offsets, confidences):
         axis.grid(alpha=0.3)
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     return Path(path)
 

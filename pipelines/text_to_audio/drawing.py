@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from avzoo.audio import tacotron_log_mel
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 
 def plot_spectrogram(audio: np.ndarray, sampling_rate: int, path: str | os.PathLike, title: str = "") -> Path:
@@ -42,7 +42,7 @@ def plot_spectrogram(audio: np.ndarray, sampling_rate: int, path: str | os.PathL
     image = spectrogram.imshow(mel.mT * (10 / np.log(10)), origin="lower", aspect="auto", extent=extent, vmin=-80)
     spectrogram.set(xlabel="time (s)", ylabel="mel band", xlim=(0, seconds))
     figure.colorbar(image, ax=spectrogram, label="dB")
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         figure.savefig(unfinished, dpi=120)
     return Path(path)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 
 class FeatureCache:
@@ -60,7 +60,7 @@ class FeatureCache:
         layout = [(name, list(array.shape[1:])) for name, array in arrays.items()]
         if self._values is None:
             header = {"num_rows": self.num_items, "layout": layout}
-            with written_whole(self.folder / "layout.json") as unfinished:
+            with write_atomically(self.folder / "layout.json") as unfinished:
                 unfinished.write_text(json.dumps(header), encoding="utf-8")
             self._open(header)
         if layout != self._layout:

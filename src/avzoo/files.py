@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Atomic writing of files: a reader sees the old file or the whole new one, never a part."""
 
 import os
 import uuid
@@ -8,10 +8,10 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a place to write to; what lies there at the end becomes `path` in one step, unless an error came first.
+def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
+    """Write `path` in one step: yields a temporary path to write to, which replaces `path` unless an error is raised.
 
-        with written_whole("labels.json") as unfinished:
+        with write_atomically("labels.json") as unfinished:
             unfinished.write_text(text)
 
     Raises:

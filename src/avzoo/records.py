@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 SCHEMA_VERSION = 1
 
@@ -104,7 +104,7 @@ class Records:
         """Write one of `FORMATS`, told by the file's ending where it is not given; the file appears whole or not."""
         path = Path(path)
         text = self.export(format or path.suffix.removeprefix("."))
-        with written_whole(path) as unfinished:
+        with write_atomically(path) as unfinished:
             unfinished.write_text(text, encoding="utf-8")
         return path
 

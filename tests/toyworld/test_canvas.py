@@ -104,7 +104,7 @@ def test_a_translucent_colour_mixes_with_what_is_below():
 
 def test_what_lies_behind_is_not_seen():
     canvas = Canvas(40, 60, supersample=4)
-    back, front, outside = canvas.traced(), canvas.traced(), canvas.traced()
+    back, front, outside = canvas.with_trace(), canvas.with_trace(), canvas.with_trace()
     back.box(10, 10, 30, 30, (255, 0, 0))
     front.box(20, 0, 50, 40, (0, 255, 0))
     outside.box(70, 0, 80, 10, WHITE)
@@ -121,8 +121,8 @@ def test_what_lies_behind_is_not_seen():
 
 def test_a_contour_surrounds_the_shape_and_belongs_to_it():
     canvas = Canvas(40, 40)
-    trace = canvas.traced()
-    trace.outlined((255, 0, 0), 3).ellipse((20, 20), 10, (0, 0, 255))
+    trace = canvas.with_trace()
+    trace.with_outline((255, 0, 0), 3).ellipse((20, 20), 10, (0, 0, 255))
     picture, masks = canvas.array(), visible_masks([trace])[0]
     assert picture[20, 20].tolist() == [0, 0, 255]
     assert picture[20, 10].tolist() == [255, 0, 0]
@@ -131,7 +131,7 @@ def test_a_contour_surrounds_the_shape_and_belongs_to_it():
 
 def test_a_contour_runs_round_a_line_not_round_its_pieces():
     canvas = Canvas(40, 60)
-    canvas.outlined((255, 0, 0), 2).line([(10, 20), (30, 20), (50, 20)], 10, (0, 0, 255))
+    canvas.with_outline((255, 0, 0), 2).line([(10, 20), (30, 20), (50, 20)], 10, (0, 0, 255))
     assert (canvas.array()[20, 12:48] == (0, 0, 255)).all()
 
 

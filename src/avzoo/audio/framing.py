@@ -24,7 +24,7 @@ _FRAMES_AT_ONCE = 65536
 LOUDEST = 16.0  # 24 dB above full scale: no recording in [-1, 1] gets there, 16-bit numbers do at once
 
 
-def checked_clips(
+def check_clips(
     waveforms: Waveforms,
     fewest_samples: int,
     needed_for: str = "one frame needs",
@@ -74,7 +74,7 @@ def checked_clips(
     return [clip if clip.dtype == torch.float64 else clip.float() for clip in clips], single
 
 
-def reflected_frames(
+def frame_with_reflection(
     waveforms: Waveforms,
     reflected: int,
     fft_size: int,
@@ -90,7 +90,7 @@ def reflected_frames(
     start where it starts, and zeros up to the FFT's size come behind: that changes phases, no magnitudes.
 
     Raises:
-        TypeError, ValueError: as [`checked_clips`], or sizes that don't fit.
+        TypeError, ValueError: as [`check_clips`], or sizes that don't fit.
     """
     if not (0 < hop_size <= fft_size and 1 < window_size <= fft_size):
         raise ValueError(
@@ -99,13 +99,13 @@ def reflected_frames(
         )
     fewest = max(reflected + 1, fft_size - 2 * reflected)
     reason = f"one frame, with {reflected} samples reflected at both ends, needs"
-    clips, single = checked_clips(waveforms, fewest, reason, loudest=loudest)
+    clips, single = check_clips(waveforms, fewest, reason, loudest=loudest)
     before = (fft_size - window_size) // 2
     after = fft_size - window_size - before
     frames = []
     for clip in clips:
         if preemphasis:
-            clip = preemphasized(clip, preemphasis)
+            clip = preemphasize(clip, preemphasis)
         rows = clip.reshape(-1, 1, clip.shape[-1])  # the form in which torch reflects
         padded = torch.nn.functional.pad(rows, (reflected, reflected), mode="reflect").reshape(*clip.shape[:-1], -1)
         frames.append(padded[..., before : padded.shape[-1] - after].unfold(-1, window_size, hop_size))
@@ -118,7 +118,7 @@ def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[tor
     Args:
         rows_of: (..., size) to (..., features), each frame for itself.
         frames: (frames, size) per clip; for a single tensor one entry, ([batch,] frames, size).
-        single: see [`checked_clips`].
+        single: see [`check_clips`].
 
     Returns:
         ([batch,] frames, features) for a single tensor, else a list of (frames, features).
@@ -133,7 +133,7 @@ def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[tor
         clips = list(frames[0]) if single and frames[0].ndim == 3 else frames
         limit = _FRAMES_PER_CPU_THREAD * torch.get_num_threads() if on_cpu else _FRAMES_AT_ONCE
         parts = (rows_of(part) for part in _parts(clips, limit))
-        rows = _joined(parts, sum(len(clip) for clip in clips))  # (all frames, features)
+        rows = _join(parts, sum(len(clip) for clip in clips))  # (all frames, features)
     return rows.view(*leading, *rows.shape[1:]) if single else list(rows.split([len(clip) for clip in clips]))
 
 
@@ -150,7 +150,7 @@ def _parts(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
     yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
 
 
-def _joined(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
+def _join(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
     """All rows in one tensor. Where no gradient needs them, parts go as they come, so that rows exist only once."""
     first = next(parts)
     if first.requires_grad:
@@ -176,14 +176,17 @@ def magnitude_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
     return power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()
 
 
-def preemphasized(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
+def preemphasize(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
     """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays. Then zeros."""
     rest = torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)
     return torch.cat([clip[..., :1], rest, clip.new_zeros(*clip.shape[:-1], zeros_after)], -1)
 
 
-def cached(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Keeps the last 32 tables. `torch.compile` traces the plain function instead, without the cache's warning."""
+def cache_table(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Decorate a function of tables: its last 32 results are cached.
+
+    `torch.compile` traces the plain function instead, without the cache's warning.
+    """
     keeping = functools.lru_cache(maxsize=32)(table)
 
     @functools.wraps(table)
@@ -194,7 +197,7 @@ def cached(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return either
 
 
-@cached
+@cache_table
 def periodic_hann(size: int) -> np.ndarray:
     """(size,), float64: one period of a raised cosine, zero at the first sample only."""
     return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from avzoo.audio.framing import Features, Waveforms, cached, checked_clips, map_frames, power_spectrum
+from avzoo.audio.framing import Features, Waveforms, cache_table, check_clips, map_frames, power_spectrum
 from avzoo.audio.mel_banks import mel_linear_bank
 
 
@@ -66,7 +66,7 @@ def kaldi_fbank(
     fft_size = 1 << (window_size - 1).bit_length() if round_to_power_of_two else window_size
     if not log_floor > 0:
         raise ValueError(f"`log_floor` must be positive, got {log_floor}.")
-    clips, single = checked_clips(waveforms, window_size)
+    clips, single = check_clips(waveforms, window_size)
     frames = [clip.unfold(-1, window_size, hop) for clip in clips]  # (..., frames, window): views, nothing is copied
     weighting = torch.from_numpy(_window(window, window_size)).to(frames[0])
     bank = mel_linear_bank(num_mel_bins, fft_size, sampling_rate, low_frequency, high_frequency)
@@ -104,7 +104,7 @@ def _frame_sizes(sampling_rate: int, frame_length_ms: float, frame_shift_ms: flo
     return window, hop
 
 
-@cached
+@cache_table
 def _window(name: str, size: int) -> np.ndarray:
     """(size,), float64."""
     cosine = np.cos(2 * np.pi * np.arange(size) / (size - 1))

@@ -113,7 +113,7 @@ def stream_kinds(container: av.container.InputContainer) -> str:
     return ", ".join(sorted({stream.type for stream in container.streams})) or "none"
 
 
-def decoded_frames(
+def decode_frames(
     container: av.container.InputContainer,
     stream: av.AudioStream | av.VideoStream,
     label: str,
@@ -138,13 +138,13 @@ def decoded_frames(
     for packet in container.demux(stream):
         packets += packet.size > 0
         if packet.is_corrupt and stream.type == "video" and (seconds or not late_start):
-            raise broken(label, seconds, "the next packet is damaged")
+            raise damage_error(label, seconds, "the next packet is damaged")
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
             reason = error.strerror or str(error)
             if seconds or not late_start:
-                raise broken(label, seconds, reason) from error
+                raise damage_error(label, seconds, reason) from error
             skipped = reason
             continue
         for frame in frames:
@@ -153,18 +153,18 @@ def decoded_frames(
             elif not frame.is_corrupt:
                 seconds += float((frame.duration or 0) * frame.time_base) or 1 / (stream.guessed_rate or 25)
             elif seconds or not late_start:
-                raise broken(label, seconds, "the next picture is damaged")
+                raise damage_error(label, seconds, "the next picture is damaged")
             else:
                 skipped = "no whole picture"
                 continue
             yield frame
     if whole and packets < announced:
-        raise broken(label, seconds, f"{packets} of {announced} packets are there")
+        raise damage_error(label, seconds, f"{packets} of {announced} packets are there")
     if skipped and not seconds:
-        raise broken(label, 0, skipped)
+        raise damage_error(label, 0, skipped)
 
 
-def broken(label: str, seconds: float, reason: str) -> ValueError:
+def damage_error(label: str, seconds: float, reason: str) -> ValueError:
     """The error for a file that ends too early; `seconds` of it could be decoded."""
     reason = reason.strip(" .") or "the decoder gave no reason"
     if not seconds:

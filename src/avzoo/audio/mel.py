@@ -21,11 +21,11 @@ from avzoo.audio.framing import (
     LOUDEST,
     Features,
     Waveforms,
+    frame_with_reflection,
     magnitude_spectrum,
     map_frames,
     periodic_hann,
     power_spectrum,
-    reflected_frames,
 )
 from avzoo.audio.mel_banks import slaney_bank
 
@@ -171,7 +171,7 @@ def stft_energy(
         for even `fft_size`.
     """
     sizes = (fft_size, window_size, hop_size)
-    frames, single = reflected_frames(waveforms, fft_size // 2, *sizes, loudest=LOUDEST)
+    frames, single = frame_with_reflection(waveforms, fft_size // 2, *sizes, loudest=LOUDEST)
     window = torch.from_numpy(periodic_hann(window_size)).to(frames[0])
 
     def norm(part: torch.Tensor) -> torch.Tensor:
@@ -193,7 +193,7 @@ def _mel(
 ) -> Features:
     """`logarithm` of the mel magnitudes; it may work in place."""
     fft_size, window_size, _ = sizes
-    frames, single = reflected_frames(waveforms, reflected, *sizes, preemphasis=preemphasis, loudest=LOUDEST)
+    frames, single = frame_with_reflection(waveforms, reflected, *sizes, preemphasis=preemphasis, loudest=LOUDEST)
     window = torch.from_numpy(periodic_hann(window_size)).to(frames[0])
     weights = torch.from_numpy(slaney_bank(*bank)).to(window)
 

@@ -6,10 +6,10 @@ frequency axis between points of Slaney's mel scale (librosa, and so Wav2Lip, Ta
 
 import numpy as np
 
-from avzoo.audio.framing import cached
+from avzoo.audio.framing import cache_table
 
 
-@cached
+@cache_table
 def mel_linear_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
     """(fft_size // 2, num_mel_bins): bins below Nyquist; triangles linear in mel = 1127 ln(1 + f / 700), peak 1.
 
@@ -27,7 +27,7 @@ def mel_linear_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: f
     return np.maximum(0.0, np.minimum(position, 2.0 - position))
 
 
-@cached
+@cache_table
 def slaney_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
     """(fft_size // 2 + 1, num_mel_bins): triangles linear in Hz, each of area 1 (per Hz), as librosa's default.
 

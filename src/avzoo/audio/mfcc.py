@@ -10,11 +10,11 @@ from avzoo.audio.framing import (
     LOUDEST,
     Features,
     Waveforms,
-    cached,
-    checked_clips,
+    cache_table,
+    check_clips,
     map_frames,
     power_spectrum,
-    preemphasized,
+    preemphasize,
 )
 
 _LEAST = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
@@ -69,12 +69,12 @@ def speech_features_mfcc(
             f"`fft_size` ({fft_size}) must be at least 2, `lifter` ({lifter}) not negative, `sample_scale` "
             f"({sample_scale}) positive."
         )
-    clips, single = checked_clips(waveforms, 1, "there must be at least", loudest=LOUDEST)
+    clips, single = check_clips(waveforms, 1, "there must be at least", loudest=LOUDEST)
     frames = []
     for clip in clips:
         missing = -(clip.shape[-1] - window_size) % hop_size if clip.shape[-1] > window_size else 0
         missing = max(missing, window_size - clip.shape[-1])  # zeros that fill the last frame
-        frames.append(preemphasized(clip, preemphasis, zeros_after=missing).unfold(-1, window_size, hop_size))
+        frames.append(preemphasize(clip, preemphasis, zeros_after=missing).unfold(-1, window_size, hop_size))
     bank = _whole_bin_bank(num_mel_bins, fft_size, sampling_rate) * (sample_scale**2 / fft_size)
     bank = torch.from_numpy(bank).to(frames[0])
     cosines = torch.from_numpy(_liftered_cosines(num_mel_bins, num_coefficients, lifter)).to(frames[0])
@@ -86,7 +86,7 @@ def speech_features_mfcc(
     return map_frames(coefficients, frames, single)
 
 
-@cached
+@cache_table
 def _whole_bin_bank(num_mel_bins: int, fft_size: int, sampling_rate: int) -> np.ndarray:
     """(fft_size // 2 + 1, 1 + num_mel_bins): everything, then triangles whose three corners are whole FFT bins.
 
@@ -103,7 +103,7 @@ def _whole_bin_bank(num_mel_bins: int, fft_size: int, sampling_rate: int) -> np.
     return np.concatenate([np.ones((len(bins), 1)), triangles], axis=1)
 
 
-@cached
+@cache_table
 def _liftered_cosines(num_mel_bins: int, num_coefficients: int, lifter: int) -> np.ndarray:
     """(1 + num_mel_bins, num_coefficients): orthonormal DCT-II of the bands, each column times its lifter weight.
 

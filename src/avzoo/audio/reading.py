@@ -1,9 +1,10 @@
 """Waveforms from what people have (files of any codec, bytes, arrays, `datasets` rows), and back to a WAV file.
 
 Samples are float32, full scale is [-1, 1] (lossy codecs overshoot a little), time is the last axis. One chain serves
-[`read_audio`] and [`iter_audio`]: pieces are decoded, checked, mixed, resampled, so both give the same samples and
-the same errors. libsndfile reads wav, flac, ogg and mp3; FFmpeg, through PyAV, everything else and what libsndfile
-refuses. Samples are consecutive: gaps and a late start in a container's time stamps are not filled with silence.
+[`read_audio`] and [`iter_audio`]: chunks are decoded, checked, mixed to the channels asked for and resampled; so both
+give the same samples and the same errors. libsndfile reads wav, flac, ogg and mp3; FFmpeg, through PyAV, everything
+else and what libsndfile refuses. Samples are consecutive: gaps and a late start in a container's time stamps are not
+filled with silence.
 Encoder delay is removed where the file states it (mp4, webm, ogg, mp3 with a LAME tag), not where it can't be known
 (bare aac, ts, avi: about 25 ms); up to one codec frame of padding can remain at the end of AAC.
 """
@@ -18,10 +19,10 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
-from avzoo.audio.media_files import broken, decoded_frames, locate, open_container, stream_kinds
-from avzoo.audio.pieces import PIECE, Pieces, gathered, mixed, planes, resampled
+from avzoo.audio.chunks import CHUNK_SIZE, Chunks, join_chunks, mix_channels, resample_chunks, to_planes
+from avzoo.audio.media_files import damage_error, decode_frames, locate, open_container, stream_kinds
 from avzoo.audio.resampling import check_rate
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 _UNKNOWN_SIZE = 0x7FFFF000  # from here up, a WAV header's data size means "was written to a pipe"
 
@@ -58,9 +59,9 @@ def read_audio(
         ValueError: not audio, no sound track, no samples, broken midway or cut short (where the file announces its
             length: wav, flac, mp4, most mp3), NaN or infinite samples, an array without its rate.
     """
-    pieces = _prepared(source, sampling_rate, source_rate, channels, name)
+    chunks = _prepare(source, sampling_rate, source_rate, channels, name)
     rate, parts = 0, []
-    for rate, samples in pieces:  # noqa: B007 - the last rate is every piece's rate
+    for rate, samples in chunks:  # noqa: B007 - the last rate is every chunk's rate
         parts.append(samples)
     samples = np.concatenate(parts, axis=1)
     return samples if channels == "all" else samples[0], rate
@@ -90,8 +91,8 @@ def iter_audio(
     """
     if not (math.isfinite(block_seconds) and block_seconds > 0):
         raise ValueError(f"`block_seconds` must be a positive number of seconds, got {block_seconds!r}.")
-    pieces = _prepared(source, sampling_rate, source_rate, channels, name)
-    blocks = _regrouped(pieces, block_seconds)
+    chunks = _prepare(source, sampling_rate, source_rate, channels, name)
+    blocks = _regroup(chunks, block_seconds)
     return blocks if channels == "all" else (block[0] for block in blocks)
 
 
@@ -121,9 +122,9 @@ def write_wav(
     rate = check_rate(sampling_rate, "sampling_rate")
     samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
-        raise ValueError(f"`samples`: {_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
+        raise ValueError(f"`samples`: {_count_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
     with (
-        written_whole(path) as unfinished,
+        write_atomically(path) as unfinished,
         unfinished.open("wb") as file,
     ):  # opened here, soundfile has errors of its own
         soundfile.write(file, samples.T, rate, format="WAV", subtype=subtypes[encoding])
@@ -132,22 +133,24 @@ def write_wav(
 # The chain: decode -> check -> mix -> resample.
 
 
-def _prepared(source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str) -> Pieces:
-    """Checked, mixed and resampled pieces, all at one rate. Arguments are checked and files opened at the call."""
+def _prepare(source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str) -> Chunks:
+    """Checked, mixed and resampled chunks, all at one rate. Arguments are checked and files opened at the call."""
     if sampling_rate is not None:
         sampling_rate = check_rate(sampling_rate, "sampling_rate")
     if source_rate is not None:
         source_rate = check_rate(source_rate, "source_rate")
     if channels not in ("mean", "first", "all"):
         raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
-    label, pieces = _decoded(source, source_rate, f"`{name}`")
-    return _something(resampled(mixed(_checked(pieces, label), channels, label), sampling_rate), label)
+    label, chunks = _decode(source, source_rate, f"`{name}`")
+    return _refuse_empty(
+        resample_chunks(mix_channels(_check_chunks(chunks, label), channels, label), sampling_rate), label
+    )
 
 
-def _checked(pieces: Pieces, label: str) -> Pieces:
+def _check_chunks(chunks: Chunks, label: str) -> Chunks:
     """Refuse a recording without samples, or with NaN or infinite ones (counted to its end, for the message)."""
     position, bad, first = 0, 0, ""
-    for rate, samples in pieces:
+    for rate, samples in chunks:
         finite = np.isfinite(samples)
         if not finite.all():
             if not bad:
@@ -163,19 +166,19 @@ def _checked(pieces: Pieces, label: str) -> Pieces:
         raise ValueError(f"{label} holds no samples: 0 seconds of audio.")
 
 
-def _something(pieces: Pieces, label: str) -> Pieces:
+def _refuse_empty(chunks: Chunks, label: str) -> Chunks:
     made = 0
-    for rate, samples in pieces:
+    for rate, samples in chunks:
         made += samples.shape[1]
         yield rate, samples
     if not made:
         raise ValueError(f"{label} is too short: at {rate} Hz not one sample is left.")
 
 
-def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:
+def _regroup(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
     """Blocks of exactly `seconds`, the last one shorter."""
     waiting, count = [], 0
-    for rate, samples in pieces:
+    for rate, samples in chunks:
         size = max(1, round(seconds * rate))
         while samples.shape[1]:
             taken, samples = samples[:, : size - count], samples[:, size - count :]
@@ -188,26 +191,26 @@ def _regrouped(pieces: Pieces, seconds: float) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting, axis=1)
 
 
-# Sources: what was given -> (what messages call it, pieces).
+# Sources: what was given -> (what messages call it, chunks).
 
 
-def _decoded(source: Any, source_rate: int | None, label: str) -> tuple[str, Pieces]:
+def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chunks]:
     if isinstance(source, Mapping):
-        return _decoded_row(source, source_rate, label)
+        return _decode_row(source, source_rate, label)
     located = locate(source, label)
     if located is not None:
         label, opened = located
-        return label, _decoded_by_either(opened, label)
+        return label, _decode_by_either(opened, label)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
         decoded = source.get_all_samples()
-        return label, _sliced(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
+        return label, _slice(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
     samples = _as_channels(source, label)
     if source_rate is None:
         raise ValueError(f"{label} is an array, which doesn't tell its sampling rate; pass it as `source_rate` (Hz).")
-    return label, _sliced(samples, source_rate)
+    return label, _slice(samples, source_rate)
 
 
-def _decoded_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Pieces]:
+def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Chunks]:
     """A dict as `datasets` and transformers' pipelines write it."""
     path = row.get("path")
     array = row.get("array") if row.get("array") is not None else row.get("raw")
@@ -218,11 +221,11 @@ def _decoded_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str
             if source_rate not in (None, stated):
                 raise ValueError(f"{label} says {stated} Hz, `source_rate` says {source_rate} Hz; pass only one.")
             source_rate = stated
-        return _decoded(array, source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+        return _decode(array, source_rate, f"{label} ({os.path.basename(path)})" if path else label)
     if row.get("bytes") is not None:
-        return _decoded(row["bytes"], source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+        return _decode(row["bytes"], source_rate, f"{label} ({os.path.basename(path)})" if path else label)
     if path is not None:
-        return _decoded(path, source_rate, label)
+        return _decode(path, source_rate, label)
     raise ValueError(
         f'{label} is a dict with the keys {sorted(map(str, row))}; expected "array" or "raw" with "sampling_rate", '
         'or "bytes" or "path".'
@@ -260,10 +263,10 @@ def _as_channels(source: Any, label: str) -> np.ndarray:
     return np.atleast_2d(samples)
 
 
-def _sliced(samples: np.ndarray, rate: int) -> Pieces:
-    for start in range(0, samples.shape[1], PIECE):
+def _slice(samples: np.ndarray, rate: int) -> Chunks:
+    for start in range(0, samples.shape[1], CHUNK_SIZE):
         with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused as such
-            yield rate, samples[:, start : start + PIECE].astype(np.float32)
+            yield rate, samples[:, start : start + CHUNK_SIZE].astype(np.float32)
 
 
 # Encoded files.
@@ -277,25 +280,25 @@ class _Sequential(soundfile.SoundFile):
         return False
 
 
-def _decoded_by_either(opened: str | io.IOBase, label: str) -> Pieces:
+def _decode_by_either(opened: str | io.IOBase, label: str) -> Chunks:
     try:
         sound = _Sequential(opened)
     except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
         if not isinstance(opened, str):
             opened.seek(0)
-        yield from _decoded_by_ffmpeg(opened, label)
+        yield from _decode_by_ffmpeg(opened, label)
         return
     with sound:
-        yield from _decoded_by_libsndfile(sound, opened, label)
+        yield from _decode_by_libsndfile(sound, opened, label)
 
 
-def _decoded_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, label: str) -> Pieces:
+def _decode_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, label: str) -> Chunks:
     rate, done = sound.samplerate, 0
     while True:
         try:
-            samples = sound.read(PIECE, dtype="float32", always_2d=True)
+            samples = sound.read(CHUNK_SIZE, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            raise broken(label, done / rate, str(error)) from error
+            raise damage_error(label, done / rate, str(error)) from error
         if not len(samples):
             break
         done += len(samples)
@@ -304,7 +307,7 @@ def _decoded_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, 
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
     short = note and int(note[2]) < int(note[1]) < _UNKNOWN_SIZE
     if short or (done < sound.frames and (sound.format != "MP3" or _tells_mp3_length(opened))):
-        raise broken(label, done / rate, "the header announces more")
+        raise damage_error(label, done / rate, "the header announces more")
 
 
 def _tells_mp3_length(opened: str | io.IOBase) -> bool:
@@ -318,13 +321,13 @@ def _tells_mp3_length(opened: str | io.IOBase) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def _decoded_by_ffmpeg(opened: str | io.IOBase, label: str) -> Pieces:
+def _decode_by_ffmpeg(opened: str | io.IOBase, label: str) -> Chunks:
     with open_container(opened, label) as container:
         if not container.streams.audio:
             raise ValueError(f"{label} has no audio stream (streams: {stream_kinds(container)}).")
-        frames = decoded_frames(container, container.streams.audio[0], label)
-        yield from gathered((frame.sample_rate, planes(frame)) for frame in frames)
+        frames = decode_frames(container, container.streams.audio[0], label)
+        yield from join_chunks((frame.sample_rate, to_planes(frame)) for frame in frames)
 
 
-def _not_finite(samples: np.ndarray) -> int:
+def _count_not_finite(samples: np.ndarray) -> int:
     return int(samples.size - np.count_nonzero(np.isfinite(samples)))

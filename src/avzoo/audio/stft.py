@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from avzoo.audio.framing import Features, Waveforms, map_frames, periodic_hann, reflected_frames
+from avzoo.audio.framing import Features, Waveforms, frame_with_reflection, map_frames, periodic_hann
 
 StftWindow = Literal["hann", "sqrthann"]
 
@@ -51,7 +51,7 @@ def compressed_stft(
     _check_settings(fft_size, hop_size, exponent, factor)
     if frame_multiple < 1:
         raise ValueError(f"`frame_multiple` must be at least 1, got {frame_multiple}.")
-    frames, single = reflected_frames(waveforms, fft_size // 2, fft_size, fft_size, hop_size)
+    frames, single = frame_with_reflection(waveforms, fft_size // 2, fft_size, fft_size, hop_size)
     weighting = _window(window, fft_size, frames[0])
 
     def spectra(part: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from avzoo.audio.framing import (
     LOUDEST,
     Features,
     Waveforms,
-    checked_clips,
+    check_clips,
     magnitude_spectrum,
     map_frames,
     periodic_hann,
@@ -58,7 +58,7 @@ def vggish_log_mel(
             raise ValueError(f"`{name}` must be positive, got {value}.")
     fft_size = 1 << (window_size - 1).bit_length()
     bank = mel_linear_bank(num_mel_bins, fft_size, sampling_rate, low_frequency, high_frequency)
-    clips, single = checked_clips(waveforms, window_size, loudest=LOUDEST)
+    clips, single = check_clips(waveforms, window_size, loudest=LOUDEST)
     frames = [clip.unfold(-1, window_size, hop_size) for clip in clips]
     window = torch.from_numpy(sample_scale * periodic_hann(window_size)).to(frames[0])
     bank = torch.from_numpy(bank).to(frames[0])  # (fft_size // 2, num_mel_bins)

@@ -44,7 +44,7 @@ from numpy.typing import ArrayLike
 from avzoo.audio.reading import read_audio
 from avzoo.data.jpeg import read_jpeg
 from avzoo.data.lists import PathLike, keep_complete, malformed, read_lines
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.metrics.active_speaker import POSITIVE_LABEL, AVARows, read_ava_csv
 from avzoo.video.crops import grey_face
 
@@ -370,7 +370,7 @@ def write_ava_predictions(path: PathLike, predictions: Iterable[tuple[Row, Array
         ValueError: no predictions, a row without boxes, scores of another shape, NaN or infinite.
         OSError: the folder is missing or can't be written.
     """
-    with written_whole(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
+    with write_atomically(path) as unfinished, open(unfinished, "w", encoding="utf-8", newline="") as file:
         writer, count = csv.writer(file, lineterminator="\n"), 0
         writer.writerow(_HEADER)
         for row, scores in predictions:

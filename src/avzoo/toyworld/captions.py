@@ -221,7 +221,7 @@ class Captions(World):
     def label(self, index: int) -> str:
         """Return the kind of clip `index`, one of `KINDS`, without rendering it."""
         kinds = ("speech and sounds", "speech and sounds", "speech", "sounds")
-        return self.settings.get("kind") or kinds[self.balanced(index, len(kinds))]
+        return self.settings.get("kind") or kinds[self.draw_balanced(index, len(kinds))]
 
     def render(self, index: int) -> dict[str, Any]:
         return caption_clip(self.seed_of(index), **{**self.settings, "kind": self.label(index)})

@@ -164,7 +164,7 @@ class SceneWords(World):
 
     def label(self, index: int) -> tuple[str, str]:
         """Return word and scene of clip `index` without rendering it."""
-        word, scene = divmod(self.balanced(index, len(WORDS) * len(SCENES)), len(SCENES))
+        word, scene = divmod(self.draw_balanced(index, len(WORDS) * len(SCENES)), len(SCENES))
         return self.settings.get("word") or WORDS[word], self.settings.get("scene") or SCENES[scene]
 
     def render(self, index: int) -> dict[str, Any]:

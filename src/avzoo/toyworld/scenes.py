@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.video.drawing import track_colour, write_picture
 
 from .drawing.backgrounds import textured_background
@@ -167,7 +167,7 @@ def _draw(
     while True:
         canvas, traces = ground.copy(), []
         for thing, side in zip(things, sides, strict=True):
-            traces.append(canvas.traced())
+            traces.append(canvas.with_trace())
             thing.paint(traces[-1], side, layout)
         masks, fractions = visible_masks(traces)
         if fractions.min() >= _LEAST_VISIBLE:
@@ -192,7 +192,7 @@ class _Thing:
             contour = DARK if generator.random() < 0.5 else random_colour(generator, (0.1, 0.8), (0.1, 1.0))
             self._contour = (contour, float(generator.uniform(0.02, 0.045)))
         # Drawn once on a small sheet, from -1.5 to 1.5: how large is it in its own units?
-        sheet = Canvas(72, 72).traced()
+        sheet = Canvas(72, 72).with_trace()
         self._draw(sheet, (36, 36), 24)
         mask = visible_masks([sheet])[0][0]
         x1, y1, x2, y2 = _bounding_box(mask)
@@ -201,7 +201,7 @@ class _Thing:
 
     def _draw(self, canvas: Canvas, centre: tuple[float, float], scale: float) -> None:
         view = canvas.at(centre, scale, self._angle, self._mirror)
-        self._paint(view if self._contour is None else view.outlined(*self._contour))
+        self._paint(view if self._contour is None else view.with_outline(*self._contour))
 
     def paint(self, canvas: Canvas, side: float, generator: syn.Generator) -> None:
         """Somewhere within the picture, with the area of a square of `side` pixels (less, where that is too long)."""
@@ -274,6 +274,6 @@ class Scenes(World):
         image = Image.fromarray(owners, mode="P")
         image.putpalette(palette)
         masks = Path(folder, f"{clip['id']}.mask.png")
-        with written_whole(masks) as unfinished:
+        with write_atomically(masks) as unfinished:
             image.save(unfinished)
         return [picture, masks, *super().write(clip, folder)]

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 from .sound import noises
 from .sound import synthesis as syn
@@ -346,7 +346,7 @@ class Sessions(World):
     def label(self, index: int) -> tuple[int, int]:
         """(speaker, session) of clip `index`, without rendering it."""
         num_speakers, num_sessions = self.settings["num_speakers"], self.settings["num_sessions"]
-        speaker, session = divmod(self.balanced(index, num_speakers * num_sessions), num_sessions)
+        speaker, session = divmod(self.draw_balanced(index, num_speakers * num_sessions), num_sessions)
         return self.settings["first_speaker"] + speaker, self.settings["first_session"] + session
 
     def render(self, index: int) -> dict[str, Any]:
@@ -406,6 +406,6 @@ def _draw_pairs(generator: syn.Generator, labels: np.ndarray, same: np.ndarray, 
 
 def write_trials(trials: list[Trial], path: str | os.PathLike) -> None:
     """Write a list as VoxCeleb's are: `1 test-0000004.wav test-0000013.wav` per line, 1 = same speaker."""
-    with written_whole(Path(path)) as unfinished:
+    with write_atomically(Path(path)) as unfinished:
         lines = [f"{trial.same_speaker} {trial.first}.wav {trial.second}.wav\n" for trial in trials]
         unfinished.write_text("".join(lines), "utf-8")

@@ -234,7 +234,7 @@ class SoundEvents(World):
 
     def label(self, index: int) -> int:
         """Class of clip `index`, without rendering it."""
-        return self.balanced(index, len(SOUND_EVENT_CLASSES))
+        return self.draw_balanced(index, len(SOUND_EVENT_CLASSES))
 
     def render(self, index: int) -> dict[str, Any]:
         """`audio` (float32 (num_samples,)), `sampling_rate`, `label` and `name` of one clip."""

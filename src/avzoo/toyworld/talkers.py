@@ -253,7 +253,7 @@ def _cast(
 
 
 def _mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
-    return [segment for turn in turns for segment in viseme_segments(turn.shifted(turn.utterance.phonemes))]
+    return [segment for turn in turns for segment in viseme_segments(turn.shift_events(turn.utterance.phonemes))]
 
 
 def _mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:

@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from avzoo.audio import write_wav
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.processes import available_cores
 
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
@@ -125,8 +125,8 @@ class World:
         """Seed of clip `index`."""
         return clip_seed(self.seed, self.split, index)
 
-    def balanced(self, index: int, count: int) -> int:
-        """A number below `count` for clip `index`: each occurs once in every run of `count` clips, in random order."""
+    def draw_balanced(self, index: int, count: int) -> int:
+        """Draw a number below `count` for clip `index`: each once in every run of `count` clips, in random order."""
         run, place = divmod(index, count)
         generator = np.random.default_rng(clip_seed(self.seed, f"{self.split}/labels", run))
         return int(generator.permutation(count)[place])
@@ -210,7 +210,7 @@ def write_labels(clip: dict[str, Any], folder: str | os.PathLike) -> Path:
     """Write all of a clip that is no array to `<id>.json`."""
     path = Path(folder, f"{clip['id']}.json")
     labels = {name: value for name, value in clip.items() if not isinstance(value, np.ndarray)}
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         unfinished.write_text(json.dumps(labels, ensure_ascii=False, indent=2, allow_nan=False) + "\n", "utf-8")
     return path
 
@@ -230,7 +230,7 @@ def _save(path: Path, clip: dict[str, Any]) -> None:
     arrays = {name: value for name, value in clip.items() if isinstance(value, np.ndarray)}
     # Every name is listed, so that the clip comes back with its fields in order.
     labels = json.dumps({name: None if name in arrays else value for name, value in clip.items()}, allow_nan=False)
-    with written_whole(path) as unfinished, open(unfinished, "wb") as file:
+    with write_atomically(path) as unfinished, open(unfinished, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays, **{_LABELS: np.frombuffer(labels.encode("utf-8"), np.uint8)})
 
 

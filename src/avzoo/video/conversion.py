@@ -35,21 +35,21 @@ class RgbConverter:
     def __call__(self, picture: "av.VideoFrame | np.ndarray", frame: np.ndarray) -> None:
         """`picture` into `frame`, (height, width, 3)."""
         if isinstance(picture, np.ndarray):
-            self._resized(picture, frame)
+            self._resize(picture, frame)
         else:
             # Planes of colours hold the same numbers as packed ones, and swscale scales to them a third faster.
             same_size = (picture.height, picture.width) == self._size
-            frame[...] = self._orientation.upright(self._scaled(picture, "rgb24" if same_size else "gbrp"))
+            frame[...] = self._orientation.upright(self._scale(picture, "rgb24" if same_size else "gbrp"))
 
-    def _resized(self, picture: np.ndarray, frame: np.ndarray) -> None:
+    def _resize(self, picture: np.ndarray, frame: np.ndarray) -> None:
         if picture.shape == frame.shape:
             frame[...] = picture
             return
         for channel in range(3):  # each by itself: swscale would take RGB to YUV and back
             plane = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., channel]), format="gray")
-            frame[..., channel] = self._scaled(plane, "gray")
+            frame[..., channel] = self._scale(plane, "gray")
 
-    def _scaled(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
+    def _scale(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
         height, width = self._size
         if (picture.height, picture.width) == (height, width):
             interpolation = _SAME_SIZE

@@ -182,7 +182,7 @@ class YuNetDetector:
                 raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
         cv2 = _opencv()
         self.max_side = max_side
-        self.model = self._downloaded(cv2) if model is None else Path(model)
+        self.model = self._download(cv2) if model is None else Path(model)
         if not self.model.is_file():
             raise FileNotFoundError(f"`model` {self.model} is no file; YuNet needs its ONNX file there.")
         try:
@@ -234,7 +234,7 @@ class YuNetDetector:
             np.concatenate([corner, corner + extent], axis=1)[best_first], rows[best_first, 14], landmarks[best_first]
         )
 
-    def _downloaded(self, cv2: Any) -> Path:
+    def _download(self, cv2: Any) -> Path:
         from huggingface_hub import hf_hub_download
 
         name = self.FILES[5 if int(cv2.__version__.split(".")[0]) >= 5 else 4]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 
 Colour = tuple[int, int, int]
 
@@ -201,7 +201,7 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> Path:
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or not picture.size:
         raise ValueError(f"`picture` must be (height, width[, 3]) uint8, got {picture.shape} {picture.dtype}.")
     path = Path(path)
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         Image.fromarray(picture).save(unfinished)
     return path
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.media_files import broken, decoded_frames, open_container, stream_kinds
+from avzoo.audio.media_files import damage_error, decode_frames, open_container, stream_kinds
 from avzoo.video.soundtrack import read_soundtrack
 from avzoo.video.video import FASTEST, VideoInfo
 
@@ -34,7 +34,7 @@ class FileSource:
         with self.open() as container:
             stream = self._stream(container)
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
-            first = next(decoded_frames(container, stream, label, late_start=True), None)
+            first = next(decode_frames(container, stream, label, late_start=True), None)
             if first is None:
                 codec = stream.codec_context.name
                 raise ValueError(f"{label} holds no frames: its video stream ({codec}) is empty or damaged throughout.")
@@ -43,7 +43,7 @@ class FileSource:
             self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
             self.origin = self._time_of(first) or Fraction(0)
             self.orientation = _orientation(first)
-            self.info = self._described(container, stream, first)
+            self.info = self._describe(container, stream, first)
 
     def open(self) -> av.container.InputContainer:
         opened = self._opened
@@ -52,14 +52,14 @@ class FileSource:
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         """All pictures from the one shown at `start`, or from an earlier one."""
         for back in _STEPS_BACK if start > 0 else ():
-            pictures = self._decoded(max(start - back, Fraction(0)))
+            pictures = self._decode(max(start - back, Fraction(0)))
             first = next(pictures, None)
             if first is not None and first[0] <= start:
                 yield first
                 yield from pictures
                 return
             pictures.close()
-        yield from self._decoded(None)
+        yield from self._decode(None)
 
     def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
         """Sound from `start` to `end` (None: of the track); see `read_soundtrack`."""
@@ -71,14 +71,14 @@ class FileSource:
                 )
             return read_soundtrack(container, self.label, self.origin, sampling_rate, start, end)
 
-    def _decoded(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+    def _decode(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         with self.open() as container:
             stream = self._stream(container)
             stream.thread_type = "AUTO"
             frame_duration = 1 / self.fps
             if seek_to is not None and not _sought(container, stream, self.origin + seek_to):
                 return
-            frames = decoded_frames(container, stream, self.label, whole=seek_to is None, late_start=True)
+            frames = decode_frames(container, stream, self.label, whole=seek_to is None, late_start=True)
             if seek_to is not None:  # pictures shown before the first whole one may be built on what was skipped
                 frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
             end = Fraction(0)
@@ -123,9 +123,9 @@ class FileSource:
                 announced = Fraction(container.duration, av.time_base)
         # Programs differ by a frame or two in what they count, and in whether a late start is part of it.
         if announced is not None and end + max(self.origin, 0) < announced - max(Fraction(1, 4), 2 / self.fps):
-            raise broken(self.label, float(end), f"the header announces {float(announced):.2f} s")
+            raise damage_error(self.label, float(end), f"the header announces {float(announced):.2f} s")
 
-    def _described(self, container, stream: av.VideoStream, first: av.VideoFrame) -> VideoInfo:
+    def _describe(self, container, stream: av.VideoStream, first: av.VideoFrame) -> VideoInfo:
         height, width = first.height, first.width
         aspect = stream.sample_aspect_ratio or 1
         if 1 / _MOST_STRETCH < aspect < _MOST_STRETCH:

@@ -166,7 +166,7 @@ class VideoReader:
         frames = self._room(max(expected, 1), size)
         count = 0
         convert = RgbConverter(*size, self._source.orientation)
-        for picture, times in self._selected(*span):
+        for picture, times in self._select(*span):
             if count + times > len(frames):
                 more = self._room(max(count + times, 2 * len(frames)), size)
                 more[:count] = frames[:count]
@@ -263,7 +263,7 @@ class VideoReader:
     def _blocks(self, span: tuple, size: tuple[int, int], block_frames: int) -> Iterator[np.ndarray]:
         convert = RgbConverter(*size, self._source.orientation)
         block, filled = None, 0
-        for picture, times in self._selected(*span):
+        for picture, times in self._select(*span):
             frame = None
             for _ in range(times):
                 if block is None:
@@ -281,7 +281,7 @@ class VideoReader:
         if block is not None:
             yield block[:filled]
 
-    def _selected(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
+    def _select(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
         """Pictures of the source, each with how many frames in [first, stop) show it, where any do."""
         shown, end, position = None, Fraction(0), first
         with closing(self._source.pictures(first / fps)) as pictures:

@@ -116,7 +116,7 @@ def resize_as_opencv(
         return _as_given(pictures[:, rows, columns].copy(), num_axes)
     vertical = (values[rows] for values in _neighbours(height, 1 / (height / source[0])))  # the last bit counts
     horizontal = (values[columns] for values in _neighbours(width, 1 / (width / source[1])))
-    return _as_given(_interpolated(pictures, *vertical, *horizontal), num_axes)
+    return _as_given(_interpolate(pictures, *vertical, *horizontal), num_axes)
 
 
 def scale_as_opencv(pictures: np.ndarray, factor: float) -> np.ndarray:
@@ -141,7 +141,7 @@ def scale_as_opencv(pictures: np.ndarray, factor: float) -> np.ndarray:
     if factor == 1:
         return _as_given(pictures.copy(), num_axes)
     places = (_neighbours(length, 1 / factor) for length in (height, width))
-    return _as_given(_interpolated(pictures, *(values for axis in places for values in axis)), num_axes)
+    return _as_given(_interpolate(pictures, *(values for axis in places for values in axis)), num_axes)
 
 
 def _neighbours(length: int, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -153,7 +153,7 @@ def _neighbours(length: int, step: float) -> tuple[np.ndarray, np.ndarray, np.nd
     return before.astype(np.int64), weights[0].astype(np.int32), weights[1].astype(np.int32)
 
 
-def _interpolated(
+def _interpolate(
     pictures: np.ndarray,
     above: np.ndarray,
     upper: np.ndarray,

@@ -29,8 +29,8 @@ from pathlib import Path
 import av
 from av.stream import Disposition
 
-from avzoo.audio.media_files import broken, locate
-from avzoo.files import written_whole
+from avzoo.audio.media_files import damage_error, locate
+from avzoo.files import write_atomically
 from avzoo.video.files import FileSource
 from avzoo.video.reading import round_half_up
 
@@ -66,7 +66,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     """
     # 1. Check inputs
     shift = _checked_shift(seconds)
-    ending = checked_ending(path)
+    ending = check_suffix(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"`path` ({os.fspath(path)}) is a folder; name a file in it.")
     if not isinstance(source, str | os.PathLike):
@@ -77,7 +77,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
         raise ValueError(f"{label} has no sound to shift: no audio stream that can be decoded.")
 
     # 2. Look at every packet
-    survey = _surveyed(video)
+    survey = _survey(video)
     if survey.sound_end + shift <= 0 or survey.sound_start + shift >= survey.picture_end:
         raise ValueError(
             f"`seconds` ({float(shift):g}) leaves no sound beside the pictures: in {label} there is sound from "
@@ -91,7 +91,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
         )
 
     # 3. Copy what is shown
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         open(unfinished, "xb").close()  # says, as an OSError, when the folder is missing or can't be written
         try:
             _copy(video, survey, unfinished, ending, shift)
@@ -102,7 +102,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     return Path(path)
 
 
-def checked_ending(path: str | os.PathLike) -> str:
+def check_suffix(path: str | os.PathLike) -> str:
     """The ending of a file that sound can be shifted into, in lower case; ValueError for any other."""
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending not in _FORMATS:
@@ -139,7 +139,7 @@ def _checked_shift(seconds: object) -> Fraction:
     return Fraction(float(seconds))
 
 
-def _surveyed(video: FileSource) -> _Survey:
+def _survey(video: FileSource) -> _Survey:
     """What there is to copy.
 
     Raises:
@@ -170,7 +170,7 @@ def _surveyed(video: FileSource) -> _Survey:
                 continue
             begin = stamp * packet.time_base - video.origin
             if packet.is_corrupt and stream == main and begin > 0:
-                raise broken(video.label, float(begin), "the next packet is damaged")
+                raise damage_error(video.label, float(begin), "the next packet is damaged")
             if packet.is_discard:
                 hidden += stream == main and begin < 0
                 if index in starts and begin >= 0:
@@ -192,11 +192,11 @@ def _surveyed(video: FileSource) -> _Survey:
             there, expected = counts[stream.index], announced[stream.index]
             if there < expected:
                 reason = f"{there} of {expected} packets of {stream.type} are there"
-                raise broken(video.label, float(survey.picture_end), reason)
+                raise damage_error(video.label, float(survey.picture_end), reason)
         length = Fraction(container.duration or 0, av.time_base)
         missing = length - max(ends.values()) - video.origin
         if "matroska" in container.format.name and missing > max(_SLACK, 2 / video.fps):
-            raise broken(video.label, float(survey.picture_end), f"the header announces {float(length):.2f} s")
+            raise damage_error(video.label, float(survey.picture_end), f"the header announces {float(length):.2f} s")
     return survey
 
 
@@ -269,10 +269,10 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
         pictures, sound = opened.enter_context(video.open()), opened.enter_context(video.open())
         output = opened.enter_context(av.open(f"file:{path}", "w", format=_FORMATS[ending], options=options))
         output.metadata.update({tag: text for tag, text in pictures.metadata.items() if tag.lower() not in _OLD_TAGS})
-        output.set_chapters([_moved(chapter, -video.origin) for chapter in pictures.chapters()])
+        output.set_chapters([_move_chapter(chapter, -video.origin) for chapter in pictures.chapters()])
         seen, heard = {}, {}
         for stream in pictures.streams:
-            target = _added(output, stream, ending, video)
+            target = _add_stream(output, stream, ending, video)
             if target is None:
                 continue
             count = survey.packets.get(stream.index, 0)
@@ -291,7 +291,7 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
             output.mux(packet)
 
 
-def _added(output: av.container.OutputContainer, source: av.stream.Stream, ending: str, video: FileSource):
+def _add_stream(output: av.container.OutputContainer, source: av.stream.Stream, ending: str, video: FileSource):
     """A stream like `source` in the new file; None if it isn't copied."""
     needed = _is_needed(source)
     if not needed and source.type != "subtitle" and not (_is_cover(source) and _FORMATS[ending] in ("mp4", "mov")):
@@ -348,7 +348,7 @@ def _rounded_run_up(container: av.container.Container, sound: av.AudioStream) ->
     return Fraction(round_half_up(run_up * 1000), 1000) - run_up
 
 
-def _moved(chapter: dict, delay: Fraction) -> dict:
+def _move_chapter(chapter: dict, delay: Fraction) -> dict:
     ticks = round_half_up(delay / chapter["time_base"])
     return chapter | {"start": max(0, chapter["start"] + ticks), "end": max(0, chapter["end"] + ticks)}
 

@@ -7,8 +7,8 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.media_files import decoded_frames
-from avzoo.audio.pieces import PIECE, Pieces, gathered, mixed, planes, resampled
+from avzoo.audio.chunks import CHUNK_SIZE, Chunks, join_chunks, mix_channels, resample_chunks, to_planes
+from avzoo.audio.media_files import decode_frames
 
 # Time stamps rounded to milliseconds, as mkv and flv have them, are no gaps; a lost AAC frame (21 ms) is one.
 _JITTER = Fraction(15, 1000)
@@ -53,13 +53,13 @@ def read_soundtrack(
             container.seek(int(seek_to / stream.time_base), stream=stream, backward=True)
         except av.error.FFmpegError:
             begin = Fraction(0)
-    frames = decoded_frames(container, stream, label, whole=not begin, late_start=bool(begin))
+    frames = decode_frames(container, stream, label, whole=not begin, late_start=bool(begin))
     stop = None if end is None else end + _RUN_UP
-    pieces = mixed(gathered(_consecutive(frames, origin, begin, stop)), "mean", label)
+    chunks = mix_channels(join_chunks(_consecutive(frames, origin, begin, stop)), "mean", label)
     parts, early = [np.zeros(0, np.float32)], sample_at(start, rate) - sample_at(begin, rate)
-    for _, piece in resampled(pieces, rate):
-        parts.append(piece[0, early:])
-        early -= min(early, piece.shape[1])
+    for _, chunk in resample_chunks(chunks, rate):
+        parts.append(chunk[0, early:])
+        early -= min(early, chunk.shape[1])
     samples = np.concatenate(parts)
     bad = samples.size - np.count_nonzero(np.isfinite(samples))
     if bad:
@@ -82,11 +82,11 @@ def sample_at(seconds: Fraction, rate: int) -> int:
     return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def _consecutive(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Pieces:
+def _consecutive(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Chunks:
     """Consecutive samples from `begin` on: gaps are zeros, what overlaps or comes before is cut."""
     now, placed = begin, False  # where the next sample belongs
     for frame in frames:
-        rate, samples = frame.sample_rate, planes(frame)
+        rate, samples = frame.sample_rate, to_planes(frame)
         time = now if frame.pts is None else frame.pts * frame.time_base - origin
         late = time - now
         if placed and abs(late) <= _JITTER:
@@ -95,8 +95,8 @@ def _consecutive(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fract
         if -shift >= samples.shape[1]:
             continue
         placed = True
-        for gap in range(0, shift, PIECE):
-            yield rate, np.zeros((len(samples), min(PIECE, shift - gap)), np.float32)
+        for gap in range(0, shift, CHUNK_SIZE):
+            yield rate, np.zeros((len(samples), min(CHUNK_SIZE, shift - gap)), np.float32)
         samples = samples[:, max(0, -shift) :]
         yield rate, samples
         now += Fraction(max(shift, 0) + samples.shape[1], rate)

@@ -110,7 +110,7 @@ def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]
         ValueError: another shape, or pictures of several sizes.
     """
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
-        return _listed(source, label)
+        return _from_list(source, label)
     frames = _numpy(source)
     if not isinstance(frames, np.ndarray):
         raise TypeError(
@@ -130,7 +130,7 @@ def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]
     return len(frames), frames.__getitem__
 
 
-def _listed(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
+def _from_list(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
     shape = None
 
     def frame(index: int) -> np.ndarray:

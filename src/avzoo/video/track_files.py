@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.video.detection import Detections
 from avzoo.video.tracking import Track, joined_boxes, track_faces
 
@@ -92,7 +92,7 @@ def save_tracks(path: str | os.PathLike, tracks: FaceTracks) -> Path:
     Raises:
         OSError: the folder is missing or can't be written.
     """
-    with written_whole(path) as unfinished:
+    with write_atomically(path) as unfinished:
         unfinished.write_text(json.dumps(tracks.to_dict(), ensure_ascii=False) + "\n", encoding="utf-8")
     return Path(path)
 

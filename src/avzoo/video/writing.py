@@ -15,7 +15,7 @@ import soxr
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 from avzoo.audio.resampling import QUALITY, check_rate
-from avzoo.files import written_whole
+from avzoo.files import write_atomically
 from avzoo.video.conversion import ACCURATE_ROUNDING
 from avzoo.video.sources import frames_of
 from avzoo.video.video import check_fps
@@ -97,7 +97,7 @@ class VideoWriter:
         if os.path.isdir(self._path):
             raise IsADirectoryError(f"`path` ({self._path}) is a folder; name a file in it.")
         with ExitStack() as opened:
-            unfinished = opened.enter_context(written_whole(self._path))
+            unfinished = opened.enter_context(write_atomically(self._path))
             open(unfinished, "xb").close()  # says, as an OSError, when the folder is missing or can't be written
             # "file:" keeps a colon in the name from being read as a protocol; bitexact leaves out versions and dates.
             options = {"movflags": "+faststart", "fflags": "+bitexact"}
@@ -140,7 +140,7 @@ class VideoWriter:
         self._check_open()
         if self._sampling_rate is None:
             raise ValueError("`samples` have no track to go to; make the writer with a `sampling_rate`.")
-        self._waiting.append(self._checked_sound(samples))
+        self._waiting.append(self._check_sound(samples))
         if self._pictures is not None:
             self._feed(self._pictures.count / self._fps)
 
@@ -148,7 +148,7 @@ class VideoWriter:
         if self._container is None:
             raise ValueError("The writer isn't open; use it in a `with` statement.")
 
-    def _checked_sound(self, samples: Any) -> np.ndarray:
+    def _check_sound(self, samples: Any) -> np.ndarray:
         if hasattr(samples, "detach") and hasattr(samples, "cpu"):  # a torch tensor, told without importing torch
             samples = samples.detach().cpu().float().numpy()
         samples = np.asarray(samples)

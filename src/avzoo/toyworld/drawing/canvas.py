@@ -96,14 +96,14 @@ class Canvas:
         view._line_scale = self._line_scale * math.sqrt(abs(scale_x * scale_y))
         return view
 
-    def traced(self) -> "Canvas":
-        """The same canvas, which from here on also remembers where its shapes fall; see [`visible_masks`]."""
+    def with_trace(self) -> "Canvas":
+        """A view of this canvas that also records where its shapes fall; see [`visible_masks`]."""
         view = self._view()
         view._attach(self._image, Image.new("L", self._image.size))
         return view
 
-    def outlined(self, colour: Colour, width: float) -> "Canvas":
-        """The same canvas, which from here on draws a contour round every shape."""
+    def with_outline(self, colour: Colour, width: float) -> "Canvas":
+        """A view of this canvas that draws a contour round every shape."""
         view = self._view()
         view._outline = (colour, max(round(width * self._line_scale), 1))
         return view

@@ -203,17 +203,17 @@ def stroke(gloss: Gloss, phases: np.ndarray, flutter: float, amplitude: float = 
     if gloss.hands in ("mirror", "turns"):
         poses[:, 0, 0] = np.maximum(poses[:, 0, 0], 0.16)  # hands meet, they don't cross
         shift = 0.25 if gloss.hands == "turns" else 0.0  # half of one of the two rounds
-        poses[:, 1] = mirrored(_one_hand(gloss, phases + shift, flutter, amplitude))
+        poses[:, 1] = mirror(_one_hand(gloss, phases + shift, flutter, amplitude))
         poses[:, 1, 0] = np.minimum(poses[:, 1, 0], -0.16)
     elif gloss.hands == "base":
         x, y, z = PLACES[gloss.place]
         # Below the other hand, pointing inwards: its wrist is on its own side.
         wrist = np.array([-x, y + 0.45, z]) * (-1, 1, 1) - _WRIST_TO_MIDDLE * _towards("in")
-        poses[:, 1] = mirrored(np.array([*wrist, POINTING["in"], *HAND_SHAPES["flat"]]))
+        poses[:, 1] = mirror(np.array([*wrist, POINTING["in"], *HAND_SHAPES["flat"]]))
     return poses
 
 
-def mirrored(pose: np.ndarray) -> np.ndarray:
+def mirror(pose: np.ndarray) -> np.ndarray:
     """The same pose (..., `POSE_SIZE`) of the other hand."""
     pose = pose.copy()
     pose[..., 0] = -pose[..., 0]

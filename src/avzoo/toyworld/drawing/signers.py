@@ -11,7 +11,7 @@ import numpy as np
 
 from .canvas import Canvas, Colour, Generator, hsv_colour, mix_colours, random_colour, shade
 from .parts import DARK
-from .sign_glosses import HAND_SHAPES, mirrored
+from .sign_glosses import HAND_SHAPES, mirror
 
 _SHOULDER = (0.86, 0.12, 0.0)
 _SKINS = ((255, 224, 196), (240, 200, 165), (224, 172, 130), (198, 134, 88), (150, 96, 62), (100, 62, 42))
@@ -73,7 +73,7 @@ def signer(identity: int) -> Signer:
         shift=generator.normal(0, 0.05, 3),
         crispness=float(generator.uniform(0.85, 1.0)),
         bend=float(generator.uniform(0.05, 0.25)),
-        rest=np.stack([relaxed, mirrored(relaxed)]),
+        rest=np.stack([relaxed, mirror(relaxed)]),
     )
 
 
@@ -195,10 +195,10 @@ def _draw_arm(canvas: Canvas, person: Signer, clothes: Clothes, pose: np.ndarray
     nearer = 1 + 0.16 * wrist[2]  # perspective
     sleeve = shade(clothes.colour, -0.12)
     bare = person.skin if not clothes.long_sleeves else sleeve
-    edged = canvas.outlined(shade(sleeve, -0.4), 0.03)
+    edged = canvas.with_outline(shade(sleeve, -0.4), 0.03)
     edged.line([shoulder[:2], bend[:2]], [0.36, 0.3], sleeve)
     if not clothes.long_sleeves:
-        edged = canvas.outlined(shade(person.skin, -0.35), 0.025)
+        edged = canvas.with_outline(shade(person.skin, -0.35), 0.025)
     edged.line([bend[:2], wrist[:2]], [0.27, 0.17 * nearer], bare)
     draw_hand(
         canvas.at(wrist[:2], person.hand_size * nearer, angle=pose[3]),
@@ -217,7 +217,7 @@ def draw_hand(canvas: Canvas, shape: np.ndarray, skin: Colour, thumb_side: int) 
         thumb_side: 1 or -1, the sign of y where the thumb is.
     """
     edge = shade(skin, -0.4)
-    canvas = canvas.outlined(edge, 0.022)
+    canvas = canvas.with_outline(edge, 0.022)
     spread, bend = float(shape[5]), float(shape[6])
     for finger in (3, 2, 1, 0):  # little to index
         length = 0.07 + 0.36 * float(shape[1 + finger]) * (0.95, 1.05, 1.0, 0.8)[finger]

@@ -36,7 +36,7 @@ class Turn:
     def end(self) -> float:
         return self.start + len(self.utterance.audio) / SAMPLING_RATE
 
-    def shifted(self, events: Sequence[dict]) -> list[dict]:
+    def shift_events(self, events: Sequence[dict]) -> list[dict]:
         return [{**event, "start": event["start"] + self.start, "end": event["end"] + self.start} for event in events]
 
 
@@ -97,8 +97,8 @@ def spoken_labels(person: int, turns: list[Turn], end: float) -> dict[str, Any]:
         "identity": person,
         "voice": voice.name,
         "language": voice.language,
-        "words": overlapping([word for turn in turns for word in turn.shifted(turn.utterance.words)]),
-        "phonemes": overlapping([phoneme for turn in turns for phoneme in turn.shifted(turn.utterance.phonemes)]),
+        "words": overlapping([word for turn in turns for word in turn.shift_events(turn.utterance.words)]),
+        "phonemes": overlapping([phoneme for turn in turns for phoneme in turn.shift_events(turn.utterance.phonemes)]),
     }
 
 
@@ -106,7 +106,7 @@ def speaking_frames(turns: list[Turn], times: np.ndarray) -> np.ndarray:
     """(frames,) bool: within a phoneme, or in a pause too short to notice."""
     speaking = np.zeros(len(times), bool)
     for turn in turns:
-        phonemes = turn.shifted(turn.utterance.phonemes)
+        phonemes = turn.shift_events(turn.utterance.phonemes)
         for index, phoneme in enumerate(phonemes):
             pause = not phoneme["ipa"]
             edge = index in (0, len(phonemes) - 1)

@@ -1,4 +1,4 @@
-"""Sound on its way from a decoder: pieces of a few thousand samples, each with its rate."""
+"""Sound on its way from a decoder: chunks of a few thousand samples, each with its rate."""
 
 from collections.abc import Iterator
 
@@ -8,16 +8,16 @@ import soxr
 
 from avzoo.audio.resampling import QUALITY
 
-PIECE = 1 << 14  # samples per channel in a piece; a decoder that fails loses no more than these
+CHUNK_SIZE = 1 << 14  # samples per channel in a chunk; a decoder that fails loses no more than these
 _FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 
-Pieces = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
+Chunks = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
 
 
-def mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
+def mix_channels(chunks: Chunks, channels: str, label: str) -> Chunks:
     """The "mean" of all channels, the "first", or "all" as they are, as long as their number stays the same."""
     count = None
-    for rate, samples in pieces:
+    for rate, samples in chunks:
         if channels == "mean":
             samples = sum(samples[1:], start=samples[0])[None] / np.float32(len(samples))  # faster than `mean(axis=0)`
         elif channels == "first":
@@ -31,10 +31,10 @@ def mixed(pieces: Pieces, channels: str, label: str) -> Pieces:
         yield rate, samples
 
 
-def resampled(pieces: Pieces, target: int | None) -> Pieces:
+def resample_chunks(chunks: Chunks, target: int | None) -> Chunks:
     """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
     current, stream, width = None, None, 0
-    for rate, samples in pieces:
+    for rate, samples in chunks:
         target, width = target or rate, len(samples)
         if rate != current:
             if stream is not None:
@@ -53,7 +53,7 @@ def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = Fals
     return columns.reshape(-1, len(samples)).T
 
 
-def planes(frame: av.AudioFrame) -> np.ndarray:
+def to_planes(frame: av.AudioFrame) -> np.ndarray:
     """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= 8:
@@ -68,12 +68,12 @@ def planes(frame: av.AudioFrame) -> np.ndarray:
     return samples.astype(np.float32) if full_scale is None else samples.astype(np.float32) / np.float32(full_scale)
 
 
-def gathered(pieces: Pieces) -> Pieces:
-    """Join a codec's small frames (20 ms) up to a piece, so that the next steps run per second, not per frame."""
+def join_chunks(chunks: Chunks) -> Chunks:
+    """Join a codec's small frames (20 ms) up to a chunk, so that the next steps run per second, not per frame."""
     waiting: list[np.ndarray] = []
     current, count = None, 0
-    for rate, samples in pieces:
-        if waiting and ((rate, len(samples)) != current or count >= PIECE):
+    for rate, samples in chunks:
+        if waiting and ((rate, len(samples)) != current or count >= CHUNK_SIZE):
             yield current[0], np.concatenate(waiting, axis=1)
             waiting, count = [], 0
         current = (rate, len(samples))
