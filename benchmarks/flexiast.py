@@ -27,7 +27,8 @@ from transformers import ASTConfig, ASTForAudioClassification
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.conversion import convert_checkpoint, save_converted
-from avzoo.models.flexiast.modeling_flexiast import FlexiASTPatchEmbeddings, PatchGeometry
+from avzoo.models.flexiast.modeling_flexiast import FlexiASTPatchEmbeddings
+from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
 FRAMES, MEL_BINS = 1024, 128
 SIZES = (8, 10, 12, 16, 20, 24, 30, 32, 40, 48)

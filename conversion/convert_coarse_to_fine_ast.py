@@ -11,7 +11,7 @@ from avzoo.conversion import convert_flexiast
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.models.coarse_to_fine_ast import CoarseToFineASTForAudioClassification
 from avzoo.models.coarse_to_fine_ast.modeling_coarse_to_fine_ast import PHASE_FIELDS
-from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
+from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
 
 def convert(

@@ -18,7 +18,7 @@ from avzoo.conversion.keymap import KeyMap, ignore, load_weights, rename, split_
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.configuration_flexiast import as_pair
 from avzoo.models.flexiast.labels import label_names
-from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
+from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
 _TIMM_BLOCKS = (  # the ViT of timm, which both authors' repositories build on
     rename("v.cls_token", "flexiast.embeddings.cls_token"),
@@ -181,7 +181,7 @@ def flexify(
         rows = config.num_mel_bins // config.patch_size[0]
         position_grid = rows, math.ceil(_covered_frames(model.config) / config.patch_size[1])
     config.position_grid = position_grid
-    return model.rebased(config)
+    return model.rebase(config)
 
 
 def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:

@@ -190,7 +190,7 @@ def load(options: argparse.Namespace, names: list[str]):
         max_length=config.max_length,
         frame_multiple=config.patch_size[1],
     )
-    return model.for_labels(names), extractor
+    return model.adapt_to_labels(names), extractor
 
 
 def evaluate(model, accelerator, dataset: TaggedClips, to_batch, batch_size: int) -> dict[str, float]:

@@ -125,7 +125,7 @@ def load(options: argparse.Namespace, names: list[str]):
     config = model.config
     config.patch_sizes = list(options.patch_sizes)
     config.problem_type = "multi_label_classification" if options.multi_label else "single_label_classification"
-    return model.for_labels(names), extractor
+    return model.adapt_to_labels(names), extractor
 
 
 def evaluate(model, accelerator, dataset: TaggedClips, to_batch, batch_size: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ import copy
 from huggingface_hub.dataclasses import strict
 
 from avzoo.models.flexiast import FlexiASTConfig
-from avzoo.models.flexiast.modeling_flexiast import PatchGeometry
+from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
 from .compression import Pooling, TemporalCompression, checked_factor, compressed_length
 

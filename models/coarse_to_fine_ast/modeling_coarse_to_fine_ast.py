@@ -16,7 +16,8 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
-from avzoo.models.flexiast.modeling_flexiast import PatchGeometry, PatchSize, check_input_values, count_frames
+from avzoo.models.flexiast.modeling_flexiast import check_input_values, count_frames
+from avzoo.models.flexiast.patch_geometry import PatchGeometry, PatchSize
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
 
 from .compression import Pooling, TemporalCompression, checked_factor, compress_frames, compressed_num_frames

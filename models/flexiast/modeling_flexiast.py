@@ -7,11 +7,6 @@ Shapes: batch, frames (100 per second), num_mel_bins; a patch is (mel bins, fram
 along time); tokens = num_prefix_tokens + rows * columns, frequency-major: all times of the lowest row first.
 """
 
-import copy
-import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -24,91 +19,10 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from avzoo.models.layers.attention import eager_attention_forward
 
+from .adapting_flexiast import ClassifierAdaptationMixin, PatchAdaptationMixin
 from .configuration_flexiast import FlexiASTConfig
+from .patch_geometry import PatchGeometry, PatchSize, draw_patch_size
 from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, split_position_embeddings
-
-PatchSize = int | Sequence[int] | None
-
-# Config fields that mean the same in transformers' ASTConfig.
-SHARED_WITH_TRANSFORMERS_AST = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "qkv_bias",
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "initializer_range",
-    "layer_norm_eps",
-    "num_mel_bins",
-    "id2label",
-    "label2id",
-    "problem_type",
-)
-
-
-@dataclass(frozen=True)
-class PatchGeometry:
-    """Where patches of one size lie on a spectrogram: `size` and `stride` in (mel bins, frames)."""
-
-    size: Grid
-    stride: Grid
-
-    @classmethod
-    def of(cls, config: FlexiASTConfig, patch_size: PatchSize = None) -> "PatchGeometry":
-        """Geometry of `patch_size` (None: the base size) under the configured overlap.
-
-        Raises:
-            TypeError: `patch_size` is not one or two whole numbers.
-            ValueError: a side is below 1, or taller than the spectrogram.
-        """
-        size = config.patch_size if patch_size is None else checked_patch_size(patch_size)
-        if size[0] > config.num_mel_bins:
-            raise ValueError(
-                f"`patch_size` {size} is taller than the spectrogram: it has {config.num_mel_bins} mel bins. "
-                "Pass at most that, (mel bins, frames)."
-            )
-        if config.stride is None:
-            return cls(size, size)
-        scaled = (max(1, round(config.stride[side] * size[side] / config.patch_size[side])) for side in (0, 1))
-        return cls(size, tuple(scaled))
-
-    def grid(self, num_mel_bins: int, num_frames: int) -> Grid:
-        """(rows, columns) of whole patches; what remains at the top and at the end is dropped.
-
-        Raises:
-            ValueError: the patch is longer than the input.
-        """
-        if self.size[1] > num_frames:
-            raise ValueError(
-                f"`patch_size` {self.size} is longer than the input: it has {num_frames} frames. "
-                "Pass a smaller patch, or pad the input to at least one patch."
-            )
-        return tuple(
-            (length - size) // stride + 1
-            for length, size, stride in zip((num_mel_bins, num_frames), self.size, self.stride, strict=True)
-        )
-
-    def num_frames(self, columns: int) -> int:
-        """Frames that `columns` patches reach over."""
-        return self.size[1] + (columns - 1) * self.stride[1]
-
-
-def checked_patch_size(patch_size: int | Sequence[int]) -> Grid:
-    """(mel bins, frames) from one number (a square) or two."""
-    pair = (patch_size, patch_size) if not isinstance(patch_size, Sequence) else tuple(patch_size)
-    try:
-        pair = tuple(operator.index(side) for side in pair)
-    except TypeError:
-        pair = ()
-    if len(pair) != 2:
-        raise TypeError(
-            f"`patch_size` must be a whole number or a pair (mel bins, frames) of them, got {patch_size!r}."
-        )
-    if min(pair) < 1:
-        raise ValueError(f"`patch_size` must be at least 1 on both sides, got {pair}.")
-    return pair
 
 
 class FlexiASTPatchEmbeddings(nn.Conv2d):
@@ -164,23 +78,23 @@ class FlexiASTEmbeddings(nn.Module):
         grid = geometry.grid(num_mel_bins, frames)
         patches = self.patch_embeddings(input_values, geometry)
         if num_frames is None:
-            positions, token_mask = self.positions(grid).expand(batch, -1, -1), None
+            positions, token_mask = self.resize_positions(grid).expand(batch, -1, -1), None
         else:
-            positions, token_mask = self.padded_positions(geometry, grid, num_mel_bins, num_frames)
+            positions, token_mask = self.resize_padded_positions(geometry, grid, num_mel_bins, num_frames)
         prefix = [self.cls_token]
         if self.config.num_prefix_tokens == 2:
             prefix.append(self.distillation_token)
         prefix = torch.cat(prefix, dim=1).expand(batch, -1, -1)
         return self.dropout(torch.cat([prefix, patches], dim=1) + positions), token_mask
 
-    def positions(self, grid: Grid) -> torch.Tensor:
+    def resize_positions(self, grid: Grid) -> torch.Tensor:
         """Stored position embeddings on another grid: (1, tokens, hidden_size)."""
         config = self.config
         return resize_position_embeddings(
             self.position_embeddings, config.position_grid, grid, config.num_prefix_tokens
         )
 
-    def padded_positions(
+    def resize_padded_positions(
         self, geometry: PatchGeometry, grid: Grid, num_mel_bins: int, num_frames: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Every clip's own positions, laid out on the grid of the longest, and the mask of tokens that exist.
@@ -195,7 +109,7 @@ class FlexiASTEmbeddings(nn.Module):
         token_mask = torch.zeros(positions.shape[:2], dtype=torch.bool, device=positions.device)
         for frames in num_frames.unique().tolist():
             own_grid = geometry.grid(num_mel_bins, frames)
-            prefix, patches = split_position_embeddings(self.positions(own_grid), own_grid, num_prefix)
+            prefix, patches = split_position_embeddings(self.resize_positions(own_grid), own_grid, num_prefix)
             padding = (0, 0, 0, columns - own_grid[1])  # hidden_size untouched, columns grow at the end
             patches = nn.functional.pad(patches, padding).flatten(0, 1)
             clips = num_frames == frames
@@ -272,7 +186,7 @@ class FlexiASTLayer(GradientCheckpointingLayer):
         return hidden_states, weights
 
 
-class FlexiASTPreTrainedModel(PreTrainedModel):
+class FlexiASTPreTrainedModel(PatchAdaptationMixin, PreTrainedModel):
     config: FlexiASTConfig
     config_class = FlexiASTConfig
     base_model_prefix = "flexiast"
@@ -312,48 +226,6 @@ class FlexiASTPreTrainedModel(PreTrainedModel):
         linear = tokens * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
         attention = 2 * tokens**2 * config.hidden_size
         return config.num_hidden_layers * (linear + attention)
-
-    def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> "FlexiASTPreTrainedModel":
-        """A copy with kernel and positions resized once and for all: nothing is resized in its forward.
-
-        Args:
-            patch_size: the size that becomes the base size of the copy.
-            num_frames: length the copy's position grid is made for. None: the length this model's base grid covers.
-                The copy still takes other lengths, by resampling its own grid.
-
-        Returns:
-            A model of the same class in the same mode, ready to save or to export.
-        """
-        config = copy.deepcopy(self.config)
-        geometry = PatchGeometry.of(config, patch_size)
-        if num_frames is None:
-            num_frames = PatchGeometry.of(config).num_frames(config.position_grid[1])
-        config.position_grid = geometry.grid(config.num_mel_bins, num_frames)
-        config.patch_size = geometry.size
-        config.stride = None if config.stride is None else geometry.stride
-        return self.rebased(config)
-
-    def rebased(self, config: FlexiASTConfig) -> "FlexiASTPreTrainedModel":
-        """A copy under a config with another `patch_size`, `position_grid` or `stride`: kernel and positions resized.
-
-        Returns:
-            A model of the same class in the same mode, which owns its weights.
-        """
-        config.validate()
-        embeddings = getattr(self, self.base_model_prefix, self).embeddings
-        resized = {
-            "patch_embeddings.weight": resize_patch_kernel(
-                embeddings.patch_embeddings.weight, config.patch_size, config.resize_method
-            ),
-            "position_embeddings": embeddings.positions(config.position_grid),
-        }
-        state_dict = self.state_dict()
-        prefix = "" if embeddings is getattr(self, "embeddings", None) else f"{self.base_model_prefix}."
-        state_dict.update({f"{prefix}embeddings.{name}": value.detach() for name, value in resized.items()})
-        with torch.device("meta"):
-            model = type(self)(config)
-        model.load_state_dict({name: value.clone() for name, value in state_dict.items()}, assign=True)
-        return model.train(self.training)
 
 
 class FlexiASTModel(FlexiASTPreTrainedModel):
@@ -443,7 +315,7 @@ class FlexiASTClassifier(nn.Module):
         return self.dense(self.layernorm(pooled))
 
 
-class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
+class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrainedModel):
     """FlexiAST with the authors' classification head: a norm and a linear layer on the pooled prefix tokens."""
 
     def __init__(self, config: FlexiASTConfig):
@@ -476,77 +348,6 @@ class FlexiASTForAudioClassification(FlexiASTPreTrainedModel):
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
-
-    def for_labels(self, names: Sequence[str]) -> "FlexiASTForAudioClassification":
-        """This model for the task of telling `names` apart: itself if that is its own, else one with a new head.
-
-        The new one is of the same class, takes the backbone's weights over, and draws its head from torch's global
-        generator.
-        """
-        if sorted(self.config.id2label.values()) == sorted(names):
-            return self
-        config = copy.deepcopy(self.config)
-        config.id2label = dict(enumerate(names))
-        config.label2id = {name: index for index, name in enumerate(names)}
-        model = type(self)(config)
-        model.flexiast.load_state_dict(self.flexiast.state_dict())
-        return model.train(self.training)
-
-    def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
-        """This model at one patch size as a transformers `ASTForAudioClassification`, for tools that know only that.
-
-        transformers' AST has two prefix tokens, square patches and one epsilon in every norm, so only models with two
-        prefix tokens can go, and logits differ by the classifier's epsilon (below 1e-5).
-
-        Args:
-            patch_size: side of the square patch. None: the base size.
-            num_frames: the one input length the result will take. None: what the base grid covers.
-
-        Raises:
-            ValueError: one prefix token, or a patch that is not square.
-        """
-        from transformers import ASTConfig, ASTForAudioClassification
-
-        config, size = self.config, PatchGeometry.of(self.config, patch_size).size
-        if config.num_prefix_tokens != 2:
-            raise ValueError(
-                "`to_transformers_ast` needs a model with `num_prefix_tokens=2`, this one has 1: transformers' AST "
-                "always has a distillation token. Use `fold` and this class instead."
-            )
-        if size[0] != size[1]:
-            raise ValueError(f"`patch_size` must be square for transformers' AST, got {size}.")
-        folded = self.fold(patch_size, num_frames)
-        geometry = PatchGeometry.of(folded.config)
-        ast_config = ASTConfig(
-            **{name: getattr(config, name) for name in SHARED_WITH_TRANSFORMERS_AST},
-            patch_size=size[0],
-            frequency_stride=geometry.stride[0],
-            time_stride=geometry.stride[1],
-            max_length=geometry.num_frames(folded.config.position_grid[1]),
-        )
-        model = ASTForAudioClassification(ast_config)
-        renamed = {
-            name.replace("flexiast.", "audio_spectrogram_transformer.", 1).replace(
-                "patch_embeddings.", "patch_embeddings.projection."
-            ): value
-            for name, value in folded.state_dict().items()
-        }
-        model.load_state_dict(renamed)
-        return model.to(self.dtype).train(self.training)
-
-
-def draw_patch_size(config: FlexiASTConfig, generator: torch.Generator) -> Grid:
-    """One of `config.patch_sizes`, each as likely as another.
-
-    Ranks that hold generators of one seed and draw as often agree on the size.
-    """
-    if not config.patch_sizes:
-        raise ValueError(
-            "`generator` asks for a random patch size, but `config.patch_sizes` is not set. Name the sizes to draw "
-            "from, or leave `generator` out."
-        )
-    index = torch.randint(len(config.patch_sizes), (), generator=generator, device=generator.device)
-    return config.patch_sizes[int(index)]
 
 
 def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:

@@ -10,7 +10,8 @@ from avzoo import FlexiASTConfig, FlexiASTForAudioClassification, FlexiASTModel
 from avzoo.conversion import convert_checkpoint
 from avzoo.models.flexiast.augmentation import mask_spectrogram, mix_waveforms
 from avzoo.models.flexiast.labels import label_names
-from avzoo.models.flexiast.modeling_flexiast import classification_loss, draw_patch_size
+from avzoo.models.flexiast.modeling_flexiast import classification_loss
+from avzoo.models.flexiast.patch_geometry import draw_patch_size
 from avzoo.models.flexiast.resizing import (
     cut_or_stretch_position_embeddings,
     interpolation_matrix,

@@ -1,0 +1,89 @@
+"""Where patches lie on a spectrogram, and which patch sizes there are to draw from."""
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from .configuration_flexiast import FlexiASTConfig
+from .resizing import Grid
+
+PatchSize = int | Sequence[int] | None
+
+
+@dataclass(frozen=True)
+class PatchGeometry:
+    """Where patches of one size lie on a spectrogram: `size` and `stride` in (mel bins, frames)."""
+
+    size: Grid
+    stride: Grid
+
+    @classmethod
+    def of(cls, config: FlexiASTConfig, patch_size: PatchSize = None) -> "PatchGeometry":
+        """Geometry of `patch_size` (None: the base size) under the configured overlap.
+
+        Raises:
+            TypeError: `patch_size` is not one or two whole numbers.
+            ValueError: a side is below 1, or taller than the spectrogram.
+        """
+        size = config.patch_size if patch_size is None else parse_patch_size(patch_size)
+        if size[0] > config.num_mel_bins:
+            raise ValueError(
+                f"`patch_size` {size} is taller than the spectrogram: it has {config.num_mel_bins} mel bins. "
+                "Pass at most that, (mel bins, frames)."
+            )
+        if config.stride is None:
+            return cls(size, size)
+        scaled = (max(1, round(config.stride[side] * size[side] / config.patch_size[side])) for side in (0, 1))
+        return cls(size, tuple(scaled))
+
+    def grid(self, num_mel_bins: int, num_frames: int) -> Grid:
+        """(rows, columns) of whole patches; what remains at the top and at the end is dropped.
+
+        Raises:
+            ValueError: the patch is longer than the input.
+        """
+        if self.size[1] > num_frames:
+            raise ValueError(
+                f"`patch_size` {self.size} is longer than the input: it has {num_frames} frames. "
+                "Pass a smaller patch, or pad the input to at least one patch."
+            )
+        return tuple(
+            (length - size) // stride + 1
+            for length, size, stride in zip((num_mel_bins, num_frames), self.size, self.stride, strict=True)
+        )
+
+    def num_frames(self, columns: int) -> int:
+        """Frames that `columns` patches reach over."""
+        return self.size[1] + (columns - 1) * self.stride[1]
+
+
+def parse_patch_size(patch_size: int | Sequence[int]) -> Grid:
+    """(mel bins, frames) from one number (a square) or two."""
+    pair = (patch_size, patch_size) if not isinstance(patch_size, Sequence) else tuple(patch_size)
+    try:
+        pair = tuple(operator.index(side) for side in pair)
+    except TypeError:
+        pair = ()
+    if len(pair) != 2:
+        raise TypeError(
+            f"`patch_size` must be a whole number or a pair (mel bins, frames) of them, got {patch_size!r}."
+        )
+    if min(pair) < 1:
+        raise ValueError(f"`patch_size` must be at least 1 on both sides, got {pair}.")
+    return pair
+
+
+def draw_patch_size(config: FlexiASTConfig, generator: torch.Generator) -> Grid:
+    """One of `config.patch_sizes`, each as likely as another.
+
+    Ranks that hold generators of one seed and draw as often agree on the size.
+    """
+    if not config.patch_sizes:
+        raise ValueError(
+            "`generator` asks for a random patch size, but `config.patch_sizes` is not set. Name the sizes to draw "
+            "from, or leave `generator` out."
+        )
+    index = torch.randint(len(config.patch_sizes), (), generator=generator, device=generator.device)
+    return config.patch_sizes[int(index)]
