@@ -6,19 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from avzoo.files import write_atomically
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
 from avzoo.pipelines.active_speaker_detection.segments import frame_numbers, require_scores
-from avzoo.video import VideoWriter, draw_boxes, draw_cursor, stack
+from avzoo.video import VideoWriter, draw_boxes, draw_cursor, render_video, stack
 from avzoo.video.drawing import BACKGROUND
 from avzoo.video.reading import VideoReader
 
 # A green and a red that are told apart by people who don't see other greens and reds as different.
 SPEAKING_COLOUR, SILENT_COLOUR = (0, 158, 115), (213, 94, 0)
-
-_SOUND_BLOCK_FRAMES = 1500
 
 
 def write_scored_video(
@@ -44,31 +41,22 @@ def write_scored_video(
     """
     require_scores(records)
     reader = VideoReader(source)
-    rate = reader.info.sampling_rate
-    scored = VideoWriter(path, FRAMES_PER_SECOND, rate)  # says now what it would say later
-    num_frames = sum(len(block) for block in reader.frames(FRAMES_PER_SECOND, size=(8, 8)))
+    VideoWriter(path, FRAMES_PER_SECOND)  # refuses a wrong path before the video is read
+    num_frames = reader.count_frames(FRAMES_PER_SECOND)
     strips = speaking_strips(records, num_frames, reader.info.width, max(4, reader.info.height // 60))
     by_start = sorted(records, key=lambda record: record["start"])
     there: list[Mapping[str, Any]] = []
-    with (
-        scored as writer,
-        tqdm(total=num_frames, unit="frame", desc="video", disable=not progress) as bar,
-    ):
-        index = 0
-        for block in reader.frames(FRAMES_PER_SECOND):
-            for frame in block:
-                while by_start and frame_numbers(by_start[0])[0] <= index:
-                    there.append(by_start.pop(0))
-                there = [record for record in there if frame_numbers(record)[-1] >= index]
-                picture = _scored_frame(frame, there, index)
-                position = index / max(num_frames - 1, 1)
-                writer.write(stack([picture, *(draw_cursor(strip, position) for strip in strips)])[None])
-                if rate is not None and index % _SOUND_BLOCK_FRAMES == 0:
-                    end = min(index + _SOUND_BLOCK_FRAMES, num_frames) / FRAMES_PER_SECOND
-                    writer.write_audio(reader.soundtrack(rate, start=index / FRAMES_PER_SECOND, end=end)[0])
-                index += 1
-            bar.update(len(block))
-    return Path(path)
+
+    def draw(frame: np.ndarray, index: int) -> np.ndarray:
+        nonlocal there
+        while by_start and frame_numbers(by_start[0])[0] <= index:
+            there.append(by_start.pop(0))
+        there = [record for record in there if frame_numbers(record)[-1] >= index]
+        picture = _draw_scores(frame, there, index)
+        position = index / max(num_frames - 1, 1)
+        return stack([picture, *(draw_cursor(strip, position) for strip in strips)])
+
+    return render_video(reader, path, draw, fps=FRAMES_PER_SECOND, num_frames=num_frames, progress=progress)
 
 
 def speaking_strips(
@@ -142,7 +130,7 @@ def plot_scores(
     return Path(path)
 
 
-def _scored_frame(frame: np.ndarray, records: Sequence[Mapping[str, Any]], index: int) -> np.ndarray:
+def _draw_scores(frame: np.ndarray, records: Sequence[Mapping[str, Any]], index: int) -> np.ndarray:
     places = [index - round(record["start"] * FRAMES_PER_SECOND) for record in records]
     return draw_boxes(
         frame,

@@ -15,11 +15,10 @@ from avzoo.pipelines.active_speaker_detection.segments import segments_of, speak
 from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
 from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
 from avzoo.video import Track, iter_track_crops
-from avzoo.video.reading import VideoReader
+from avzoo.video.sound_chunks import SoundChunks
 
 _STRETCH_FRAMES = 1500  # a minute of a track is scored at once
 _LONGEST_STRETCH = 15000
-_SOUND_BLOCK_FRAMES = 1500
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -137,7 +136,7 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
         work = _TracksAtWork(
             LiveScene(self.model, frames_at_once or self._batch_size or 128),
             self.processor,
-            _Sound(reader),
+            SoundChunks(reader, SAMPLING_RATE, FRAMES_PER_SECOND),
             tracks.tracks,
             durations,
         )
@@ -197,11 +196,11 @@ class _TracksAtWork:
     """The scores of all tracks of a video, their faces coming block by block."""
 
     def __init__(
-        self, scene: LiveScene, processor: Any, sound: "_Sound", tracks: Sequence[Track], durations: Sequence[float]
+        self, scene: LiveScene, processor: Any, sound: SoundChunks, tracks: Sequence[Track], durations: Sequence[float]
     ):
         self.scene, self.processor, self.sound, self.tracks, self.durations = scene, processor, sound, tracks, durations
         length = stretch_frames(durations)
-        sound.keep = 2 + -(-length // _SOUND_BLOCK_FRAMES)
+        sound.keep = 2 + -(-length // sound.chunk_frames)
         # (frame after its last, place of the track, first frame): in the order in which they can be scored
         self.stretches = sorted(
             (min(start + length, track.stop_frame), place, start)
@@ -252,32 +251,6 @@ class _TracksAtWork:
         skipped = 2 * before
         rows = self.processor.audio_rows(torch.from_numpy(samples), skipped + stop - start + after)
         return rows[ROWS_PER_FRAME * skipped : ROWS_PER_FRAME * (skipped + stop - start)]
-
-
-class _Sound:
-    """A video's sound, asked for in about the order of time: it is read in blocks, and the last few are kept."""
-
-    def __init__(self, reader: VideoReader, keep: int = 3):
-        self.reader, self.keep = reader, keep
-        self.blocks: dict[int, np.ndarray] = {}
-
-    def between(self, first_frame: int, stop_frame: int) -> np.ndarray:
-        """(640 * frames,) at 16 kHz; silence where the track has ended."""
-        first_block = first_frame // _SOUND_BLOCK_FRAMES
-        numbers = range(first_block, (stop_frame - 1) // _SOUND_BLOCK_FRAMES + 1)
-        samples = np.concatenate([self.block(number) for number in numbers])
-        offset = (first_frame - first_block * _SOUND_BLOCK_FRAMES) * SAMPLES_PER_FRAME
-        return samples[offset : offset + (stop_frame - first_frame) * SAMPLES_PER_FRAME]
-
-    def block(self, number: int) -> np.ndarray:
-        """One of the blocks that the sound is read in, a minute."""
-        if number not in self.blocks:
-            start, end = (n * _SOUND_BLOCK_FRAMES / FRAMES_PER_SECOND for n in (number, number + 1))
-            self.blocks[number], _ = self.reader.soundtrack(SAMPLING_RATE, start=start, end=end)
-            for old in sorted(self.blocks)[: -self.keep]:
-                if old != number:
-                    del self.blocks[old]
-        return self.blocks[number]
 
 
 def stretch_frames(durations: Sequence[float]) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from avzoo.audio import write_wav
 from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME
 from avzoo.pipelines.shared.face_videos import open_face_video, read_once
-from avzoo.video import FaceTracks, Track, VideoWriter, crop_tracks, draw_boxes, track_colour
+from avzoo.video import FaceTracks, Track, crop_tracks, draw_boxes, render_video, track_colour
 from avzoo.video.reading import VideoReader
 
 QUIETEST_DB = -120.0
@@ -142,20 +143,16 @@ def write_voices(
         track, rate = voice.track, voice.sampling_rate
         name = f"face-{track.track_id}"
         write_wav(folder / f"{name}.wav", voice.audio, rate)
-        index = 0
-        with (
-            VideoWriter(folder / f"{name}.mp4", frames_per_second, rate) as writer,
-            tqdm(unit="frame", desc=name, disable=not progress) as bar,
-        ):
-            for block in reader.frames(frames_per_second):
-                for frame in block:
-                    if track.start_frame <= index < track.stop_frame:
-                        box = track.boxes[index - track.start_frame]
-                        frame = draw_boxes(frame, [box], colours=[track_colour(track.track_id)])
-                    writer.write(frame[None])
-                    index += 1
-                bar.update(len(block))
-            writer.write_audio(voice.audio)
+        render_video(
+            reader,
+            folder / f"{name}.mp4",
+            partial(_draw_track, track),
+            fps=frames_per_second,
+            audio=voice.audio,
+            sampling_rate=rate,
+            progress=progress,
+            desc=name,
+        )
         records.append(
             {
                 "track_id": track.track_id,
@@ -168,6 +165,12 @@ def write_voices(
             }
         )
     return records
+
+
+def _draw_track(track: Track, frame: np.ndarray, index: int) -> np.ndarray:
+    if not track.start_frame <= index < track.stop_frame:
+        return frame
+    return draw_boxes(frame, [track.boxes[index - track.start_frame]], colours=[track_colour(track.track_id)])
 
 
 __all__ = ["SeparatedVoice", "separate_faces", "write_voices"]

@@ -59,7 +59,7 @@ def whole_frame_track(reader: "VideoReader", frames_per_second: int) -> "FaceTra
     from avzoo.video import FaceTracks, Track
 
     height, width = reader.info.height, reader.info.width
-    count = sum(len(block) for block in reader.frames(frames_per_second, size=(8, 8)))
+    count = reader.count_frames(frames_per_second)
     track = Track(0, np.arange(count), np.tile(np.array([0.0, 0.0, width, height]), (count, 1)))
     return FaceTracks([track], fps=float(frames_per_second), width=width, height=height, num_frames=count)
 

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from avzoo.video.detection import Detections, FaceDetector, detect_faces
 from avzoo.video.drawing import draw_boxes, draw_cursor, stack, timeline, track_colour, waveform_strip
 from avzoo.video.reading import VideoReader
+from avzoo.video.rendering import render_video
 from avzoo.video.shots import detect_shots
 from avzoo.video.track_files import FaceTracks, GivenBoxes
 from avzoo.video.tracking import track_faces
-from avzoo.video.writing import VideoWriter
 
 _BLOCK_FRAMES = 32
 _MIN_DETECTIONS, _MAX_GAP = 10, 10  # of the tracker, when every frame is looked at
@@ -117,27 +117,28 @@ def render_face_tracks(
     strips = [timeline(present, tracks.width, max(4, tracks.height // 60))] if present else []
     if sound is not None:
         strips.append(waveform_strip(sound, tracks.width, max(16, tracks.height // 8)))
-    with (
-        VideoWriter(path, tracks.fps, rate) as writer,
-        tqdm(total=tracks.num_frames, unit="frame", desc="video", disable=not progress) as bar,
-    ):
-        index = 0
-        for block in reader.frames(tracks.fps):
-            for frame in block:
-                there = [track for track in tracks.tracks if track.start_frame <= index < track.stop_frame]
-                picture = draw_boxes(
-                    frame,
-                    [track.boxes[index - track.start_frame] for track in there],
-                    colours=[track_colour(track.track_id) for track in there],
-                    labels=[_label(track.track_id, track.scores[index - track.start_frame]) for track in there],
-                )
-                position = index / max(tracks.num_frames - 1, 1)
-                writer.write(stack([picture, *(draw_cursor(strip, position) for strip in strips)])[None])
-                index += 1
-            bar.update(len(block))
-        if sound is not None:
-            writer.write_audio(sound)
-    return Path(path)
+
+    def draw(frame: np.ndarray, index: int) -> np.ndarray:
+        there = [track for track in tracks.tracks if track.start_frame <= index < track.stop_frame]
+        picture = draw_boxes(
+            frame,
+            [track.boxes[index - track.start_frame] for track in there],
+            colours=[track_colour(track.track_id) for track in there],
+            labels=[_label(track.track_id, track.scores[index - track.start_frame]) for track in there],
+        )
+        position = index / max(tracks.num_frames - 1, 1)
+        return stack([picture, *(draw_cursor(strip, position) for strip in strips)])
+
+    return render_video(
+        reader,
+        path,
+        draw,
+        fps=tracks.fps,
+        num_frames=tracks.num_frames,
+        audio=sound,
+        sampling_rate=rate,
+        progress=progress,
+    )
 
 
 def _label(track_id: int, score: float) -> str:

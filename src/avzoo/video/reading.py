@@ -176,6 +176,13 @@ class VideoReader:
             count += times
         return frames[:count]
 
+    def count_frames(self, fps: float | None = None) -> int:
+        """Number of frames at a rate, by decoding all of them, scaled down to 8 x 8 pixels.
+
+        Args and errors as for `frames`.
+        """
+        return sum(len(block) for block in self.frames(fps, size=(8, 8)))
+
     def frame_at(self, seconds: float, size: tuple[int, int] | None = None) -> np.ndarray:
         """The frame that is shown at a time: the latest that began by then.
 

@@ -21,12 +21,13 @@ from avzoo.pipelines.active_speaker_detection.drawing import (
     write_scored_video,
 )
 from avzoo.pipelines.active_speaker_detection.files import write_ava_csv
-from avzoo.pipelines.active_speaker_detection.pipeline import ActiveSpeakerDetectionPipeline, _Sound, stretch_frames
+from avzoo.pipelines.active_speaker_detection.pipeline import ActiveSpeakerDetectionPipeline, stretch_frames
 from avzoo.pipelines.active_speaker_detection.segments import segment_records, segments_of
 from avzoo.pipelines.active_speaker_detection.streaming import LiveScene
 from avzoo.records import Records
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import FaceTracks, GivenBoxes, Track, Video, VideoReader, crop_track, read_video, write_video
+from avzoo.video.sound_chunks import SoundChunks
 
 RATE, PER_FRAME, HEIGHT, WIDTH = 16000, 640, 40, 64
 SIZES = {
@@ -145,12 +146,12 @@ def test_a_scene_is_scored_as_by_hand(either):
 
 
 def test_long_tracks_are_scored_in_stretches_as_in_one_piece(either, monkeypatch):
-    """Stretches of 20 or 15 frames, and sound read in blocks of 32."""
+    """Stretches of 20 or 15 frames, and sound read in chunks of 32."""
     video = noisy_video(110)
     tracks = [track(0, 4, 110), track(1, 0, 37, 30.0), track(2, 31, 90, 20.0), track(3, 50, 54, 2.0)]
     expected = by_hand(either, video, tracks, either.processor.durations)
     monkeypatch.setattr(active_speaker_detection, "_STRETCH_FRAMES", 20)
-    monkeypatch.setattr(active_speaker_detection, "_SOUND_BLOCK_FRAMES", 32)
+    monkeypatch.setattr(SoundChunks, "chunk_frames", 32)
     for batch_size in (3, 50):
         records = either(video, faces=tracks_of(*tracks, frames=110), batch_size=batch_size)
         all_close(scores_of(records), expected)
@@ -158,20 +159,20 @@ def test_long_tracks_are_scored_in_stretches_as_in_one_piece(either, monkeypatch
 
 def test_memory_does_not_grow_with_the_video(pipe, monkeypatch):
     monkeypatch.setattr(active_speaker_detection, "_STRETCH_FRAMES", 15)
-    monkeypatch.setattr(active_speaker_detection, "_SOUND_BLOCK_FRAMES", 25)
-    held, sounds, forget, block = [], [], LiveScene.forget, _Sound.block
+    monkeypatch.setattr(SoundChunks, "chunk_frames", 25)
+    held, sounds, forget, chunk = [], [], LiveScene.forget, SoundChunks.chunk
 
     def watched(scene, frame):
         held.append(sum(len(piece) for face in scene.faces for piece in face.pixels.pieces))
         forget(scene, frame)
 
     def heard(sound, number):
-        samples = block(sound, number)
-        sounds.append(len(sound.blocks))
+        samples = chunk(sound, number)
+        sounds.append(len(sound.chunks))
         return samples
 
     monkeypatch.setattr(LiveScene, "forget", watched)
-    monkeypatch.setattr(_Sound, "block", heard)
+    monkeypatch.setattr(SoundChunks, "chunk", heard)
     faces = tracks_of(track(0, 0, 400), track(1, 0, 400, 30.0), frames=400)
     pipe(noisy_video(400), faces=faces)
     # Two faces, a stretch and two blocks of 32 frames each, of which none is cut
@@ -325,10 +326,10 @@ def test_windows_end_with_the_stretch(durations, frames):
 
 
 @pytest.mark.parametrize(("first", "stop"), [(0, 30), (7, 8), (9, 21), (29, 30)])
-def test_sound_in_blocks_is_that_of_the_whole(monkeypatch, first, stop):
-    monkeypatch.setattr(active_speaker_detection, "_SOUND_BLOCK_FRAMES", 10)
+def test_sound_in_chunks_is_that_of_the_whole(monkeypatch, first, stop):
+    monkeypatch.setattr(SoundChunks, "chunk_frames", 10)
     video = noisy_video(30)
-    sound = _Sound(VideoReader(video), keep=1)
+    sound = SoundChunks(VideoReader(video), RATE, 25, keep=1)
     np.testing.assert_array_equal(sound.between(first, stop), video.audio[first * PER_FRAME : stop * PER_FRAME])
     np.testing.assert_array_equal(sound.between(25, 35)[: 5 * PER_FRAME], video.audio[25 * PER_FRAME :])
     assert not sound.between(25, 35)[5 * PER_FRAME :].any()
