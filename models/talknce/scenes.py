@@ -52,10 +52,10 @@ class SceneScorer:
     Args:
         model: LoCoNet or TalkNet, in evaluation mode.
         tracks: all faces of the scene; one that LoCoNet scores has the others as its context.
-        frames_at_once: face frames that go through the network together; bounds memory.
+        batch_size: face frames that go through the network together; bounds memory.
     """
 
-    def __init__(self, model: ActiveSpeakerDetector, tracks: Sequence[FaceTrack], frames_at_once: int = 128):
+    def __init__(self, model: ActiveSpeakerDetector, tracks: Sequence[FaceTrack], batch_size: int = 128):
         for index, track in enumerate(tracks):
             expected = (ROWS_PER_FRAME * len(track.pixel_values), model.num_bins)
             if track.pixel_values.ndim != 3 or not len(track.pixel_values):
@@ -73,7 +73,7 @@ class SceneScorer:
                     f"`tracks[{index}]`: `input_features` must be {expected} for {len(track.pixel_values)} frames, got "
                     f"{tuple(track.input_features.shape)}."
                 )
-        self.model, self.tracks, self.frames_at_once = model, list(tracks), frames_at_once
+        self.model, self.tracks, self.batch_size = model, list(tracks), batch_size
         self._features = [
             self._features_of(track) if track.features is None else track.features for track in self.tracks
         ]
@@ -103,7 +103,7 @@ class SceneScorer:
             starts = range(track.start, track.stop, length)
             windows = [(start, min(start + length, track.stop)) for start in starts]
             # What comes after the trunk is a hundred times cheaper, and takes as much less memory.
-            several = max(1, 16 * self.frames_at_once // (length * self.num_speakers))
+            several = max(1, 16 * self.batch_size // (length * self.num_speakers))
             batches = [windows[i : i + several] for i in range(0, len(windows), several)]
             rows.append(torch.cat([self._score_windows(target, batch) for batch in batches]))
         return torch.stack(rows)
@@ -170,8 +170,8 @@ class SceneScorer:
                         beyond = not 0 <= track < len(chosen) or not 0 <= frame < length
                         neighbours.append(None if beyond else (chosen[track] if joined else index, start + frame))
                     runs.append(neighbours)
-        for first in range(0, len(runs), self.frames_at_once):
-            part = runs[first : first + self.frames_at_once]
+        for first in range(0, len(runs), self.batch_size):
+            part = runs[first : first + self.batch_size]
             pixels = torch.stack([torch.stack([self._pixels(frame) for frame in run]) for run in part])
             there = torch.tensor([[frame is not None for frame in run] for run in part], device=features.device)
             values = self.model.visual.normalize(pixels.to(features.device))
@@ -191,7 +191,7 @@ class SceneScorer:
     def _features_of(self, track: FaceTrack) -> torch.Tensor:
         """Features of a track and of the two frames before and after it, as it is among missing faces."""
         blank = torch.zeros_like(track.pixel_values[:1]).expand(2 * REACH, -1, -1)
-        return looked_at(self.model, torch.cat([blank, track.pixel_values, blank]), self.frames_at_once)
+        return looked_at(self.model, torch.cat([blank, track.pixel_values, blank]), self.batch_size)
 
     def _slice(self, index: int, start: int, stop: int) -> torch.Tensor:
         """Kept features of the scene's frames from `start` to before `stop`."""
@@ -213,7 +213,7 @@ class SceneScorer:
 
 
 @torch.no_grad()
-def looked_at(model: ActiveSpeakerDetector, pixels: torch.Tensor, frames_at_once: int = 128) -> torch.Tensor:
+def looked_at(model: ActiveSpeakerDetector, pixels: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Features of the frames of a face that have two neighbours on both sides.
 
     Args:
@@ -223,7 +223,7 @@ def looked_at(model: ActiveSpeakerDetector, pixels: torch.Tensor, frames_at_once
         (frames - 4, channels), on the model's device.
     """
     parts = []
-    for first in range(0, len(pixels) - 2 * REACH, frames_at_once):
-        part = pixels[first : first + frames_at_once + 2 * REACH].to(model.device)
+    for first in range(0, len(pixels) - 2 * REACH, batch_size):
+        part = pixels[first : first + batch_size + 2 * REACH].to(model.device)
         parts.append(model.visual.inner_features(model.visual.normalize(part)[None])[0])
     return torch.cat(parts)

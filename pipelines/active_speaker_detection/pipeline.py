@@ -23,14 +23,14 @@ _LONGEST_STRETCH = 15000
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
     """Raise a ValueError or TypeError that names the parameter which cannot work."""
-    for name in ("max_faces", "every", "smoothing", "frames_at_once"):
-        value, shown = parameters.get(name), "batch_size" if name == "frames_at_once" else name
-        if value is None and (name in ("max_faces", "frames_at_once") or name not in parameters):
+    for name in ("max_faces", "every", "smoothing", "batch_size"):
+        value = parameters.get(name)
+        if value is None and (name in ("max_faces", "batch_size") or name not in parameters):
             continue
         if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"`{shown}` must be a whole number, got {value!r}.")
+            raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
         if value < 1:
-            raise ValueError(f"`{shown}` must be at least 1, got {value}.")
+            raise ValueError(f"`{name}` must be at least 1, got {value}.")
     if parameters.get("smoothing", 1) % 2 == 0:
         raise ValueError(f"`smoothing` must be an odd number of frames, got {parameters['smoothing']}.")
     if parameters.get("threshold") is not None:
@@ -101,10 +101,9 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     """
 
     task_name = "active-speaker-detection"
-    at_once = "frames_at_once"
     steps = (
         ("faces", "detector_model", "max_faces", "every", "progress"),
-        ("durations", "frames_at_once", "progress"),
+        ("durations", "batch_size", "progress"),
         ("threshold", "smoothing", "min_segment", "max_gap", "return_scores"),
     )
     check_parameters = staticmethod(check_parameters)
@@ -128,13 +127,13 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
         self,
         model_inputs: dict[str, Any],
         durations: Sequence[float] | None = None,
-        frames_at_once: int | None = None,
+        batch_size: int | None = None,
         progress: bool = False,
     ) -> dict[str, Any]:
         reader, tracks = model_inputs["reader"], model_inputs["tracks"]
         durations = self.processor.durations if durations is None else durations
         work = _TracksAtWork(
-            LiveScene(self.model, frames_at_once or self._batch_size or 128),
+            LiveScene(self.model, batch_size or self._batch_size or 128),
             self.processor,
             SoundChunks(reader, SAMPLING_RATE, FRAMES_PER_SECOND),
             tracks.tracks,

@@ -33,16 +33,16 @@ class LiveScene:
 
     Args:
         model: LoCoNet or TalkNet.
-        frames_at_once: face frames that go through the network together.
+        batch_size: face frames that go through the network together.
     """
 
-    def __init__(self, model: Any, frames_at_once: int = 128):
-        self.model, self.frames_at_once = model, frames_at_once
+    def __init__(self, model: Any, batch_size: int = 128):
+        self.model, self.batch_size = model, batch_size
         self.faces: list[LiveFace] = []
 
     def enter(self, start: int, number: int) -> "LiveFace":
         """A face whose first frame is `start`. Of faces that fit equally as context, the lowest number goes first."""
-        face = LiveFace(self.model, start, number, self.frames_at_once)
+        face = LiveFace(self.model, start, number, self.batch_size)
         self.faces.append(face)
         self.faces.sort(key=lambda face: (face.number, face.start))
         return face
@@ -64,7 +64,7 @@ class LiveScene:
             if other is not face and first < last:
                 rows = silence.expand(ROWS_PER_FRAME * (last - first), input_features.shape[1])
                 parts.append(other.part(first, last, rows))
-        return SceneScorer(self.model, parts, self.frames_at_once).logits(0, durations)
+        return SceneScorer(self.model, parts, self.batch_size).logits(0, durations)
 
     def forget(self, frame: int) -> None:
         """Let go of what lies before a frame."""
@@ -76,8 +76,8 @@ class LiveScene:
 class LiveFace:
     """One face of a [`LiveScene`], from `start` to before `stop` so far."""
 
-    def __init__(self, model: Any, start: int, number: int, frames_at_once: int):
-        self.model, self.number, self.frames_at_once = model, number, frames_at_once
+    def __init__(self, model: Any, start: int, number: int, batch_size: int):
+        self.model, self.number, self.batch_size = model, number, batch_size
         self.start = self.stop = start
         self.ended = False
         self.pixels = _Held(start)
@@ -109,13 +109,13 @@ class LiveFace:
 
     def _wait(self, pixels: torch.Tensor) -> None:
         self.waiting.append(pixels)
-        if self.ended or sum(map(len, self.waiting)) - 2 * REACH >= self.frames_at_once:
+        if self.ended or sum(map(len, self.waiting)) - 2 * REACH >= self.batch_size:
             self._look()
 
     def _look(self) -> None:
         pixels = torch.cat(self.waiting)
         if len(pixels) > 2 * REACH:
-            self.features.append(looked_at(self.model, pixels, self.frames_at_once))
+            self.features.append(looked_at(self.model, pixels, self.batch_size))
             self.waiting = [pixels[-2 * REACH :].clone()]
 
 
@@ -173,7 +173,7 @@ class StreamingActiveSpeaker:
         hop: seconds from one clip to the next.
         lookahead: seconds of the future that a frame is judged by at least. The networks were trained with all of it;
             frames at the end of a clip are the least certain.
-        frames_at_once: face frames that go through the network together.
+        batch_size: face frames that go through the network together.
 
     Raises:
         ValueError: a time below a frame (`lookahead`: below 0), or a window that does not hold a hop and the lookahead.
@@ -186,7 +186,7 @@ class StreamingActiveSpeaker:
         window: float = 2.0,
         hop: float = 0.4,
         lookahead: float = 0.2,
-        frames_at_once: int = 128,
+        batch_size: int = 128,
     ):
         for name, value, least in (("window", window, 0.04), ("hop", hop, 0.04), ("lookahead", lookahead, 0)):
             if not (math.isfinite(value) and value >= least):
@@ -194,7 +194,7 @@ class StreamingActiveSpeaker:
         self.window, self.hop, self.lookahead = (round(x * FRAMES_PER_SECOND) for x in (window, hop, lookahead))
         if self.window < self.hop + self.lookahead:
             raise ValueError(f"`window` ({window}) must hold `hop` ({hop}) and `lookahead` ({lookahead}).")
-        self.processor, self.scene = processor, LiveScene(model, frames_at_once)
+        self.processor, self.scene = processor, LiveScene(model, batch_size)
         self.position = self.told = 0  # frames that came, and that were scored
         self.due = self.hop  # where the next clip ends
         self._seen: dict[int, LiveFace] = {}

@@ -29,9 +29,9 @@ def check_parameters(parameters: dict[str, Any]) -> None:
     for name, at_least in {"max_shift": 1, "stride": 1, "context": 1, "tolerance": 0}.items():
         if name in parameters:
             check_whole_number(name, parameters[name], at_least=at_least)
-    for name, shown in {"windows_at_once": "batch_size", "max_faces": "max_faces"}.items():
+    for name in ("batch_size", "max_faces"):
         if parameters.get(name) is not None:
-            check_whole_number(shown, parameters[name], at_least=1)
+            check_whole_number(name, parameters[name], at_least=1)
 
 
 class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
@@ -79,10 +79,9 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
     """
 
     task_name = "audio-visual-synchronization"
-    at_once = "windows_at_once"
     steps = (
         ("faces", "detector_model", "max_faces", "progress"),
-        ("max_shift", "stride", "windows_at_once", "progress"),
+        ("max_shift", "stride", "batch_size", "progress"),
         ("context", "tolerance", "min_confidence", "return_windows"),
     )
     check_parameters = staticmethod(check_parameters)
@@ -106,11 +105,11 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
         model_inputs: dict[str, Any],
         max_shift: int = 15,
         stride: int = 1,
-        windows_at_once: int | None = None,
+        batch_size: int | None = None,
         progress: bool = False,
     ) -> dict[str, Any]:
         reader, tracks = model_inputs["reader"], model_inputs["tracks"]
-        options = {"stride": stride, "batch_size": windows_at_once or self._batch_size or DEFAULT_BATCH_SIZE}
+        options = {"stride": stride, "batch_size": batch_size or self._batch_size or DEFAULT_BATCH_SIZE}
         scorers = []
         for track in tracks.tracks:
             scorer = OffsetScorer(self.model, max_shift, **options)

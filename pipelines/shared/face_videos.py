@@ -10,18 +10,19 @@ from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME, faces_from, whole
 from avzoo.video import FaceTracks, find_face_tracks
 from avzoo.video.reading import VideoReader
 
+# `Pipeline.__call__` keeps `batch_size` for videos per batch and hands it to no step, so it goes by this name there.
+_BATCH_SIZE = "_batch_size"
+
 
 class FaceVideoPipeline(Pipeline):
     """One video or several in, a list of records for each; a subclass scores the faces that are found.
 
     Class attributes of a subclass:
         task_name: in `transformers.pipeline`.
-        at_once: what `batch_size` is called in `_forward`.
         steps: names of the parameters of `preprocess`, `_forward` and `postprocess`.
     """
 
     task_name: ClassVar[str]
-    at_once: ClassVar[str]
     steps: ClassVar[tuple[tuple[str, ...], ...]]
 
     _load_processor = True
@@ -38,12 +39,10 @@ class FaceVideoPipeline(Pipeline):
 
     def __call__(self, video: Any, batch_size: int | None = None, **parameters: Any) -> list:
         """The faces of one video, or of each of a list of them; see the class for parameters."""
-        if batch_size is not None:
-            parameters["batch_size"] = batch_size
         if isinstance(video, list | tuple):
-            return [self(one, **parameters) for one in video]
-        if "batch_size" in parameters:
-            parameters[self.at_once] = parameters.pop("batch_size")
+            return [self(one, batch_size=batch_size, **parameters) for one in video]
+        if batch_size is not None:
+            parameters[_BATCH_SIZE] = batch_size
         return super().__call__(video, **parameters)
 
     @staticmethod
@@ -52,6 +51,8 @@ class FaceVideoPipeline(Pipeline):
         raise NotImplementedError
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
+        if _BATCH_SIZE in parameters:
+            parameters["batch_size"] = parameters.pop(_BATCH_SIZE)
         self.check_parameters(parameters)
         unknown = parameters.keys() - {name for names in self.steps for name in names}
         if unknown:

@@ -76,11 +76,11 @@ def test_loconet_scores_each_window_as_a_clip(num_speakers, num_faces, join):
     check(model, scene(model, SPANS[:num_faces]), range(num_faces))
 
 
-@pytest.mark.parametrize("frames_at_once", [1, 7])
-def test_memory_may_be_bounded(frames_at_once):
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_memory_may_be_bounded(batch_size):
     """Tracks in pieces, windows in several batches."""
     model = network(num_speakers=2)
-    check(model, scene(model), (0, 3), durations=(0.12, 4), frames_at_once=frames_at_once)
+    check(model, scene(model), (0, 3), durations=(0.12, 4), batch_size=batch_size)
 
 
 @pytest.mark.parametrize("model_class", [LoCoNetForActiveSpeakerDetection, TalkNetForActiveSpeakerDetection])
