@@ -5,6 +5,8 @@ from typing import Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from avzoo.checks import check_fields, check_number
+
 
 @strict
 class ActiveSpeakerConfig(PreTrainedConfig):
@@ -53,26 +55,19 @@ class ActiveSpeakerConfig(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def validate_widths(self):
-        if len(self.trunk_channels) != 4 or min(self.trunk_channels) < 1:
-            raise ValueError(f"`trunk_channels` must be four numbers of at least 1, got {self.trunk_channels}.")
-        for name in ("embedding_size", "num_temporal_layers", "feed_forward_ratio", "frame_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
-        if self.num_attention_heads < 1 or self.embedding_size % self.num_attention_heads:
+        check_stages(self, "trunk_channels")
+        check_fields(self, ("embedding_size", "num_temporal_layers", "feed_forward_ratio", "frame_size"), at_least=1)
+        check_number("num_attention_heads", self.num_attention_heads, at_least=1)
+        if self.embedding_size % self.num_attention_heads:
             raise ValueError(
                 f"`embedding_size` ({self.embedding_size}) must be a multiple of `num_attention_heads` "
                 f"({self.num_attention_heads})."
             )
 
     def validate_ranges(self):
-        for name in ("pixel_std", "batch_norm_eps", "talknce_temperature"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)}.")
-        for name in ("auxiliary_weight", "talknce_weight"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"`{name}` must be at least 0, got {getattr(self, name)}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"`dropout` must be in [0, 1), got {self.dropout}.")
+        check_fields(self, ("pixel_std", "batch_norm_eps", "talknce_temperature"), above=0)
+        check_fields(self, ("auxiliary_weight", "talknce_weight"), at_least=0)
+        check_number("dropout", self.dropout, at_least=0, below=1)
 
 
 @strict
@@ -108,19 +103,15 @@ class LoCoNetConfig(ActiveSpeakerConfig):
         super().__post_init__(**kwargs)
 
     def validate_context(self):
-        for name in ("num_speakers", "num_context_layers", "context_kernel_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        check_fields(self, ("num_speakers", "num_context_layers", "context_kernel_size"), at_least=1)
         if self.context_kernel_size % 2 == 0:
             raise ValueError(f"`context_kernel_size` must be odd, got {self.context_kernel_size}.")
 
     def validate_audio(self):
-        if len(self.audio_channels) != 4 or min(self.audio_channels) < 1:
-            raise ValueError(f"`audio_channels` must be four numbers of at least 1, got {self.audio_channels}.")
+        check_stages(self, "audio_channels")
         if self.num_mel_bins < 8 or self.num_mel_bins % 8:
             raise ValueError(f"`num_mel_bins` must be a multiple of 8, got {self.num_mel_bins}.")
-        if self.log_mel_std <= 0:
-            raise ValueError(f"`log_mel_std` must be above 0, got {self.log_mel_std}.")
+        check_number("log_mel_std", self.log_mel_std, above=0)
 
 
 @strict
@@ -152,20 +143,24 @@ class TalkNetConfig(ActiveSpeakerConfig):
         super().__post_init__(**kwargs)
 
     def validate_audio(self):
-        for name in ("audio_channels", "audio_depths"):
-            if len(getattr(self, name)) != 4 or min(getattr(self, name)) < 1:
-                raise ValueError(f"`{name}` must be four numbers of at least 1, got {getattr(self, name)}.")
+        check_stages(self, "audio_channels")
+        check_stages(self, "audio_depths")
         if self.audio_channels[-1] != self.embedding_size:
             raise ValueError(
                 f"`audio_channels` {self.audio_channels} must end with `embedding_size` ({self.embedding_size})."
             )
-        for name in ("squeeze_ratio", "num_cepstral_coefficients"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        check_fields(self, ("squeeze_ratio", "num_cepstral_coefficients"), at_least=1)
         if any(channels % self.squeeze_ratio for channels in self.audio_channels):
             raise ValueError(
                 f"`audio_channels` {self.audio_channels} must be multiples of `squeeze_ratio` ({self.squeeze_ratio})."
             )
+
+
+def check_stages(config: ActiveSpeakerConfig, name: str) -> None:
+    """Raise a ValueError unless a field holds four numbers of at least 1."""
+    values = getattr(config, name)
+    if len(values) != 4 or min(values) < 1:
+        raise ValueError(f"`{name}` must be four numbers of at least 1, got {values}.")
 
 
 __all__ = ["ActiveSpeakerConfig", "LoCoNetConfig", "TalkNetConfig"]

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import nn
 
+from avzoo.checks import check_choice, check_number, check_whole_number
+
 
 class TalkNCELoss(nn.Module):
     """Mean over speaking frames i of a clip of -log softmax_j(<v_i, a_j> / temperature) at j = i, over its speaking
@@ -37,14 +39,10 @@ class TalkNCELoss(nn.Module):
         min_frames: int = 1,
     ):
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"`temperature` must be above 0, got {temperature}.")
-        if nce_frames not in ("speaking", "all"):
-            raise ValueError(f'`nce_frames` must be "speaking" or "all", got {nce_frames!r}.')
-        if direction not in ("visual_to_audio", "audio_to_visual", "both"):
-            raise ValueError(f'`direction` must be "visual_to_audio", "audio_to_visual" or "both", got {direction!r}.')
-        if min_frames < 1:
-            raise ValueError(f"`min_frames` must be at least 1, got {min_frames}.")
+        check_number("temperature", temperature, above=0)
+        check_choice("nce_frames", nce_frames, ("speaking", "all"))
+        check_choice("direction", direction, ("visual_to_audio", "audio_to_visual", "both"))
+        check_whole_number("min_frames", min_frames, at_least=1)
         self.temperature, self.nce_frames = temperature, nce_frames
         self.direction, self.min_frames = direction, min_frames
 

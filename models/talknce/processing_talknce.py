@@ -13,6 +13,7 @@ import torch
 from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import align_to_video, read_audio, speech_features_mfcc, vggish_log_mel
+from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.video import Track, VideoReader, crop_track, grey_face, resize_as_opencv
 from avzoo.video.crops import CropConvention, LowerFace, TightFace
 
@@ -51,20 +52,13 @@ class ActiveSpeakerProcessor(ProcessorMixin):
         num_bins: int | None = None,
         num_speakers: int = 3,
     ):
-        choices = {
-            "audio_features": (audio_features, ("log_mel", "mfcc")),
-            "crop": (crop, ("tight", "lower_face")),
-            "score": (score, ("probability", "logit")),
-        }
-        for name, (value, allowed) in choices.items():
-            if value not in allowed:
-                raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {value!r}.")
-        if not durations or not all(duration >= 1 / FRAMES_PER_SECOND for duration in durations):
-            raise ValueError(f"`durations` must be seconds, each at least one frame of 0.04, got {durations}.")
+        check_choice("audio_features", audio_features, ("log_mel", "mfcc"))
+        check_choice("crop", crop, ("tight", "lower_face"))
+        check_choice("score", score, ("probability", "logit"))
+        check_durations(durations)
         num_bins = {"log_mel": 64, "mfcc": 13}[audio_features] if num_bins is None else num_bins
         for name, value in {"frame_size": frame_size, "num_bins": num_bins, "num_speakers": num_speakers}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
+            check_whole_number(name, value, at_least=1)
         super().__init__()
         self.audio_features = audio_features
         self.crop = crop
@@ -196,6 +190,16 @@ class ActiveSpeakerProcessor(ProcessorMixin):
             faces[row, there] = crops[first - track.start_frame : stop - track.start_frame]
             mask[row, there] = 1
         return faces, mask, target.start_frame
+
+
+def check_durations(durations: Sequence[float]) -> None:
+    """Raise a ValueError or TypeError unless these are lengths of windows, seconds, each at least one frame."""
+    if isinstance(durations, str) or not isinstance(durations, Sequence):
+        raise TypeError(f"`durations` must be a list of seconds, got {durations!r}.")
+    if not durations:
+        raise ValueError(f"`durations` must hold at least one number of seconds, got {durations!r}.")
+    for duration in durations:
+        check_number("durations", duration, at_least=1 / FRAMES_PER_SECOND, unit="seconds")
 
 
 __all__ = ["ActiveSpeakerProcessor"]

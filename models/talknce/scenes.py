@@ -131,8 +131,8 @@ class SceneScorer:
     def _score_windows(self, target: int, windows: Sequence[tuple[int, int]]) -> torch.Tensor:
         """Logits of the target in windows of the scene, joined."""
         device, track = self.model.device, self.tracks[target]
-        longest = max(stop - start for start, stop in windows)
-        lengths = torch.tensor([stop - start for start, stop in windows], device=device)
+        lengths = [stop - start for start, stop in windows]
+        longest = max(lengths)
         faces = [self.context(target, start, stop) for start, stop in windows]
         features = torch.stack(
             [
@@ -146,11 +146,11 @@ class SceneScorer:
             first, last = (ROWS_PER_FRAME * (frame - track.start) for frame in (start, stop))
             rows = track.input_features[first:last].to(device)
             audio.append(torch.nn.functional.pad(rows, (0, 0, 0, ROWS_PER_FRAME * longest - len(rows))))
-        padded = None if bool((lengths == longest).all()) else lengths
+        padded = None if min(lengths) == longest else torch.tensor(lengths, device=device)
         visual = self.model.visual.over_time(features, padded)
         output = self.model.classify(self.model.embed_audio(torch.stack(audio), padded), visual, padded)
         logits = output.logits[:, 0].float()
-        return torch.cat([row[:length] for row, length in zip(logits, lengths.tolist(), strict=True)]).cpu()
+        return torch.cat([row[:length] for row, length in zip(logits, lengths, strict=True)]).cpu()
 
     def _look_again(
         self, features: torch.Tensor, faces: Sequence[Sequence[int]], windows: Sequence[tuple[int, int]]

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from avzoo.checks import check_number, check_whole_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
+from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE, check_durations
 from avzoo.pipelines.active_speaker_detection.segments import segments_of, speaking_frames
 from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
 from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
@@ -22,36 +23,22 @@ _LONGEST_STRETCH = 15000
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
-    """Raise a ValueError or TypeError that names the parameter which cannot work."""
-    for name in ("max_faces", "every", "smoothing", "batch_size"):
-        value = parameters.get(name)
-        if value is None and (name in ("max_faces", "batch_size") or name not in parameters):
-            continue
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"`{name}` must be a whole number, got {value!r}.")
-        if value < 1:
-            raise ValueError(f"`{name}` must be at least 1, got {value}.")
+    """Raise a ValueError or TypeError that names the parameter out of range."""
+    for name in ("every", "smoothing"):
+        if name in parameters:
+            check_whole_number(name, parameters[name], at_least=1)
+    for name in ("max_faces", "batch_size"):
+        if parameters.get(name) is not None:
+            check_whole_number(name, parameters[name], at_least=1)
     if parameters.get("smoothing", 1) % 2 == 0:
         raise ValueError(f"`smoothing` must be an odd number of frames, got {parameters['smoothing']}.")
     if parameters.get("threshold") is not None:
-        _check_number(parameters["threshold"], "threshold")
+        check_number("threshold", parameters["threshold"])
     for name in ("min_segment", "max_gap"):
-        if name in parameters and _check_number(parameters[name], name) < 0:
-            raise ValueError(f"`{name}` must be at least 0 seconds, got {parameters[name]}.")
-    durations = parameters.get("durations")
-    if durations is not None:
-        if isinstance(durations, str) or not isinstance(durations, Sequence):
-            raise TypeError(f"`durations` must be a list of seconds, got {durations!r}.")
-        if not durations or min(_check_number(one, "durations") for one in durations) < 1 / FRAMES_PER_SECOND:
-            raise ValueError(f"`durations` must be seconds, each at least one frame of 0.04, got {durations!r}.")
-
-
-def _check_number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"`{name}` must be a number, got {value!r}.")
-    if not math.isfinite(value):
-        raise ValueError(f"`{name}` must be finite, got {value}.")
-    return value
+        if name in parameters:
+            check_number(name, parameters[name], at_least=0, unit="seconds")
+    if parameters.get("durations") is not None:
+        check_durations(parameters["durations"])
 
 
 class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):

@@ -1,12 +1,12 @@
 """Faces that come block by block: each frame is looked at once, scored among the others, and forgotten."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from avzoo.checks import check_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.models.talknce.scenes import FaceTrack, SceneScorer, looked_at
@@ -189,8 +189,7 @@ class StreamingActiveSpeaker:
         batch_size: int = 128,
     ):
         for name, value, least in (("window", window, 0.04), ("hop", hop, 0.04), ("lookahead", lookahead, 0)):
-            if not (math.isfinite(value) and value >= least):
-                raise ValueError(f"`{name}` must be at least {least} seconds, got {value}.")
+            check_number(name, value, at_least=least, unit="seconds")
         self.window, self.hop, self.lookahead = (round(x * FRAMES_PER_SECOND) for x in (window, hop, lookahead))
         if self.window < self.hop + self.lookahead:
             raise ValueError(f"`window` ({window}) must hold `hop` ({hop}) and `lookahead` ({lookahead}).")

@@ -130,7 +130,7 @@ def test_shapes_that_do_not_fit_a_loss_are_told(audio, visual, speaking, mask):
     [
         ({"temperature": 0.0}, "`temperature` must be above 0, got 0.0"),
         ({"temperature": float("nan")}, "`temperature` must be above 0, got nan"),
-        ({"nce_frames": "silent"}, '`nce_frames` must be "speaking" or "all", got \'silent\''),
+        ({"nce_frames": "silent"}, "`nce_frames` must be one of speaking, all, got 'silent'"),
         ({"direction": "up"}, "`direction` must be .* got 'up'"),
         ({"min_frames": 0}, "`min_frames` must be at least 1, got 0"),
     ],

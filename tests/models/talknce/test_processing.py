@@ -300,19 +300,19 @@ def test_the_defaults_are_those_of_the_released_loconet():
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "error", "message"),
     [
-        ({"audio_features": "mel"}, "`audio_features` must be one of log_mel, mfcc, got 'mel'"),
-        ({"crop": "wide"}, "`crop` must be one of tight, lower_face, got 'wide'"),
-        ({"score": "percent"}, "`score` must be one of probability, logit, got 'percent'"),
-        ({"durations": ()}, "`durations` must be seconds, each at least one frame of 0.04"),
-        ({"durations": (1, 0.03)}, "`durations` must be seconds, each at least one frame of 0.04"),
-        ({"frame_size": 0}, "`frame_size` must be a whole number of at least 1, got 0"),
-        ({"frame_size": 112.0}, "`frame_size` must be a whole number of at least 1, got 112.0"),
-        ({"num_bins": 0}, "`num_bins` must be a whole number of at least 1, got 0"),
-        ({"num_speakers": 0}, "`num_speakers` must be a whole number of at least 1, got 0"),
+        ({"audio_features": "mel"}, ValueError, "`audio_features` must be one of log_mel, mfcc, got 'mel'"),
+        ({"crop": "wide"}, ValueError, "`crop` must be one of tight, lower_face, got 'wide'"),
+        ({"score": "percent"}, ValueError, "`score` must be one of probability, logit, got 'percent'"),
+        ({"durations": ()}, ValueError, "`durations` must hold at least one number of seconds"),
+        ({"durations": (1, 0.03)}, ValueError, "`durations` must be at least 0.04 seconds, got 0.03"),
+        ({"frame_size": 0}, ValueError, "`frame_size` must be at least 1, got 0"),
+        ({"frame_size": 112.0}, TypeError, "`frame_size` must be a whole number, got 112.0"),
+        ({"num_bins": 0}, ValueError, "`num_bins` must be at least 1, got 0"),
+        ({"num_speakers": 0}, ValueError, "`num_speakers` must be at least 1, got 0"),
     ],
 )
-def test_settings_that_cannot_work_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
+def test_settings_that_cannot_work_are_named(settings, error, message):
+    with pytest.raises(error, match=message):
         ActiveSpeakerProcessor(**settings)
