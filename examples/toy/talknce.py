@@ -155,7 +155,7 @@ class Targets(torch.utils.data.Dataset):
         number, target = self.places[index]
         clip = self.clips[number]
         faces = [target, *(face for face in range(len(clip["faces"])) if face != target)]
-        order = [faces[place] for place in self.processor.filled(len(faces))]
+        order = [faces[place] for place in self.processor.fill_speakers(len(faces))]
         return {
             "pixel_values": clip["faces"][order],
             "input_features": clip["features"],

@@ -25,12 +25,12 @@ class FrameAttention(nn.Module):
         self.o_proj = nn.Linear(hidden_size, hidden_size)
 
     def forward(
-        self, asking: torch.Tensor, looked_at: torch.Tensor, attention_mask: torch.Tensor | None
+        self, query_states: torch.Tensor, key_value_states: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> torch.Tensor:
-        batch, frames, _ = asking.shape
-        query = self.q_proj(asking).view(batch, frames, -1, self.head_dim).transpose(1, 2)
+        batch, frames, _ = query_states.shape
+        query = self.q_proj(query_states).view(batch, frames, -1, self.head_dim).transpose(1, 2)
         key, value = (
-            projection(looked_at).view(batch, frames, -1, self.head_dim).transpose(1, 2)
+            projection(key_value_states).view(batch, frames, -1, self.head_dim).transpose(1, 2)
             for projection in (self.k_proj, self.v_proj)
         )  # (batch, heads, frames, head_dim)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
@@ -62,13 +62,14 @@ class AttentionLayer(GradientCheckpointingLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        asking: torch.Tensor,
-        looked_at: torch.Tensor,
+        query_states: torch.Tensor,
+        key_value_states: torch.Tensor,
         attention_mask: torch.Tensor | None,
     ) -> torch.Tensor:
         """Self-attention has one tensor three times; cross attention has the other modality as one of the last two."""
         residual = hidden_states
-        hidden_states = self.norm1(residual + self.dropout(self.attention(asking, looked_at, attention_mask)))
+        mixed = self.attention(query_states, key_value_states, attention_mask)
+        hidden_states = self.norm1(residual + self.dropout(mixed))
         residual = hidden_states
         hidden_states = self.linear2(self.dropout(self.linear1(hidden_states).relu()))
         return self.norm2(residual + self.dropout(hidden_states))

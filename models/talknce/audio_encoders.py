@@ -13,7 +13,7 @@ from .configuration_talknce import LoCoNetConfig, TalkNetConfig
 ROWS_PER_FRAME = 4
 
 
-class Rows:
+class ValidRows:
     """Which rows of a (batch, channels, rows, bins) tensor count, at the resolution the encoder has come to."""
 
     def __init__(self, counts: torch.Tensor | None):
@@ -32,9 +32,9 @@ class Rows:
         total = (hidden_states * self._mask(hidden_states)).sum((2, 3))
         return total / (self.counts[:, None] * hidden_states.shape[3]).to(total.dtype)
 
-    def halved(self) -> "Rows":
+    def halve(self) -> "ValidRows":
         """After a step of two rows."""
-        return Rows(None if self.counts is None else (self.counts + 1) // 2)
+        return ValidRows(None if self.counts is None else (self.counts + 1) // 2)
 
     def _mask(self, hidden_states: torch.Tensor) -> torch.Tensor:
         rows = torch.arange(hidden_states.shape[2], device=hidden_states.device)
@@ -63,13 +63,13 @@ class LoCoNetAudioEncoder(nn.Module):
         frames hear them.
         """
         frames = input_features.shape[1] // ROWS_PER_FRAME
-        padded_rows = _with_padding(input_features.shape[1])
+        padded_rows = pad_row_count(input_features.shape[1])
         input_features = (input_features - self.log_mel_mean) / self.log_mel_std
-        rows = Rows(None)
+        rows = ValidRows(None)
         if lengths is not None:
             # What a shorter clip has appended differs from its padding: it counts, and is 0 at first.
-            input_features = Rows(ROWS_PER_FRAME * lengths).keep(input_features[:, None])[:, 0]
-            rows = Rows(_with_padding(ROWS_PER_FRAME * lengths))
+            input_features = ValidRows(ROWS_PER_FRAME * lengths).keep(input_features[:, None])[:, 0]
+            rows = ValidRows(pad_row_count(ROWS_PER_FRAME * lengths))
         hidden_states = nn.functional.pad(input_features, (0, 0, 0, padded_rows - input_features.shape[1]))[:, None]
         convs = iter(self.convs)
 
@@ -78,17 +78,17 @@ class LoCoNetAudioEncoder(nn.Module):
                 hidden_states = rows.keep(next(convs)(hidden_states).relu())
             return hidden_states
 
-        hidden_states, rows = self.pool(block(hidden_states, 1)), rows.halved()
-        hidden_states, rows = self.pool(block(hidden_states, 1)), rows.halved()
+        hidden_states, rows = self.pool(block(hidden_states, 1)), rows.halve()
+        hidden_states, rows = self.pool(block(hidden_states, 1)), rows.halve()
         fine = block(hidden_states, 2)  # (batch, third, frames, num_mel_bins / 4)
-        hidden_states, rows = self.pool(fine), rows.halved()
+        hidden_states, rows = self.pool(fine), rows.halve()
         coarse = block(hidden_states, 2)
         hidden_states = torch.cat([fine, self.upsampling(coarse)], dim=1)
         hidden_states = self.projection(self.fusion(hidden_states)).mean(3)  # over frequency
         return hidden_states.mT[:, :frames]
 
 
-def _with_padding(rows):
+def pad_row_count(rows):
     """Rows after the authors' padding to a multiple of 8; numbers or tensors of them."""
     return rows + 8 - rows % 8
 
@@ -101,7 +101,7 @@ class SqueezeExcitation(nn.Module):
         self.squeeze = nn.Linear(channels, channels // ratio)
         self.excite = nn.Linear(channels // ratio, channels)
 
-    def forward(self, hidden_states: torch.Tensor, rows: Rows) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, rows: ValidRows) -> torch.Tensor:
         weights = self.excite(self.squeeze(rows.mean(hidden_states)).relu()).sigmoid()
         return hidden_states * weights[:, :, None, None]
 
@@ -123,11 +123,11 @@ class TalkNetAudioBlock(nn.Module):
         else:
             self.shortcut_conv = None
 
-    def forward(self, hidden_states: torch.Tensor, rows: Rows) -> tuple[torch.Tensor, Rows]:
+    def forward(self, hidden_states: torch.Tensor, rows: ValidRows) -> tuple[torch.Tensor, ValidRows]:
         skip = hidden_states
         if self.shortcut_conv is not None:
             skip = self.shortcut_norm(self.shortcut_conv(hidden_states))
-        rows = rows.halved() if self.halves else rows
+        rows = rows.halve() if self.halves else rows
         hidden_states = rows.keep(self.norm1(self.conv1(hidden_states).relu()))
         hidden_states = self.squeeze_excitation(self.norm2(self.conv2(hidden_states)), rows)
         return rows.keep((hidden_states + skip).relu()), rows
@@ -155,7 +155,7 @@ class TalkNetAudioEncoder(nn.Module):
 
     def forward(self, input_features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(batch, 4 * frames, num_cepstral_coefficients) MFCC to (batch, frames, embedding_size)."""
-        rows = Rows(None if lengths is None else ROWS_PER_FRAME * lengths)
+        rows = ValidRows(None if lengths is None else ROWS_PER_FRAME * lengths)
         hidden_states = rows.keep(input_features[:, None])
         hidden_states = rows.keep(self.stem_norm(self.stem_conv(hidden_states)).relu())
         for stage in self.stages:

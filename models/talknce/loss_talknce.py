@@ -82,30 +82,31 @@ class TalkNCELoss(nn.Module):
                 f"{tuple(visual_embeddings.shape)}, {tuple(speaking.shape)} and "
                 f"{None if attention_mask is None else tuple(attention_mask.shape)}."
             )
-        counts = speaking > 0 if self.nce_frames == "speaking" else torch.ones_like(speaking, dtype=torch.bool)
+        valid_mask = speaking > 0 if self.nce_frames == "speaking" else torch.ones_like(speaking, dtype=torch.bool)
         if attention_mask is not None:
-            counts = counts & attention_mask.bool()
+            valid_mask = valid_mask & attention_mask.bool()
         audio, visual = (
             nn.functional.normalize(embeddings.float(), dim=-1) for embeddings in (audio_embeddings, visual_embeddings)
         )
         with torch.autocast(audio.device.type, enabled=False):  # half precision is too coarse for so low a temperature
             similarity = visual @ audio.mT / self.temperature  # (clips, frames of video, frames of audio)
-        losses = {
-            "visual_to_audio": lambda: _pick(similarity, counts),
-            "audio_to_visual": lambda: _pick(similarity.mT, counts),
-            "both": lambda: (_pick(similarity, counts) + _pick(similarity.mT, counts)) / 2,
-        }[self.direction]()
-        frames = counts.sum(1)
+        if self.direction == "visual_to_audio":
+            losses = compute_contrast(similarity, valid_mask)
+        elif self.direction == "audio_to_visual":
+            losses = compute_contrast(similarity.mT, valid_mask)
+        else:
+            losses = (compute_contrast(similarity, valid_mask) + compute_contrast(similarity.mT, valid_mask)) / 2
+        frames = valid_mask.sum(1)
         used = frames >= self.min_frames
         per_clip = losses.sum(1) / frames.clamp(min=1)
         return (per_clip * used).sum() / used.sum().clamp(min=1)
 
 
-def _pick(similarity: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def compute_contrast(similarity: torch.Tensor, valid_mask: torch.Tensor) -> torch.Tensor:
     """-log of the probability of its own column for every row that counts, over the columns that do: (clips, rows)."""
-    blocked = similarity.masked_fill(~counts[:, None, :], torch.finfo(similarity.dtype).min)
+    blocked = similarity.masked_fill(~valid_mask[:, None, :], torch.finfo(similarity.dtype).min)
     own = similarity.diagonal(dim1=1, dim2=2)
-    return torch.where(counts, blocked.logsumexp(-1) - own, torch.zeros_like(own))
+    return torch.where(valid_mask, blocked.logsumexp(-1) - own, torch.zeros_like(own))
 
 
 __all__ = ["TalkNCELoss"]

@@ -27,7 +27,7 @@ from .attention import AttentionLayer
 from .audio_encoders import ROWS_PER_FRAME, LoCoNetAudioEncoder, TalkNetAudioEncoder
 from .configuration_talknce import ActiveSpeakerConfig, LoCoNetConfig, TalkNetConfig
 from .loss_talknce import TalkNCELoss
-from .visual_encoder import FaceEmbeddings, frame_mask, repeated
+from .visual_encoder import FaceEmbeddings, frame_mask, repeat_lengths
 
 
 @dataclass
@@ -110,7 +110,7 @@ class ActiveSpeakerPreTrainedModel(PreTrainedModel):
 
 class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
     """What both detectors share: embeddings, cross attention, heads and losses. They differ in `audio` and
-    `over_context`."""
+    `add_context`."""
 
     def __init__(self, config: ActiveSpeakerConfig):
         super().__init__(config)
@@ -175,7 +175,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
             input_features = input_features[:, None]
         clips, tracks = input_features.shape[:2]
         rows = input_features.flatten(0, 1).to(self.dtype)
-        return self.audio(rows, repeated(lengths, tracks)).unflatten(0, (clips, tracks))
+        return self.audio(rows, repeat_lengths(lengths, tracks)).unflatten(0, (clips, tracks))
 
     def classify(
         self, audio: torch.Tensor, visual: torch.Tensor, lengths: torch.Tensor | None = None
@@ -202,7 +202,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
             heard = self.cross_audio(flat_audio, flat_audio, flat_visual, key_mask)
             seen = self.cross_visual(flat_visual, flat_visual, flat_audio, key_mask)
         hidden_states = torch.cat([heard, seen], dim=-1).unflatten(0, (clips, tracks))
-        hidden_states = self.over_context(hidden_states, mask, key_mask)
+        hidden_states = self.add_context(hidden_states, mask, key_mask)
         heard, seen = (x.unflatten(0, (clips, tracks)) for x in (heard, seen))
         return ActiveSpeakerOutput(
             logits=self.classifier(hidden_states),
@@ -215,7 +215,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
             last_hidden_state=hidden_states,
         )
 
-    def over_context(
+    def add_context(
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None, key_mask: torch.Tensor | None
     ) -> torch.Tensor:
         """(clips, tracks, frames, 2 * embedding_size) in their context."""
@@ -232,25 +232,25 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         attention_mask: torch.Tensor | None,
     ) -> None:
         config = self.config
-        counts = torch.ones_like(labels, dtype=torch.bool) if face_mask is None else face_mask.bool()
+        valid_mask = torch.ones_like(labels, dtype=torch.bool) if face_mask is None else face_mask.bool()
         if attention_mask is not None:
-            counts = counts & attention_mask.bool()[:, None]
+            valid_mask = valid_mask & attention_mask.bool()[:, None]
         weights = {"loss_av": 1.0, "loss_audio": config.auxiliary_weight, "loss_visual": config.auxiliary_weight}
         for name, logits in (
             ("loss_av", output.logits),
             ("loss_audio", output.logits_audio),
             ("loss_visual", output.logits_visual),
         ):
-            output[name] = frame_loss(logits, labels, counts)
+            output[name] = compute_frame_loss(logits, labels, valid_mask)
         loss = sum(weight * output[name] for name, weight in weights.items())
         if config.talknce_weight:
             first = (output.audio_embeddings[:, 0], output.visual_embeddings[:, 0], labels[:, 0])
-            output["loss_nce"] = self.talknce_loss(*first, counts[:, 0])
+            output["loss_nce"] = self.talknce_loss(*first, valid_mask[:, 0])
             loss = loss + config.talknce_weight * output["loss_nce"]
         output["loss"] = loss
 
     def _check_inputs(self, pixel_values, input_features, labels, face_mask, attention_mask) -> None:
-        if pixel_values.ndim != 5 or 0 in pixel_values.shape or not self.takes_pictures_of(pixel_values.shape[-2:]):
+        if pixel_values.ndim != 5 or 0 in pixel_values.shape or not self.accepts_size(pixel_values.shape[-2:]):
             size = self.config.frame_size
             raise ValueError(
                 f"`pixel_values` must be (clips, tracks, frames, {size}, {size}) or (clips, frames, {size}, {size}) "
@@ -259,7 +259,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         clips, tracks, frames = pixel_values.shape[:3]
         bins = self.num_bins
         shapes = [(clips, ROWS_PER_FRAME * frames, bins)] + [
-            (clips, several, ROWS_PER_FRAME * frames, bins) for several in dict.fromkeys((1, tracks))
+            (clips, sounds, ROWS_PER_FRAME * frames, bins) for sounds in dict.fromkeys((1, tracks))
         ]
         if tuple(input_features.shape) not in shapes:
             raise ValueError(
@@ -272,7 +272,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         if attention_mask is not None and attention_mask.shape != (clips, frames):
             raise ValueError(f"`attention_mask` must be {(clips, frames)}, got {tuple(attention_mask.shape)}.")
 
-    def takes_pictures_of(self, shape: Sequence[int]) -> bool:
+    def accepts_size(self, shape: Sequence[int]) -> bool:
         """Whether (rows, columns) come to the size of the trunk's end that `frame_size` comes to."""
         return all(-(-side // 32) == -(-self.config.frame_size // 32) for side in shape)
 
@@ -302,7 +302,7 @@ class LoCoNetForActiveSpeakerDetection(ActiveSpeakerDetector):
     def num_bins(self) -> int:
         return self.config.num_mel_bins
 
-    def over_context(
+    def add_context(
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None, key_mask: torch.Tensor | None
     ) -> torch.Tensor:
         for speakers, time in zip(self.speaker_layers, self.time_layers, strict=True):
@@ -339,7 +339,7 @@ class TalkNetForActiveSpeakerDetection(ActiveSpeakerDetector):
     def num_bins(self) -> int:
         return self.config.num_cepstral_coefficients
 
-    def over_context(
+    def add_context(
         self, hidden_states: torch.Tensor, mask: torch.Tensor | None, key_mask: torch.Tensor | None
     ) -> torch.Tensor:
         tracks = hidden_states.flatten(0, 1)
@@ -362,10 +362,10 @@ def count_frames(attention_mask: torch.Tensor) -> torch.Tensor:
     return mask.sum(dim=1)
 
 
-def frame_loss(logits: torch.Tensor, labels: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+def compute_frame_loss(logits: torch.Tensor, labels: torch.Tensor, valid_mask: torch.Tensor) -> torch.Tensor:
     """Mean cross-entropy of logits (..., 2) over the frames that count; 0 if none does."""
     losses = nn.functional.cross_entropy(logits.float().flatten(0, -2), labels.flatten().long(), reduction="none")
-    return (losses * counts.flatten()).sum() / counts.sum().clamp(min=1)
+    return (losses * valid_mask.flatten()).sum() / valid_mask.sum().clamp(min=1)
 
 
 __all__ = [

@@ -111,7 +111,7 @@ class ActiveSpeakerProcessor(ProcessorMixin):
         first = start * SAMPLING_RATE // FRAMES_PER_SECOND
         waveform = waveform[first : first + frames * SAMPLING_RATE // FRAMES_PER_SECOND]
         features = self.audio_rows(waveform, frames)
-        order = self.filled(len(faces))
+        order = self.fill_speakers(len(faces))
         return BatchFeature(
             {
                 "pixel_values": torch.from_numpy(faces[order])[None],
@@ -120,8 +120,8 @@ class ActiveSpeakerProcessor(ProcessorMixin):
             }
         )
 
-    def filled(self, num_faces: int) -> list[int]:
-        """Places of a clip's faces, the first one first, when there are too few or too many for the network."""
+    def fill_speakers(self, num_faces: int) -> list[int]:
+        """Choose `num_speakers` of a clip's faces by number, the first one first; too few are repeated in turn."""
         others = list(range(1, num_faces)) or [0]
         return [0, *(others[i % len(others)] for i in range(self.num_speakers - 1))]
 

@@ -1,9 +1,9 @@
-"""Scoring the faces of a scene, window by window, with each frame of each face looked at once.
+"""Scoring the faces of a scene, window by window; each face frame is encoded once and reused by all windows.
 
 A window is scored as if it were a clip of its own, and scores of several window lengths are averaged, as TalkNet's demo
 does. Computed anew for each window, and for each face that is another's context, nearly all work would be done over and
 over. Here the features of each frame are kept; only the two frames on each side of a cut, whose neighbours differ, are
-looked at again.
+computed again.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ class FaceTrack:
         start: the scene's frame in which it begins.
         pixel_values: (frames, rows, columns) uint8, grey.
         input_features: (4 * frames, bins), what is heard meanwhile.
-        features: (frames + 4, channels), what [`looked_at`] gives for the track and the two frames before and after it.
-            None: looked at anew.
+        features: (frames + 4, channels), what [`encode_frames`] gives for the track and the two frames before and
+            after it. None: computed anew.
     """
 
     start: int
@@ -44,7 +44,7 @@ class FaceTrack:
 
 
 class SceneScorer:
-    """The faces of a scene, looked at once, to be scored in any windows and contexts.
+    """The faces of a scene, each frame encoded once, to be scored in any windows and contexts.
 
         scorer = SceneScorer(model, tracks)
         scores = scorer.scores(0, durations=(1, 2, 3, 4, 5, 6)).mean(0)  # logits of "speaking", one per frame
@@ -63,7 +63,7 @@ class SceneScorer:
                     f"`tracks[{index}]`: `pixel_values` must be (frames, rows, columns) with at least one frame, got "
                     f"{tuple(track.pixel_values.shape)}."
                 )
-            if not model.takes_pictures_of(track.pixel_values.shape[1:]):
+            if not model.accepts_size(track.pixel_values.shape[1:]):
                 raise ValueError(
                     f"`tracks[{index}]`: pictures must be as large as the model's, {model.config.frame_size} pixels, "
                     f"got {tuple(track.pixel_values.shape[1:])}."
@@ -75,7 +75,7 @@ class SceneScorer:
                 )
         self.model, self.tracks, self.batch_size = model, list(tracks), batch_size
         self._features = [
-            self._features_of(track) if track.features is None else track.features for track in self.tracks
+            self._encode_track(track) if track.features is None else track.features for track in self.tracks
         ]
 
     def scores(self, target: int, durations: Sequence[float] = DURATIONS) -> torch.Tensor:
@@ -103,8 +103,8 @@ class SceneScorer:
             starts = range(track.start, track.stop, length)
             windows = [(start, min(start + length, track.stop)) for start in starts]
             # What comes after the trunk is a hundred times cheaper, and takes as much less memory.
-            several = max(1, 16 * self.batch_size // (length * self.num_speakers))
-            batches = [windows[i : i + several] for i in range(0, len(windows), several)]
+            windows_per_batch = max(1, 16 * self.batch_size // (length * self.num_speakers))
+            batches = [windows[i : i + windows_per_batch] for i in range(0, len(windows), windows_per_batch)]
             rows.append(torch.cat([self._score_windows(target, batch) for batch in batches]))
         return torch.stack(rows)
 
@@ -136,26 +136,26 @@ class SceneScorer:
         faces = [self.context(target, start, stop) for start, stop in windows]
         features = torch.stack(
             [
-                torch.stack([self._slice(index, start, start + longest) for index in chosen])
+                torch.stack([self._slice_features(index, start, start + longest) for index in chosen])
                 for chosen, (start, stop) in zip(faces, windows, strict=True)
             ]
         )  # (windows, tracks, frames, channels); what lies behind a window's end is masked
-        self._look_again(features, faces, windows)
+        self._recompute_edges(features, faces, windows)
         audio = []
         for start, stop in windows:
             first, last = (ROWS_PER_FRAME * (frame - track.start) for frame in (start, stop))
             rows = track.input_features[first:last].to(device)
             audio.append(torch.nn.functional.pad(rows, (0, 0, 0, ROWS_PER_FRAME * longest - len(rows))))
         padded = None if min(lengths) == longest else torch.tensor(lengths, device=device)
-        visual = self.model.visual.over_time(features, padded)
+        visual = self.model.visual.embed_features(features, padded)
         output = self.model.classify(self.model.embed_audio(torch.stack(audio), padded), visual, padded)
         logits = output.logits[:, 0].float()
         return torch.cat([row[:length] for row, length in zip(logits, lengths, strict=True)]).cpu()
 
-    def _look_again(
+    def _recompute_edges(
         self, features: torch.Tensor, faces: Sequence[Sequence[int]], windows: Sequence[tuple[int, int]]
     ) -> None:
-        """Put in the features of frames whose neighbours in a clip are not those in their track."""
+        """Replace the features of frames whose neighbours in a clip are not those in their track."""
         joined = self.model.config.join_tracks
         places, runs = [], []
         for window, (chosen, (start, stop)) in enumerate(zip(faces, windows, strict=True)):
@@ -172,15 +172,15 @@ class SceneScorer:
                     runs.append(neighbours)
         for first in range(0, len(runs), self.batch_size):
             part = runs[first : first + self.batch_size]
-            pixels = torch.stack([torch.stack([self._pixels(frame) for frame in run]) for run in part])
-            there = torch.tensor([[frame is not None for frame in run] for run in part], device=features.device)
+            pixels = torch.stack([torch.stack([self._get_pixels(frame) for frame in run]) for run in part])
+            face_mask = torch.tensor([[frame is not None for frame in run] for run in part], device=features.device)
             values = self.model.visual.normalize(pixels.to(features.device))
-            values = values * there[..., None, None].to(values.dtype)
-            looked = self.model.visual.inner_features(values)[:, 0]
+            values = values * face_mask[..., None, None].to(values.dtype)
+            edge_features = self.model.visual.compute_inner_features(values)[:, 0]
             window, place, offset = torch.tensor(places[first : first + len(part)], device=features.device).T
-            features[window, place, offset] = looked
+            features[window, place, offset] = edge_features
 
-    def _pixels(self, frame: tuple[int, int] | None) -> torch.Tensor:
+    def _get_pixels(self, frame: tuple[int, int] | None) -> torch.Tensor:
         """One frame of a track, all 0 where the face is missing (and where nothing is, which is masked later)."""
         track = self.tracks[0 if frame is None else frame[0]]
         if frame is None or not track.start <= frame[1] < track.stop:
@@ -188,12 +188,12 @@ class SceneScorer:
         return track.pixel_values[frame[1] - track.start]
 
     @torch.no_grad()
-    def _features_of(self, track: FaceTrack) -> torch.Tensor:
+    def _encode_track(self, track: FaceTrack) -> torch.Tensor:
         """Features of a track and of the two frames before and after it, as it is among missing faces."""
         blank = torch.zeros_like(track.pixel_values[:1]).expand(2 * REACH, -1, -1)
-        return looked_at(self.model, torch.cat([blank, track.pixel_values, blank]), self.batch_size)
+        return encode_frames(self.model, torch.cat([blank, track.pixel_values, blank]), self.batch_size)
 
-    def _slice(self, index: int, start: int, stop: int) -> torch.Tensor:
+    def _slice_features(self, index: int, start: int, stop: int) -> torch.Tensor:
         """Kept features of the scene's frames from `start` to before `stop`."""
         track, kept = self.tracks[index], self._features[index]
         first = track.start - REACH  # the scene's frame of the first that is kept
@@ -209,11 +209,11 @@ class SceneScorer:
     def _missing(self) -> torch.Tensor:
         """Features of a missing face among missing ones, (channels,)."""
         blank = torch.zeros_like(self.tracks[0].pixel_values[:1]).expand(2 * REACH + 1, -1, -1)
-        return looked_at(self.model, blank)[0]
+        return encode_frames(self.model, blank)[0]
 
 
 @torch.no_grad()
-def looked_at(model: ActiveSpeakerDetector, pixels: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
+def encode_frames(model: ActiveSpeakerDetector, pixels: torch.Tensor, batch_size: int = 128) -> torch.Tensor:
     """Features of the frames of a face that have two neighbours on both sides.
 
     Args:
@@ -225,5 +225,5 @@ def looked_at(model: ActiveSpeakerDetector, pixels: torch.Tensor, batch_size: in
     parts = []
     for first in range(0, len(pixels) - 2 * REACH, batch_size):
         part = pixels[first : first + batch_size + 2 * REACH].to(model.device)
-        parts.append(model.visual.inner_features(model.visual.normalize(part)[None])[0])
+        parts.append(model.visual.compute_inner_features(model.visual.normalize(part)[None])[0])
     return torch.cat(parts)

@@ -25,8 +25,8 @@ class ActiveSpeakerClips(Dataset):
         rows: tracks, as `avzoo.data.ava_active_speaker.ava_tracks` yields them.
         processor: of the network; tells features, size and number of faces.
         max_frames: longer tracks are cut at their end; LoCoNet's authors train on 200. None: whole tracks.
-        augment: draw a flip, a crop or a turn for each face, and another clip's sound beside half of them. From torch's
-            global generator, which the training loop seeds for every sample.
+        augment: draw a flip, a crop or a rotation for each face, and another clip's sound beside half of them. From
+            torch's global generator, which the training loop seeds for every sample.
         min_overlap: part of the clip that a face must be there for to be context; 0 for evaluation, as the authors do.
     """
 
@@ -52,11 +52,11 @@ class ActiveSpeakerClips(Dataset):
         faces, audio = clip["faces"], clip["audio"]
         audio = audio[: round(frames * 16000 / clip["fps"])]
         if self.augment:
-            seen: dict[str, np.ndarray] = {}  # a face that is there twice looks the same twice
+            augmented: dict[str, np.ndarray] = {}  # a face that is there twice looks the same twice
             for place, name in enumerate(clip["entity_ids"]):
-                seen.setdefault(name, augmented_faces(faces[place]))
-            faces = np.stack([seen[name] for name in clip["entity_ids"]])
-            audio = self._with_other_sound(audio)
+                augmented.setdefault(name, augment_faces(faces[place]))
+            faces = np.stack([augmented[name] for name in clip["entity_ids"]])
+            audio = self._add_other_sound(audio)
         return {
             "pixel_values": torch.from_numpy(faces),
             "input_features": self.processor.audio_rows(torch.from_numpy(audio), frames, clip["fps"]),
@@ -74,7 +74,7 @@ class ActiveSpeakerClips(Dataset):
             size=self.processor.frame_size,
         )
 
-    def _with_other_sound(self, audio: np.ndarray) -> np.ndarray:
+    def _add_other_sound(self, audio: np.ndarray) -> np.ndarray:
         """In half of the cases with another track's sound, at -5 to 5 dB."""
         if torch.rand(()) < 0.5:
             return audio
@@ -87,10 +87,10 @@ class ActiveSpeakerClips(Dataset):
         return mix_at_snr(audio, noise, snr_db)[0]
 
 
-def augmented_faces(faces: np.ndarray) -> np.ndarray:
-    """One of four, for all frames of a face, (frames, size, size) uint8: as it is, mirrored, enlarged, or turned.
+def augment_faces(faces: np.ndarray) -> np.ndarray:
+    """Draw one of four for all frames of a face, (frames, size, size) uint8: as it is, mirrored, enlarged or rotated.
 
-    A square of 0.7 to 1 of the side is cut out and enlarged; turns are by up to 15 degrees.
+    A square of 0.7 to 1 of the side is cut out and enlarged; rotations are by up to 15 degrees.
     """
     kind = int(torch.randint(4, ()))
     size = faces.shape[1]
@@ -102,20 +102,20 @@ def augmented_faces(faces: np.ndarray) -> np.ndarray:
         cut = np.ascontiguousarray(faces[:, top : top + side, left : left + side])
         return resize_as_opencv(cut[..., None], size, size)[..., 0]
     if kind == 3:
-        return turned(faces, float(torch.rand(()) * 30 - 15))
+        return rotate_faces(faces, float(torch.rand(()) * 30 - 15))
     return faces
 
 
-def turned(faces: np.ndarray, degrees: float) -> np.ndarray:
-    """(frames, size, size) uint8 turned around their centre, bilinear, 0 from outside."""
+def rotate_faces(faces: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotate (frames, size, size) uint8 around their centre, bilinear, 0 from outside."""
     angle = np.deg2rad(degrees)
     cos, sin = float(np.cos(angle)), float(np.sin(angle))
     grid = torch.nn.functional.affine_grid(
         torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]]), [1, 1, *faces.shape[1:]], align_corners=False
     )
     pictures = torch.from_numpy(np.ascontiguousarray(faces)).float()[None]
-    looked = torch.nn.functional.grid_sample(pictures, grid, align_corners=False)[0]
-    return looked.round().clamp(0, 255).to(torch.uint8).numpy()
+    rotated = torch.nn.functional.grid_sample(pictures, grid, align_corners=False)[0]
+    return rotated.round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def collate_clips(clips: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:

@@ -1,8 +1,8 @@
 """What a face does, one embedding per frame: the visual encoder that LoCoNet took over from TalkNet.
 
-Nearly all of its cost is in what looks at each frame by itself ([`frame_features`], 1.0 GFLOP per frame at full size),
-and there a frame depends on the two frames before and after it alone. So these features can be kept, cut and put
-together anew; only the two frames on each side of a cut have to be computed again ([`inner_features`]).
+Nearly all of its cost is in what looks at each frame by itself ([`compute_frame_features`], 1.0 GFLOP per frame at full
+size), and there a frame depends on the two frames before and after it alone. So these features can be kept, cut and put
+together anew; only the two frames on each side of a cut have to be computed again ([`compute_inner_features`]).
 
 Shapes: tracks, frames (25 per second), rows and columns of grey pictures, channels.
 """
@@ -42,38 +42,40 @@ class FaceEmbeddings(FaceTrunkMixin, nn.Module):
             (clips, tracks, frames, embedding_size); what padding gets has no meaning.
         """
         if self.config.join_tracks and pixel_values.shape[1] > 1:
-            features = self.joined_features(pixel_values, lengths)
+            features = self.compute_joined_features(pixel_values, lengths)
         else:
-            features = self.frame_features(pixel_values.flatten(0, 1), repeated(lengths, pixel_values.shape[1]))
+            features = self.compute_frame_features(
+                pixel_values.flatten(0, 1), repeat_lengths(lengths, pixel_values.shape[1])
+            )
             features = features.unflatten(0, pixel_values.shape[:2])
-        return self.over_time(features, lengths)
+        return self.embed_features(features, lengths)
 
     def normalize(self, pixel_values: torch.Tensor) -> torch.Tensor:
         values = (pixel_values.float() / 255 - self.config.pixel_mean) / self.config.pixel_std
         return values.to(self.stem_conv.weight.dtype)
 
-    def frame_features(self, pixel_values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    def compute_frame_features(self, pixel_values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """(tracks, frames, rows, columns) to (tracks, frames, channels): each track by itself, 0 beyond its ends."""
         values = self.normalize(pixel_values)
         if lengths is not None:
             values = values * frame_mask(lengths, values.shape[1])[..., None, None].to(values.dtype)
         return self.run_trunk(self.run_stem(values))
 
-    def joined_features(self, pixel_values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+    def compute_joined_features(self, pixel_values: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
         """The same for clips whose tracks are laid end to end: (clips, tracks, frames, ...) in, (..., channels) out."""
         tracks, frames = pixel_values.shape[1:3]
         values = self.normalize(pixel_values).flatten(1, 2)  # (clips, tracks * frames, rows, columns)
         if lengths is None:
             return self.run_trunk(self.run_stem(values)).unflatten(1, (tracks, frames))
         # A padded clip is packed first: its tracks follow each other without the padding between.
-        places = packed_places(lengths, tracks, frames)  # (clips, tracks * frames): where each frame comes from
-        values = torch.gather(values, 1, places[..., None, None].expand_as(values))
+        indices = compute_packing_indices(lengths, tracks, frames)  # (clips, tracks * frames)
+        values = torch.gather(values, 1, indices[..., None, None].expand_as(values))
         values = values * frame_mask(lengths * tracks, tracks * frames)[..., None, None].to(values.dtype)
         packed = self.run_trunk(self.run_stem(values))
-        features = torch.zeros_like(packed).scatter(1, places[..., None].expand_as(packed), packed)
+        features = torch.zeros_like(packed).scatter(1, indices[..., None].expand_as(packed), packed)
         return features.unflatten(1, (tracks, frames))
 
-    def inner_features(self, values: torch.Tensor) -> torch.Tensor:
+    def compute_inner_features(self, values: torch.Tensor) -> torch.Tensor:
         """Features of the frames that have two neighbours on both sides.
 
         Args:
@@ -84,14 +86,14 @@ class FaceEmbeddings(FaceTrunkMixin, nn.Module):
         """
         return self.run_trunk(self.run_stem(values, padded=False))
 
-    def over_time(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
-        """Kept features of whole tracks, (clips, tracks, frames, channels), to embeddings of the same shape."""
+    def embed_features(self, features: torch.Tensor, lengths: torch.Tensor | None = None) -> torch.Tensor:
+        """(clips, tracks, frames, channels), features of whole tracks, to embeddings of the same shape."""
         clips, tracks, frames = features.shape[:3]
         hidden_states = features.flatten(0, 1).mT  # (clips * tracks, channels, frames)
         if lengths is None:
             mask = features.new_ones(clips * tracks, 1, frames, dtype=torch.float32)
         else:
-            mask = frame_mask(repeated(lengths, tracks), frames)[:, None].float()
+            mask = frame_mask(repeat_lengths(lengths, tracks), frames)[:, None].float()
         for layer in self.temporal_layers:
             hidden_states = layer(hidden_states, mask)
         hidden_states = self.projection_conv(hidden_states * mask.to(hidden_states.dtype))
@@ -104,13 +106,13 @@ def frame_mask(lengths: torch.Tensor, frames: int) -> torch.Tensor:
     return torch.arange(frames, device=lengths.device) < lengths[:, None]
 
 
-def repeated(lengths: torch.Tensor | None, tracks: int) -> torch.Tensor | None:
-    """Lengths of clips as those of their tracks."""
+def repeat_lengths(lengths: torch.Tensor | None, tracks: int) -> torch.Tensor | None:
+    """Repeat the lengths of clips for each of their tracks."""
     return None if lengths is None else lengths.repeat_interleave(tracks)
 
 
-def packed_places(lengths: torch.Tensor, tracks: int, frames: int) -> torch.Tensor:
-    """(clips, tracks * frames): for each place of the packed clip, the place in the padded one it is filled from.
+def compute_packing_indices(lengths: torch.Tensor, tracks: int, frames: int) -> torch.Tensor:
+    """Compute where each frame of the packed clips lies in the padded ones, (clips, tracks * frames).
 
     All frames that count come first, in order, then all padding: a permutation, so that it can be turned back.
     """

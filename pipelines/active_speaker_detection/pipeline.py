@@ -12,14 +12,14 @@ from tqdm import tqdm
 from avzoo.checks import check_number, check_whole_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE, check_durations
-from avzoo.pipelines.active_speaker_detection.segments import segments_of, speaking_frames
-from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, scores_from
+from avzoo.pipelines.active_speaker_detection.segments import find_segments, speaking_frames
+from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, average_scores
 from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
 from avzoo.video import Track, iter_track_crops
 from avzoo.video.sound_chunks import SoundChunks
 
-_STRETCH_FRAMES = 1500  # a minute of a track is scored at once
-_LONGEST_STRETCH = 15000
+_CHUNK_FRAMES = 1500  # a minute of a track is scored at once
+_MAX_CHUNK_FRAMES = 15000
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> None:
@@ -52,11 +52,11 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     what the faces beside it do. Each frame of a face goes through the network's large part once, whatever windows and
     contexts it is in.
 
-    The video is read twice, block by block. A track is scored in stretches of a minute, counted from its first frame;
-    a stretch, and what overlaps it, is let go of when it is scored. So memory grows with the faces that are seen at the
-    same time, about 25 MB each, and not with the video's length. Windows lie in stretches as they lie in whole tracks,
+    The video is read twice, block by block. A track is scored in chunks of a minute, counted from its first frame;
+    a chunk, and what overlaps it, is let go of when it is scored. So memory grows with the faces that are seen at the
+    same time, about 25 MB each, and not with the video's length. Windows lie in chunks as they lie in whole tracks,
     as long as a minute, or another time of up to ten, is a multiple of all `durations`; elsewhere windows begin anew
-    with each stretch. Any frame rate is brought to 25 per second by its time stamps. Where a sound track ends before
+    with each chunk. Any frame rate is brought to 25 per second by its time stamps. Where a sound track ends before
     the picture, silence follows; silence is scored as it is.
 
     Takes a path, the bytes of a file, an `avzoo.video.Video`, a row of `datasets`, or a list of these; frames in memory
@@ -119,7 +119,7 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     ) -> dict[str, Any]:
         reader, tracks = model_inputs["reader"], model_inputs["tracks"]
         durations = self.processor.durations if durations is None else durations
-        work = _TracksAtWork(
+        scorer = _ChunkScorer(
             LiveScene(self.model, batch_size or self._batch_size or 128),
             self.processor,
             SoundChunks(reader, SAMPLING_RATE, FRAMES_PER_SECOND),
@@ -127,19 +127,19 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
             durations,
         )
 
-        def watched() -> Iterator[np.ndarray]:
+        def read_blocks() -> Iterator[np.ndarray]:
             position = 0
             with tqdm(total=tracks.num_frames, unit="frame", desc="speakers", disable=not progress) as bar:
                 for block in reader.frames(FRAMES_PER_SECOND):
                     yield block  # and when the next is asked for, all faces in it were added
                     position += len(block)
-                    work.advance(position)
+                    scorer.advance(position)
                     bar.update(len(block))
 
         if tracks.tracks:
-            for place, _, crops in iter_track_crops(watched(), tracks.tracks, self.processor.convention):
-                work.add(place, torch.from_numpy(crops))
-        return {"tracks": tracks, "scores": [np.concatenate(parts) for parts in work.scores]}
+            for place, _, crops in iter_track_crops(read_blocks(), tracks.tracks, self.processor.convention):
+                scorer.add(place, torch.from_numpy(crops))
+        return {"tracks": tracks, "scores": [np.concatenate(parts) for parts in scorer.scores]}
 
     def postprocess(
         self,
@@ -154,7 +154,7 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
             threshold = 0.5 if self.processor.score == "probability" else 0.0
         records = []
         for track, scores in zip(model_outputs["tracks"].tracks, model_outputs["scores"], strict=True):
-            segments = segments_of(
+            segments = find_segments(
                 scores,
                 threshold,
                 smoothing=smoothing,
@@ -178,23 +178,23 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
         return records
 
 
-class _TracksAtWork:
-    """The scores of all tracks of a video, their faces coming block by block."""
+class _ChunkScorer:
+    """Scores all tracks of a video chunk by chunk, their faces coming block by block."""
 
     def __init__(
         self, scene: LiveScene, processor: Any, sound: SoundChunks, tracks: Sequence[Track], durations: Sequence[float]
     ):
         self.scene, self.processor, self.sound, self.tracks, self.durations = scene, processor, sound, tracks, durations
-        length = stretch_frames(durations)
+        length = choose_chunk_frames(durations)
         sound.keep = 2 + -(-length // sound.chunk_frames)
         # (frame after its last, place of the track, first frame): in the order in which they can be scored
-        self.stretches = sorted(
+        self.chunks = sorted(
             (min(start + length, track.stop_frame), place, start)
             for place, track in enumerate(tracks)
             for start in range(track.start_frame, track.stop_frame, length)
         )
-        starts = np.array([start for _, _, start in self.stretches], dtype=np.int64)
-        self.oldest = np.minimum.accumulate(starts[::-1])[::-1]  # first frame that this stretch or a later one needs
+        starts = np.array([start for _, _, start in self.chunks], dtype=np.int64)
+        self.oldest = np.minimum.accumulate(starts[::-1])[::-1]  # first frame that this chunk or a later one needs
         self.done = 0
         self.live: dict[int, LiveFace] = {}
         self.seen: dict[int, LiveFace] = {}
@@ -211,18 +211,18 @@ class _TracksAtWork:
         """All faces of the frames before `position` were added: score what is whole, forget what nothing needs."""
         for place in [place for place in self.live if self.tracks[place].stop_frame <= position]:
             self.live.pop(place).end()
-        while self.done < len(self.stretches) and self.stretches[self.done][0] <= position:
-            stop, place, start = self.stretches[self.done]
+        while self.done < len(self.chunks) and self.chunks[self.done][0] <= position:
+            stop, place, start = self.chunks[self.done]
             logits = self.scene.logits(self.seen[place], start, stop, self._rows(place, start, stop), self.durations)
-            self.scores[place].append(scores_from(logits, self.processor.score))
+            self.scores[place].append(average_scores(logits, self.processor.score))
             if stop == self.tracks[place].stop_frame:
                 del self.seen[place]
                 self.beginnings.pop(place, None)
             self.done += 1
-        self.scene.forget(position if self.done == len(self.stretches) else min(position, self.oldest[self.done]))
+        self.scene.forget(position if self.done == len(self.chunks) else min(position, self.oldest[self.done]))
 
     def _rows(self, place: int, start: int, stop: int) -> torch.Tensor:
-        """(4 * frames, bins) of a stretch, equal to those of the whole track's sound.
+        """(4 * frames, bins) of a chunk, equal to those of the whole track's sound.
 
         Rows reach over the ends of a frame, so a frame more is heard on each side that the track has. At a track's end
         rows are missing, and are taken from its beginning: that is laid before the sound, and its rows are cut off.
@@ -239,17 +239,17 @@ class _TracksAtWork:
         return rows[ROWS_PER_FRAME * skipped : ROWS_PER_FRAME * (skipped + stop - start)]
 
 
-def stretch_frames(durations: Sequence[float]) -> int:
-    """Frames of the stretches that a track is scored in: windows of all durations end with them, if that is possible.
+def choose_chunk_frames(durations: Sequence[float]) -> int:
+    """Choose the length of the chunks a track is scored in so that windows of all durations end with them, if possible.
 
     The most up to a minute, else the fewest up to ten minutes; else as many as whole windows of the longest duration
     fit into a minute, at least one.
     """
     lengths = [round(duration * FRAMES_PER_SECOND) for duration in durations]
     step = math.lcm(*lengths)
-    if step > _LONGEST_STRETCH:
+    if step > _MAX_CHUNK_FRAMES:
         step = max(lengths)
-    return step * max(1, _STRETCH_FRAMES // step)
+    return step * max(1, _CHUNK_FRAMES // step)
 
 
 __all__ = ["ActiveSpeakerDetectionPipeline"]

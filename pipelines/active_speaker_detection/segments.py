@@ -9,17 +9,17 @@ from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
 from avzoo.video.tracking import smooth_scores
 
 
-def smoothed_scores(scores: np.ndarray, smoothing: int) -> np.ndarray:
-    """(frames,) averaged over `smoothing` frames, an odd number, as TalkNet's demo does; 1: as they are."""
+def smooth_frame_scores(scores: np.ndarray, smoothing: int) -> np.ndarray:
+    """Average (frames,) over `smoothing` frames, an odd number, as TalkNet's demo does; 1: as they are."""
     return smooth_scores(scores, smoothing // 2) if smoothing > 1 else np.asarray(scores, dtype=np.float64)
 
 
 def speaking_frames(scores: np.ndarray, threshold: float, smoothing: int = 5) -> np.ndarray:
     """(frames,) bool: whether the smoothed score reaches the threshold."""
-    return smoothed_scores(scores, smoothing) >= threshold
+    return smooth_frame_scores(scores, smoothing) >= threshold
 
 
-def segments_of(
+def find_segments(
     scores: np.ndarray,
     threshold: float,
     *,
@@ -29,7 +29,7 @@ def segments_of(
     first_frame: int = 0,
     fps: float = FRAMES_PER_SECOND,
 ) -> list[dict[str, float]]:
-    """When a face speaks.
+    """Find when a face speaks.
 
     Args:
         scores: (frames,).

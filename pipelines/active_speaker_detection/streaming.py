@@ -1,4 +1,4 @@
-"""Faces that come block by block: each frame is looked at once, scored among the others, and forgotten."""
+"""Faces that come block by block: each frame is encoded once, scored among the others, and forgotten."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,14 +9,14 @@ import torch
 from avzoo.checks import check_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
 from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
-from avzoo.models.talknce.scenes import FaceTrack, SceneScorer, looked_at
+from avzoo.models.talknce.scenes import FaceTrack, SceneScorer, encode_frames
 from avzoo.models.talknce.visual_encoder import REACH
 
 SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
 
 
-def scores_from(logits: torch.Tensor, meaning: str) -> np.ndarray:
-    """(durations, frames, 2) logits of [`SceneScorer`] to (frames,) scores: what each duration says, averaged.
+def average_scores(logits: torch.Tensor, meaning: str) -> np.ndarray:
+    """Average (durations, frames, 2) logits of [`SceneScorer`] over durations, to (frames,) scores.
 
     Args:
         meaning: "probability" of speaking, or "logit", of the class "speaking" alone as in TalkNet's demo.
@@ -28,8 +28,8 @@ def scores_from(logits: torch.Tensor, meaning: str) -> np.ndarray:
 class LiveScene:
     """The faces of a video as they come. What is held of them can be scored; the rest is forgotten.
 
-    Any stretch of frames gives the scores of a clip that ends there: frames at its ends are looked at again by the
-    scorer, all others only when they come.
+    Any run of frames gives the scores of a clip that ends there: the scorer encodes frames at its ends again, all
+    others are encoded once, when they come.
 
     Args:
         model: LoCoNet or TalkNet.
@@ -80,9 +80,9 @@ class LiveFace:
         self.model, self.number, self.batch_size = model, number, batch_size
         self.start = self.stop = start
         self.ended = False
-        self.pixels = _Held(start)
-        self.features = _Held(start - REACH)
-        self.waiting: list[torch.Tensor] = []  # pixels not looked at yet, and four frames before them
+        self.pixels = _FrameBuffer(start)
+        self.features = _FrameBuffer(start - REACH)
+        self.waiting: list[torch.Tensor] = []  # pixels not encoded yet, and four frames before them
 
     def add(self, pixels: torch.Tensor) -> None:
         """(frames, rows, columns) uint8, the next frames."""
@@ -90,16 +90,16 @@ class LiveFace:
             self.waiting = [torch.zeros_like(pixels[:1]).expand(2 * REACH, -1, -1)]
         self.pixels.append(pixels)
         self.stop += len(pixels)
-        self._wait(pixels)
+        self._queue(pixels)
 
     def end(self) -> None:
         """The face is gone: what its last frames look like beside a missing face is known now."""
         self.ended = True
-        self._wait(torch.zeros_like(self.waiting[0][:1]).expand(2 * REACH, -1, -1))
+        self._queue(torch.zeros_like(self.waiting[0][:1]).expand(2 * REACH, -1, -1))
 
     def part(self, start: int, stop: int, input_features: torch.Tensor) -> FaceTrack:
         """The face from `start` to before `stop`, frames that are still held."""
-        self._look()
+        self._encode_waiting()
         features = self.features.between(start - REACH, stop + REACH)
         return FaceTrack(start, self.pixels.between(start, stop), input_features, features)
 
@@ -107,19 +107,19 @@ class LiveFace:
         self.pixels.drop_before(frame)
         self.features.drop_before(frame - REACH)
 
-    def _wait(self, pixels: torch.Tensor) -> None:
+    def _queue(self, pixels: torch.Tensor) -> None:
         self.waiting.append(pixels)
         if self.ended or sum(map(len, self.waiting)) - 2 * REACH >= self.batch_size:
-            self._look()
+            self._encode_waiting()
 
-    def _look(self) -> None:
+    def _encode_waiting(self) -> None:
         pixels = torch.cat(self.waiting)
         if len(pixels) > 2 * REACH:
-            self.features.append(looked_at(self.model, pixels, self.batch_size))
+            self.features.append(encode_frames(self.model, pixels, self.batch_size))
             self.waiting = [pixels[-2 * REACH :].clone()]
 
 
-class _Held:
+class _FrameBuffer:
     """Values of consecutive frames: new ones come at the end, old ones are dropped at the beginning."""
 
     def __init__(self, first: int):
@@ -162,9 +162,9 @@ class StreamingActiveSpeaker:
         rest = stream.finish()
 
     Every `hop` seconds the last `window` seconds are scored as a clip, as long as the face is in it, and the scores of
-    the frames that were not told yet are, except for the last `lookahead` seconds, which the next clip can judge
-    better. So a frame is told at most `hop` + `lookahead` seconds after it was shown, plus the time to compute: each
-    face frame is looked at once, and about 4 more per face and hop. What comes is cut to blocks in no way that matters:
+    the frames that were not scored yet are, except for the last `lookahead` seconds, which the next clip can judge
+    better. So a frame is scored at most `hop` + `lookahead` seconds after it was shown, plus the time to compute: each
+    face frame is encoded once, and about 4 more per face and hop. What comes is cut to blocks in no way that matters:
     any blocks give the same scores.
 
     Args:
@@ -194,7 +194,7 @@ class StreamingActiveSpeaker:
         if self.window < self.hop + self.lookahead:
             raise ValueError(f"`window` ({window}) must hold `hop` ({hop}) and `lookahead` ({lookahead}).")
         self.processor, self.scene = processor, LiveScene(model, batch_size)
-        self.position = self.told = 0  # frames that came, and that were scored
+        self.position = self.num_scored = 0  # frames that came, and that were scored
         self.due = self.hop  # where the next clip ends
         self._seen: dict[int, LiveFace] = {}
         self._names: dict[LiveFace, int] = {}
@@ -214,7 +214,7 @@ class StreamingActiveSpeaker:
             audio: (samples,), 640 per frame: mono at 16 kHz in [-1, 1].
 
         Returns:
-            What could be told now, in order of frames.
+            What could be scored now, in order of frames.
 
         Raises:
             ValueError: samples that aren't whole frames, crops of another number of frames, size or type.
@@ -242,34 +242,34 @@ class StreamingActiveSpeaker:
             self._seen[track_id].add(values)
         self._sound = np.concatenate([self._sound, audio])
         self.position += frames
-        told = []
+        scored = []
         while self.due <= self.position:
-            told += self._tell(self.due, self.due - self.lookahead)
+            scored += self._score_clip(self.due, self.due - self.lookahead)
             self.due += self.hop
             self._forget(max(0, min(self.due, self.position) - self.window))  # the stream may end here
-        return told
+        return scored
 
     def finish(self) -> list[StreamedScores]:
-        """What was not told yet, judged by the last clip."""
+        """What was not scored yet, judged by the last clip."""
         for track_id in list(self._seen):
             self._seen.pop(track_id).end()
-        return self._tell(self.position, self.position)
+        return self._score_clip(self.position, self.position)
 
-    def _tell(self, clip_stop: int, stop: int) -> list[StreamedScores]:
+    def _score_clip(self, clip_stop: int, stop: int) -> list[StreamedScores]:
         """Scores up to before `stop`, of the clip that ends at `clip_stop`."""
-        clip_start, told = max(0, clip_stop - self.window), []
+        clip_start, scored = max(0, clip_stop - self.window), []
         for face in self.scene.faces:
             first, last = max(clip_start, face.start), min(clip_stop, face.stop)
-            begin, end = max(self.told, first), min(stop, last)
+            begin, end = max(self.num_scored, first), min(stop, last)
             if begin >= end:
                 continue
             samples = [(frame - self._sound_start) * SAMPLES_PER_FRAME for frame in (first, last)]
             rows = self.processor.audio_rows(torch.from_numpy(self._sound[slice(*samples)]), last - first)
             logits = self.scene.logits(face, first, last, rows, [(last - first) / FRAMES_PER_SECOND])
-            scores = scores_from(logits, self.processor.score)[begin - first : end - first]
-            told.append(StreamedScores(self._names[face], begin, scores))
-        self.told = max(self.told, stop)
-        return sorted(told, key=lambda one: (one.start_frame, one.track_id))
+            scores = average_scores(logits, self.processor.score)[begin - first : end - first]
+            scored.append(StreamedScores(self._names[face], begin, scores))
+        self.num_scored = max(self.num_scored, stop)
+        return sorted(scored, key=lambda one: (one.start_frame, one.track_id))
 
     def _forget(self, frame: int) -> None:
         self.scene.forget(frame)
@@ -278,4 +278,4 @@ class StreamingActiveSpeaker:
         self._sound_start = frame
 
 
-__all__ = ["LiveScene", "StreamedScores", "StreamingActiveSpeaker", "scores_from"]
+__all__ = ["LiveScene", "StreamedScores", "StreamingActiveSpeaker", "average_scores"]

@@ -109,7 +109,7 @@ def run_loconet(case: GoldenCase, folder) -> Iterator[Outputs]:
     converted = convert_checkpoint("talknce", case.checkpoint(), config=config)
     assert converted.config.num_speakers == sizes["num_speakers"]
     assert converted.config.num_context_layers == sizes["av_layers"]
-    order = ActiveSpeakerProcessor(num_speakers=sizes["num_speakers"]).filled(inputs["face_crops"].shape[1])
+    order = ActiveSpeakerProcessor(num_speakers=sizes["num_speakers"]).fill_speakers(inputs["face_crops"].shape[1])
     faces, labels, masks = (inputs[name][:, order] for name in ("face_crops", "labels", "masks"))
     for model in saved(converted, folder):
         outputs = model(faces, inputs["log_mel"][:, 0], labels=labels, face_mask=masks)

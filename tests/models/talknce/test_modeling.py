@@ -224,7 +224,7 @@ def test_clips_of_one_length_do_not_see_each_other(model_class):
 @torch.no_grad()
 def test_joined_tracks_differ_in_two_frames_at_each_side_of_a_junction():
     visual, pixels = network().visual, clip(8)["pixel_values"]
-    joined, apart = visual.joined_features(pixels)[0], visual.frame_features(pixels[0])
+    joined, apart = visual.compute_joined_features(pixels)[0], visual.compute_frame_features(pixels[0])
     moved = (joined - apart).abs().amax(-1) > 1e-4
     assert moved.tolist() == [
         [False] * 6 + [True] * 2,
@@ -236,8 +236,8 @@ def test_joined_tracks_differ_in_two_frames_at_each_side_of_a_junction():
 @torch.no_grad()
 def test_tracks_of_one_frame_see_two_neighbours_when_joined():
     visual, pixels = network().visual, clip(1, tracks=4)["pixel_values"]
-    as_one_track = visual.frame_features(pixels[:, :, 0])
-    torch.testing.assert_close(visual.joined_features(pixels)[:, :, 0], as_one_track, **CLOSE)
+    as_one_track = visual.compute_frame_features(pixels[:, :, 0])
+    torch.testing.assert_close(visual.compute_joined_features(pixels)[:, :, 0], as_one_track, **CLOSE)
 
 
 @torch.no_grad()
@@ -386,8 +386,8 @@ def test_cross_attention_is_that_of_torch(query):
         stacked = torch.cat([getattr(getattr(layer.attention, f"{part}_proj"), kind) for part in "qkv"])
         getattr(theirs, f"in_proj_{kind}").copy_(stacked)
         getattr(theirs.out_proj, kind).copy_(getattr(layer.attention.o_proj, kind))
-    asks, looked_at = (visual, audio) if query == "other" else (audio, visual)
-    hidden_states = layer.norm1(audio + theirs(asks, looked_at, looked_at)[0])
+    query_states, key_value = (visual, audio) if query == "other" else (audio, visual)
+    hidden_states = layer.norm1(audio + theirs(query_states, key_value, key_value)[0])
     hidden_states = layer.norm2(hidden_states + layer.linear2(layer.linear1(hidden_states).relu()))
     torch.testing.assert_close(output.audio_hidden_state[0], hidden_states, **CLOSE)
 

@@ -219,7 +219,7 @@ def test_faces_that_come_and_go_are_black_and_masked_meanwhile():
     ],
 )
 def test_a_clip_is_filled_up_or_cut_to_its_number_of_faces(num_speakers, num_faces, order):
-    assert ActiveSpeakerProcessor(num_speakers=num_speakers).filled(num_faces) == order
+    assert ActiveSpeakerProcessor(num_speakers=num_speakers).fill_speakers(num_faces) == order
 
 
 def test_all_of_a_filled_up_clip_is_repeated(processor):

@@ -21,8 +21,8 @@ from avzoo.pipelines.active_speaker_detection.drawing import (
     write_scored_video,
 )
 from avzoo.pipelines.active_speaker_detection.files import write_ava_csv
-from avzoo.pipelines.active_speaker_detection.pipeline import ActiveSpeakerDetectionPipeline, stretch_frames
-from avzoo.pipelines.active_speaker_detection.segments import segment_records, segments_of
+from avzoo.pipelines.active_speaker_detection.pipeline import ActiveSpeakerDetectionPipeline, choose_chunk_frames
+from avzoo.pipelines.active_speaker_detection.segments import find_segments, segment_records
 from avzoo.pipelines.active_speaker_detection.streaming import LiveScene
 from avzoo.records import Records
 from avzoo.toyworld.talkers import Talkers
@@ -145,12 +145,12 @@ def test_a_scene_is_scored_as_by_hand(either):
         assert record["label"] == ("speaking" if record["segments"] else "not speaking")
 
 
-def test_long_tracks_are_scored_in_stretches_as_in_one_piece(either, monkeypatch):
-    """Stretches of 20 or 15 frames, and sound read in chunks of 32."""
+def test_long_tracks_are_scored_in_chunks_as_in_one_piece(either, monkeypatch):
+    """Chunks of 20 or 15 frames, and sound read in chunks of 32."""
     video = noisy_video(110)
     tracks = [track(0, 4, 110), track(1, 0, 37, 30.0), track(2, 31, 90, 20.0), track(3, 50, 54, 2.0)]
     expected = by_hand(either, video, tracks, either.processor.durations)
-    monkeypatch.setattr(active_speaker_detection, "_STRETCH_FRAMES", 20)
+    monkeypatch.setattr(active_speaker_detection, "_CHUNK_FRAMES", 20)
     monkeypatch.setattr(SoundChunks, "chunk_frames", 32)
     for batch_size in (3, 50):
         records = either(video, faces=tracks_of(*tracks, frames=110), batch_size=batch_size)
@@ -158,7 +158,7 @@ def test_long_tracks_are_scored_in_stretches_as_in_one_piece(either, monkeypatch
 
 
 def test_memory_does_not_grow_with_the_video(pipe, monkeypatch):
-    monkeypatch.setattr(active_speaker_detection, "_STRETCH_FRAMES", 15)
+    monkeypatch.setattr(active_speaker_detection, "_CHUNK_FRAMES", 15)
     monkeypatch.setattr(SoundChunks, "chunk_frames", 25)
     held, sounds, forget, chunk = [], [], LiveScene.forget, SoundChunks.chunk
 
@@ -175,7 +175,7 @@ def test_memory_does_not_grow_with_the_video(pipe, monkeypatch):
     monkeypatch.setattr(SoundChunks, "chunk", heard)
     faces = tracks_of(track(0, 0, 400), track(1, 0, 400, 30.0), frames=400)
     pipe(noisy_video(400), faces=faces)
-    # Two faces, a stretch and two blocks of 32 frames each, of which none is cut
+    # Two faces, a chunk and two blocks of 32 frames each, of which none is cut
     assert max(held) <= 2 * (15 + 2 * 32)
     assert max(sounds) <= 3
 
@@ -306,7 +306,7 @@ def test_a_parameter_that_cannot_work_is_named(pipe, parameters, error, message)
         pipe(noisy_video(5), **{"faces": "frame", **parameters})
 
 
-# --- stretches --------------------------------------------------------------------------------------------------------
+# --- chunks -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -321,8 +321,8 @@ def test_a_parameter_that_cannot_work_is_named(pipe, parameters, error, message)
         ((1.48, 2.36, 3.16), 18 * 79),  # no common end within ten minutes
     ],
 )
-def test_windows_end_with_the_stretch(durations, frames):
-    assert stretch_frames(durations) == frames
+def test_windows_end_with_the_chunk(durations, frames):
+    assert choose_chunk_frames(durations) == frames
 
 
 @pytest.mark.parametrize(("first", "stop"), [(0, 30), (7, 8), (9, 21), (29, 30)])
@@ -341,14 +341,14 @@ HEARD = np.array([0, 0, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1], float)
 
 
 def spans(**options) -> list[tuple[float, float]]:
-    found = segments_of(HEARD, 0.5, smoothing=1, first_frame=10, **options)
+    found = find_segments(HEARD, 0.5, smoothing=1, first_frame=10, **options)
     return [(segment["start"], segment["end"]) for segment in found]
 
 
 def test_segments_lie_where_scores_reach_the_threshold():
     assert spans() == [(0.48, 0.6), (0.68, 0.72), (0.76, 0.88)]
-    assert segments_of(HEARD, 0.5, smoothing=1)[0] == {"start": 0.08, "end": 0.2, "score": 1.0}
-    assert segments_of(np.full(4, 0.5), 0.5, smoothing=1) == [{"start": 0.0, "end": 0.16, "score": 0.5}]
+    assert find_segments(HEARD, 0.5, smoothing=1)[0] == {"start": 0.08, "end": 0.2, "score": 1.0}
+    assert find_segments(np.full(4, 0.5), 0.5, smoothing=1) == [{"start": 0.0, "end": 0.16, "score": 0.5}]
 
 
 def test_short_pauses_are_bridged_and_then_short_segments_dropped():
@@ -360,19 +360,19 @@ def test_short_pauses_are_bridged_and_then_short_segments_dropped():
 
 
 def test_the_score_of_a_segment_is_the_mean_of_all_its_frames():
-    (segment,) = segments_of(HEARD[2:], 0.5, smoothing=1, max_gap=1.0)
+    (segment,) = find_segments(HEARD[2:], 0.5, smoothing=1, max_gap=1.0)
     assert segment["score"] == pytest.approx(0.7)
 
 
 def test_scores_are_smoothed_before_they_are_compared():
     blink = np.array([1, 1, 1, 0, 1, 1, 1, 1.0])
-    assert len(segments_of(blink, 0.5, smoothing=1)) == 2
-    assert len(segments_of(blink, 0.5, smoothing=5)) == 1
+    assert len(find_segments(blink, 0.5, smoothing=1)) == 2
+    assert len(find_segments(blink, 0.5, smoothing=5)) == 1
 
 
 def test_one_score_or_none_is_a_track_too():
-    assert segments_of(np.array([1.0]), 0.5) == [{"start": 0.0, "end": 0.04, "score": 1.0}]
-    assert segments_of(np.zeros(0), 0.5) == []
+    assert find_segments(np.array([1.0]), 0.5) == [{"start": 0.0, "end": 0.04, "score": 1.0}]
+    assert find_segments(np.zeros(0), 0.5) == []
 
 
 def test_the_threshold_decides(either):
@@ -396,7 +396,7 @@ def record(track_id: int, start: float, scores: list[float], threshold: float = 
         "end": start + len(scores) / 25,
         "label": "speaking",
         "score": float(scores.mean()),
-        "segments": segments_of(scores, threshold, smoothing=1, first_frame=first),
+        "segments": find_segments(scores, threshold, smoothing=1, first_frame=first),
         "boxes": [[8.0, 10.0, 40.0, 36.0]] * len(scores),
         "scores": scores.tolist(),
         "speaking": (scores >= threshold).tolist(),

@@ -13,7 +13,7 @@ from avzoo import (
     TalkNetConfig,
     TalkNetForActiveSpeakerDetection,
 )
-from avzoo.pipelines.active_speaker_detection.streaming import StreamingActiveSpeaker, scores_from
+from avzoo.pipelines.active_speaker_detection.streaming import StreamingActiveSpeaker, average_scores
 
 FRAMES, PER_FRAME = 45, 640
 SIZES = {
@@ -94,7 +94,7 @@ def clip_by_clip(model, processor) -> dict[int, np.ndarray]:
                 rows = processor.audio_rows(torch.from_numpy(sound[first * PER_FRAME : last * PER_FRAME]), last - first)
                 logits = model(pixels, rows[None]).logits[:, 0]
                 wanted = slice(max(first, begin), min(last, end))
-                values = scores_from(logits, processor.score)
+                values = average_scores(logits, processor.score)
                 scores[name][wanted] = values[wanted.start - first : wanted.stop - first]
     return scores
 
