@@ -11,11 +11,11 @@ Sources: the summary of arXiv 2401.08415 for the three, `dataloader.py` of JiuFe
 authors) for frame shift, max pooling and lengths. Mean pooling is the obvious alternative, in none of their code.
 """
 
-import math
-from numbers import Real
 from typing import Literal, get_args
 
 import torch
+
+from avzoo.checks import check_choice, check_number
 
 TemporalCompression = Literal["frame_shift", "pooling", "patchify"]
 Pooling = Literal["max", "mean"]
@@ -33,17 +33,12 @@ def checked_factor(
             None: not looked at.
 
     Raises:
+        TypeError: `factor` is no number.
         ValueError: the method is unknown, or cannot compress by `factor`.
     """
-    if temporal_compression not in get_args(TemporalCompression):
-        raise ValueError(
-            f"`temporal_compression` must be one of {', '.join(get_args(TemporalCompression))}, "
-            f"got {temporal_compression!r}."
-        )
-    if pooling not in get_args(Pooling):
-        raise ValueError(f"`pooling` must be one of {', '.join(get_args(Pooling))}, got {pooling!r}.")
-    if isinstance(factor, bool) or not isinstance(factor, Real) or not math.isfinite(factor) or factor < 1:
-        raise ValueError(f"`compression_factor` must be a number of at least 1, got {factor!r}.")
+    check_choice("temporal_compression", temporal_compression, get_args(TemporalCompression))
+    check_choice("pooling", pooling, get_args(Pooling))
+    check_number("compression_factor", factor, at_least=1)
     unit, per_factor, what = {
         "frame_shift": ("ms", FRAME_SHIFT_MS, "the step between frames"),
         "pooling": ("frames", 1, "the group that is pooled"),

@@ -4,6 +4,7 @@ import copy
 
 from huggingface_hub.dataclasses import strict
 
+from avzoo.checks import check_number
 from avzoo.models.flexiast import FlexiASTConfig
 from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
@@ -90,8 +91,7 @@ class CoarseToFineASTConfig(FlexiASTConfig):
 
     def validate_phase(self):
         self.validate_pairs()
-        if self.max_length < 1:
-            raise ValueError(f"`max_length` must be at least 1, got {self.max_length}.")
+        check_number("max_length", self.max_length, at_least=1)
         self._check_patch()
         if self.position_grid != self.phase_grid():
             raise ValueError(

@@ -1,6 +1,5 @@
 """Recordings to log-mel spectrograms at the resolution of a phase."""
 
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -8,6 +7,7 @@ from collections.abc import Iterable, Mapping
 import torch
 
 from avzoo.audio import kaldi_fbank
+from avzoo.checks import check_number, check_whole_number
 from avzoo.models.flexiast import FlexiASTFeatureExtractor
 from avzoo.models.flexiast.feature_extraction_flexiast import Audio
 
@@ -50,8 +50,7 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         **kwargs,
     ):
         super().__init__(max_length=max_length, **kwargs)
-        if not isinstance(frame_multiple, int) or frame_multiple < 1:
-            raise ValueError(f"`frame_multiple` must be a whole number of at least 1, got {frame_multiple}.")
+        check_whole_number("frame_multiple", frame_multiple, at_least=1)
         self.frame_multiple = frame_multiple
         self.scale_window = scale_window
         self.phase_statistics = {
@@ -197,14 +196,12 @@ def _checked_statistics(name: str, values: tuple[float, float]) -> tuple[float, 
     if not re.fullmatch(r"(frame_shift|max pooling|mean pooling|patchify) [\d.]+", str(name)):
         raise ValueError(f"`phase_statistics` names {name!r}, no phase; a `phase_name` is such as 'max pooling 4'.")
     try:
-        mean, std = (float(value) for value in values)
+        mean, std = values
     except (TypeError, ValueError):
-        mean, std = math.nan, math.nan
-    if not (math.isfinite(mean) and math.isfinite(std) and std > 0):
-        raise ValueError(
-            f"`phase_statistics` of {name!r} must be (mean, std), two finite numbers, std above 0; got {values!r}."
-        )
-    return mean, std
+        raise ValueError(f"`phase_statistics[{name!r}]` must be (mean, std), got {values!r}.") from None
+    check_number(f"phase_statistics[{name!r}][0]", mean)
+    check_number(f"phase_statistics[{name!r}][1]", std, above=0)
+    return float(mean), float(std)
 
 
 __all__ = ["CoarseToFineASTFeatureExtractor"]

@@ -26,12 +26,12 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from numbers import Integral, Real
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from avzoo.checks import check_number, check_whole_number
 from avzoo.training import make_schedule
 
 
@@ -52,7 +52,7 @@ class Phase:
             to a whole number, which is the same time in every phase (JiuFengSC/ElasticAST@da75493).
 
     Raises:
-        ValueError: a value out of range; the message names it.
+        TypeError, ValueError: a value of a wrong type or out of range; the message names it.
     """
 
     compression_factor: float
@@ -75,13 +75,16 @@ class Phase:
             raise ValueError(
                 f"a phase has one length, `num_epochs` or `num_steps`; got {self.num_epochs} and {self.num_steps}."
             )
+        check_number("compression_factor", self.compression_factor, at_least=1)
         for name in ("num_steps", "patience", "batch_size"):
-            _check_number(name, getattr(self, name), Integral, 1)
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name), at_least=1)
         for name in ("warmup_steps", "max_masked_frames", "max_masked_mel_bins"):
-            _check_number(name, getattr(self, name), Integral, 0)
-        _check_number("compression_factor", self.compression_factor, Real, 1)
+            if getattr(self, name) is not None:
+                check_whole_number(name, getattr(self, name), at_least=0)
         for name in ("num_epochs", "learning_rate", "schedule_factor"):
-            _check_number(name, getattr(self, name), Real, more_than=0)
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), above=0)
         object.__setattr__(self, "schedule_milestones", tuple(self.schedule_milestones))
         if (self.schedule == "step") != bool(self.schedule_milestones):
             raise ValueError(
@@ -124,16 +127,6 @@ class Phase:
         return since >= self.patience
 
 
-def _check_number(name: str, value: Any, kind: type, at_least: float = -math.inf, more_than: float = -math.inf) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise ValueError(f"`{name}` of a phase must be a {'whole ' * (kind is Integral)}number, got {value!r}.")
-    if not (math.isfinite(value) and value >= at_least and value > more_than):
-        limit = f"at least {at_least}" if math.isfinite(at_least) else f"more than {more_than}"
-        raise ValueError(f"`{name}` of a phase must be {limit}, got {value}.")
-
-
 @dataclasses.dataclass(frozen=True)
 class PhaseSchedule:
     """Phases in their order, each finer than the one before.
@@ -161,8 +154,7 @@ class PhaseSchedule:
         object.__setattr__(self, "phases", tuple(self.phases))
         if not self.phases:
             raise ValueError("`phases` is empty; a schedule has at least one.")
-        if not self.min_gain >= 0:
-            raise ValueError(f"`min_gain` must be at least 0, got {self.min_gain}.")
+        check_number("min_gain", self.min_gain, at_least=0)
         factors = [phase.compression_factor for phase in self.phases]
         for number, (coarse, fine) in enumerate(itertools.pairwise(factors), start=2):
             if fine > coarse and not self.allow_coarsening:

@@ -5,6 +5,8 @@ from typing import Any, Literal
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
+from avzoo.checks import check_fields, check_number
+
 
 @strict
 class FlexiASTConfig(PreTrainedConfig):
@@ -65,9 +67,8 @@ class FlexiASTConfig(PreTrainedConfig):
         super().__setattr__(name, value)
 
     def validate_sizes(self):
-        for name in ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_mel_bins"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}.")
+        sizes = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "num_mel_bins")
+        check_fields(self, sizes, at_least=1)
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"`hidden_size` ({self.hidden_size}) must be a multiple of "
@@ -80,20 +81,17 @@ class FlexiASTConfig(PreTrainedConfig):
             pairs["stride"] = self.stride
         pairs.update({f"patch_sizes[{index}]": size for index, size in enumerate(self.patch_sizes or [])})
         for name, pair in pairs.items():
-            if len(pair) != 2 or min(pair) < 1:
-                raise ValueError(f"`{name}` must be one or two numbers of at least 1, got {pair}.")
+            if len(pair) != 2:
+                raise ValueError(f"`{name}` must be one number or two, got {pair}.")
+            check_number(name, min(pair), at_least=1)
             if name.startswith("patch_size") and pair[0] > self.num_mel_bins:
                 raise ValueError(f"`{name}` {pair} is taller than `num_mel_bins` ({self.num_mel_bins}).")
         if self.patch_sizes is not None and not self.patch_sizes:
             raise ValueError("`patch_sizes` is empty; leave it None to train at the base size only.")
 
     def validate_epsilons_and_dropout(self):
-        for name in ("layer_norm_eps", "classifier_layer_norm_eps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"`{name}` must be above 0, got {getattr(self, name)}.")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` must be in [0, 1), got {getattr(self, name)}.")
+        check_fields(self, ("layer_norm_eps", "classifier_layer_norm_eps"), above=0)
+        check_fields(self, ("hidden_dropout_prob", "attention_probs_dropout_prob"), at_least=0, below=1)
 
 
 def as_pair(size: Any) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 from transformers import BatchFeature, SequenceFeatureExtractor
 
 from avzoo.audio import kaldi_fbank, read_audio
+from avzoo.checks import check_choice, check_number, check_whole_number
 
 Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | list[float] | dict[str, Any]
 
@@ -48,17 +49,12 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         feature_size: int | None = None,
         **kwargs,
     ):
-        for name, value in {
-            "sampling_rate": sampling_rate,
-            "num_mel_bins": num_mel_bins,
-            "max_length": max_length,
-        }.items():
-            if value < 1:
-                raise ValueError(f"`{name}` must be at least 1, got {value}.")
-        if std <= 0:
-            raise ValueError(f"`std` must be above 0, got {std}.")
-        if channels not in ("first", "mean"):
-            raise ValueError(f'`channels` must be "first" or "mean", got {channels!r}.')
+        check_whole_number("sampling_rate", sampling_rate, at_least=1, unit="Hz")
+        check_whole_number("num_mel_bins", num_mel_bins, at_least=1)
+        check_whole_number("max_length", max_length, at_least=1)
+        check_number("mean", mean)
+        check_number("std", std, above=0)
+        check_choice("channels", channels, ("first", "mean"))
         super().__init__(
             feature_size=feature_size or num_mel_bins,
             sampling_rate=sampling_rate,
@@ -135,10 +131,9 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             TypeError: integer samples.
             OSError: a file that cannot be read.
         """
-        if padding not in ("max_length", "longest"):
-            raise ValueError(f'`padding` must be "max_length" or "longest", got {padding!r}.')
-        if max_length is not None and max_length < 1:
-            raise ValueError(f"`max_length` must be at least 1, got {max_length}.")
+        check_choice("padding", padding, ("max_length", "longest"))
+        if max_length is not None:
+            check_whole_number("max_length", max_length, at_least=1)
         waveforms = [
             self.load(recording, sampling_rate, name=f"audio[{index}]")
             for index, recording in enumerate(as_recordings(audio))

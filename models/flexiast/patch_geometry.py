@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from avzoo.checks import check_number
+
 from .configuration_flexiast import FlexiASTConfig
 from .resizing import Grid
 
@@ -70,8 +72,7 @@ def parse_patch_size(patch_size: int | Sequence[int]) -> Grid:
         raise TypeError(
             f"`patch_size` must be a whole number or a pair (mel bins, frames) of them, got {patch_size!r}."
         )
-    if min(pair) < 1:
-        raise ValueError(f"`patch_size` must be at least 1 on both sides, got {pair}.")
+    check_number("patch_size", min(pair), at_least=1)
     return pair
 
 

@@ -1,9 +1,7 @@
 """Audio tagging: a recording in, labels with scores out, however long the recording is."""
 
-import math
 import os
 from collections.abc import Iterator
-from numbers import Integral, Real
 from typing import Any, Literal
 from urllib.request import urlopen
 
@@ -14,6 +12,7 @@ from transformers.pipelines.base import ChunkPipeline
 
 from avzoo import zoo
 from avzoo.audio import iter_audio
+from avzoo.checks import check_choice, check_number, check_whole_number
 
 
 class AudioClassificationPipeline(ChunkPipeline):
@@ -77,14 +76,9 @@ class AudioClassificationPipeline(ChunkPipeline):
     ) -> Iterator[dict[str, Any]]:
         extractor = self.feature_extractor
         rate, shortest, longest = extractor.sampling_rate, extractor.window_length, extractor.max_samples
-        window = longest
-        if window_seconds is not None:
-            window = round(window_seconds * rate) if math.isfinite(window_seconds) else 0
-        if not shortest <= window <= longest:
-            raise ValueError(
-                f"`window_seconds` must lie between {shortest / rate} and the {longest / rate:.3f} that fill the "
-                f"model's input, got {window_seconds}."
-            )
+        window = longest if window_seconds is None else round(window_seconds * rate)
+        # Rounded to samples first: the length that fills the model's input passes however it is written.
+        check_number("window_seconds", window / rate, at_least=shortest / rate, at_most=longest / rate, unit="seconds")
         blocks = iter_audio(as_row(recording, rate), rate, channels=extractor.channels)
         for start, samples, is_last in cut_windows(blocks, window, hop=max(1, round(window * (1 - overlap)))):
             if len(samples) < shortest:  # only a whole recording can be
@@ -167,22 +161,13 @@ def as_row(recording, sampling_rate: int):
 
 def check_parameters(parameters: dict[str, Any]) -> None:
     """Raise a ValueError or TypeError that names the parameter which cannot work."""
-    allowed = {
-        "pooling": ("mean", "max"),
-        "function_to_apply": (None, "sigmoid", "softmax", "none"),
-    }
-    for name, values in allowed.items():
-        if name in parameters and parameters[name] not in values:
-            raise ValueError(f"`{name}` must be one of {values}, got {parameters[name]!r}.")
-    for name, kinds in {"top_k": (Integral, type(None)), "window_seconds": (Real, type(None)), "overlap": Real}.items():
-        value = parameters.get(name, 0)
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            raise TypeError(f"`{name}` must be a {'whole ' if name == 'top_k' else ''}number, got {value!r}.")
-    top_k = parameters.get("top_k")
-    if top_k is not None and top_k < 1:
-        raise ValueError(f"`top_k` must be at least 1, or None for all labels; got {top_k}.")
-    if not 0 <= parameters.get("overlap", 0) < 1:
-        raise ValueError(f"`overlap` must be in [0, 1), got {parameters['overlap']}.")
+    check_choice("pooling", parameters.get("pooling", "mean"), ("mean", "max"))
+    check_choice("function_to_apply", parameters.get("function_to_apply"), (None, "sigmoid", "softmax", "none"))
+    check_number("overlap", parameters.get("overlap", 0), at_least=0, below=1)
+    if parameters.get("top_k") is not None:
+        check_whole_number("top_k", parameters["top_k"], at_least=1)
+    if parameters.get("window_seconds") is not None:
+        check_number("window_seconds", parameters["window_seconds"])
 
 
 __all__ = ["AudioClassificationPipeline"]

@@ -285,52 +285,80 @@ def test_a_phase_may_be_chosen_on_loading(tmp_path):
 # --- wrong input ------------------------------------------------------------------------------------------------------
 
 REFUSED_PHASES = [
-    ((1.5,), r"`compression_factor` 1\.5.*'pooling'"),
-    ((1.25, "frame_shift"), r"`compression_factor` 1\.25.*12\.5 ms"),
-    ((9,), "`compression_factor` 9 leaves 14 of `max_length` 128 frames"),
-    ((9, "patchify"), "patch"),  # 144 frames long, as the model says too
-    ((0,), "`compression_factor` must be a number of at least 1, got 0"),
-    (("2",), "`compression_factor` must be a number of at least 1, got '2'"),
-    ((None,), "`compression_factor` must be a number of at least 1, got None"),
-    ((2, "stretch"), "`temporal_compression` must be one of.*got 'stretch'"),
-    ((2, None, "median"), "`pooling` must be one of max, mean, got 'median'"),
+    ((1.5,), ValueError, r"`compression_factor` 1\.5.*'pooling'"),
+    ((1.25, "frame_shift"), ValueError, r"`compression_factor` 1\.25.*12\.5 ms"),
+    ((9,), ValueError, "`compression_factor` 9 leaves 14 of `max_length` 128 frames"),
+    ((9, "patchify"), ValueError, "patch"),  # 144 frames long, as the model says too
+    ((0,), ValueError, "`compression_factor` must be at least 1, got 0"),
+    (("2",), TypeError, "`compression_factor` must be a number, got '2'"),
+    ((None,), TypeError, "`compression_factor` must be a number, got None"),
+    ((2, "stretch"), ValueError, "`temporal_compression` must be one of.*got 'stretch'"),
+    ((2, None, "median"), ValueError, "`pooling` must be one of max, mean, got 'median'"),
 ]
 
 
-@pytest.mark.parametrize(("phase", "message"), REFUSED_PHASES, ids=str)
-def test_a_refused_phase_changes_nothing(phase, message):
+@pytest.mark.parametrize(("phase", "error", "message"), REFUSED_PHASES, ids=str)
+def test_a_refused_phase_changes_nothing(phase, error, message):
     extractor = extractor_of("pooling", 2, "mean")
     before = extractor.to_dict()
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(error, match=message):
         extractor.set_phase(*phase)
     assert extractor.to_dict() == before
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
+    ("settings", "error", "message"),
     [
-        ({"pooling": "median"}, "`pooling` must be one of max, mean, got 'median'"),
-        ({"temporal_compression": "stretch"}, "`temporal_compression` must be one of.*got 'stretch'"),
-        ({"temporal_compression": None}, "`temporal_compression` must be one of.*got None"),
-        ({"compression_factor": 1.5}, r"`compression_factor` 1\.5.*'pooling'"),
-        ({"compression_factor": 70}, "leaves 14 of `max_length` 1024 frames, less than one patch of 16"),
-        ({"max_length": 10}, "`max_length` 10 frames, less than one patch of 16"),
-        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
-        ({"frame_multiple": 0}, "`frame_multiple` must be a whole number of at least 1, got 0"),
-        ({"std": 0}, "`std` must be above 0, got 0"),
-        ({"frame_multiple": 1.5}, r"`frame_multiple` must be a whole number of at least 1, got 1\.5"),
-        ({"phase_statistics": {"patchify 4": (0, 0)}}, r"`phase_statistics` of 'patchify 4'.*above 0; got \(0, 0\)"),
-        ({"phase_statistics": {"patchify 4": (0, -1)}}, r"`phase_statistics` of 'patchify 4'.*got \(0, -1\)"),
-        ({"phase_statistics": {"patchify 4": [1]}}, r"`phase_statistics` of 'patchify 4'.*got \[1\]"),
-        ({"phase_statistics": {"patchify 4": (0, float("nan"))}}, "`phase_statistics` of 'patchify 4'"),
-        ({"phase_statistics": {"patchify 4": (float("nan"), 1)}}, "`phase_statistics` of 'patchify 4'"),
-        ({"phase_statistics": {"patchify 4": 3.0}}, "`phase_statistics` of 'patchify 4'"),
-        ({"phase_statistics": {"four": (0, 1)}}, "`phase_statistics` names 'four', .* such as 'max pooling 4'"),
+        ({"pooling": "median"}, ValueError, "`pooling` must be one of max, mean, got 'median'"),
+        ({"temporal_compression": "stretch"}, ValueError, "`temporal_compression` must be one of.*got 'stretch'"),
+        ({"temporal_compression": None}, ValueError, "`temporal_compression` must be one of.*got None"),
+        ({"compression_factor": 1.5}, ValueError, r"`compression_factor` 1\.5.*'pooling'"),
+        ({"compression_factor": 70}, ValueError, "leaves 14 of `max_length` 1024 frames, less than one patch of 16"),
+        ({"max_length": 10}, ValueError, "`max_length` 10 frames, less than one patch of 16"),
+        ({"max_length": 0}, ValueError, "`max_length` must be at least 1, got 0"),
+        ({"frame_multiple": 0}, ValueError, "`frame_multiple` must be at least 1, got 0"),
+        ({"std": 0}, ValueError, "`std` must be above 0, got 0"),
+        ({"frame_multiple": 1.5}, TypeError, r"`frame_multiple` must be a whole number, got 1\.5"),
+        (
+            {"phase_statistics": {"patchify 4": (0, 0)}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]\[1\]` must be above 0, got 0",
+        ),
+        (
+            {"phase_statistics": {"patchify 4": (0, -1)}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]\[1\]` must be above 0, got -1",
+        ),
+        (
+            {"phase_statistics": {"patchify 4": [1]}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]` must be \(mean, std\), got \[1\]",
+        ),
+        (
+            {"phase_statistics": {"patchify 4": (0, float("nan"))}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]\[1\]` must be above 0, got nan",
+        ),
+        (
+            {"phase_statistics": {"patchify 4": (float("nan"), 1)}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]\[0\]` must be finite, got nan",
+        ),
+        (
+            {"phase_statistics": {"patchify 4": 3.0}},
+            ValueError,
+            r"`phase_statistics\['patchify 4'\]` must be \(mean, std\), got 3\.0",
+        ),
+        (
+            {"phase_statistics": {"four": (0, 1)}},
+            ValueError,
+            "`phase_statistics` names 'four', .* such as 'max pooling 4'",
+        ),
     ],
     ids=str,
 )
-def test_a_bad_setting_is_named(settings, message):
-    with pytest.raises(ValueError, match=message):
+def test_a_bad_setting_is_named(settings, error, message):
+    with pytest.raises(error, match=message):
         CoarseToFineASTFeatureExtractor(**settings)
 
 

@@ -59,19 +59,19 @@ def rates(run, steps):
     [
         ({"num_epochs": None}, "one length, `num_epochs` or `num_steps`; got None and None"),
         ({"num_steps": 3}, "one length, `num_epochs` or `num_steps`; got 1 and 3"),
-        ({"compression_factor": 0.5}, "`compression_factor` of a phase must be at least 1, got 0.5"),
-        ({"compression_factor": NAN}, "`compression_factor` of a phase must be at least 1, got nan"),
-        ({"num_epochs": 0}, "`num_epochs` of a phase must be more than 0, got 0"),
-        ({"num_epochs": math.inf}, "`num_epochs` of a phase must be more than 0, got inf"),
-        ({"num_epochs": None, "num_steps": 0}, "`num_steps` of a phase must be at least 1, got 0"),
-        ({"patience": 0}, "`patience` of a phase must be at least 1, got 0"),
-        ({"batch_size": 0}, "`batch_size` of a phase must be at least 1, got 0"),
-        ({"learning_rate": 0.0}, "`learning_rate` of a phase must be more than 0, got 0.0"),
-        ({"learning_rate": NAN}, "`learning_rate` of a phase must be more than 0, got nan"),
-        ({"schedule_factor": -1.0}, "`schedule_factor` of a phase must be more than 0, got -1.0"),
-        ({"warmup_steps": -1}, "`warmup_steps` of a phase must be at least 0, got -1"),
-        ({"max_masked_frames": -1}, "`max_masked_frames` of a phase must be at least 0, got -1"),
-        ({"max_masked_mel_bins": -1}, "`max_masked_mel_bins` of a phase must be at least 0, got -1"),
+        ({"compression_factor": 0.5}, "`compression_factor` must be at least 1, got 0.5"),
+        ({"compression_factor": NAN}, "`compression_factor` must be at least 1, got nan"),
+        ({"num_epochs": 0}, "`num_epochs` must be above 0, got 0"),
+        ({"num_epochs": math.inf}, "`num_epochs` must be above 0, got inf"),
+        ({"num_epochs": None, "num_steps": 0}, "`num_steps` must be at least 1, got 0"),
+        ({"patience": 0}, "`patience` must be at least 1, got 0"),
+        ({"batch_size": 0}, "`batch_size` must be at least 1, got 0"),
+        ({"learning_rate": 0.0}, "`learning_rate` must be above 0, got 0.0"),
+        ({"learning_rate": NAN}, "`learning_rate` must be above 0, got nan"),
+        ({"schedule_factor": -1.0}, "`schedule_factor` must be above 0, got -1.0"),
+        ({"warmup_steps": -1}, "`warmup_steps` must be at least 0, got -1"),
+        ({"max_masked_frames": -1}, "`max_masked_frames` must be at least 0, got -1"),
+        ({"max_masked_mel_bins": -1}, "`max_masked_mel_bins` must be at least 0, got -1"),
         ({"schedule": "sawtooth"}, "`schedule` must be .* got 'sawtooth'"),
     ],
 )
@@ -84,7 +84,7 @@ def test_a_bad_field_of_a_phase_is_named(fields, message):
 def test_a_field_of_a_wrong_type_is_named(fields):
     length = {} if "num_steps" in fields else {"num_epochs": 1}
     (name,) = fields
-    with pytest.raises(ValueError, match=f"`{name}`"):
+    with pytest.raises(TypeError, match=f"`{name}`"):
         Phase(compression_factor=2, **length, **fields)
 
 

@@ -332,7 +332,7 @@ def test_a_bad_recording_is_named(audio, rate, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"padding": "shortest"}, r"`padding` must be \"max_length\" or \"longest\", got 'shortest'"),
+        ({"padding": "shortest"}, "`padding` must be one of max_length, longest, got 'shortest'"),
         ({"padding": True}, "`padding` must be"),
         ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
         ({"max_length": -5}, "`max_length` must be at least 1, got -5"),
@@ -350,8 +350,8 @@ def test_a_bad_option_of_a_call_is_named(options, message):
         ({"std": -1.5}, "`std` must be above 0, got -1.5"),
         ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
         ({"num_mel_bins": 0}, "`num_mel_bins` must be at least 1, got 0"),
-        ({"sampling_rate": 0}, "`sampling_rate` must be at least 1, got 0"),
-        ({"channels": "left"}, r"`channels` must be \"first\" or \"mean\", got 'left'"),
+        ({"sampling_rate": 0}, "`sampling_rate` must be at least 1 Hz, got 0"),
+        ({"channels": "left"}, "`channels` must be one of first, mean, got 'left'"),
     ],
 )
 def test_a_bad_setting_is_named(settings, message):
