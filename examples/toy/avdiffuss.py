@@ -33,7 +33,7 @@ from avzoo import (
 from avzoo.audio import mix_at_equal_level, resample
 from avzoo.metrics import estoi, log_spectral_distance, si_sdr
 from avzoo.model_cards import render_card
-from avzoo.processes import available_cores
+from avzoo.processes import count_available_cores
 from avzoo.toyworld.talkers import Talkers
 from avzoo.training import TrainingArguments, train
 from avzoo.training.half_precision import save_in_half
@@ -92,7 +92,7 @@ def prepare_data(folder: Path, num_clips: int, num_test_clips: int) -> Path:
     """Faces and voices of all clips in one file."""
     parts = {"train": (num_clips, TRAIN_SECONDS), "test": (num_test_clips, TEST_SECONDS)}
     data = {}
-    with worker_pool(available_cores()) as pool:
+    with worker_pool(count_available_cores()) as pool:
         for split, (count, seconds) in parts.items():
             jobs = [(split, index, seconds) for index in range(count)]
             faces, voices, people = zip(*pool.map(prepared, jobs, chunksize=4), strict=True)

@@ -8,12 +8,12 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 import torch
 
-from avzoo.processes import available_cores
+from avzoo.processes import count_available_cores
 
 
 def worker_pool(num_jobs: int) -> ProcessPoolExecutor:
     """As many processes as there are jobs or cores, which share the cores."""
-    cores = available_cores()
+    cores = count_available_cores()
     workers = max(1, min(cores, num_jobs))
     context = multiprocessing.get_context("spawn")  # a forked child of a process that runs torch may hang
     return ProcessPoolExecutor(workers, context, set_up_worker, (max(1, cores // workers),))

@@ -31,7 +31,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTok
 from transformers.utils import logging
 
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
-from avzoo.processes import available_cores
+from avzoo.processes import count_available_cores
 from avzoo.toyworld.scene_words import SCENES, WORDS, SceneWords
 from avzoo.training import StepInfo, TrainingArguments, train
 
@@ -68,7 +68,7 @@ class Job:
 def prepare_data(folder: Path, num_clips: int, num_test_clips: int, seed: int) -> Path:
     """Log-mels, CLAP's features, labels and captions of all clips in one file."""
     data = {}
-    with worker_pool(available_cores()) as pool:
+    with worker_pool(count_available_cores()) as pool:
         for split, count in (("train", num_clips), ("test", num_test_clips)):
             world = SceneWords(count, seed, split=split, seconds=CLIP_SECONDS, **WORLD)
             starts = range(0, count, 64)

@@ -17,7 +17,7 @@ import torch
 
 from avzoo.audio.mixing import mix_at_equal_level, mix_at_snr
 from avzoo.audio.reading import read_audio
-from avzoo.audio.segments import rate_and_length, read_segment
+from avzoo.audio.segments import read_rate_and_length, read_segment
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike
@@ -276,7 +276,7 @@ def _read_random_segment(
         return step * draw_whole_number(max(0, length - num_samples) // step + 1, generator)
 
     path, rate = row["audio"], SAMPLING_RATE
-    found = rate_and_length(path)
+    found = read_rate_and_length(path)
     if found is None:
         of_video = path == row.get("video")  # then the sound is on the clock of the frames
         samples, _ = VideoReader(path).soundtrack(rate) if of_video else read_audio(path, rate)

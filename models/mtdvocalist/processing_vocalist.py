@@ -153,7 +153,7 @@ class VocaLiSTProcessor(ProcessorMixin):
         """Images of a face, (height, width, 3) uint8 RGB each, to mouths (n, face_size // 2, face_size, 3) uint8."""
         check_pictures(faces)
         crop = self.convention
-        return np.stack([crop.of_face(face) for face in faces]) if len(faces) else np.zeros((0, *crop.shape), np.uint8)
+        return np.stack([crop.cut_face(face) for face in faces]) if len(faces) else np.zeros((0, *crop.shape), np.uint8)
 
     def to_pixel_values(self, mouths: np.ndarray | torch.Tensor) -> torch.Tensor:
         """Mouths (..., rows, columns, 3), RGB of 0..255, to (..., 3, rows, columns) in the weights' order and range."""

@@ -17,7 +17,7 @@ import torch
 
 from avzoo.audio.reading import iter_audio, read_audio
 from avzoo.audio.resampling import check_rate
-from avzoo.audio.segments import rate_and_length, read_segment
+from avzoo.audio.segments import read_rate_and_length, read_segment
 from avzoo.checks import check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike
@@ -110,7 +110,7 @@ class SpeechInNoise(torch.utils.data.Dataset):
 
     def _read_random_segment(self, path: PathLike, generator: torch.Generator) -> np.ndarray:
         """Read a random segment of a recording, without decoding the rest where the format allows."""
-        rate, found = self.sampling_rate, rate_and_length(path)
+        rate, found = self.sampling_rate, read_rate_and_length(path)
         if found is None:
             samples, _ = read_audio(path, rate)
             start = draw_whole_number(max(0, len(samples) - self.num_samples) + 1, generator)

@@ -1,4 +1,4 @@
-"""Atomic writing of files: a reader sees the old file or the whole new one, never a part."""
+"""Writing files so that nobody ever sees half of one."""
 
 import os
 import uuid
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Write `path` in one step: yields a temporary path to write to, which replaces `path` unless an error is raised.
+    """Gives a place to write to; what lies there at the end becomes `path` in one step, unless an error came first.
 
         with write_atomically("labels.json") as unfinished:
             unfinished.write_text(text)

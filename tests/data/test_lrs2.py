@@ -170,7 +170,7 @@ def test_faces_may_differ_in_size_and_give_mouths_of_one(tmp_path):
     sizes = [(109, 85), (111, 84), (60, 90)]
     faces, _ = read_lrs2_faces(write_faces(tmp_path / "clip", sizes, ramp(1920)))
     assert [face.shape for face in faces] == [(*size, 3) for size in sizes]
-    mouths = np.stack([MouthHalf().of_face(face) for face in faces])
+    mouths = np.stack([MouthHalf().cut_face(face) for face in faces])
     assert mouths.shape == (3, 48, 96, 3)
 
 
@@ -326,7 +326,7 @@ def test_a_clip_that_is_not_there_is_named(tmp_path):
 
 def test_a_clip_of_faces_becomes_a_video_of_mouths(tmp_path):
     clip = write_faces(tmp_path / "clip", [(109, 85), (111, 84), (60, 90)], ramp(1920))
-    video = read_lrs2_clip(clip, MouthHalf().of_face)
+    video = read_lrs2_clip(clip, MouthHalf().cut_face)
     assert (video.frames.dtype, video.frames.shape) == (np.uint8, (3, 48, 96, 3))
     assert (video.fps, video.sampling_rate, len(video.audio)) == (25.0, RATE, 1920)
     assert numbers(video.frames) == [0, 1, 2]

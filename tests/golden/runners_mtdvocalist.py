@@ -67,7 +67,7 @@ def run_mouth(case: GoldenCase, folder) -> Iterator[Outputs]:
     results = {}
     for name in case.outputs:
         family, _, index = name.rpartition(".")
-        mouth = torch.from_numpy(conventions[family].of_face(case.inputs[f"face.{index}"].numpy()).copy())
+        mouth = torch.from_numpy(conventions[family].cut_face(case.inputs[f"face.{index}"].numpy()).copy())
         pixels = mouth.permute(2, 0, 1).float()
         results[name] = pixels.flip(0) / 255 if family == "teacher" else pixels
     yield results

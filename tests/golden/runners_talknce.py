@@ -38,7 +38,7 @@ def run_tracking(case: GoldenCase, folder) -> Iterator[Outputs]:
     )
     regions = convention.regions(tracks[config["cropped_track"]].boxes)
     frames = case.inputs["frames"].numpy()  # BGR throughout, and only the first ones of the track
-    squares = [convention.square(frame, region) for frame, region in zip(frames, regions, strict=False)]
+    squares = [convention.cut_square(frame, region) for frame, region in zip(frames, regions, strict=False)]
     crops = [convention.cut(frame[..., ::-1], region) for frame, region in zip(frames, regions, strict=False)]
     table = [np.column_stack([np.full(len(track), track.track_id), track.frames, track.boxes]) for track in tracks]
     outputs = {

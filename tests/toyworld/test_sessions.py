@@ -28,7 +28,7 @@ from avzoo.toyworld.sound.voices import VOICES
 def test_a_clip_is_a_pure_function_of_its_seed():
     first = session_clip(3, seconds=1.0)
     session_clip(4, seconds=0.5)
-    sessions._equipment.cache_clear()
+    sessions._draw_equipment.cache_clear()
     second = session_clip(3, seconds=1.0)
     np.testing.assert_array_equal(first.pop("audio"), second.pop("audio"))
     assert first == second
@@ -107,7 +107,7 @@ def test_the_echo_of_a_room_decays_as_fast_as_it_says():
     numbers = [number for number in range(40) if 0.15 < recording_session(number).reverberation_seconds < 0.7]
     ratios = []
     for number in numbers[:8]:
-        power = np.square(sessions._equipment(number).room)[800:]  # without the direct sound and early reflections
+        power = np.square(sessions._draw_equipment(number).room)[800:]  # without the direct sound and early reflections
         left = 10 * np.log10(np.cumsum(power[::-1])[::-1] / power.sum())
         decay = (np.argmax(left < -25) - np.argmax(left < -5)) / 16000
         ratios.append(60 / 20 * decay / recording_session(number).reverberation_seconds)
@@ -122,7 +122,7 @@ def plain_session(monkeypatch, **settings):
     noise = np.random.default_rng(0).standard_normal(160000)
     equipment = sessions._Equipment(np.array([1.0]), noise, lambda frequencies: 1.0)
     monkeypatch.setattr(sessions, "recording_session", lambda number: session)
-    monkeypatch.setattr(sessions, "_equipment", lambda number: equipment)
+    monkeypatch.setattr(sessions, "_draw_equipment", lambda number: equipment)
 
 
 @pytest.mark.parametrize("snr_db", [6.0, 14.0])

@@ -5,9 +5,9 @@ from avzoo.toyworld.drawing.visemes import (
     VISEME_NAMES,
     VISEMES,
     mouth_curve,
+    split_into_visemes,
     viseme_per_frame,
     viseme_segments,
-    visemes_of,
 )
 
 
@@ -28,7 +28,7 @@ from avzoo.toyworld.drawing.visemes import (
     ],
 )
 def test_a_phoneme_looks_like_its_viseme(ipa, names):
-    assert visemes_of(ipa) == names
+    assert split_into_visemes(ipa) == names
 
 
 def test_every_phoneme_belongs_to_one_viseme():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from avzoo.training import TrainingArguments
-from avzoo.training.optimizers import Together, make_optimizer
+from avzoo.training.optimizers import CombinedOptimizer, make_optimizer
 
 
 class Tiny(nn.Module):
@@ -50,7 +50,7 @@ def test_together_does_what_the_two_do_apart():
     first = torch.optim.SGD([layer.weight for layer in apart.layers], lr=0.1, momentum=0.9)
     second = torch.optim.AdamW(apart.head.parameters(), lr=0.01)
     take_steps(apart, Pair(first, second), 5)
-    both = Together(
+    both = CombinedOptimizer(
         torch.optim.SGD([layer.weight for layer in together.layers], lr=0.1, momentum=0.9),
         torch.optim.AdamW(together.head.parameters(), lr=0.01),
     )

@@ -10,7 +10,7 @@ import math
 import torch
 
 
-def scaled_frame_sizes(sampling_rate: int, fps: float) -> tuple[float, float]:
+def scale_frame_sizes(sampling_rate: int, fps: float) -> tuple[float, float]:
     """Window and hop, 25 ms and 10 ms at 25 fps, in samples; each feature rounds them in its own way.
 
     Raises:

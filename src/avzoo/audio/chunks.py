@@ -38,22 +38,22 @@ def resample_chunks(chunks: Chunks, target: int | None) -> Chunks:
         target, width = target or rate, len(samples)
         if rate != current:
             if stream is not None:
-                yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
+                yield target, _resample_chunk(stream, np.zeros((width, 0), np.float32), last=True)
             stream = None if rate == target else soxr.ResampleStream(rate, target, width, "float32", QUALITY)
             current = rate
         if stream is not None:
-            samples = _through(stream, samples)
+            samples = _resample_chunk(stream, samples)
         yield target, samples
     if stream is not None:
-        yield target, _through(stream, np.zeros((width, 0), np.float32), last=True)
+        yield target, _resample_chunk(stream, np.zeros((width, 0), np.float32), last=True)
 
 
-def _through(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:
+def _resample_chunk(stream: soxr.ResampleStream, samples: np.ndarray, last: bool = False) -> np.ndarray:
     columns = stream.resample_chunk(np.ascontiguousarray(samples.T), last=last)
     return columns.reshape(-1, len(samples)).T
 
 
-def to_planes(frame: av.AudioFrame) -> np.ndarray:
+def frame_to_array(frame: av.AudioFrame) -> np.ndarray:
     """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= 8:
@@ -68,7 +68,7 @@ def to_planes(frame: av.AudioFrame) -> np.ndarray:
     return samples.astype(np.float32) if full_scale is None else samples.astype(np.float32) / np.float32(full_scale)
 
 
-def join_chunks(chunks: Chunks) -> Chunks:
+def merge_chunks(chunks: Chunks) -> Chunks:
     """Join a codec's small frames (20 ms) up to a chunk, so that the next steps run per second, not per frame."""
     waiting: list[np.ndarray] = []
     current, count = None, 0

@@ -105,18 +105,20 @@ def frame_with_reflection(
     frames = []
     for clip in clips:
         if preemphasis:
-            clip = preemphasize(clip, preemphasis)
+            clip = apply_preemphasis(clip, preemphasis)
         rows = clip.reshape(-1, 1, clip.shape[-1])  # the form in which torch reflects
         padded = torch.nn.functional.pad(rows, (reflected, reflected), mode="reflect").reshape(*clip.shape[:-1], -1)
         frames.append(padded[..., before : padded.shape[-1] - after].unfold(-1, window_size, hop_size))
     return frames, single
 
 
-def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool) -> Features:
-    """`rows_of` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
+def map_frames(
+    compute_rows: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool
+) -> Features:
+    """`compute_rows` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
 
     Args:
-        rows_of: (..., size) to (..., features), each frame for itself.
+        compute_rows: (..., size) to (..., features), each frame for itself.
         frames: (frames, size) per clip; for a single tensor one entry, ([batch,] frames, size).
         single: see [`check_clips`].
 
@@ -128,29 +130,29 @@ def map_frames(rows_of: Callable[[torch.Tensor], torch.Tensor], frames: list[tor
     with torch.autocast(device if torch.amp.is_autocast_available(device) else "cpu", enabled=False):
         on_cpu = device == "cpu"
         if single and (torch.compiler.is_compiling() or not on_cpu):
-            return rows_of(frames[0])
+            return compute_rows(frames[0])
         leading = frames[0].shape[:-1]  # ([batch,] frames), for a single tensor
         clips = list(frames[0]) if single and frames[0].ndim == 3 else frames
         limit = _FRAMES_PER_CPU_THREAD * torch.get_num_threads() if on_cpu else _FRAMES_AT_ONCE
-        parts = (rows_of(part) for part in _parts(clips, limit))
-        rows = _join(parts, sum(len(clip) for clip in clips))  # (all frames, features)
+        parts = (compute_rows(part) for part in _batch_frames(clips, limit))
+        rows = _concatenate(parts, sum(len(clip) for clip in clips))  # (all frames, features)
     return rows.view(*leading, *rows.shape[1:]) if single else list(rows.split([len(clip) for clip in clips]))
 
 
-def _parts(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
+def _batch_frames(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
     """The frames of all clips in order, at most `limit` at a time; short clips share a part."""
     waiting, count = [], 0
     for clip in clips:
-        for piece in clip.split(limit):
-            if waiting and count + len(piece) > limit:
+        for chunk in clip.split(limit):
+            if waiting and count + len(chunk) > limit:
                 yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
                 waiting, count = [], 0
-            waiting.append(piece)
-            count += len(piece)
+            waiting.append(chunk)
+            count += len(chunk)
     yield torch.cat(waiting) if len(waiting) > 1 else waiting[0]
 
 
-def _join(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
+def _concatenate(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
     """All rows in one tensor. Where no gradient needs them, parts go as they come, so that rows exist only once."""
     first = next(parts)
     if first.requires_grad:
@@ -176,25 +178,22 @@ def magnitude_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
     return power.clamp_min_(torch.finfo(power.dtype).tiny).sqrt_()
 
 
-def preemphasize(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
+def apply_preemphasis(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
     """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays. Then zeros."""
     rest = torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)
     return torch.cat([clip[..., :1], rest, clip.new_zeros(*clip.shape[:-1], zeros_after)], -1)
 
 
 def cache_table(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Decorate a function of tables: its last 32 results are cached.
-
-    `torch.compile` traces the plain function instead, without the cache's warning.
-    """
+    """Keeps the last 32 tables. `torch.compile` traces the plain function instead, without the cache's warning."""
     keeping = functools.lru_cache(maxsize=32)(table)
 
     @functools.wraps(table)
-    def either(*settings):
+    def look_up(*settings):
         return (table if torch.compiler.is_compiling() else keeping)(*settings)
 
-    either.cache_clear = keeping.cache_clear
-    return either
+    look_up.cache_clear = keeping.cache_clear
+    return look_up
 
 
 @cache_table

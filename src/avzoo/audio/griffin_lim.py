@@ -74,20 +74,20 @@ def griffin_lim(
     directions = torch.polar(torch.ones_like(phases), 2 * torch.pi * phases)
     settings = {"n_fft": fft_size, "hop_length": hop_size, "window": window, "center": True}
 
-    def sound(spectra: torch.Tensor) -> torch.Tensor:
+    def invert(spectra: torch.Tensor) -> torch.Tensor:
         # Silence after the last frame lets its half of the window end where frames * hop ends.
         spectra = torch.nn.functional.pad(spectra, (0, -(-fft_size // hop_size)))
         return torch.istft(spectra, length=num_frames * hop_size, **settings)
 
     previous = torch.zeros_like(magnitude * directions)
     for _ in range(num_iterations):
-        fitted = torch.stft(sound(magnitude * directions), pad_mode="constant", return_complex=True, **settings)[
+        fitted = torch.stft(invert(magnitude * directions), pad_mode="constant", return_complex=True, **settings)[
             ..., :num_frames
         ]
         moved = fitted - momentum / (1 + momentum) * previous
         directions = moved / (moved.abs() + 1e-12)
         previous = fitted
-    return sound(magnitude * directions)
+    return invert(magnitude * directions)
 
 
 __all__ = ["griffin_lim", "mel_to_magnitude"]

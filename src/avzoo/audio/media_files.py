@@ -108,7 +108,7 @@ def _read_head(opened: str | io.IOBase) -> bytes:
     return opened.read(1024)
 
 
-def stream_kinds(container: av.container.InputContainer) -> str:
+def describe_streams(container: av.container.InputContainer) -> str:
     """The kinds of stream in a file, for messages: "audio, video"."""
     return ", ".join(sorted({stream.type for stream in container.streams})) or "none"
 

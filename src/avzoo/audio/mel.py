@@ -73,13 +73,13 @@ def wav2lip_log_mel(
         if not value > 0:
             raise ValueError(f"`{name}` must be positive, got {value}.")
 
-    def scaled(mel: torch.Tensor) -> torch.Tensor:
+    def scale(mel: torch.Tensor) -> torch.Tensor:
         decibels = 20 * mel.clamp_min_(magnitude_floor).log10_() - reference_db
         return ((2 * limit / range_db) * (decibels + range_db) - limit).clamp_(-limit, limit)
 
     return _mel(
         waveforms,
-        scaled,
+        scale,
         reflected=fft_size // 2,
         sizes=(fft_size, window_size, hop_size),
         bank=(num_mel_bins, fft_size, sampling_rate, low_frequency, high_frequency),
@@ -114,7 +114,7 @@ def tacotron_log_mel(
     """
     return _mel(
         waveforms,
-        _natural_log(log_floor),
+        _make_natural_log(log_floor),
         reflected=fft_size // 2,
         sizes=(fft_size, window_size, hop_size),
         bank=(num_mel_bins, fft_size, sampling_rate, low_frequency, high_frequency),
@@ -149,7 +149,7 @@ def hifigan_log_mel(
     """
     return _mel(
         waveforms,
-        _natural_log(log_floor),
+        _make_natural_log(log_floor),
         reflected=(fft_size - hop_size) // 2,
         sizes=(fft_size, window_size, hop_size),
         bank=(num_mel_bins, fft_size, sampling_rate, low_frequency, high_frequency),
@@ -207,7 +207,7 @@ def _mel(
     return map_frames(rows, frames, single)
 
 
-def _natural_log(floor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+def _make_natural_log(floor: float) -> Callable[[torch.Tensor], torch.Tensor]:
     if not floor > 0:
         raise ValueError(f"`log_floor` must be positive, got {floor}.")
     return lambda mel: mel.clamp_min_(floor).log_()

@@ -5,16 +5,16 @@ import math
 import numpy as np
 import torch
 
-from avzoo.audio.alignment import check_frame_sizes, scaled_frame_sizes
+from avzoo.audio.alignment import check_frame_sizes, scale_frame_sizes
 from avzoo.audio.framing import (
     LOUDEST,
     Features,
     Waveforms,
+    apply_preemphasis,
     cache_table,
     check_clips,
     map_frames,
     power_spectrum,
-    preemphasize,
 )
 
 _LEAST = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
@@ -60,7 +60,7 @@ def speech_features_mfcc(
         ValueError: an empty waveform, one of another shape, one far beyond full scale (16-bit numbers as floats), or
             an impossible setting.
     """
-    window_size, hop_size = (math.floor(size + 0.5) for size in scaled_frame_sizes(sampling_rate, fps))
+    window_size, hop_size = (math.floor(size + 0.5) for size in scale_frame_sizes(sampling_rate, fps))
     check_frame_sizes(window_size, hop_size, sampling_rate, fps)
     if not 1 <= num_coefficients <= num_mel_bins:
         raise ValueError(f"`num_coefficients` ({num_coefficients}) must lie between 1 and {num_mel_bins}, the bands.")
@@ -74,7 +74,7 @@ def speech_features_mfcc(
     for clip in clips:
         missing = -(clip.shape[-1] - window_size) % hop_size if clip.shape[-1] > window_size else 0
         missing = max(missing, window_size - clip.shape[-1])  # zeros that fill the last frame
-        frames.append(preemphasize(clip, preemphasis, zeros_after=missing).unfold(-1, window_size, hop_size))
+        frames.append(apply_preemphasis(clip, preemphasis, zeros_after=missing).unfold(-1, window_size, hop_size))
     bank = _whole_bin_bank(num_mel_bins, fft_size, sampling_rate) * (sample_scale**2 / fft_size)
     bank = torch.from_numpy(bank).to(frames[0])
     cosines = torch.from_numpy(_liftered_cosines(num_mel_bins, num_coefficients, lifter)).to(frames[0])

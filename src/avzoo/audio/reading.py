@@ -1,10 +1,9 @@
 """Waveforms from what people have (files of any codec, bytes, arrays, `datasets` rows), and back to a WAV file.
 
 Samples are float32, full scale is [-1, 1] (lossy codecs overshoot a little), time is the last axis. One chain serves
-[`read_audio`] and [`iter_audio`]: chunks are decoded, checked, mixed to the channels asked for and resampled; so both
-give the same samples and the same errors. libsndfile reads wav, flac, ogg and mp3; FFmpeg, through PyAV, everything
-else and what libsndfile refuses. Samples are consecutive: gaps and a late start in a container's time stamps are not
-filled with silence.
+[`read_audio`] and [`iter_audio`]: chunks are decoded, checked, mixed, resampled, so both give the same samples and
+the same errors. libsndfile reads wav, flac, ogg and mp3; FFmpeg, through PyAV, everything else and what libsndfile
+refuses. Samples are consecutive: gaps and a late start in a container's time stamps are not filled with silence.
 Encoder delay is removed where the file states it (mp4, webm, ogg, mp3 with a LAME tag), not where it can't be known
 (bare aac, ts, avi: about 25 ms); up to one codec frame of padding can remain at the end of AAC.
 """
@@ -19,8 +18,8 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
-from avzoo.audio.chunks import CHUNK_SIZE, Chunks, join_chunks, mix_channels, resample_chunks, to_planes
-from avzoo.audio.media_files import damage_error, decode_frames, locate, open_container, stream_kinds
+from avzoo.audio.chunks import CHUNK_SIZE, Chunks, frame_to_array, merge_chunks, mix_channels, resample_chunks
+from avzoo.audio.media_files import damage_error, decode_frames, describe_streams, locate, open_container
 from avzoo.audio.resampling import check_rate
 from avzoo.files import write_atomically
 
@@ -59,7 +58,7 @@ def read_audio(
         ValueError: not audio, no sound track, no samples, broken midway or cut short (where the file announces its
             length: wav, flac, mp4, most mp3), NaN or infinite samples, an array without its rate.
     """
-    chunks = _prepare(source, sampling_rate, source_rate, channels, name)
+    chunks = _prepare_chunks(source, sampling_rate, source_rate, channels, name)
     rate, parts = 0, []
     for rate, samples in chunks:  # noqa: B007 - the last rate is every chunk's rate
         parts.append(samples)
@@ -91,8 +90,8 @@ def iter_audio(
     """
     if not (math.isfinite(block_seconds) and block_seconds > 0):
         raise ValueError(f"`block_seconds` must be a positive number of seconds, got {block_seconds!r}.")
-    chunks = _prepare(source, sampling_rate, source_rate, channels, name)
-    blocks = _regroup(chunks, block_seconds)
+    chunks = _prepare_chunks(source, sampling_rate, source_rate, channels, name)
+    blocks = _split_into_blocks(chunks, block_seconds)
     return blocks if channels == "all" else (block[0] for block in blocks)
 
 
@@ -122,7 +121,7 @@ def write_wav(
     rate = check_rate(sampling_rate, "sampling_rate")
     samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
-        raise ValueError(f"`samples`: {_count_not_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
+        raise ValueError(f"`samples`: {_count_non_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
     with (
         write_atomically(path) as unfinished,
         unfinished.open("wb") as file,
@@ -133,7 +132,9 @@ def write_wav(
 # The chain: decode -> check -> mix -> resample.
 
 
-def _prepare(source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str) -> Chunks:
+def _prepare_chunks(
+    source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str
+) -> Chunks:
     """Checked, mixed and resampled chunks, all at one rate. Arguments are checked and files opened at the call."""
     if sampling_rate is not None:
         sampling_rate = check_rate(sampling_rate, "sampling_rate")
@@ -142,12 +143,12 @@ def _prepare(source: Any, sampling_rate: int | None, source_rate: int | None, ch
     if channels not in ("mean", "first", "all"):
         raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
     label, chunks = _decode(source, source_rate, f"`{name}`")
-    return _refuse_empty(
-        resample_chunks(mix_channels(_check_chunks(chunks, label), channels, label), sampling_rate), label
+    return _check_not_empty(
+        resample_chunks(mix_channels(_check_finite(chunks, label), channels, label), sampling_rate), label
     )
 
 
-def _check_chunks(chunks: Chunks, label: str) -> Chunks:
+def _check_finite(chunks: Chunks, label: str) -> Chunks:
     """Refuse a recording without samples, or with NaN or infinite ones (counted to its end, for the message)."""
     position, bad, first = 0, 0, ""
     for rate, samples in chunks:
@@ -166,7 +167,7 @@ def _check_chunks(chunks: Chunks, label: str) -> Chunks:
         raise ValueError(f"{label} holds no samples: 0 seconds of audio.")
 
 
-def _refuse_empty(chunks: Chunks, label: str) -> Chunks:
+def _check_not_empty(chunks: Chunks, label: str) -> Chunks:
     made = 0
     for rate, samples in chunks:
         made += samples.shape[1]
@@ -175,7 +176,7 @@ def _refuse_empty(chunks: Chunks, label: str) -> Chunks:
         raise ValueError(f"{label} is too short: at {rate} Hz not one sample is left.")
 
 
-def _regroup(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
+def _split_into_blocks(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
     """Blocks of exactly `seconds`, the last one shorter."""
     waiting, count = [], 0
     for rate, samples in chunks:
@@ -200,14 +201,14 @@ def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chun
     located = locate(source, label)
     if located is not None:
         label, opened = located
-        return label, _decode_by_either(opened, label)
+        return label, _decode_file(opened, label)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
         decoded = source.get_all_samples()
-        return label, _slice(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
+        return label, _slice_array(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
     samples = _as_channels(source, label)
     if source_rate is None:
         raise ValueError(f"{label} is an array, which doesn't tell its sampling rate; pass it as `source_rate` (Hz).")
-    return label, _slice(samples, source_rate)
+    return label, _slice_array(samples, source_rate)
 
 
 def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Chunks]:
@@ -263,7 +264,7 @@ def _as_channels(source: Any, label: str) -> np.ndarray:
     return np.atleast_2d(samples)
 
 
-def _slice(samples: np.ndarray, rate: int) -> Chunks:
+def _slice_array(samples: np.ndarray, rate: int) -> Chunks:
     for start in range(0, samples.shape[1], CHUNK_SIZE):
         with np.errstate(over="ignore"):  # what float32 can't hold becomes infinite, and is refused as such
             yield rate, samples[:, start : start + CHUNK_SIZE].astype(np.float32)
@@ -272,27 +273,27 @@ def _slice(samples: np.ndarray, rate: int) -> Chunks:
 # Encoded files.
 
 
-class _Sequential(soundfile.SoundFile):
+class _SequentialSoundFile(soundfile.SoundFile):
     """Never seeks. soundfile seeks to where it already is after each read, which makes MP3 lose its decoder's state:
-    every piece but the first would begin with a glitch."""
+    every chunk but the first would begin with a glitch."""
 
     def seekable(self) -> bool:
         return False
 
 
-def _decode_by_either(opened: str | io.IOBase, label: str) -> Chunks:
+def _decode_file(opened: str | io.IOBase, label: str) -> Chunks:
     try:
-        sound = _Sequential(opened)
+        sound = _SequentialSoundFile(opened)
     except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
         if not isinstance(opened, str):
             opened.seek(0)
-        yield from _decode_by_ffmpeg(opened, label)
+        yield from _decode_with_ffmpeg(opened, label)
         return
     with sound:
-        yield from _decode_by_libsndfile(sound, opened, label)
+        yield from _decode_with_libsndfile(sound, opened, label)
 
 
-def _decode_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, label: str) -> Chunks:
+def _decode_with_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, label: str) -> Chunks:
     rate, done = sound.samplerate, 0
     while True:
         try:
@@ -306,11 +307,11 @@ def _decode_by_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase, l
     # libsndfile shortens a WAV's length to what is there, but keeps a note of it.
     note = re.search(r"^data : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
     short = note and int(note[2]) < int(note[1]) < _UNKNOWN_SIZE
-    if short or (done < sound.frames and (sound.format != "MP3" or _tells_mp3_length(opened))):
+    if short or (done < sound.frames and (sound.format != "MP3" or _has_mp3_length(opened))):
         raise damage_error(label, done / rate, "the header announces more")
 
 
-def _tells_mp3_length(opened: str | io.IOBase) -> bool:
+def _has_mp3_length(opened: str | io.IOBase) -> bool:
     """Whether an MP3 states its length; without this tag it is a guess from the bit rate, often far off."""
     if isinstance(opened, str):
         with open(opened, "rb") as file:
@@ -321,13 +322,13 @@ def _tells_mp3_length(opened: str | io.IOBase) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def _decode_by_ffmpeg(opened: str | io.IOBase, label: str) -> Chunks:
+def _decode_with_ffmpeg(opened: str | io.IOBase, label: str) -> Chunks:
     with open_container(opened, label) as container:
         if not container.streams.audio:
-            raise ValueError(f"{label} has no audio stream (streams: {stream_kinds(container)}).")
+            raise ValueError(f"{label} has no audio stream (streams: {describe_streams(container)}).")
         frames = decode_frames(container, container.streams.audio[0], label)
-        yield from join_chunks((frame.sample_rate, to_planes(frame)) for frame in frames)
+        yield from merge_chunks((frame.sample_rate, frame_to_array(frame)) for frame in frames)
 
 
-def _count_not_finite(samples: np.ndarray) -> int:
+def _count_non_finite(samples: np.ndarray) -> int:
     return int(samples.size - np.count_nonzero(np.isfinite(samples)))

@@ -1,4 +1,4 @@
-"""Segments of a recording, read without decoding the rest of the file where its format allows that."""
+"""A part of a recording, without decoding the rest of it where the format allows."""
 
 import os
 
@@ -10,7 +10,7 @@ from avzoo.audio.reading import read_audio
 _SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC")  # libsndfile knows their length, and lands on the very sample
 
 
-def rate_and_length(path: str | os.PathLike) -> tuple[int, int] | None:
+def read_rate_and_length(path: str | os.PathLike) -> tuple[int, int] | None:
     """Rate in Hz and samples per channel; None where they are not certain, or the file can't be read in part."""
     try:
         info = soundfile.info(path)
@@ -20,18 +20,18 @@ def rate_and_length(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 def read_segment(path: str | os.PathLike, start: int, num_samples: int, sampling_rate: int) -> np.ndarray:
-    """Read one segment of a file: `read_audio(path, sampling_rate)[0][start : start + num_samples]`.
+    """What `read_audio(path, sampling_rate)[0][start : start + num_samples]` is, of a file that can be read in part.
 
     Args:
-        path: a file for which [`rate_and_length`] returns a length.
+        path: for which [`read_rate_and_length`] knows the answer.
         start, num_samples: at `sampling_rate`; less comes back where the recording ends before.
 
     Raises:
         ValueError: a damaged file, or one that ends before the length it announces; and what `read_audio` raises.
     """
-    source_rate, length = rate_and_length(path)
-    # Whole seconds lie on a sample at either rate, so the segment equals that of the whole recording resampled.
-    # One more on either side keeps the resampling filter from seeing the cut.
+    source_rate, length = read_rate_and_length(path)
+    # Whole seconds lie on a sample at either rate, so the stretch is what resampling all of it would give. One more on
+    # either side keeps the resampling filter from seeing the cut.
     first_second = max(0, start // sampling_rate - 1)
     last_second = -(-(start + num_samples) // sampling_rate) + 1
     first, last = first_second * source_rate, min(last_second * source_rate, length)
@@ -48,4 +48,4 @@ def read_segment(path: str | os.PathLike, start: int, num_samples: int, sampling
     return samples[start_here : start_here + num_samples]
 
 
-__all__ = ["rate_and_length", "read_segment"]
+__all__ = ["read_rate_and_length", "read_segment"]

@@ -57,12 +57,12 @@ def compressed_stft(
     def spectra(part: torch.Tensor) -> torch.Tensor:
         return _power_law(torch.fft.rfft(part * weighting), exponent, factor)  # (..., frames, bins)
 
-    def padded(rows: torch.Tensor) -> torch.Tensor:
+    def pad_frames(rows: torch.Tensor) -> torch.Tensor:
         missing = -rows.shape[-2] % frame_multiple
         return (torch.nn.functional.pad(rows, (0, 0, 0, missing)) if missing else rows).mT
 
     rows = map_frames(spectra, frames, single)
-    return padded(rows) if single else [padded(one) for one in rows]
+    return pad_frames(rows) if single else [pad_frames(one) for one in rows]
 
 
 def inverse_compressed_stft(

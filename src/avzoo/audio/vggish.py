@@ -2,7 +2,7 @@
 
 import torch
 
-from avzoo.audio.alignment import check_frame_sizes, scaled_frame_sizes
+from avzoo.audio.alignment import check_frame_sizes, scale_frame_sizes
 from avzoo.audio.framing import (
     LOUDEST,
     Features,
@@ -51,7 +51,7 @@ def vggish_log_mel(
         ValueError: a waveform shorter than the window, of another shape, far beyond full scale (16-bit numbers as
             floats), or an impossible setting.
     """
-    window_size, hop_size = (round(size) for size in scaled_frame_sizes(sampling_rate, fps))
+    window_size, hop_size = (round(size) for size in scale_frame_sizes(sampling_rate, fps))
     check_frame_sizes(window_size, hop_size, sampling_rate, fps)
     for name, value in (("log_offset", log_offset), ("sample_scale", sample_scale)):
         if not value > 0:

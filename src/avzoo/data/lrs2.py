@@ -9,7 +9,7 @@
 
     for row in lrs2("lrs2_preprocessed", "filelists/val.txt"):
         faces, audio = read_lrs2_faces(row["path"])
-        mouths = np.stack([MouthHalf().of_face(face) for face in faces])
+        mouths = np.stack([MouthHalf().cut_face(face) for face in faces])
 
 A network trained on one of these crops loses accuracy on the other, so a list is read in one layout: where one of its
 clips is a folder, all have to be.
@@ -83,7 +83,7 @@ def read_lrs2_faces(path: PathLike) -> tuple[Sequence[np.ndarray], np.ndarray]:
     Both are cut to the shorter of the two, so that picture i goes with the samples from 640 i to 640 (i + 1).
 
         faces, audio = read_lrs2_faces(row["path"])
-        window = [MouthHalf().of_face(face) for face in faces[10:15]]      # decodes five JPEGs
+        window = [MouthHalf().cut_face(face) for face in faces[10:15]]      # decodes five JPEGs
 
     Args:
         path: as [`lrs2`] gives it.
@@ -122,7 +122,7 @@ def read_lrs2_faces(path: PathLike) -> tuple[Sequence[np.ndarray], np.ndarray]:
 def read_lrs2_clip(path: PathLike, of_face: Callable[[np.ndarray], np.ndarray] | None = None) -> Video:
     """One clip as a [`Video`] of 25 frames per second with sound at 16 000 Hz.
 
-        read_lrs2_clip(row["path"], MouthHalf().of_face).frames      # (frames, 48, 96, 3)
+        read_lrs2_clip(row["path"], MouthHalf().cut_face).frames      # (frames, 48, 96, 3)
 
     Args:
         path: as [`lrs2`] gives it.
@@ -139,7 +139,7 @@ def read_lrs2_clip(path: PathLike, of_face: Callable[[np.ndarray], np.ndarray] |
         if frames[index].shape != frames[0].shape:
             raise ValueError(
                 f"{path}: picture {index} has the shape {frames[index].shape}, picture 0 {frames[0].shape}; a video "
-                "needs one size. Pass an `of_face` that gives one, such as MouthHalf().of_face, or take the pictures "
+                "needs one size. Pass an `of_face` that gives one, such as MouthHalf().cut_face, or take the pictures "
                 "from read_lrs2_faces."
             )
     return Video(np.stack(frames), float(FRAMES_PER_SECOND), samples, SAMPLING_RATE)

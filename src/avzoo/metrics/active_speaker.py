@@ -82,12 +82,12 @@ def match_ava(groundtruth: PathLike, predictions: PathLike) -> tuple[np.ndarray,
             than 1e-9; with file and line number.
     """
     truth, guess = read_ava_csv(groundtruth), read_ava_csv(predictions, with_scores=True)
-    truth_rows, guess_rows = _rows_by_frame(truth), _rows_by_frame(guess)
+    truth_rows, guess_rows = _index_rows(truth), _index_rows(guess)
     directions = ((guess, guess_rows, truth, truth_rows), (truth, truth_rows, guess, guess_rows))
     for these, rows, others, other_rows in directions:
         alone = [key for key in rows if key not in other_rows]
         if alone:
-            raise _malformed(
+            raise _format_error(
                 these.path,
                 these.lines[rows[alone[0]]],
                 f"{_frame_name(alone[0])} is not in {others.path}; {len(alone)} of {len(rows)} aren't",
@@ -96,7 +96,7 @@ def match_ava(groundtruth: PathLike, predictions: PathLike) -> tuple[np.ndarray,
     apart = (np.abs(truth.boxes - guess.boxes[order]) > _BOX_TOLERANCE).any(axis=1)
     if apart.any():
         row = int(apart.argmax())
-        raise _malformed(
+        raise _format_error(
             guess.path,
             guess.lines[order[row]],
             f"the box {guess.boxes[order[row]].tolist()} is not that of {truth.path}, line {truth.lines[row]}, "
@@ -150,14 +150,14 @@ def read_ava_csv(path: PathLike, *, with_scores: bool = False) -> AVARows:
     path, columns = Path(path), (*_COLUMNS, "score") if with_scores else _COLUMNS
     known_labels = (POSITIVE_LABEL,) if with_scores else AVA_LABELS
     lines, numbers, texts, known = array("q"), array("d"), ([], [], []), {}
-    for line, (video_id, timestamp, x1, y1, x2, y2, label, entity_id, *score) in _csv_rows(path, columns):
+    for line, (video_id, timestamp, x1, y1, x2, y2, label, entity_id, *score) in _read_csv_rows(path, columns):
         if label not in known_labels:
-            raise _malformed(path, line, f"`label` must be {' or '.join(known_labels)}, got {label!r}")
+            raise _format_error(path, line, f"`label` must be {' or '.join(known_labels)}, got {label!r}")
         values = (timestamp, x1, y1, x2, y2, *score)
         try:
             numbers.extend([float(value) for value in values])
         except ValueError:
-            raise _malformed(path, line, f"expected numbers, got {','.join(values)!r}") from None
+            raise _format_error(path, line, f"expected numbers, got {','.join(values)!r}") from None
         lines.append(line)
         for column, text in zip(texts, (video_id, label, entity_id), strict=True):
             column.append(known.setdefault(text, text))  # millions of rows, and few different names
@@ -167,13 +167,13 @@ def read_ava_csv(path: PathLike, *, with_scores: bool = False) -> AVARows:
     finite = np.isfinite(table).all(axis=1)
     if not finite.all():
         row = int(finite.argmin())
-        raise _malformed(path, lines[row], f"NaN or infinite numbers, {table[row].tolist()}")
+        raise _format_error(path, lines[row], f"NaN or infinite numbers, {table[row].tolist()}")
     video_ids, labels, entity_ids = texts
     scores = table[:, 5] if with_scores else None
     return AVARows(path, np.array(lines), video_ids, table[:, 0], table[:, 1:5], labels, entity_ids, scores)
 
 
-def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _read_csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
     """(line number, the fields of `columns`)."""
     with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark in front
         reader, width, places = csv.reader(file, strict=True), 0, []
@@ -182,38 +182,40 @@ def _csv_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[st
                 if not fields:
                     continue
                 if not places:
-                    width, places = len(fields), _places(path, reader.line_num, fields, columns)
+                    width, places = len(fields), _find_columns(path, reader.line_num, fields, columns)
                     if fields[0] in columns:
                         continue
                 if len(fields) != width:
-                    raise _malformed(path, reader.line_num, f"expected {width} fields, got {len(fields)}")
+                    raise _format_error(path, reader.line_num, f"expected {width} fields, got {len(fields)}")
                 yield reader.line_num, [fields[place] for place in places]
         except UnicodeDecodeError as error:  # read ahead, so the exact line isn't known
             raise ValueError(f"{path}, after line {reader.line_num}: not UTF-8 text ({error.reason}).") from error
         except csv.Error as error:
-            raise _malformed(path, reader.line_num, str(error)) from error
+            raise _format_error(path, reader.line_num, str(error)) from error
 
 
-def _places(path: Path, line: int, first: list[str], columns: Sequence[str]) -> list[int]:
+def _find_columns(path: Path, line: int, first: list[str], columns: Sequence[str]) -> list[int]:
     """Where the columns are, by the first line."""
     if first[0] in columns:
         missing = [name for name in columns if first.count(name) != 1]
         if missing:
-            raise _malformed(path, line, f"the header must have {missing[0]} once, got {','.join(first)}")
+            raise _format_error(path, line, f"the header must have {missing[0]} once, got {','.join(first)}")
         return [first.index(name) for name in columns]
     widths = (9,) if "score" in columns else (8, 10)
     if len(first) not in widths:
         wanted = " or ".join(map(str, widths))
-        raise _malformed(path, line, f"expected {wanted} fields ({', '.join(columns)}) or a header, got {len(first)}")
+        raise _format_error(
+            path, line, f"expected {wanted} fields ({', '.join(columns)}) or a header, got {len(first)}"
+        )
     return list(range(len(columns)))
 
 
-def _rows_by_frame(rows: AVARows) -> dict[tuple[float, str], int]:
+def _index_rows(rows: AVARows) -> dict[tuple[float, str], int]:
     index: dict[tuple[float, str], int] = {}
     for row, key in enumerate(zip(rows.timestamps.tolist(), rows.entity_ids, strict=True)):
         first = index.setdefault(key, row)
         if first != row:
-            raise _malformed(
+            raise _format_error(
                 rows.path, rows.lines[row], f"{_frame_name(key)} appears twice, first in line {rows.lines[first]}"
             )
     return index
@@ -224,7 +226,7 @@ def _frame_name(key: tuple[float, str]) -> str:
     return f"the frame at {timestamp} s of {entity_id}"
 
 
-def _malformed(path: Path, line: int, reason: str) -> ValueError:
+def _format_error(path: Path, line: int, reason: str) -> ValueError:
     return ValueError(f"{path}, line {line}: {reason}.")
 
 
@@ -246,10 +248,10 @@ def read_columbia_labels(folder: PathLike) -> dict[str, np.ndarray]:
     paths = sorted(Path(folder).glob("*.txt"))
     if not paths:
         raise FileNotFoundError(f"There are no label files in {folder}, one <person>.txt for each person.")
-    return {path.stem: _columbia_rows(path) for path in paths}
+    return {path.stem: _read_columbia_rows(path) for path in paths}
 
 
-def _columbia_rows(path: Path) -> np.ndarray:
+def _read_columbia_rows(path: Path) -> np.ndarray:
     rows = []
     for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not text.strip():
@@ -257,9 +259,11 @@ def _columbia_rows(path: Path) -> np.ndarray:
         try:
             frame, x, y, side, label = map(int, text.split("\t")[:5])
         except ValueError:
-            raise _malformed(path, line, f"expected frame, x, y, side and label, got {text!r}") from None
+            raise _format_error(path, line, f"expected frame, x, y, side and label, got {text!r}") from None
         if frame < 0 or side < 1 or label not in (0, 1):
-            raise _malformed(path, line, f"expected a frame from 0, a side from 1 and the label 0 or 1, got {text!r}")
+            raise _format_error(
+                path, line, f"expected a frame from 0, a side from 1 and the label 0 or 1, got {text!r}"
+            )
         rows.append((frame, x, y, side, label))
     return np.array(rows, dtype=np.int64).reshape(-1, 5)
 
@@ -292,7 +296,7 @@ def columbia_f1(
         ValueError: shapes differ, frames that aren't whole numbers from 0, NaN or infinite values, a person without
             labels, or who never speaks.
     """
-    faces = _faces_by_frame(frames, boxes, scores)
+    faces = _group_faces(frames, boxes, scores)
     missing = [person for person in people if person not in labels]
     if missing or not people:
         raise ValueError(f"`labels` lacks {', '.join(missing) or 'people'}; there are: {', '.join(sorted(labels))}.")
@@ -303,7 +307,7 @@ def columbia_f1(
             frame = int(frame / 29.97 * 25)
             if num_frames is not None and frame >= num_frames:
                 continue
-            speaking = _score_of(faces.get(frame, []), (x, y, x + side, y + side)) > 0
+            speaking = _find_score(faces.get(frame, []), (x, y, x + side, y + side)) > 0
             positives += label
             hits += speaking and label == 1
             wrong += speaking and label == 0
@@ -313,7 +317,7 @@ def columbia_f1(
     return results | {"mean": sum(results.values()) / len(results)}
 
 
-def _faces_by_frame(frames: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> dict[int, list[tuple[list[int], float]]]:
+def _group_faces(frames: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> dict[int, list[tuple[list[int], float]]]:
     """{frame: [(box in pixels of half the size, score), ...]}."""
     frames, boxes, scores = (np.asarray(values, dtype=np.float64) for values in (frames, boxes, scores))
     boxes = boxes.reshape(-1, 4) if not boxes.size else boxes
@@ -334,7 +338,7 @@ def _faces_by_frame(frames: ArrayLike, boxes: ArrayLike, scores: ArrayLike) -> d
     return faces
 
 
-def _score_of(faces: list[tuple[list[int], float]], labelled: tuple[int, int, int, int]) -> float:
+def _find_score(faces: list[tuple[list[int], float]], labelled: tuple[int, int, int, int]) -> float:
     """Score of the found face that lies on the labelled one; 0 where none does."""
     x1, y1, x2, y2 = labelled
     found = []

@@ -23,7 +23,7 @@ def average_precision(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
     Raises:
         ValueError: shapes differ, NaN scores, targets other than 0 and 1, or a class without a positive clip.
     """
-    scores, targets = _checked(scores, targets)
+    scores, targets = _check_arrays(scores, targets)
     _require(targets.any(axis=0), "no positive clip, average precision is undefined")
     return np.array([_average_precision(s, t) for s, t in zip(scores.T, targets.T, strict=True)])
 
@@ -33,7 +33,7 @@ def roc_auc(scores: ArrayLike, targets: ArrayLike) -> np.ndarray:
 
     Equal scores count half. Arguments and errors as [`average_precision`]; every class also needs a negative clip.
     """
-    scores, targets = _checked(scores, targets)
+    scores, targets = _check_arrays(scores, targets)
     _require(targets.any(axis=0) & ~targets.all(axis=0), "only one kind of clip, the ROC area is undefined")
     return np.array([_roc_auc(s, t) for s, t in zip(scores.T, targets.T, strict=True)])
 
@@ -95,7 +95,7 @@ def _roc_auc(scores: np.ndarray, targets: np.ndarray) -> float:
     return float((ranks[targets].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def _checked(scores: ArrayLike, targets: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+def _check_arrays(scores: ArrayLike, targets: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     scores, targets = np.asarray(scores, dtype=np.float64), np.asarray(targets)
     if scores.ndim != 2 or scores.shape != targets.shape or not scores.size:
         raise ValueError(

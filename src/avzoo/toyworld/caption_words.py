@@ -94,7 +94,7 @@ def write_caption(
     """Write one sentence about the labels, in one of several forms. `place`: "hall", "room" or "quiet room"."""
     clauses = {event["sound"]: describe_sound(generator, event) for event in events}
 
-    def together(chosen: list[dict[str, Any]], form: int = 0) -> str:
+    def join_clauses(chosen: list[dict[str, Any]], form: int = 0) -> str:
         return _join_phrases([clauses[event["sound"]][form] for event in chosen])
 
     if voice is None:
@@ -112,20 +112,20 @@ def write_caption(
         text = said
         if during:
             text = (
-                f"{said} while {together(during)}",
-                f"{together(during)} while {said}",
-                f"{said}, with {together(during, 1)}",
-                f"{together(during, 1)} as {said}",
-                f"{saying} and {together(during, 1)}",
+                f"{said} while {join_clauses(during)}",
+                f"{join_clauses(during)} while {said}",
+                f"{said}, with {join_clauses(during, 1)}",
+                f"{join_clauses(during, 1)} as {said}",
+                f"{saying} and {join_clauses(during, 1)}",
             )[generator.integers(5)]
         elif place == "quiet room":
             text += str(generator.choice(["", " in a quiet room", " and nothing else is heard"]))
         if apart:
-            text = f"{text}, and at another time {together(apart)}"
+            text = f"{text}, and at another time {join_clauses(apart)}"
         if before:
-            text = f"{together(before)}, then {text}"
+            text = f"{join_clauses(before)}, then {text}"
         if after:
-            text = f"{text}, then {together(after)}"
+            text = f"{text}, then {join_clauses(after)}"
     if place == "hall":
         text = str(generator.choice(["in a large hall, ", "in a hall that echoes, ", "with a long echo, "])) + text
     return text[0].upper() + text[1:]

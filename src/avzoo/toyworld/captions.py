@@ -224,4 +224,4 @@ class Captions(World):
         return self.settings.get("kind") or kinds[self.draw_balanced(index, len(kinds))]
 
     def render(self, index: int) -> dict[str, Any]:
-        return caption_clip(self.seed_of(index), **{**self.settings, "kind": self.label(index)})
+        return caption_clip(self.derive_seed(index), **{**self.settings, "kind": self.label(index)})

@@ -169,4 +169,4 @@ class SceneWords(World):
 
     def render(self, index: int) -> dict[str, Any]:
         word, scene = self.label(index)
-        return scene_word_clip(self.seed_of(index), **{**self.settings, "word": word, "scene": scene})
+        return scene_word_clip(self.derive_seed(index), **{**self.settings, "word": word, "scene": scene})

@@ -163,7 +163,7 @@ def _draw(
     # Several things have less room each. Sides of squares of the same area:
     largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * size
     sides = [syn.log_uniform(layout, 0.45 * largest, largest) for _ in names]
-    things = [_Thing(name, layout) for name in names]
+    things = [_SceneObject(name, layout) for name in names]
     while True:
         canvas, traces = ground.copy(), []
         for thing, side in zip(things, sides, strict=True):
@@ -180,7 +180,7 @@ def _draw(
     return camera_noise(picture[None], light, light.uniform(0, 6))[0], masks, fractions
 
 
-class _Thing:
+class _SceneObject:
     """One look of a category, to be put anywhere."""
 
     def __init__(self, name: str, generator: syn.Generator) -> None:

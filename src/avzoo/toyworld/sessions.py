@@ -37,7 +37,7 @@ _STREAM = 0x5E55  # sessions are drawn apart from everything else that counts fr
 def _babble(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
     """Four people who talk at once."""
     voices = [VOICES[index] for index in generator.choice(len(VOICES), 4, replace=False)]
-    return sum(_talk(generator, voice, num_samples / sampling_rate).audio[:num_samples] for voice in voices)
+    return sum(_speak_for(generator, voice, num_samples / sampling_rate).audio[:num_samples] for voice in voices)
 
 
 def _air(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
@@ -118,7 +118,7 @@ def recording_session(number: int) -> RecordingSession:
 
 
 @functools.lru_cache(maxsize=64)  # 1.4 MB each
-def _equipment(number: int) -> _Equipment:
+def _draw_equipment(number: int) -> _Equipment:
     session, generator = recording_session(number), np.random.default_rng([_STREAM, number, 1])
     room = syn.room_response(generator, _RATE, session.reverberation_seconds, generator.uniform(0, 1))
     colour = syn.random_equaliser(generator, generator.uniform(1, 5), 1)
@@ -170,9 +170,9 @@ def session_clip(
     session = first_session + drawn[1] if session is None else int(session)
 
     voice = VOICES[speaker]
-    talk = _talk(generator, _today(generator, voice), seconds + 0.1)
+    talk = _speak_for(generator, _vary_voice(generator, voice), seconds + 0.1)
     start = generator.uniform(0, talk.seconds - seconds)
-    words = _words_heard(talk, start, seconds)
+    words = _find_words(talk, start, seconds)
     track, snr_db = _mix(generator, talk.audio, round(start * _RATE), round(seconds * _RATE), session)
     audio = _transmit(generator, track, session)
     audio = syn.fit_length(syn.resample(audio, _RATE, sampling_rate), round(seconds * sampling_rate))
@@ -202,7 +202,7 @@ def _check_ranges(num_speakers: int, num_sessions: int, first_speaker: int, firs
         )
 
 
-def _today(generator: syn.Generator, voice: Voice) -> Voice:
+def _vary_voice(generator: syn.Generator, voice: Voice) -> Voice:
     """Nobody speaks twice alike: a little higher, faster or livelier."""
     return replace(
         voice,
@@ -213,7 +213,7 @@ def _today(generator: syn.Generator, voice: Voice) -> Voice:
     )
 
 
-def _talk(generator: syn.Generator, voice: Voice, seconds: float) -> Utterance:
+def _speak_for(generator: syn.Generator, voice: Voice, seconds: float) -> Utterance:
     """At least so much speech, as one utterance."""
     parts, words, phonemes, texts, length = [], [], [], [], 0
     while length < seconds * _RATE:
@@ -232,7 +232,7 @@ def _talk(generator: syn.Generator, voice: Voice, seconds: float) -> Utterance:
     return Utterance(" ".join(texts), np.concatenate(parts), _RATE, words, phonemes)
 
 
-def _words_heard(talk: Utterance, start: float, seconds: float) -> list[dict[str, str | float]]:
+def _find_words(talk: Utterance, start: float, seconds: float) -> list[dict[str, str | float]]:
     """The words of which at least half lies in the window, with times from its beginning on."""
     heard = []
     for word in talk.words:
@@ -246,7 +246,7 @@ def _mix(
     generator: syn.Generator, talk: np.ndarray, first: int, num_samples: int, number: int
 ) -> tuple[np.ndarray, float]:
     """(samples `first` to `first + num_samples` of the talk in the session's room and noise, speech to noise in dB)."""
-    session, equipment = recording_session(number), _equipment(number)
+    session, equipment = recording_session(number), _draw_equipment(number)
     early = max(first - len(equipment.room), 0)  # the room still holds what was said before
     speech = syn.convolve(talk[early : first + num_samples], equipment.room)[first - early :][:num_samples]
     speech = speech / max(syn.root_mean_square(speech), 1e-9)
@@ -260,7 +260,7 @@ def _mix(
 
 def _transmit(generator: syn.Generator, track: np.ndarray, number: int) -> np.ndarray:
     """What the session's microphone, amplifier and codec make of the sound."""
-    session, colour = recording_session(number), _equipment(number).colour
+    session, colour = recording_session(number), _draw_equipment(number).colour
     # 1. Microphone; nobody turns the head twice alike
     tilt = generator.normal(0, 0.15)
 
@@ -351,7 +351,7 @@ class Sessions(World):
 
     def render(self, index: int) -> dict[str, Any]:
         speaker, session = self.label(index)
-        return session_clip(self.seed_of(index), speaker=speaker, session=session, **self.settings)
+        return session_clip(self.derive_seed(index), speaker=speaker, session=session, **self.settings)
 
     def trials(self, num_trials: int, seed: int = 0) -> list[Trial]:
         """A verification list: a quarter each of same and other speakers within and across sessions, shuffled.
@@ -387,11 +387,11 @@ def _draw_pairs(generator: syn.Generator, labels: np.ndarray, same: np.ndarray, 
         same: (2,) bool, whether the two clips of a pair share the speaker, and the session.
     """
 
-    def partners(clip: int) -> np.ndarray:
+    def find_partners(clip: int) -> np.ndarray:
         return np.flatnonzero(((labels[clip + 1 :] == labels[clip]) == same).all(axis=1)) + clip + 1
 
     # Pairs are numbered in order and their numbers drawn: a list of all pairs would be large.
-    ends = np.cumsum([len(partners(clip)) for clip in range(len(labels))])
+    ends = np.cumsum([len(find_partners(clip)) for clip in range(len(labels))])
     available = int(ends[-1]) if len(ends) else 0
     if count > available:
         raise ValueError(
@@ -401,7 +401,9 @@ def _draw_pairs(generator: syn.Generator, labels: np.ndarray, same: np.ndarray, 
         )
     numbers = generator.choice(available, count, replace=False)
     firsts = np.searchsorted(ends, numbers, side="right")
-    return np.array([(one, partners(one)[number - ends[one]]) for one, number in zip(firsts, numbers, strict=True)])
+    return np.array(
+        [(one, find_partners(one)[number - ends[one]]) for one, number in zip(firsts, numbers, strict=True)]
+    )
 
 
 def write_trials(trials: list[Trial], path: str | os.PathLike) -> None:

@@ -77,7 +77,7 @@ def sign_sentence(
     person = signer(identity)
     motion, look = generator.spawn(2)
     poses, spans = signing_motion(names, person, motion, num_frames)
-    frames, hands = _film(poses, person, look, size)
+    frames, hands = _render_frames(poses, person, look, size)
     return {
         "frames": frames,
         "fps": FPS,
@@ -147,14 +147,14 @@ def signing_motion(
 
     # 2. Rest, way, stroke, hold, way, stroke, hold, ..., way, rest
     last = person.rest
-    pieces = [_still(last, frames[0])]
+    pieces = [_hold_pose(last, frames[0])]
     for index, name in enumerate(names):
         way, busy, hold = frames[1 + 3 * index : 4 + 3 * index]
-        poses = _nearest_turn(last, _perform(name, busy, last, person, generator))
-        pieces += [_travel(last, poses[0], way, person, generator), poses, _still(poses[-1], hold)]
+        poses = _nearest_turn(last, _perform_stroke(name, busy, last, person, generator))
+        pieces += [_move_between(last, poses[0], way, person, generator), poses, _hold_pose(poses[-1], hold)]
         last = poses[-1]
     rest = _nearest_turn(last, person.rest[None])[0]
-    pieces += [_travel(last, rest, frames[3 * count + 1], person, generator), _still(rest, frames[-1])]
+    pieces += [_move_between(last, rest, frames[3 * count + 1], person, generator), _hold_pose(rest, frames[-1])]
     poses = np.concatenate(pieces)
 
     # 3. Hands are never quite still.
@@ -166,7 +166,7 @@ def signing_motion(
     return poses, spans
 
 
-def _perform(name: str, frames: int, last: np.ndarray, person: Signer, generator: Generator) -> np.ndarray:
+def _perform_stroke(name: str, frames: int, last: np.ndarray, person: Signer, generator: Generator) -> np.ndarray:
     """Poses of one stroke, where and as this person signs today: (frames, 2, POSE_SIZE)."""
     gloss = _BY_NAME[name]
     # A hand flutters at a speed of its own, in Hz, however long the stroke.
@@ -181,11 +181,11 @@ def _perform(name: str, frames: int, last: np.ndarray, person: Signer, generator
     return poses
 
 
-def _still(pose: np.ndarray, frames: int) -> np.ndarray:
+def _hold_pose(pose: np.ndarray, frames: int) -> np.ndarray:
     return np.repeat(pose[None], frames, axis=0)
 
 
-def _travel(start: np.ndarray, stop: np.ndarray, frames: int, person: Signer, generator: Generator) -> np.ndarray:
+def _move_between(start: np.ndarray, stop: np.ndarray, frames: int, person: Signer, generator: Generator) -> np.ndarray:
     """The way between two poses, neither included: a slight bow towards the viewer and to a side."""
     phase = np.arange(1, frames + 1) / (frames + 1)
     poses = start + ease(phase)[:, None, None] * (stop - start)
@@ -206,7 +206,7 @@ def _nearest_turn(last: np.ndarray, poses: np.ndarray) -> np.ndarray:
 # -------------------------------------------------------------------------------------------------- frames
 
 
-def _film(poses: np.ndarray, person: Signer, generator: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _render_frames(poses: np.ndarray, person: Signer, generator: Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(frames, wrists in pixels): what a camera sees of the movement."""
     ground = Canvas(size, size, textured_background(generator, size, size))
     gain = illumination(generator, size, size)

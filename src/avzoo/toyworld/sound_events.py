@@ -85,10 +85,10 @@ def sound_event(
     name = SOUND_EVENT_CLASSES[label]
 
     num_samples = round(seconds * _SYNTHESIS_RATE)
-    event, onset, offset = _place(name, generator, num_samples)
+    event, onset, offset = _place_event(name, generator, num_samples)
     background_name = None
     if name != "silence" and generator.random() < 0.15:
-        background_name, background = _something_else(name, generator, num_samples)
+        background_name, background = _make_background(name, generator, num_samples)
         event = event + background
     clip = _record(event, name, generator)
     audio = syn.resample(clip.pop("audio"), _SYNTHESIS_RATE, sampling_rate)
@@ -116,7 +116,7 @@ def _label_index(label: int | str) -> int:
     return int(label)
 
 
-def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.ndarray, int, int]:
+def _place_event(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.ndarray, int, int]:
     """(event on a silent track at unit loudness, its first sample, the sample after its last)."""
     onset = 0
     duration = num_samples
@@ -133,7 +133,7 @@ def _place(name: str, generator: syn.Generator, num_samples: int) -> tuple[np.nd
     return track, onset, onset + len(event)
 
 
-def _something_else(name: str, generator: syn.Generator, num_samples: int) -> tuple[str, np.ndarray]:
+def _make_background(name: str, generator: syn.Generator, num_samples: int) -> tuple[str, np.ndarray]:
     """(name, signal) of another event in the background, 8 to 30 dB weaker: films have music under speech."""
     others = [other for other in SOUND_EVENT_CLASSES if other not in (name, "silence", "speech")]
     other = "music" if name == "speech" and generator.random() < 0.5 else str(generator.choice(others))
@@ -238,7 +238,7 @@ class SoundEvents(World):
 
     def render(self, index: int) -> dict[str, Any]:
         """`audio` (float32 (num_samples,)), `sampling_rate`, `label` and `name` of one clip."""
-        clip = sound_event(self.seed_of(index), label=self.label(index), **self.settings)
+        clip = sound_event(self.derive_seed(index), label=self.label(index), **self.settings)
         return {name: clip[name] for name in ("audio", "sampling_rate", "label", "name")}
 
     def features(self):

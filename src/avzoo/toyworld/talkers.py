@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from avzoo.video import resize_as_opencv, write_video
-from avzoo.video.crops import window
+from avzoo.video.crops import cut_window
 from avzoo.video.drawn_faces import TOYWORLD_COMMENT
 
 from .drawing.backgrounds import textured_background
@@ -40,11 +40,11 @@ from .sound.conversations import (
     SAMPLING_RATE,
     Turn,
     conversation,
+    find_speaking_frames,
     identity_voice,
+    label_speech,
     monologue,
     record,
-    speaking_frames,
-    spoken_labels,
 )
 from .worlds import World, check_seed, write_labels
 
@@ -105,13 +105,13 @@ def talker_clip(
         ValueError: an argument out of range.
     """
     generator = np.random.default_rng(check_seed(seed))
-    height, width = _checked_size(size)
-    num_frames = _checked_frames(seconds)
-    situation = _drawn_situation(situation, generator)
-    offset = _drawn_offset(offset_frames, generator)
+    height, width = _check_size(size)
+    num_frames = _count_frames(seconds)
+    situation = _draw_situation(situation, generator)
+    offset = _draw_offset(offset_frames, generator)
     if not 0 <= mouthing <= 1:
         raise ValueError(f"`mouthing` must be in [0, 1], got {mouthing}.")
-    seen, unseen = _cast(generator, situation, num_faces, identities)
+    seen, unseen = _choose_people(generator, situation, num_faces, identities)
     everybody = [*seen, *unseen]
 
     # 1. Who says what, and when
@@ -130,12 +130,12 @@ def talker_clip(
 
     # 3. The picture
     lips_follow = [turns or instead for turns, instead in zip(said, mouthed, strict=False)]
-    mouths = [_mouth(generator, turns, times) for turns in lips_follow]
-    frames, boxes, mouth_boxes = _film(generator, seen, mouths, num_frames, height, width)
+    mouths = [_animate_mouth(generator, turns, times) for turns in lips_follow]
+    frames, boxes, mouth_boxes = _render_frames(generator, seen, mouths, num_frames, height, width)
 
     # 4. The truth about both
     labels = [
-        spoken_labels(person, turns, num_frames / FRAME_RATE) for person, turns in zip(everybody, said, strict=True)
+        label_speech(person, turns, num_frames / FRAME_RATE) for person, turns in zip(everybody, said, strict=True)
     ]
     return {
         "frames": frames,
@@ -145,8 +145,8 @@ def talker_clip(
         "voices": voices[: len(seen)],
         "boxes": boxes,
         "mouth_boxes": mouth_boxes,
-        "speaking": np.stack([speaking_frames(turns, times) for turns in said[: len(seen)]]),
-        "visemes": np.stack([viseme_per_frame(_mouth_segments(turns), times) for turns in lips_follow]),
+        "speaking": np.stack([find_speaking_frames(turns, times) for turns in said[: len(seen)]]),
+        "visemes": np.stack([viseme_per_frame(_find_mouth_segments(turns), times) for turns in lips_follow]),
         "mouth_opening": np.stack([mouth.opening for mouth in mouths]).astype(np.float32),
         "situation": situation,
         "offset_frames": offset,
@@ -170,7 +170,7 @@ def lip_crops(clip: dict[str, Any], face: int = 0, size: int = 96) -> np.ndarray
         height, width = frame.shape[:2]
         x = float(np.clip((box[0] + box[2]) / 2, 0, width))
         y = float(np.clip((box[1] + box[3]) / 2, 0, height))
-        square = window(frame, (round(y - half), round(y + half)), (round(x - half), round(x + half)))
+        square = cut_window(frame, (round(y - half), round(y + half)), (round(x - half), round(x + half)))
         crops[index] = resize_as_opencv(square, size, size)
     return crops
 
@@ -204,20 +204,20 @@ class Talkers(World):
 # ----------------------------------------------------------------------------------------- arguments, cast
 
 
-def _checked_size(size: int | Sequence[int]) -> tuple[int, int]:
+def _check_size(size: int | Sequence[int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if not (16 <= height <= 4096 and 16 <= width <= 4096):
         raise ValueError(f"`size` must be [height, width], each from 16 to 4096 pixels, got {size}.")
     return int(height), int(width)
 
 
-def _checked_frames(seconds: float) -> int:
+def _count_frames(seconds: float) -> int:
     if not 1 / FRAME_RATE <= seconds <= 3600:
         raise ValueError(f"`seconds` must be from {1 / FRAME_RATE} (one frame) to 3600, got {seconds}.")
     return int(seconds * FRAME_RATE + 1e-6)
 
 
-def _drawn_situation(situation: str | Sequence[str], generator: Generator) -> str:
+def _draw_situation(situation: str | Sequence[str], generator: Generator) -> str:
     choices = [situation] if isinstance(situation, str) else list(situation)
     unknown = [name for name in choices if name not in SITUATIONS]
     if unknown or not choices:
@@ -225,14 +225,14 @@ def _drawn_situation(situation: str | Sequence[str], generator: Generator) -> st
     return choices[generator.integers(len(choices))]
 
 
-def _drawn_offset(offset_frames: int | Sequence[int], generator: Generator) -> int:
+def _draw_offset(offset_frames: int | Sequence[int], generator: Generator) -> int:
     low, high = (offset_frames, offset_frames) if isinstance(offset_frames, int) else offset_frames
     if low > high:
         raise ValueError(f"`offset_frames` must be a whole number, or [low, high], got {offset_frames}.")
     return int(generator.integers(low, high + 1))
 
 
-def _cast(
+def _choose_people(
     generator: Generator, situation: str, num_faces: int | None, identities: Sequence[int]
 ) -> tuple[list[int], list[int]]:
     """Different people: those whose faces are seen, and who is off screen, if anybody."""
@@ -252,13 +252,13 @@ def _cast(
 # ------------------------------------------------------------------------------------------------- picture
 
 
-def _mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
+def _find_mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
     return [segment for turn in turns for segment in viseme_segments(turn.shift_events(turn.utterance.phonemes))]
 
 
-def _mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:
+def _animate_mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:
     """What the lips do in each frame: visemes, wider where it is louder, and never quite at rest."""
-    shape = mouth_curve(_mouth_segments(turns), times)
+    shape = mouth_curve(_find_mouth_segments(turns), times)
     loudness = np.zeros(len(times))
     for turn in turns:
         samples = np.abs(turn.utterance.audio)
@@ -273,14 +273,16 @@ def _mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthS
     return shape._replace(opening=np.clip(own * shape.opening * effort + resting, 0, 1.1))
 
 
-def _film(
+def _render_frames(
     generator: Generator, people: list[int], mouths: list[MouthShape], num_frames: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(frames, face boxes, mouth boxes)."""
     background = Canvas(height, width, textured_background(generator, height, width))
     faces = [identity_face(person) for person in people]
-    poses = [_poses(generator, place, num_frames) for place in _places(generator, len(people), height, width)]
-    expressions = [_expressions(generator, num_frames) for _ in people]
+    poses = [
+        _sample_poses(generator, place, num_frames) for place in _place_faces(generator, len(people), height, width)
+    ]
+    expressions = [_sample_expressions(generator, num_frames) for _ in people]
     nearest_last = sorted(range(len(people)), key=lambda index: poses[index][0].scale)
     frames = np.empty((num_frames, height, width, 3), np.uint8)
     boxes = np.empty((len(people), num_frames, 4), np.float32)
@@ -298,7 +300,7 @@ def _film(
     return camera_noise(frames, generator, generator.uniform(0.5, 5.0)), boxes, mouth_boxes
 
 
-def _places(generator: Generator, num_faces: int, height: int, width: int) -> list[tuple[float, float, float]]:
+def _place_faces(generator: Generator, num_faces: int, height: int, width: int) -> list[tuple[float, float, float]]:
     """(x, y, half a head) of each face, in pixels, side by side in an order that tells nothing."""
     slot = width / num_faces
     largest = min(0.42 * height, 0.5 * slot)
@@ -311,7 +313,7 @@ def _places(generator: Generator, num_faces: int, height: int, width: int) -> li
     return places
 
 
-def _poses(generator: Generator, place: tuple[float, float, float], num_frames: int) -> list[Pose]:
+def _sample_poses(generator: Generator, place: tuple[float, float, float], num_frames: int) -> list[Pose]:
     x, y, scale = place
     calm = generator.uniform(0.3, 1.0)
 
@@ -329,7 +331,7 @@ def _poses(generator: Generator, place: tuple[float, float, float], num_frames: 
     return [Pose(*values) for values in np.stack(curves, axis=1).tolist()]
 
 
-def _expressions(generator: Generator, num_frames: int) -> list[Expression]:
+def _sample_expressions(generator: Generator, num_frames: int) -> list[Expression]:
     lids = np.zeros(num_frames)
     time = generator.exponential(2.8)
     while time < num_frames / FRAME_RATE + 0.2:

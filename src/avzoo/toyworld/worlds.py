@@ -27,7 +27,7 @@ import numpy as np
 
 from avzoo.audio import write_wav
 from avzoo.files import write_atomically
-from avzoo.processes import available_cores
+from avzoo.processes import count_available_cores
 
 _LABELS = "labels.json"  # what is no array, among the arrays of a cached clip
 
@@ -108,7 +108,7 @@ class World:
         if not -self.num_clips <= index < self.num_clips:
             raise IndexError(f"clip {index} of a data set of {self.num_clips}")
         index = int(index) % self.num_clips
-        return {"id": self.clip_id(index), **self._clip(index)}
+        return {"id": self.clip_id(index), **self._load_or_render(index)}
 
     def clip_id(self, index: int) -> str:
         """Name of clip `index`, which its files bear, too; worlds and splits may share a folder."""
@@ -119,19 +119,19 @@ class World:
 
     def render(self, index: int) -> dict[str, Any]:
         """Make clip `index`, past the cache."""
-        return type(self).make(self.seed_of(index), **self.settings)
+        return type(self).make(self.derive_seed(index), **self.settings)
 
-    def seed_of(self, index: int) -> int:
+    def derive_seed(self, index: int) -> int:
         """Seed of clip `index`."""
         return clip_seed(self.seed, self.split, index)
 
     def draw_balanced(self, index: int, count: int) -> int:
-        """Draw a number below `count` for clip `index`: each once in every run of `count` clips, in random order."""
+        """A number below `count` for clip `index`: each occurs once in every run of `count` clips, in random order."""
         run, place = divmod(index, count)
         generator = np.random.default_rng(clip_seed(self.seed, f"{self.split}/labels", run))
         return int(generator.permutation(count)[place])
 
-    def _clip(self, index: int) -> dict[str, Any]:
+    def _load_or_render(self, index: int) -> dict[str, Any]:
         if self.cache_dir is None:
             return self.render(index)
         path = self.cache_dir / f"{index // 1000:04d}" / f"{index:07d}.npz"
@@ -154,7 +154,7 @@ class World:
         """
         if num_workers is None:
             # To start processes takes as long as to render a few dozen clips.
-            num_workers = available_cores() if self.num_clips > 8 * clips_at_once else 1
+            num_workers = count_available_cores() if self.num_clips > 8 * clips_at_once else 1
         if num_workers <= 1 or self.num_clips <= clips_at_once:
             yield from self
             return
@@ -198,7 +198,7 @@ class World:
         count = max(min(num_shards or self.num_clips, self.num_clips), 1)
         edges = [self.num_clips * shard // count for shard in range(count + 1)]
         return IterableDataset.from_generator(
-            _rows, features=self.features(), gen_kwargs={"ranges": list(itertools.pairwise(edges)), "world": self}
+            _iter_rows, features=self.features(), gen_kwargs={"ranges": list(itertools.pairwise(edges)), "world": self}
         )
 
     def features(self):
@@ -215,7 +215,7 @@ def write_labels(clip: dict[str, Any], folder: str | os.PathLike) -> Path:
     return path
 
 
-def _rows(ranges: list[tuple[int, int]], world: World) -> Iterator[dict[str, Any]]:
+def _iter_rows(ranges: list[tuple[int, int]], world: World) -> Iterator[dict[str, Any]]:
     for start, stop in ranges:
         for index in range(start, stop):
             yield world[index]

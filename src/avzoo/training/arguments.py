@@ -118,7 +118,7 @@ class TrainingArguments:
         for field in dataclasses.fields(cls):
             default = defaults.get(field.name, field.default)
             flag, options = f"--{field.name}", {"default": default, "help": field.metadata["help"]}
-            kind, optional, many = _kind(field)
+            kind, optional, many = _unwrap_type(field)
             if kind is bool:
                 group.add_argument(flag, action="store_true", **options)
                 group.add_argument(f"--no_{field.name}", dest=field.name, action="store_false", help=argparse.SUPPRESS)
@@ -130,7 +130,7 @@ class TrainingArguments:
             if typing.get_origin(kind) is Literal:
                 options["choices"] = typing.get_args(kind)
             else:
-                options["type"] = _or_none(kind) if optional else kind
+                options["type"] = _make_optional_converter(kind) if optional else kind
                 options["metavar"] = kind.__name__.upper()
             group.add_argument(flag, nargs="*" if many else None, **options)
         return parser
@@ -141,7 +141,7 @@ class TrainingArguments:
         return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
 
 
-def _kind(field: dataclasses.Field) -> tuple[Any, bool, bool]:
+def _unwrap_type(field: dataclasses.Field) -> tuple[Any, bool, bool]:
     """`float | None` -> (float, True, False); `tuple[str, ...]` -> (str, False, True)."""
     kind, optional = field.type, False
     if isinstance(kind, types.UnionType):
@@ -150,7 +150,7 @@ def _kind(field: dataclasses.Field) -> tuple[Any, bool, bool]:
     return (typing.get_args(kind)[0] if many else kind), optional, many
 
 
-def _or_none(kind: type):
+def _make_optional_converter(kind: type):
     def convert(text: str):
         return None if text.lower() == "none" else kind(text)
 
@@ -159,7 +159,7 @@ def _or_none(kind: type):
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    kind, optional, many = _kind(field)
+    kind, optional, many = _unwrap_type(field)
     if value is None and optional:
         return
     for item in value if many else [value]:

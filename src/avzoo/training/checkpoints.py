@@ -59,21 +59,21 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint-<step>`, then delete all but the newest `keep`."""
     folder = output_dir / f"checkpoint-{step:06d}"
-    temporary = _fresh(folder)
+    temporary = _make_temporary_folder(folder)
     save_model(model, str(temporary / "model.safetensors"))
     tensors, scalars = _flatten_optimizer(optimizer)
     save_file(tensors, temporary / "optimizer.safetensors")
     if ema is not None:
-        save_file(_contiguous(ema.state_dict()), temporary / "ema.safetensors")
+        save_file(_make_contiguous(ema.state_dict()), temporary / "ema.safetensors")
     (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
-    _put_in_place(temporary, folder)
+    _replace_folder(temporary, folder)
     remove_oldest(output_dir, keep)
 
 
 def remove_oldest(output_dir: Path, keep: int) -> None:
     """Delete all checkpoints but the newest `keep`."""
     for old in find_checkpoints(output_dir)[:-keep]:
-        shutil.rmtree(_take_away(old))
+        shutil.rmtree(_move_aside(old))
 
 
 def read_state(folder: Path) -> dict[str, Any]:
@@ -135,8 +135,8 @@ def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
 
     Other files of the folder stay. A model without `save_pretrained` is saved as a bare `model.safetensors`.
     """
-    temporary = _fresh(folder / "model")
-    with _no_other_bar():
+    temporary = _make_temporary_folder(folder / "model")
+    with _hide_progress_bars():
         for part in (model, processor):
             if hasattr(part, "save_pretrained"):
                 part.save_pretrained(temporary)
@@ -153,9 +153,9 @@ def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
 
 def save_best(output_dir: Path, model: nn.Module, processor: Any = None) -> None:
     """Replace `best/` by this model."""
-    temporary = _fresh(output_dir / "best")
+    temporary = _make_temporary_folder(output_dir / "best")
     save_trained(temporary, model, processor)
-    _put_in_place(temporary, output_dir / "best")
+    _replace_folder(temporary, output_dir / "best")
 
 
 def create_repository(model_id: str, private: bool) -> str:
@@ -174,7 +174,7 @@ def upload_trained(repository: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _no_other_bar() -> Iterator[None]:
+def _hide_progress_bars() -> Iterator[None]:
     """transformers draws a progress bar for every file, across that of the training."""
     shown = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
@@ -185,7 +185,7 @@ def _no_other_bar() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _fresh(folder: Path) -> Path:
+def _make_temporary_folder(folder: Path) -> Path:
     temporary = folder.with_name(folder.name + _TEMPORARY)
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -193,13 +193,13 @@ def _fresh(folder: Path) -> Path:
     return temporary
 
 
-def _put_in_place(temporary: Path, folder: Path) -> None:
-    old = _take_away(folder)
+def _replace_folder(temporary: Path, folder: Path) -> None:
+    old = _move_aside(folder)
     os.replace(temporary, folder)
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _take_away(folder: Path) -> Path:
+def _move_aside(folder: Path) -> Path:
     """Rename, to delete next: killed in between, it leaves nothing that looks complete."""
     old = folder.with_name(f"{folder.name}.old{_TEMPORARY}")
     if folder.exists():
@@ -208,7 +208,7 @@ def _take_away(folder: Path) -> Path:
     return old
 
 
-def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _make_contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.contiguous() for name, tensor in tensors.items()}
 
 
@@ -222,4 +222,4 @@ def _flatten_optimizer(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torc
                 scalars.setdefault(str(index), {})[name] = value
             else:
                 raise TypeError(f"`optimizer`: {type(optimizer).__name__} keeps a {type(value).__name__} as {name!r}.")
-    return _contiguous(tensors), scalars
+    return _make_contiguous(tensors), scalars

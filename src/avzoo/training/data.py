@@ -50,11 +50,11 @@ class _SeededStream(IterableDataset):
     def __iter__(self):
         worker = get_worker_info()
         key = (*self.key, worker.id if worker else 0)
-        samples = self._seeded(iter(self.dataset), key)
+        samples = self._iter_seeded(iter(self.dataset), key)
         while chunk := list(itertools.islice(samples, self.global_batch)):
             yield from self.share(chunk)
 
-    def _seeded(self, samples: Iterator, key: tuple[int, ...]) -> Iterator:
+    def _iter_seeded(self, samples: Iterator, key: tuple[int, ...]) -> Iterator:
         for position in itertools.count():
             seed_generators(derive_seed("sample", *key, position))
             try:
@@ -131,17 +131,19 @@ class TrainingData:
         key = (self.seed, epoch)
         workers = torch.Generator().manual_seed(derive_seed("workers", *key))
         if self.is_stream:
-            stream = _SeededStream(self.dataset, key, self._share, self.global_batch)
+            stream = _SeededStream(self.dataset, key, self._take_share, self.global_batch)
             loader = DataLoader(stream, batch_size=self.batch_size, generator=workers, **self.loader_options)
             return itertools.islice(loader, first_batch, None)
-        samples = [((*key, position), index) for position, index in enumerate(self._order(epoch))]
-        shares = [self._share(samples[i : i + self.global_batch]) for i in range(0, len(samples), self.global_batch)]
+        samples = [((*key, position), index) for position, index in enumerate(self._draw_order(epoch))]
+        shares = [
+            self._take_share(samples[i : i + self.global_batch]) for i in range(0, len(samples), self.global_batch)
+        ]
         batches = [share for share in shares if share][first_batch:]
         return iter(
             DataLoader(_SeededSamples(self.dataset), batch_sampler=batches, generator=workers, **self.loader_options)
         )
 
-    def _order(self, epoch: int) -> list[int]:
+    def _draw_order(self, epoch: int) -> list[int]:
         seed = derive_seed("order", self.seed, epoch)
         if self.sampler is None:
             if not self.shuffle:
@@ -152,7 +154,7 @@ class TrainingData:
             self.sampler.generator.manual_seed(seed)  # ... unless they were given one
         return [int(index) for index in self.sampler]
 
-    def _share(self, chunk: list) -> list:
+    def _take_share(self, chunk: list) -> list:
         """This process's part of a global batch; of 5 samples with 2 processes: [0, 1, 2] and [3, 4, 0]."""
         if self.drop_last and len(chunk) < self.global_batch:
             return []

@@ -78,7 +78,7 @@ def train(
         train_dataset,
         arguments,
         data_collator,
-        compute_loss or _loss_of_the_model,
+        compute_loss or _compute_model_loss,
         batch_transform,
         evaluate,
         optimizer,
@@ -88,7 +88,7 @@ def train(
     ).train()
 
 
-def _loss_of_the_model(model: nn.Module, batch: Mapping[str, Any], step: StepInfo) -> torch.Tensor:
+def _compute_model_loss(model: nn.Module, batch: Mapping[str, Any], step: StepInfo) -> torch.Tensor:
     return model(**batch).loss
 
 
@@ -134,7 +134,7 @@ class _Run:
         )
         batches = self.data.num_batches
         self.steps_per_epoch = None if batches is None else math.ceil(batches / arguments.gradient_accumulation_steps)
-        self.state = TrainingState(total_steps=_total_steps(arguments, self.steps_per_epoch))
+        self.state = TrainingState(total_steps=_count_total_steps(arguments, self.steps_per_epoch))
         self.schedule = make_schedule(
             arguments.schedule,
             total_steps=self.state.total_steps,
@@ -151,7 +151,7 @@ class _Run:
         if not set(self.learned) <= set(self.model.parameters()):
             raise ValueError("`optimizer` holds parameters that `model` doesn't; they would not be saved.")
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.steers = self._what_steers()
+        self.steers = self._describe_run()
         # Only these two are prepared: accelerate's wrapped schedulers step once per process, and its
         # wrapped loaders have an order of their own.
         self.prepared_model, self.prepared_optimizer = self.accelerator.prepare(self.model, self.optimizer)
@@ -164,16 +164,16 @@ class _Run:
 
     def train(self) -> TrainingResult:
         arguments, state = self.arguments, self.state
-        self.accelerator.init_trackers("avzoo", config=_flat(dataclasses.asdict(arguments)))
+        self.accelerator.init_trackers("avzoo", config=_flatten_config(dataclasses.asdict(arguments)))
         started = time.monotonic() - state.seconds
         self.model.train()
         self._call("on_train_begin")
         bar = {"desc": "training", "total": state.total_steps, "initial": state.step}
         bar["disable"] = not (self.arguments.progress_bar and self.accelerator.is_main_process)
         with tqdm(**bar) as self.progress:
-            while not self._finished():
+            while not self._is_finished():
                 self._call("on_epoch_begin")
-                for group in _in_groups(self._batches(), arguments.gradient_accumulation_steps):
+                for group in _group_batches(self._iter_batches(), arguments.gradient_accumulation_steps):
                     self._optimizer_step(group)
                     state.seconds = time.monotonic() - started
                     self._call("on_step_end")
@@ -183,20 +183,20 @@ class _Run:
                         self._evaluate()
                     if _is_due(state.step, arguments.checkpoint_every_steps):
                         self._save_checkpoint()
-                    if self._finished():
+                    if self._is_finished():
                         break
                 else:
                     self._end_epoch()
         self._log_training()
-        if self.evaluate is not None and not self._evaluated_now():
+        if self.evaluate is not None and not self._is_evaluated():
             self._evaluate()
         state.seconds = time.monotonic() - started
         return self._finish()
 
-    def _finished(self) -> bool:
+    def _is_finished(self) -> bool:
         return self.state.step >= self.state.total_steps or self.state.should_stop
 
-    def _batches(self) -> Iterator[Any]:
+    def _iter_batches(self) -> Iterator[Any]:
         return self.data.epoch(self.state.epoch, first_batch=self.state.batch)
 
     def _optimizer_step(self, batches: list) -> None:
@@ -210,7 +210,7 @@ class _Run:
             # Gradients are exchanged once per step, in the last backward pass.
             last = number == len(batches)
             with contextlib.nullcontext() if last else accelerator.no_sync(self.prepared_model):
-                for name, value in self._losses(batch).items():
+                for name, value in self._compute_losses(batch).items():
                     if name == "loss":
                         accelerator.backward(value / len(batches))
                     totals[name] += value.detach().float() / len(batches)
@@ -232,7 +232,7 @@ class _Run:
         self.progress.update()
         self.progress.set_postfix(loss=f"{means['loss']:.4g}", refresh=False)
 
-    def _losses(self, batch: Any) -> dict[str, torch.Tensor]:
+    def _compute_losses(self, batch: Any) -> dict[str, torch.Tensor]:
         """Run augmentation, model and loss, with randomness that is a function of the place in the run."""
         state, place = self.state, (self.arguments.seed, self.state.micro_step)
         rank, device = self.accelerator.process_index, self.accelerator.device
@@ -271,7 +271,7 @@ class _Run:
         if state.batch == 0:
             raise ValueError("`train_dataset` gave no batch in a whole epoch: it is empty, or smaller than a batch.")
         state.epoch, state.batch = state.epoch + 1, 0
-        if _is_due(state.epoch, every) and not self._evaluated_now():
+        if _is_due(state.epoch, every) and not self._is_evaluated():
             self._evaluate()
 
     def _log_training(self) -> None:
@@ -282,16 +282,16 @@ class _Run:
         state.sums = {}
         state.train_loss.append((state.step, means["loss"]))
         rate = self.optimizer.param_groups[0]["lr"]
-        extra = {"learning_rate": rate, "epoch": self._epochs_done()}
+        extra = {"learning_rate": rate, "epoch": self._count_epochs()}
         self.accelerator.log({f"train/{name}": value for name, value in (means | extra).items()}, step=state.step)
 
-    def _evaluated_now(self) -> bool:
+    def _is_evaluated(self) -> bool:
         return bool(self.state.evaluations) and self.state.evaluations[-1]["step"] == self.state.step
 
     @torch.no_grad()
     def _evaluate(self) -> None:
         state = self.state
-        with self._weights_to_keep():
+        with self._use_averaged_weights():
             metrics = {name: float(value) for name, value in self.evaluate(self.model, self.accelerator).items()}
             metrics = broadcast_object_list([metrics])[0]
             state.evaluations.append({"step": state.step, **metrics})
@@ -303,7 +303,7 @@ class _Run:
         self._call("on_evaluate", metrics)
 
     @contextlib.contextmanager
-    def _weights_to_keep(self) -> Iterator[None]:
+    def _use_averaged_weights(self) -> Iterator[None]:
         """The model in eval mode, with averaged weights if there are any; after, every module as it was."""
         modes = [(module, module.training) for module in self.model.modules()]
         with self.ema.swap() if self.ema is not None else contextlib.nullcontext():
@@ -327,7 +327,7 @@ class _Run:
         gain = metrics[name] - self.state.best[name]
         return gain > 0 if self.arguments.greater_is_better else gain < 0
 
-    def _what_steers(self) -> dict[str, Any]:
+    def _describe_run(self) -> dict[str, Any]:
         """What must be the same for a resumed run to be the run that was interrupted."""
         fields = [field for field in dataclasses.fields(self.arguments) if field.metadata["same_on_resume"]]
         steers = {field.name: getattr(self.arguments, field.name) for field in fields}
@@ -403,7 +403,7 @@ class _Run:
         return TrainingResult(
             model=model,
             steps=state.step,
-            epochs=self._epochs_done(),
+            epochs=self._count_epochs(),
             seconds=state.seconds,
             train_loss=state.train_loss,
             metrics={name: value for name, value in last.items() if name != "step"},
@@ -411,7 +411,7 @@ class _Run:
             evaluations=state.evaluations,
         )
 
-    def _epochs_done(self) -> float:
+    def _count_epochs(self) -> float:
         return self.state.epoch + (self.state.batch / self.data.num_batches if self.data.num_batches else 0.0)
 
     def _call(self, event: str, *extra: Any) -> None:
@@ -455,7 +455,7 @@ def _enable_gradient_checkpointing(model: nn.Module) -> None:
     raise ValueError(f"`gradient_checkpointing`: {type(model).__name__} doesn't offer it.")
 
 
-def _total_steps(arguments: TrainingArguments, steps_per_epoch: int | None) -> int:
+def _count_total_steps(arguments: TrainingArguments, steps_per_epoch: int | None) -> int:
     if arguments.max_steps is not None:
         return arguments.max_steps
     if steps_per_epoch is None:
@@ -463,7 +463,7 @@ def _total_steps(arguments: TrainingArguments, steps_per_epoch: int | None) -> i
     return max(1, math.ceil(arguments.num_epochs * steps_per_epoch))
 
 
-def _in_groups(batches: Iterator[Any], size: int) -> Iterator[list]:
+def _group_batches(batches: Iterator[Any], size: int) -> Iterator[list]:
     """Lists of `size` batches; the last of an epoch may be shorter."""
     while group := list(itertools.islice(batches, size)):
         yield group
@@ -473,6 +473,6 @@ def _is_due(count: int, every: int | None) -> bool:
     return every is not None and count % every == 0
 
 
-def _flat(config: dict[str, Any]) -> dict[str, Any]:
+def _flatten_config(config: dict[str, Any]) -> dict[str, Any]:
     """Trackers take plain values only."""
     return {name: value if isinstance(value, (int, float, str, bool)) else str(value) for name, value in config.items()}

@@ -31,14 +31,14 @@ def make_optimizer(model: nn.Module, arguments: TrainingArguments) -> torch.opti
         for name, layer in model.named_modules()
         if isinstance(layer, nn.Linear) and layer.weight.requires_grad and "layers." in name
     }
-    return Together(
+    return CombinedOptimizer(
         # Updates as large as AdamW's, so that one learning rate serves both.
         torch.optim.Muon([p for p in parameters if id(p) in hidden], adjust_lr_fn="match_rms_adamw", **settings),
         torch.optim.AdamW([p for p in parameters if id(p) not in hidden], betas=betas, **settings),
     )
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimizers, each with parameters of its own, as one: one state, one list of groups, one step."""
 
     def __init__(self, *optimizers: torch.optim.Optimizer):

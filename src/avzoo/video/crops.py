@@ -61,7 +61,7 @@ class TightFace:
         return boxes
 
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
-        pixels = inside_box(frame, region)
+        pixels = cut_box(frame, region)
         return grey_face(pixels, self.size) if pixels.size else np.zeros(self.shape, np.uint8)
 
 
@@ -96,7 +96,7 @@ class _SteadySquare:
         )
         return squares if len(squares) <= self.kernel_size // 2 else median_filter(squares, self.kernel_size)
 
-    def square(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
+    def cut_square(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
         """The square's own pixels, any channel order; at least one pixel."""
         x, y, half = region.tolist()
         height, width = frame.shape[:2]
@@ -106,7 +106,7 @@ class _SteadySquare:
         left, right = int(x + border - half * (1 + self.margin)), int(x + border + half * (1 + self.margin))
         top, bottom = max(top, 0) - border, min(bottom, height + 2 * border) - border
         left, right = max(left, 0) - border, min(right, width + 2 * border) - border
-        return window(frame, (top, bottom), (left, right), self.pad_value)
+        return cut_window(frame, (top, bottom), (left, right), self.pad_value)
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class LowerFace(_SteadySquare):
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
         first = int(self.side / 2 - self.size / 2)
         centre = slice(first, first + self.size)
-        square = self.square(frame, region)
+        square = self.cut_square(frame, region)
         return to_grey(resize_as_opencv(square, self.side, self.side, rows=centre, columns=centre))
 
 
@@ -166,7 +166,7 @@ class WholeFace(_SteadySquare):
         return (self.size, self.size)
 
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
-        return grey_face(resize_as_opencv(self.square(frame, region), self.side, self.side), self.size)
+        return grey_face(resize_as_opencv(self.cut_square(frame, region), self.side, self.side), self.size)
 
 
 @dataclass(frozen=True)
@@ -199,10 +199,10 @@ class MouthHalf:
         return boxes
 
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
-        pixels = inside_box(frame, region)
-        return self.of_face(pixels) if pixels.size else np.zeros(self.shape, np.uint8)
+        pixels = cut_box(frame, region)
+        return self.cut_face(pixels) if pixels.size else np.zeros(self.shape, np.uint8)
 
-    def of_face(self, face: np.ndarray) -> np.ndarray:
+    def cut_face(self, face: np.ndarray) -> np.ndarray:
         """The mouth half of a picture that is the face box already, (height, width, 3) RGB."""
         lower = slice(self.size // 2, None)
         if self.resize == "opencv":
@@ -230,7 +230,7 @@ def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb")
     return resize_as_opencv(grey, size, size)
 
 
-def window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], fill: int = 0) -> np.ndarray:
+def cut_window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], fill: int = 0) -> np.ndarray:
     """The pixels from the first row and column to the one after the last, `fill` where that is beyond the frame.
 
     At least one pixel, of `fill` where there is none between first and last.
@@ -245,7 +245,7 @@ def window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], f
     return cut
 
 
-def inside_box(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
+def cut_box(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
     """The pixels of a box, coordinates cut towards 0 to whole pixels and to the frame; maybe none."""
     x1, y1, x2, y2 = (max(0, int(side)) for side in box.tolist())
     return frame[y1:y2, x1:x2]

@@ -180,7 +180,7 @@ class YuNetDetector:
         for name, value in {"max_faces": max_faces, "max_side": max_side}.items():
             if value is not None and value < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {value!r}.")
-        cv2 = _opencv()
+        cv2 = _import_opencv()
         self.max_side = max_side
         self.model = self._download(cv2) if model is None else Path(model)
         if not self.model.is_file():
@@ -215,9 +215,9 @@ class YuNetDetector:
             self._network.setInputSize(size)
             self._size = size
         scale = np.array([width / size[0], height / size[1]])  # not quite 1 / factor: sides are whole pixels
-        return [self._detections(self._rows(frame, size), scale) for frame in frames]
+        return [self._detections(self._detect_rows(frame, size), scale) for frame in frames]
 
-    def _rows(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
+    def _detect_rows(self, frame: np.ndarray, size: tuple[int, int]) -> np.ndarray | None:
         small = resize_as_opencv(frame, size[1], size[0])
         return self._network.detect(np.ascontiguousarray(small[..., ::-1]))[1]  # it takes BGR
 
@@ -248,7 +248,7 @@ class YuNetDetector:
             ) from error
 
 
-def _opencv() -> Any:
+def _import_opencv() -> Any:
     try:
         import cv2
     except ImportError as error:

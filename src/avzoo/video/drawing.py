@@ -34,7 +34,7 @@ def score_colour(score: float, threshold: float = 0.0, span: float = 1.0) -> Col
         span: distance from the threshold at which the colour is full.
     """
     position = 1.0 if np.isnan(score) else 1.0 + float(np.clip((score - threshold) / span, -1, 1))
-    return _between(_SCORE_COLOURS, position)
+    return _interpolate_colour(_SCORE_COLOURS, position)
 
 
 def track_colour(track_id: int) -> Colour:
@@ -60,7 +60,7 @@ def draw_boxes(
     Raises:
         ValueError: a frame or boxes of another shape, or lists of another length.
     """
-    frame = _checked_frame(frame)
+    frame = _check_frame(frame)
     boxes = np.asarray(boxes, float).reshape(-1, 4) if np.size(boxes) == 0 else np.asarray(boxes, float)
     if boxes.ndim != 2 or boxes.shape[1] != 4:
         raise ValueError(f"`boxes` must be (n, 4), x1 y1 x2 y2, got {boxes.shape}.")
@@ -76,7 +76,7 @@ def draw_boxes(
             continue  # a face that is not there
         draw.rectangle([round(value) for value in box.tolist()], outline=colour, width=width)
         if labels is not None and labels[index]:
-            _write_beside(draw, frame.shape, box, labels[index], colour)
+            _draw_box_label(draw, frame.shape, box, labels[index], colour)
     return np.asarray(image)
 
 
@@ -84,9 +84,9 @@ def draw_label(
     frame: np.ndarray, text: str, position: tuple[float, float] = (0, 0), colour: Colour = (255, 255, 255)
 ) -> np.ndarray:
     """A line of text on a dark ground; `position` is (x, y) of its upper left corner, in pixels."""
-    frame = _checked_frame(frame)
+    frame = _check_frame(frame)
     image = Image.fromarray(frame)
-    _write(ImageDraw.Draw(image), text, position, colour, _font(_letter_height(frame.shape)))
+    _draw_text(ImageDraw.Draw(image), text, position, colour, _font(_letter_height(frame.shape)))
     return np.asarray(image)
 
 
@@ -101,7 +101,7 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, opacity: float = 0.6) -
     Raises:
         ValueError: another shape, or values outside of [0, 1] or NaN.
     """
-    frame = _checked_frame(frame)
+    frame = _check_frame(frame)
     heatmap = np.asarray(heatmap, np.float32)
     if heatmap.ndim != 2 or not heatmap.size:
         raise ValueError(f"`heatmap` must be (rows, columns), got {heatmap.shape}.")
@@ -164,14 +164,14 @@ def timeline(
 
 def draw_cursor(strip: np.ndarray, position: float) -> np.ndarray:
     """A line across a timeline or waveform at the present moment, 0 for its beginning to 1 for its end."""
-    marked = _checked_frame(strip).copy()
+    marked = _check_frame(strip).copy()
     marked[:, round(float(np.clip(position, 0, 1)) * (strip.shape[1] - 1))] = CURSOR
     return marked
 
 
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
     """Pictures of one width, one below the other."""
-    return np.concatenate([_checked_frame(picture) for picture in pictures], axis=0)
+    return np.concatenate([_check_frame(picture) for picture in pictures], axis=0)
 
 
 def contact_sheet(frames: np.ndarray | Sequence[np.ndarray], columns: int, *, gap: int = 4) -> np.ndarray:
@@ -180,7 +180,7 @@ def contact_sheet(frames: np.ndarray | Sequence[np.ndarray], columns: int, *, ga
     Raises:
         ValueError: no pictures, or pictures of different sizes.
     """
-    frames = [_checked_frame(frame) for frame in frames]
+    frames = [_check_frame(frame) for frame in frames]
     if not frames or columns < 1:
         raise ValueError(f"a contact sheet needs at least one picture and one column, got {len(frames)} and {columns}.")
     if len({frame.shape for frame in frames}) > 1:
@@ -206,14 +206,14 @@ def write_picture(path: str | os.PathLike, picture: np.ndarray) -> Path:
     return path
 
 
-def _checked_frame(frame: np.ndarray) -> np.ndarray:
+def _check_frame(frame: np.ndarray) -> np.ndarray:
     frame = np.asarray(frame)
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
         raise ValueError(f"`frame` must be (height, width, 3) uint8, got {frame.shape} {frame.dtype}.")
     return frame
 
 
-def _between(colours: np.ndarray, position: float) -> Colour:
+def _interpolate_colour(colours: np.ndarray, position: float) -> Colour:
     """The colour at a place between whole-numbered colours."""
     channels = [round(float(np.interp(position, np.arange(len(colours)), channel))) for channel in colours.T]
     return tuple(channels)
@@ -222,7 +222,9 @@ def _between(colours: np.ndarray, position: float) -> Colour:
 @functools.cache
 def _colour_table() -> np.ndarray:
     """(256, 3): black over purple and orange to light yellow, brightness rising all the way."""
-    return np.array([_between(_HEAT_COLOURS, index / 255 * (len(_HEAT_COLOURS) - 1)) for index in range(256)], float)
+    return np.array(
+        [_interpolate_colour(_HEAT_COLOURS, index / 255 * (len(_HEAT_COLOURS) - 1)) for index in range(256)], float
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -234,17 +236,17 @@ def _letter_height(shape: tuple[int, ...]) -> int:
     return max(9, round(min(shape[:2]) / 22))
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, position: tuple[float, float], colour: Colour, font) -> None:
+def _draw_text(draw: ImageDraw.ImageDraw, text: str, position: tuple[float, float], colour: Colour, font) -> None:
     left, top, right, bottom = draw.textbbox(position, text, font=font)
     draw.rectangle([left - 2, top - 1, right + 1, bottom + 1], fill=BACKGROUND)
     draw.text(position, text, fill=colour, font=font)
 
 
-def _write_beside(
+def _draw_box_label(
     draw: ImageDraw.ImageDraw, shape: tuple[int, ...], box: np.ndarray, text: str, colour: Colour
 ) -> None:
     font = _font(_letter_height(shape))
     left, _, right, bottom = draw.textbbox((0, 0), text, font=font)
     x = float(np.clip(box[0] + 2, 2, max(shape[1] - (right - left) - 2, 2)))
     above = box[1] - bottom - 3
-    _write(draw, text, (x, above if above >= 0 else max(box[1] + 2, 0)), colour, font)
+    _draw_text(draw, text, (x, above if above >= 0 else max(box[1] + 2, 0)), colour, font)

@@ -57,7 +57,7 @@ def find_face_tracks(
     found: list[Detections] = []
     num_frames, (height, width) = 0, (0, 0)
 
-    def watched() -> Iterator[np.ndarray]:
+    def watch_blocks() -> Iterator[np.ndarray]:
         nonlocal num_frames, height, width
         expected = None if reader.info.duration is None else round(reader.info.duration * fps)
         with tqdm(total=expected, unit="frame", desc="faces", disable=not progress) as bar:
@@ -70,9 +70,9 @@ def find_face_tracks(
 
     if isinstance(faces, GivenBoxes) and faces.track_ids is not None:
         shots = None  # who is who is known, whatever was cut; the frames are only counted
-        deque(watched(), maxlen=0)
+        deque(watch_blocks(), maxlen=0)
     else:
-        shots = detect_shots(watched())
+        shots = detect_shots(watch_blocks())
     options = {
         "min_detections": _MIN_DETECTIONS // every,
         "max_gap": max(_MAX_GAP, 2 * every),

@@ -12,7 +12,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.media_files import damage_error, decode_frames, open_container, stream_kinds
+from avzoo.audio.media_files import damage_error, decode_frames, describe_streams, open_container
 from avzoo.video.soundtrack import read_soundtrack
 from avzoo.video.video import FASTEST, VideoInfo
 
@@ -32,7 +32,7 @@ class FileSource:
         self._opened = opened
         self._lock = threading.Lock()
         with self.open() as container:
-            stream = self._stream(container)
+            stream = self._select_stream(container)
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
             first = next(decode_frames(container, stream, label, late_start=True), None)
             if first is None:
@@ -41,13 +41,13 @@ class FileSource:
             self.fps = _nominal_rate(stream)
             # AVI stores no time stamps, and FFmpeg's guess fails where the order of storing isn't that of showing.
             self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
-            self.origin = self._time_of(first) or Fraction(0)
-            self.orientation = _orientation(first)
+            self.origin = self._read_time(first) or Fraction(0)
+            self.orientation = _read_orientation(first)
             self.info = self._describe(container, stream, first)
 
     def open(self) -> av.container.InputContainer:
         opened = self._opened
-        return open_container(opened if isinstance(opened, str) else _OwnPosition(opened, self._lock), self.label)
+        return open_container(opened if isinstance(opened, str) else _SharedFile(opened, self._lock), self.label)
 
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         """All pictures from the one shown at `start`, or from an earlier one."""
@@ -65,7 +65,7 @@ class FileSource:
         """Sound from `start` to `end` (None: of the track); see `read_soundtrack`."""
         with self.open() as container:
             if self.info.sampling_rate is None:
-                kinds = stream_kinds(container)
+                kinds = describe_streams(container)
                 raise ValueError(
                     f"{self.label} has no audio stream that can be decoded (streams: {kinds}); read only its frames."
                 )
@@ -73,17 +73,17 @@ class FileSource:
 
     def _decode(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         with self.open() as container:
-            stream = self._stream(container)
+            stream = self._select_stream(container)
             stream.thread_type = "AUTO"
             frame_duration = 1 / self.fps
-            if seek_to is not None and not _sought(container, stream, self.origin + seek_to):
+            if seek_to is not None and not _seek(container, stream, self.origin + seek_to):
                 return
             frames = decode_frames(container, stream, self.label, whole=seek_to is None, late_start=True)
             if seek_to is not None:  # pictures shown before the first whole one may be built on what was skipped
                 frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
             end = Fraction(0)
             for frame in frames:
-                time = self._time_of(frame)
+                time = self._read_time(frame)
                 if time is None:
                     if seek_to is not None:
                         return  # only counting from the beginning tells where this is
@@ -95,7 +95,7 @@ class FileSource:
                 yield time, duration, frame
             self._check_length(container, stream, end)
 
-    def _stream(self, container: av.container.InputContainer) -> av.VideoStream:
+    def _select_stream(self, container: av.container.InputContainer) -> av.VideoStream:
         videos = container.streams.video
         for stream in videos:
             if not stream.disposition & av.stream.Disposition.attached_pic:
@@ -104,9 +104,9 @@ class FileSource:
                 return stream
         if videos:
             raise ValueError(f"{self.label} has no video stream, only a cover picture (streams: audio).")
-        raise ValueError(f"{self.label} has no video stream (streams: {stream_kinds(container)}).")
+        raise ValueError(f"{self.label} has no video stream (streams: {describe_streams(container)}).")
 
-    def _time_of(self, frame: av.VideoFrame) -> Fraction | None:
+    def _read_time(self, frame: av.VideoFrame) -> Fraction | None:
         if self._counted:
             return None
         stamp = frame.pts if frame.pts is not None else frame.dts
@@ -165,7 +165,7 @@ class Orientation:
         return np.rot90(picture, -self.turns) if self.turns else picture
 
 
-def _orientation(frame: av.VideoFrame) -> Orientation:
+def _read_orientation(frame: av.VideoFrame) -> Orientation:
     """From the display matrix, which maps a stored point (x, y) to a x + c y, b x + d y (libavutil/display.h)."""
     try:
         everything = list(frame.side_data)
@@ -196,7 +196,7 @@ def _nominal_rate(stream: av.VideoStream) -> Fraction:
     return rate if rate <= FASTEST else _DEFAULT_RATE
 
 
-def _sought(container: av.container.InputContainer, stream: av.VideoStream, time: Fraction) -> bool:
+def _seek(container: av.container.InputContainer, stream: av.VideoStream, time: Fraction) -> bool:
     try:
         container.seek(int(time / stream.time_base), stream=stream, backward=True)
     except av.error.FFmpegError:
@@ -204,7 +204,7 @@ def _sought(container: av.container.InputContainer, stream: av.VideoStream, time
     return True
 
 
-class _OwnPosition(io.RawIOBase):
+class _SharedFile(io.RawIOBase):
     """A file object read by several decoders at once, each from its own place; the file stays where it stood."""
 
     def __init__(self, file: io.IOBase, lock: threading.Lock):

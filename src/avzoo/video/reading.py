@@ -75,7 +75,7 @@ def read_video(
     reader = VideoReader(source, source_fps=source_fps, name=name)
     if sampling_rate is not None:
         sampling_rate = check_rate(sampling_rate, "sampling_rate")
-    fps, first, _ = reader._span(fps, start, end)
+    fps, first, _ = reader._frame_range(fps, start, end)
     frames = reader.read(fps, size, start=start, end=end)
     if reader.info.sampling_rate is None:
         return Video(frames, float(fps))
@@ -143,8 +143,8 @@ class VideoReader:
         """Blocks of frames, as [`iter_video`] gives them."""
         if isinstance(block_frames, bool) or not isinstance(block_frames, numbers.Integral) or block_frames < 1:
             raise ValueError(f"`block_frames` must be a positive whole number, got {block_frames!r}.")
-        span = self._span(fps, start, end)
-        return self._blocks(span, self._size(size), int(block_frames))
+        span = self._frame_range(fps, start, end)
+        return self._iter_blocks(span, self._check_size(size), int(block_frames))
 
     def read(
         self,
@@ -155,7 +155,7 @@ class VideoReader:
         end: float | None = None,
     ) -> np.ndarray:
         """All frames at once, (frames, height, width, 3), as [`read_video`] gives them."""
-        span, size = self._span(fps, start, end), self._size(size)
+        span, size = self._frame_range(fps, start, end), self._check_size(size)
         fps, first, stop = span
         if stop is None:
             expected = round((self.info.duration or 0) * fps) + 1 - first
@@ -163,12 +163,12 @@ class VideoReader:
             expected = stop - first
             if self.info.duration is not None:
                 expected = min(expected, round(self.info.duration * fps) + 1 - first)
-        frames = self._room(max(expected, 1), size)
+        frames = self._allocate_frames(max(expected, 1), size)
         count = 0
         convert = RgbConverter(*size, self._source.orientation)
-        for picture, times in self._select(*span):
+        for picture, times in self._select_pictures(*span):
             if count + times > len(frames):
-                more = self._room(max(count + times, 2 * len(frames)), size)
+                more = self._allocate_frames(max(count + times, 2 * len(frames)), size)
                 more[:count] = frames[:count]
                 frames = more
             convert(picture, frames[count])
@@ -197,7 +197,7 @@ class VideoReader:
             ValueError: the time is negative or after the last frame's end.
         """
         seconds = _check_seconds(seconds, "seconds")
-        size = self._size(size)
+        size = self._check_size(size)
         shown, end = None, Fraction(0)
         with closing(self._source.pictures(seconds)) as pictures:
             for time, duration, picture in pictures:
@@ -235,7 +235,7 @@ class VideoReader:
         start, end = _check_range(start, end)
         return self._source.soundtrack(sampling_rate, start, end)
 
-    def _span(self, fps: float | None, start: float, end: float | None) -> tuple[Fraction, int, int | None]:
+    def _frame_range(self, fps: float | None, start: float, end: float | None) -> tuple[Fraction, int, int | None]:
         """The rate, the index of the first frame, and the one after the last."""
         fps = self.fps if fps is None else check_fps(fps, "fps")
         start, end = _check_range(start, end)
@@ -246,7 +246,7 @@ class VideoReader:
             )
         return fps, first, stop
 
-    def _size(self, size: tuple[int, int] | None) -> tuple[int, int]:
+    def _check_size(self, size: tuple[int, int] | None) -> tuple[int, int]:
         if size is None:
             return self.info.height, self.info.width
         sides = tuple(size) if isinstance(size, Sequence | np.ndarray) and not isinstance(size, str) else ()
@@ -256,7 +256,7 @@ class VideoReader:
             raise ValueError(f"`size` must be (height, width), each from 1 to {LONGEST_SIDE} pixels, got {size!r}.")
         return int(sides[0]), int(sides[1])
 
-    def _room(self, count: int, size: tuple[int, int]) -> np.ndarray:
+    def _allocate_frames(self, count: int, size: tuple[int, int]) -> np.ndarray:
         """Space for frames, refused before the machine starts to swap."""
         height, width = size
         needed, there = count * height * width * 3, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -267,10 +267,10 @@ class VideoReader:
             )
         return np.empty((count, height, width, 3), np.uint8)
 
-    def _blocks(self, span: tuple, size: tuple[int, int], block_frames: int) -> Iterator[np.ndarray]:
+    def _iter_blocks(self, span: tuple, size: tuple[int, int], block_frames: int) -> Iterator[np.ndarray]:
         convert = RgbConverter(*size, self._source.orientation)
         block, filled = None, 0
-        for picture, times in self._select(*span):
+        for picture, times in self._select_pictures(*span):
             frame = None
             for _ in range(times):
                 if block is None:
@@ -288,7 +288,7 @@ class VideoReader:
         if block is not None:
             yield block[:filled]
 
-    def _select(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
+    def _select_pictures(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
         """Pictures of the source, each with how many frames in [first, stop) show it, where any do."""
         shown, end, position = None, Fraction(0), first
         with closing(self._source.pictures(first / fps)) as pictures:

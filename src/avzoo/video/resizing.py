@@ -75,15 +75,15 @@ def to_hsv(pictures: np.ndarray) -> np.ndarray:
     return hsv
 
 
-def _divisions(numerator: float) -> np.ndarray:
+def _make_division_table(numerator: float) -> np.ndarray:
     """numerator / n for n = 0..255 in units of 2**-12, with 0 for n = 0."""
     table = np.zeros(256, np.int32)
     table[1:] = np.rint(numerator * 4096 / np.arange(1, 256))
     return table
 
 
-_HUE_OVER_SPREAD = _divisions(180 / 6)
-_SATURATION_OVER_VALUE = _divisions(255)
+_HUE_OVER_SPREAD = _make_division_table(180 / 6)
+_SATURATION_OVER_VALUE = _make_division_table(255)
 
 
 def resize_as_opencv(

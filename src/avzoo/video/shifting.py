@@ -65,7 +65,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
             no sound beside the pictures.
     """
     # 1. Check inputs
-    shift = _checked_shift(seconds)
+    shift = _check_shift(seconds)
     ending = check_suffix(path)
     if os.path.isdir(path):
         raise IsADirectoryError(f"`path` ({os.fspath(path)}) is a folder; name a file in it.")
@@ -77,7 +77,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
         raise ValueError(f"{label} has no sound to shift: no audio stream that can be decoded.")
 
     # 2. Look at every packet
-    survey = _survey(video)
+    survey = _survey_packets(video)
     if survey.sound_end + shift <= 0 or survey.sound_start + shift >= survey.picture_end:
         raise ValueError(
             f"`seconds` ({float(shift):g}) leaves no sound beside the pictures: in {label} there is sound from "
@@ -98,7 +98,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
         except av.error.FFmpegError as error:
             if isinstance(error, OSError):
                 raise
-            raise _unwritable(label, "streams", ending, error.strerror) from error
+            raise _container_error(label, "streams", ending, error.strerror) from error
     return Path(path)
 
 
@@ -131,7 +131,7 @@ class _Survey:
     hidden: int
 
 
-def _checked_shift(seconds: object) -> Fraction:
+def _check_shift(seconds: object) -> Fraction:
     if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real):
         raise TypeError(f"`seconds` must be a number of seconds, got {seconds!r}.")
     if not math.isfinite(seconds):
@@ -139,7 +139,7 @@ def _checked_shift(seconds: object) -> Fraction:
     return Fraction(float(seconds))
 
 
-def _survey(video: FileSource) -> _Survey:
+def _survey_packets(video: FileSource) -> _Survey:
     """What there is to copy.
 
     Raises:
@@ -148,7 +148,7 @@ def _survey(video: FileSource) -> _Survey:
     counts, last_shown, starts, ends = Counter(), {}, {}, {}
     hidden, hidden_since = 0, set()
     with video.open() as container:
-        main, sound = _main_video(container), container.streams.audio[0]
+        main, sound = _find_main_video(container), container.streams.audio[0]
         if container.format.name == "avi" and main.codec_context.has_b_frames:
             raise ValueError(
                 f"{video.label}: AVI keeps no times, and these pictures aren't stored in the order of showing; encode "
@@ -231,7 +231,7 @@ class _Track:
             self._counted = bool(known) and source.time_base > self._tick
         target.time_base = self._tick
 
-    def takes(self, packet: av.Packet) -> bool:
+    def retime(self, packet: av.Packet) -> bool:
         """Gives the packet its place in the new file, if it has one there."""
         old = packet.time_base
         decoded, duration = packet.dts * old, (packet.duration or 0) * old
@@ -269,7 +269,7 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
         pictures, sound = opened.enter_context(video.open()), opened.enter_context(video.open())
         output = opened.enter_context(av.open(f"file:{path}", "w", format=_FORMATS[ending], options=options))
         output.metadata.update({tag: text for tag, text in pictures.metadata.items() if tag.lower() not in _OLD_TAGS})
-        output.set_chapters([_move_chapter(chapter, -video.origin) for chapter in pictures.chapters()])
+        output.set_chapters([_shift_chapter(chapter, -video.origin) for chapter in pictures.chapters()])
         seen, heard = {}, {}
         for stream in pictures.streams:
             target = _add_stream(output, stream, ending, video)
@@ -277,7 +277,7 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
                 continue
             count = survey.packets.get(stream.index, 0)
             if stream.type == "audio":
-                delay = shift - video.origin + _rounded_run_up(pictures, stream) - _rounded_run_up(output, stream)
+                delay = shift - video.origin + _run_up_rounding(pictures, stream) - _run_up_rounding(output, stream)
                 heard_from, run_up = max(Fraction(0), survey.starts.get(stream.index, 0) + shift), Fraction(0)
                 if not heard_from and has_edit_list:
                     run_up = _RUN_UP
@@ -286,7 +286,7 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
                 heard[stream.index] = _Track(stream, target, delay, count, heard_from, run_up)
             else:
                 seen[stream.index] = _Track(stream, target, -video.origin, count)
-        packets = heapq.merge(_packets(pictures, seen), _packets(sound, heard), key=_decoding_time)
+        packets = heapq.merge(_packets(pictures, seen), _packets(sound, heard), key=_read_decoding_time)
         for packet in packets:
             output.mux(packet)
 
@@ -302,7 +302,7 @@ def _add_stream(output: av.container.OutputContainer, source: av.stream.Stream, 
         if not needed:
             return None
         codec = "of an unknown codec" if source.codec_context is None else source.codec_context.name
-        raise _unwritable(video.label, f"{source.type} ({codec})", ending) from error
+        raise _container_error(video.label, f"{source.type} ({codec})", ending) from error
     target.disposition = source.disposition
     target.metadata.update({tag: source.metadata[tag] for tag in _STREAM_TAGS if tag in source.metadata})
     if source.type == "audio" and source.channels <= 2 and source.layout.name.endswith(" channels"):
@@ -329,18 +329,18 @@ def _packets(container: av.container.InputContainer, tracks: dict[int, _Track]) 
         for back, earlier in enumerate(reversed(undated[index][:-1]), start=1):
             earlier.dts = packet.dts - back * (packet.duration or 1)
         ready, undated[index] = undated[index], []
-        yield from filter(tracks[index].takes, ready)
+        yield from filter(tracks[index].retime, ready)
     for index, packets in undated.items():  # a stream that ended before
         for back, packet in enumerate(reversed(packets)):
             packet.dts = min(packet.pts for packet in packets) - back * (packet.duration or 1)
-        yield from filter(tracks[index].takes, packets)
+        yield from filter(tracks[index].retime, packets)
 
 
-def _decoding_time(packet: av.Packet) -> Fraction:
+def _read_decoding_time(packet: av.Packet) -> Fraction:
     return packet.dts * packet.time_base
 
 
-def _rounded_run_up(container: av.container.Container, sound: av.AudioStream) -> Fraction:
+def _run_up_rounding(container: av.container.Container, sound: av.AudioStream) -> Fraction:
     """Seconds that Matroska's stamps come too early, with FFmpeg: it rounds the encoder's run-up to milliseconds."""
     if container.format.name not in ("matroska", "webm", "matroska,webm") or not sound.rate:
         return Fraction(0)
@@ -348,12 +348,12 @@ def _rounded_run_up(container: av.container.Container, sound: av.AudioStream) ->
     return Fraction(round_half_up(run_up * 1000), 1000) - run_up
 
 
-def _move_chapter(chapter: dict, delay: Fraction) -> dict:
+def _shift_chapter(chapter: dict, delay: Fraction) -> dict:
     ticks = round_half_up(delay / chapter["time_base"])
     return chapter | {"start": max(0, chapter["start"] + ticks), "end": max(0, chapter["end"] + ticks)}
 
 
-def _main_video(container: av.container.InputContainer) -> av.VideoStream:
+def _find_main_video(container: av.container.InputContainer) -> av.VideoStream:
     return next(stream for stream in container.streams.video if not _is_cover(stream))
 
 
@@ -365,6 +365,6 @@ def _is_needed(stream: av.stream.Stream) -> bool:
     return stream.type in ("audio", "video") and not _is_cover(stream)
 
 
-def _unwritable(label: str, what: str, ending: str, reason: str = "") -> ValueError:
+def _container_error(label: str, what: str, ending: str, reason: str = "") -> ValueError:
     way_out = "encode it again, with `write_video`" if ending == ".mkv" else "let `path` end in .mkv"
     return ValueError(f"{label}: its {what} can't be stored in {ending}{reason and f' ({reason})'}; {way_out}.")

@@ -59,12 +59,12 @@ def frame_differences(blocks: Iterable[np.ndarray]) -> Iterator[float]:
                     f"`blocks` change size from {size[1]} x {size[0]} to {frame.shape[1]} x {frame.shape[0]}."
                 )
             size = frame.shape
-            hsv = to_hsv(_narrow(frame)).astype(np.int16)
+            hsv = to_hsv(_shrink(frame)).astype(np.int16)
             yield 0.0 if last is None else float(np.abs(hsv - last).mean())
             last = hsv
 
 
-def _narrow(frame: np.ndarray) -> np.ndarray:
+def _shrink(frame: np.ndarray) -> np.ndarray:
     height, width = frame.shape[:2]
     if width <= _WIDTH:
         return frame

@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.chunks import CHUNK_SIZE, Chunks, join_chunks, mix_channels, resample_chunks, to_planes
+from avzoo.audio.chunks import CHUNK_SIZE, Chunks, frame_to_array, merge_chunks, mix_channels, resample_chunks
 from avzoo.audio.media_files import decode_frames
 
 # Time stamps rounded to milliseconds, as mkv and flv have them, are no gaps; a lost AAC frame (21 ms) is one.
@@ -55,8 +55,8 @@ def read_soundtrack(
             begin = Fraction(0)
     frames = decode_frames(container, stream, label, whole=not begin, late_start=bool(begin))
     stop = None if end is None else end + _RUN_UP
-    chunks = mix_channels(join_chunks(_consecutive(frames, origin, begin, stop)), "mean", label)
-    parts, early = [np.zeros(0, np.float32)], sample_at(start, rate) - sample_at(begin, rate)
+    chunks = mix_channels(merge_chunks(_fill_gaps(frames, origin, begin, stop)), "mean", label)
+    parts, early = [np.zeros(0, np.float32)], sample_index(start, rate) - sample_index(begin, rate)
     for _, chunk in resample_chunks(chunks, rate):
         parts.append(chunk[0, early:])
         early -= min(early, chunk.shape[1])
@@ -64,34 +64,34 @@ def read_soundtrack(
     bad = samples.size - np.count_nonzero(np.isfinite(samples))
     if bad:
         raise ValueError(f"{label}: {bad} samples of its sound are NaN or infinite; repair or drop it.")
-    return on_the_clock(samples, rate, start, end)
+    return align_to_clock(samples, rate, start, end)
 
 
-def on_the_clock(samples: np.ndarray, rate: int, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
+def align_to_clock(samples: np.ndarray, rate: int, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
     """Exactly the samples from `start` to `end`, of those from `start` on: the rest is cut, what is missing is zero."""
     if end is None:
         return np.ascontiguousarray(samples), rate
-    covered = np.zeros(sample_at(end, rate) - sample_at(start, rate), np.float32)
+    covered = np.zeros(sample_index(end, rate) - sample_index(start, rate), np.float32)
     samples = samples[: len(covered)]
     covered[: len(samples)] = samples
     return covered, rate
 
 
-def sample_at(seconds: Fraction, rate: int) -> int:
+def sample_index(seconds: Fraction, rate: int) -> int:
     """The index of the sample at a time, halves rounded up."""
     return math.floor(seconds * rate + Fraction(1, 2))
 
 
-def _consecutive(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Chunks:
+def _fill_gaps(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Chunks:
     """Consecutive samples from `begin` on: gaps are zeros, what overlaps or comes before is cut."""
     now, placed = begin, False  # where the next sample belongs
     for frame in frames:
-        rate, samples = frame.sample_rate, to_planes(frame)
+        rate, samples = frame.sample_rate, frame_to_array(frame)
         time = now if frame.pts is None else frame.pts * frame.time_base - origin
         late = time - now
         if placed and abs(late) <= _JITTER:
             late = Fraction(0)
-        shift = sample_at(late, rate) if late >= 0 else -sample_at(-late, rate)
+        shift = sample_index(late, rate) if late >= 0 else -sample_index(-late, rate)
         if -shift >= samples.shape[1]:
             continue
         placed = True

@@ -15,7 +15,7 @@ import numpy as np
 from avzoo.audio.media_files import locate
 from avzoo.audio.resampling import check_rate, resample
 from avzoo.video.files import FileSource
-from avzoo.video.soundtrack import on_the_clock, sample_at
+from avzoo.video.soundtrack import align_to_clock, sample_index
 from avzoo.video.video import Video, VideoInfo, check_fps
 
 
@@ -51,7 +51,7 @@ class FrameSource:
         samples, source_rate = self._sound
         rate = sampling_rate or source_rate
         samples = resample(samples, source_rate, rate)
-        return on_the_clock(samples[sample_at(start, rate) :], rate, start, end)
+        return align_to_clock(samples[sample_index(start, rate) :], rate, start, end)
 
 
 class DecoderSource(FrameSource):
@@ -61,7 +61,7 @@ class DecoderSource(FrameSource):
         self._decoder = decoder
         fps = check_fps(decoder.metadata.average_fps, "average_fps")
         super().__init__(
-            len(decoder), lambda index: _channels_last(_numpy(decoder.get_frame_at(index).data)), fps, label
+            len(decoder), lambda index: _move_channels_last(_to_numpy(decoder.get_frame_at(index).data)), fps, label
         )
 
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
@@ -72,7 +72,7 @@ class DecoderSource(FrameSource):
             time = Fraction(float(frame.pts_seconds)).limit_denominator(1_000_000)
             origin = time if origin is None else origin
             duration = Fraction(float(frame.duration_seconds)).limit_denominator(1_000_000)
-            yield time - origin, duration, _channels_last(_numpy(frame.data))
+            yield time - origin, duration, _move_channels_last(_to_numpy(frame.data))
 
 
 Source = FileSource | FrameSource
@@ -81,10 +81,10 @@ Source = FileSource | FrameSource
 def open_source(source: Any, source_fps: float | None, label: str) -> Source:
     """The source behind what was given; see `read_video` for what that may be."""
     if isinstance(source, Mapping):
-        return _row(source, source_fps, label)
+        return _open_row(source, source_fps, label)
     encoded = getattr(source, "_hf_encoded", None)  # `datasets` notes what its decoder was made from
     if isinstance(encoded, Mapping):
-        return _row(encoded, source_fps, label)
+        return _open_row(encoded, source_fps, label)
     located = locate(source, label)
     if located is not None:
         label, opened = located
@@ -96,13 +96,13 @@ def open_source(source: Any, source_fps: float | None, label: str) -> Source:
         if source.audio is not None:
             sound = np.asarray(source.audio, np.float32), check_rate(source.sampling_rate, "sampling_rate")
         source, source_fps = source.frames, source.fps
-    count, frame = frames_of(source, label)
+    count, frame = make_frame_getter(source, label)
     if source_fps is None:
         raise ValueError(f"{label} holds frames, which don't tell their rate; pass it as `source_fps`.")
     return FrameSource(count, frame, check_fps(source_fps, "source_fps"), label, sound)
 
 
-def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
+def make_frame_getter(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
     """How many frames an array, a tensor or a list holds, and a function from index to (height, width, 3) uint8.
 
     Raises:
@@ -110,8 +110,8 @@ def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]
         ValueError: another shape, or pictures of several sizes.
     """
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
-        return _from_list(source, label)
-    frames = _numpy(source)
+        return _make_list_getter(source, label)
+    frames = _to_numpy(source)
     if not isinstance(frames, np.ndarray):
         raise TypeError(
             f"{label} must be a path, the bytes of a file, a binary file object, frames (an array, a tensor or a list "
@@ -130,17 +130,17 @@ def frames_of(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]
     return len(frames), frames.__getitem__
 
 
-def _from_list(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
+def _make_list_getter(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
     shape = None
 
     def frame(index: int) -> np.ndarray:
         nonlocal shape
         picture, at = pictures[index], f"{label}: picture {index}"
-        picture = np.asarray(picture.convert("RGB")) if hasattr(picture, "convert") else _numpy(picture)
+        picture = np.asarray(picture.convert("RGB")) if hasattr(picture, "convert") else _to_numpy(picture)
         if not isinstance(picture, np.ndarray):
             raise TypeError(f"{at} must be an array, a tensor or a PIL image, got {type(picture).__name__}.")
         _check_uint8(picture, at)
-        picture = _channels_last(picture)
+        picture = _move_channels_last(picture)
         if picture.ndim != 3 or picture.shape[-1] != 3 or not picture.size:
             raise ValueError(f"{at} must be (height, width, 3) or (height, width), got {picture.shape}.")
         shape = shape or picture.shape
@@ -151,7 +151,7 @@ def _from_list(pictures: Sequence, label: str) -> tuple[int, Callable[[int], np.
     return len(pictures), frame
 
 
-def _channels_last(picture: np.ndarray) -> np.ndarray:
+def _move_channels_last(picture: np.ndarray) -> np.ndarray:
     if picture.ndim == 2:
         return np.broadcast_to(picture[..., None], (*picture.shape, 3))
     if picture.ndim == 3 and picture.shape[-1] != 3 and picture.shape[0] == 3:
@@ -159,7 +159,7 @@ def _channels_last(picture: np.ndarray) -> np.ndarray:
     return picture
 
 
-def _numpy(value: Any) -> Any:
+def _to_numpy(value: Any) -> Any:
     if hasattr(value, "detach") and hasattr(value, "cpu"):  # a torch tensor, told without importing torch
         return value.detach().cpu().numpy()
     return value
@@ -173,7 +173,7 @@ def _check_uint8(frames: np.ndarray, label: str) -> None:
         )
 
 
-def _row(row: Mapping, source_fps: float | None, label: str) -> Source:
+def _open_row(row: Mapping, source_fps: float | None, label: str) -> Source:
     """A dict as `datasets` writes it."""
     path = row.get("path")
     if row.get("bytes") is not None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from avzoo.files import write_atomically
 from avzoo.video.detection import Detections
-from avzoo.video.tracking import Track, joined_boxes, track_faces
+from avzoo.video.tracking import Track, interpolate_track, track_faces
 
 SCHEMA_VERSION = 1
 _COLUMNS = ("frame", "x1", "y1", "x2", "y2")
@@ -110,12 +110,12 @@ def load_tracks(path: str | os.PathLike) -> FaceTracks:
     except ValueError as error:  # bytes that are no UTF-8, too
         raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
     try:
-        return _from_dict(content)
+        return _parse_tracks(content)
     except (ValueError, TypeError) as error:
         raise ValueError(f"`{path}`: {error}") from error
 
 
-def _from_dict(content: Any) -> FaceTracks:
+def _parse_tracks(content: Any) -> FaceTracks:
     header = ("schema_version", "fps", "width", "height", "num_frames", "tracks")
     _check_fields(content, header, "the file")
     if content["schema_version"] != SCHEMA_VERSION:
@@ -127,12 +127,12 @@ def _from_dict(content: Any) -> FaceTracks:
             raise ValueError(f"`{name}` must be a number, got {content[name]!r}.")
     if not isinstance(content["tracks"], list):
         raise ValueError(f"`tracks` must be a list, got {type(content['tracks']).__name__}.")
-    tracks = [_track(index, entry) for index, entry in enumerate(content["tracks"])]
+    tracks = [_parse_track(index, entry) for index, entry in enumerate(content["tracks"])]
     sizes = {name: int(content[name]) for name in ("width", "height", "num_frames")}
     return FaceTracks(tracks, fps=float(content["fps"]), source=str(content.get("source") or ""), **sizes)
 
 
-def _track(index: int, entry: Any) -> Track:
+def _parse_track(index: int, entry: Any) -> Track:
     name = f"tracks[{index}]"
     _check_fields(entry, ("track_id", "start_frame", "boxes"), name)
     for field in ("track_id", "start_frame"):
@@ -180,8 +180,10 @@ class GivenBoxes:
 
     def __post_init__(self):
         detections = Detections(self.boxes, self.scores)
-        frames = _whole_numbers(self.frames, "frames", len(detections))
-        track_ids = None if self.track_ids is None else _whole_numbers(self.track_ids, "track_ids", len(detections))
+        frames = _check_whole_numbers(self.frames, "frames", len(detections))
+        track_ids = (
+            None if self.track_ids is None else _check_whole_numbers(self.track_ids, "track_ids", len(detections))
+        )
         checked = {"frames": frames, "boxes": detections.boxes, "scores": detections.scores, "track_ids": track_ids}
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -197,13 +199,13 @@ class GivenBoxes:
         """
         path = Path(path)
         if path.suffix.lower() == ".json":
-            return cls.of_tracks(load_tracks(path).tracks)
+            return cls.from_tracks(load_tracks(path).tracks)
         if path.suffix.lower() == ".csv":
             return cls._read_csv(path)
         raise ValueError(f"`{path}`: boxes are read from .json or .csv files, not from {path.suffix or 'this'!r}.")
 
     @classmethod
-    def of_tracks(cls, tracks: Iterable[Track]) -> "GivenBoxes":
+    def from_tracks(cls, tracks: Iterable[Track]) -> "GivenBoxes":
         """The boxes of tracks, with their numbers."""
         tracks = list(tracks)
         if not tracks:
@@ -227,7 +229,7 @@ class GivenBoxes:
                     f"{', '.join(missing)} missing in {','.join(header)!r}."
                 )
             optional = [name for name in ("score", "track_id") if name in header]
-            table = [_numbers(row, [*_COLUMNS, *optional], f"`{path}`, line {rows.line_num}") for row in rows]
+            table = [_parse_numbers(row, [*_COLUMNS, *optional], f"`{path}`, line {rows.line_num}") for row in rows]
         columns = np.array(table).reshape(-1, len(_COLUMNS) + len(optional)).T
         named = dict(zip([*_COLUMNS, *optional], columns, strict=True))
         try:
@@ -268,11 +270,11 @@ class GivenBoxes:
             if (np.diff(frames) == 0).any():
                 twice = int(frames[np.argmin(np.diff(frames))])
                 raise ValueError(f"given boxes: track {track_id} has two boxes in frame {twice}.")
-            tracks.append(joined_boxes(track_id, frames, self.boxes[rows], self.scores[rows]))
+            tracks.append(interpolate_track(track_id, frames, self.boxes[rows], self.scores[rows]))
         return tracks
 
 
-def _whole_numbers(values: Any, name: str, count: int) -> np.ndarray:
+def _check_whole_numbers(values: Any, name: str, count: int) -> np.ndarray:
     values = np.asarray(values)
     if values.shape != (count,):
         raise ValueError(f"`{name}` must be ({count},), one for each box, got {values.shape}.")
@@ -283,7 +285,7 @@ def _whole_numbers(values: Any, name: str, count: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
-def _numbers(row: Mapping[str, Any], names: list[str], where: str) -> list[float]:
+def _parse_numbers(row: Mapping[str, Any], names: list[str], where: str) -> list[float]:
     numbers = []
     for name in names:
         text = (row[name] or "").strip()

@@ -114,10 +114,10 @@ def track_faces(
             raise ValueError(f"`shots`: ({first}, {stop}) is no part of {len(detections)} frames.")
         if shots is not None and stop - first < min_detections:
             continue
-        for chain in _chains(detections, first, stop, iou_threshold, max_gap):
+        for chain in _chain_detections(detections, first, stop, iou_threshold, max_gap):
             if len(chain) > min_detections:
                 frames, boxes, scores = (np.array(values) for values in zip(*chain, strict=True))
-                track = joined_boxes(len(tracks), frames, boxes, scores)
+                track = interpolate_track(len(tracks), frames, boxes, scores)
                 if (track.boxes[:, 2:] - track.boxes[:, :2]).mean(axis=0).max() > min_face_size:
                     tracks.append(track)
     if max_faces is not None and len(tracks) > max_faces:
@@ -130,7 +130,7 @@ def track_faces(
 _Face = tuple[int, tuple[float, float, float, float], float]  # frame, box, score
 
 
-def _chains(
+def _chain_detections(
     detections: Sequence[Detections], first: int, stop: int, iou_threshold: float, max_gap: int
 ) -> Iterator[list[_Face]]:
     """Detections that belong together, one chain after the other, until none is left.
@@ -154,14 +154,14 @@ def _chains(
                 position = 0
                 while position < len(faces):
                     face = faces[position]
-                    if not chain or _overlap(face[1], chain[-1][1]) > iou_threshold:
+                    if not chain or _intersection_over_union(face[1], chain[-1][1]) > iou_threshold:
                         chain.append(face)
                         faces.remove(face)  # the one after it moves here, and is passed over by the next line
                     position += 1
             yield chain
 
 
-def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
+def _intersection_over_union(one: Sequence[float], other: Sequence[float]) -> float:
     """Intersection over union of two boxes; 0 for boxes without area."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
@@ -172,7 +172,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> float:
     return common / (areas - common)
 
 
-def joined_boxes(track_id: int, frames: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Track:
+def interpolate_track(track_id: int, frames: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Track:
     """The track through boxes of some frames, ascending: gaps filled by linear interpolation, their scores NaN.
 
     Of several boxes of one frame the last counts.

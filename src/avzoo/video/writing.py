@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from avzoo.audio.resampling import QUALITY, check_rate
 from avzoo.files import write_atomically
 from avzoo.video.conversion import ACCURATE_ROUNDING
-from avzoo.video.sources import frames_of
+from avzoo.video.sources import make_frame_getter
 from avzoo.video.video import check_fps
 
 # What mp4 keeps, of the tags FFmpeg can write.
@@ -84,7 +84,7 @@ class VideoWriter:
         self._crf, self._lossless = crf, lossless
         self._sampling_rate = None if sampling_rate is None else check_rate(sampling_rate, "sampling_rate")
         self._channels = channels
-        self._metadata = _checked_tags(metadata or {})
+        self._metadata = _check_tags(metadata or {})
         self._path = os.fspath(path)
         self._open = ExitStack()
         self._container: av.container.OutputContainer | None = None
@@ -123,13 +123,13 @@ class VideoWriter:
         self._check_open()
         if getattr(frames, "ndim", 0) == 3 and frames.shape[-1] == 3:
             frames = frames[None]
-        count, frame = frames_of(frames, "`frames`")
+        count, frame = make_frame_getter(frames, "`frames`")
         for index in range(count):
             picture = frame(index)
             if self._pictures is None:
                 self._begin(*picture.shape[:2])
             self._pictures.write(picture)
-            self._feed(self._pictures.count / self._fps)
+            self._encode_sound(self._pictures.count / self._fps)
 
     def write_audio(self, samples: Any) -> None:
         """Append sound.
@@ -142,7 +142,7 @@ class VideoWriter:
             raise ValueError("`samples` have no track to go to; make the writer with a `sampling_rate`.")
         self._waiting.append(self._check_sound(samples))
         if self._pictures is not None:
-            self._feed(self._pictures.count / self._fps)
+            self._encode_sound(self._pictures.count / self._fps)
 
     def _check_open(self) -> None:
         if self._container is None:
@@ -169,7 +169,7 @@ class VideoWriter:
         if self._sampling_rate is not None:
             self._sound = _SoundTrack(self._container, self._sampling_rate, self._channels, self._lossless)
 
-    def _feed(self, end: Fraction | None) -> None:
+    def _encode_sound(self, end: Fraction | None) -> None:
         """Encode sound up to `end`, seconds, so that it lies beside its frames in the file; None: all of it."""
         while self._waiting:
             samples = self._waiting.popleft()
@@ -186,7 +186,7 @@ class VideoWriter:
                 raise ValueError(f"`path` ({self._path}): no frames were written, and a video needs at least one.")
             self._pictures.finish()
             if self._sound is not None:
-                self._feed(None)
+                self._encode_sound(None)
                 self._sound.finish()
 
 
@@ -315,7 +315,7 @@ class _SoundTrack:
         self._container.mux(self._stream.encode(None))
 
 
-def _checked_tags(metadata: Mapping[str, str]) -> dict[str, str]:
+def _check_tags(metadata: Mapping[str, str]) -> dict[str, str]:
     for tag, text in metadata.items():
         if tag not in _TAGS:
             raise ValueError(f"`metadata` has the tag {tag!r}, which mp4 doesn't keep; it keeps {', '.join(_TAGS)}.")

@@ -59,7 +59,7 @@ def test_the_mouth_is_the_lower_half_of_the_face(processor):
 def test_faces_are_resized_as_the_weights_expect(resize):
     faces = pictures(5, 40, 50)
     pixels = VocaLiSTProcessor(face_size=16, resize=resize)(faces, sound(5), RATE).pixel_values
-    expected = np.stack([MouthHalf(16, resize).of_face(face) for face in faces]).transpose(0, 3, 1, 2)
+    expected = np.stack([MouthHalf(16, resize).cut_face(face) for face in faces]).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(pixels[0], expected)
 
 

@@ -4,7 +4,7 @@ import soundfile
 import torch
 
 from avzoo.audio import read_audio, resample
-from avzoo.audio import stretches as audio_stretches
+from avzoo.audio import segments as audio_segments
 from avzoo.data.voiceldm_lists import read_voiceldm_lists
 from avzoo.models.voiceldm.speech_in_noise import SpeechInNoise
 
@@ -174,7 +174,7 @@ def test_only_the_segment_of_a_long_noise_is_decoded(tmp_path, speech, monkeypat
         shapes.append(np.shape(source))
         return read_audio(source, *arguments, **options)
 
-    monkeypatch.setattr(audio_stretches, "read_audio", read)
+    monkeypatch.setattr(audio_segments, "read_audio", read)
     for _ in clips([speech] * 10, [{"path": path}], noise_probability=1.0):
         pass
     assert len(shapes) == 10

@@ -97,13 +97,13 @@ class Canvas:
         return view
 
     def with_trace(self) -> "Canvas":
-        """A view of this canvas that also records where its shapes fall; see [`visible_masks`]."""
+        """The same canvas, which from here on also remembers where its shapes fall; see [`visible_masks`]."""
         view = self._view()
         view._attach(self._image, Image.new("L", self._image.size))
         return view
 
     def with_outline(self, colour: Colour, width: float) -> "Canvas":
-        """A view of this canvas that draws a contour round every shape."""
+        """The same canvas, which from here on draws a contour round every shape."""
         view = self._view()
         view._outline = (colour, max(round(width * self._line_scale), 1))
         return view
@@ -185,7 +185,7 @@ def visible_masks(traces: Sequence[Canvas]) -> tuple[np.ndarray, np.ndarray]:
     """What is seen of things that were drawn one after the other, the later over the earlier.
 
     Args:
-        traces: one [`Canvas.traced`] per thing, in the order of drawing, all of one canvas.
+        traces: one [`Canvas.with_trace`] per thing, in the order of drawing, all of one canvas.
 
     Returns:
         (masks, bool (things, height, width): the thing covers more than half of the pixel; fractions, float64

@@ -145,7 +145,7 @@ def _outline(face: Face, opening: float) -> np.ndarray:
     return np.stack([x, y + 0.07 * float(opening) * below**2], axis=1)
 
 
-def _turn_offset(pose: Pose, depth: float) -> tuple[float, float]:
+def _shift_feature(pose: Pose, depth: float) -> tuple[float, float]:
     """How far a feature so far in front of the head's axis moves when the head turns and nods."""
     return 0.6 * depth * pose.yaw, 0.4 * depth * pose.pitch
 
@@ -211,9 +211,9 @@ def _draw_beard(head: Canvas, face: Face, outline: np.ndarray) -> None:
 
 
 def _draw_nose(head: Canvas, face: Face, pose: Pose) -> None:
-    x, y = _turn_offset(pose, 0.34)
+    x, y = _shift_feature(pose, 0.34)
     tip = 0.02 + face.nose_length + y
-    bridge_x, bridge_y = _turn_offset(pose, 0.22)
+    bridge_x, bridge_y = _shift_feature(pose, 0.22)
     side = 1 if pose.yaw >= 0 else -1
     shadow = shade(face.skin, -0.25)
     head.line([(bridge_x + side * 0.05, bridge_y - 0.1), (x + side * face.nose_width, tip)], 0.035, shadow)
@@ -224,7 +224,7 @@ def _draw_nose(head: Canvas, face: Face, pose: Pose) -> None:
 
 def _lips(face: Face, pose: Pose, expression: Expression, mouth: MouthShape) -> tuple[np.ndarray, ...]:
     """Four lines from corner to corner: top of the upper lip, its lower edge, top of the lower lip, its lower edge."""
-    x, y = _turn_offset(pose, 0.26)
+    x, y = _shift_feature(pose, 0.26)
     opening, spread = float(np.clip(mouth.opening, 0, 1.2)), float(mouth.width)
     half = face.mouth_width * (1 + (0.28 if spread > 0 else 0.42) * spread - 0.1 * opening + 0.12 * expression.smile)
     fullness = face.lip_weight * (1 - 0.25 * max(spread, 0) + 0.45 * max(-spread, 0))
@@ -260,7 +260,7 @@ def _draw_mouth(head: Canvas, face: Face, pose: Pose, expression: Expression, mo
 
 
 def _draw_eyes(head: Canvas, face: Face, pose: Pose, expression: Expression) -> None:
-    x, y = _turn_offset(pose, 0.24)
+    x, y = _shift_feature(pose, 0.24)
     y -= 0.13
     size = face.eye_size
     openness = 1 - expression.lids
@@ -291,7 +291,7 @@ def _draw_eyes(head: Canvas, face: Face, pose: Pose, expression: Expression) -> 
 def _draw_glasses(head: Canvas, face: Face, pose: Pose) -> None:
     if face.glasses is None:
         return
-    x, y = _turn_offset(pose, 0.3)
+    x, y = _shift_feature(pose, 0.3)
     y -= 0.1
     half = face.eye_distance * 0.72
     for side in (-1, 1):

@@ -203,17 +203,17 @@ def stroke(gloss: Gloss, phases: np.ndarray, flutter: float, amplitude: float = 
     if gloss.hands in ("mirror", "turns"):
         poses[:, 0, 0] = np.maximum(poses[:, 0, 0], 0.16)  # hands meet, they don't cross
         shift = 0.25 if gloss.hands == "turns" else 0.0  # half of one of the two rounds
-        poses[:, 1] = mirror(_one_hand(gloss, phases + shift, flutter, amplitude))
+        poses[:, 1] = mirror_pose(_one_hand(gloss, phases + shift, flutter, amplitude))
         poses[:, 1, 0] = np.minimum(poses[:, 1, 0], -0.16)
     elif gloss.hands == "base":
         x, y, z = PLACES[gloss.place]
         # Below the other hand, pointing inwards: its wrist is on its own side.
-        wrist = np.array([-x, y + 0.45, z]) * (-1, 1, 1) - _WRIST_TO_MIDDLE * _towards("in")
-        poses[:, 1] = mirror(np.array([*wrist, POINTING["in"], *HAND_SHAPES["flat"]]))
+        wrist = np.array([-x, y + 0.45, z]) * (-1, 1, 1) - _WRIST_TO_MIDDLE * _point_at("in")
+        poses[:, 1] = mirror_pose(np.array([*wrist, POINTING["in"], *HAND_SHAPES["flat"]]))
     return poses
 
 
-def mirror(pose: np.ndarray) -> np.ndarray:
+def mirror_pose(pose: np.ndarray) -> np.ndarray:
     """The same pose (..., `POSE_SIZE`) of the other hand."""
     pose = pose.copy()
     pose[..., 0] = -pose[..., 0]
@@ -224,7 +224,7 @@ def mirror(pose: np.ndarray) -> np.ndarray:
 def _one_hand(gloss: Gloss, phases: np.ndarray, flutter: float, amplitude: float) -> np.ndarray:
     poses = np.empty((len(phases), POSE_SIZE))
     poses[:, :3] = PLACES[gloss.place] + amplitude * MOVEMENTS[gloss.movement](phases, flutter)
-    poses[:, :3] -= _WRIST_TO_MIDDLE * _towards(gloss.pointing)
+    poses[:, :3] -= _WRIST_TO_MIDDLE * _point_at(gloss.pointing)
     poses[:, 3] = POINTING[gloss.pointing]
     if gloss.movement == "twist":
         poses[:, 3] += 40 * amplitude * np.sin(4 * np.pi * phases)
@@ -237,7 +237,7 @@ def _one_hand(gloss: Gloss, phases: np.ndarray, flutter: float, amplitude: float
     return poses
 
 
-def _towards(pointing: str) -> np.ndarray:
+def _point_at(pointing: str) -> np.ndarray:
     angle = np.radians(POINTING[pointing])
     return np.array([np.cos(angle), np.sin(angle), 0.0])
 
@@ -245,7 +245,7 @@ def _towards(pointing: str) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------ sentences
 
 
-def _of(role: Role) -> list[str]:
+def _select_glosses(role: Role) -> list[str]:
     return [gloss.name for gloss in VOCABULARY if gloss.role == role]
 
 
@@ -271,11 +271,11 @@ def sentence(generator: np.random.Generator, num_glosses: int) -> list[str]:
     while len(glosses) < skipped + num_glosses - question:
         for role, chance in _CLAUSE:
             if generator.random() < chance:
-                name = str(generator.choice(_of(role)))
+                name = str(generator.choice(_select_glosses(role)))
                 if glosses[-1:] != [name]:
                     glosses.append(name)
     glosses = glosses[skipped : skipped + num_glosses - question]
-    return glosses + ([str(generator.choice(_of("question")))] if question else [])
+    return glosses + ([str(generator.choice(_select_glosses("question")))] if question else [])
 
 
 def free_sequence(generator: np.random.Generator, vocabulary: Sequence[str], num_glosses: int) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .canvas import Canvas, Colour, Generator, hsv_colour, mix_colours, random_colour, shade
 from .parts import DARK
-from .sign_glosses import HAND_SHAPES, mirror
+from .sign_glosses import HAND_SHAPES, mirror_pose
 
 _SHOULDER = (0.86, 0.12, 0.0)
 _SKINS = ((255, 224, 196), (240, 200, 165), (224, 172, 130), (198, 134, 88), (150, 96, 62), (100, 62, 42))
@@ -73,7 +73,7 @@ def signer(identity: int) -> Signer:
         shift=generator.normal(0, 0.05, 3),
         crispness=float(generator.uniform(0.85, 1.0)),
         bend=float(generator.uniform(0.05, 0.25)),
-        rest=np.stack([relaxed, mirror(relaxed)]),
+        rest=np.stack([relaxed, mirror_pose(relaxed)]),
     )
 
 

@@ -62,7 +62,7 @@ _SHAPES = np.array([viseme.shape for viseme in VISEMES.values()])  # (visemes, 4
 _STRENGTHS = np.array([viseme.strength for viseme in VISEMES.values()])
 
 
-def visemes_of(ipa: str) -> list[str]:
+def split_into_visemes(ipa: str) -> list[str]:
     """The visemes of one phoneme, in order: two for a diphthong, `["silence"]` for a pause.
 
     Stress, length and other marks are passed over; of an affricate ("tʃ") the release is what shows.
@@ -92,7 +92,7 @@ def viseme_segments(phonemes: Sequence[Mapping]) -> list[tuple[int, float, float
                 before[1] = min(before[1], own[0])
     segments = []
     for phoneme, (start, end) in zip(phonemes, edges, strict=True):
-        names = visemes_of(phoneme["ipa"])
+        names = split_into_visemes(phoneme["ipa"])
         parts = np.linspace(start, end, len(names) + 1).tolist()
         segments += [
             (VISEME_NAMES.index(name), *part) for name, part in zip(names, itertools.pairwise(parts), strict=True)

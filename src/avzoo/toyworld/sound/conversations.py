@@ -55,7 +55,7 @@ def conversation(
         while time < end:
             others = [index for index in range(len(people)) if index != speaker]
             speaker = others[generator.integers(len(others))]
-            turn = _say(generator, people[speaker], time)
+            turn = _speak_turn(generator, people[speaker], time)
             if turn.end > begin:
                 turns[speaker].append(turn)
             interrupted = generator.random() < _INTERRUPTION
@@ -70,23 +70,23 @@ def monologue(generator: syn.Generator, person: int, begin: float, end: float, s
     """The turns of somebody who talks all the time, with the pauses of a situation."""
     turns, time = [], begin - generator.uniform(0, 2.0)
     while time < end:
-        turn = _say(generator, person, time)
+        turn = _speak_turn(generator, person, time)
         if turn.end > begin:
             turns.append(turn)
         time = turn.end + generator.uniform(*_PAUSE_SECONDS[situation])
     return turns
 
 
-def _say(generator: syn.Generator, person: int, time: float) -> Turn:
+def _speak_turn(generator: syn.Generator, person: int, time: float) -> Turn:
     voice = identity_voice(person)
     return Turn(time, say(sentence(generator, voice.language), voice, SAMPLING_RATE))
 
 
-def spoken_labels(person: int, turns: list[Turn], end: float) -> dict[str, Any]:
+def label_speech(person: int, turns: list[Turn], end: float) -> dict[str, Any]:
     """Labels of what somebody says between 0 and `end`."""
     voice = identity_voice(person)
 
-    def overlapping(events: list[dict]) -> list[dict]:
+    def clip_events(events: list[dict]) -> list[dict]:
         return [
             {**event, "start": round(event["start"], 4), "end": round(event["end"], 4)}
             for event in events
@@ -97,12 +97,12 @@ def spoken_labels(person: int, turns: list[Turn], end: float) -> dict[str, Any]:
         "identity": person,
         "voice": voice.name,
         "language": voice.language,
-        "words": overlapping([word for turn in turns for word in turn.shift_events(turn.utterance.words)]),
-        "phonemes": overlapping([phoneme for turn in turns for phoneme in turn.shift_events(turn.utterance.phonemes)]),
+        "words": clip_events([word for turn in turns for word in turn.shift_events(turn.utterance.words)]),
+        "phonemes": clip_events([phoneme for turn in turns for phoneme in turn.shift_events(turn.utterance.phonemes)]),
     }
 
 
-def speaking_frames(turns: list[Turn], times: np.ndarray) -> np.ndarray:
+def find_speaking_frames(turns: list[Turn], times: np.ndarray) -> np.ndarray:
     """(frames,) bool: within a phoneme, or in a pause too short to notice."""
     speaking = np.zeros(len(times), bool)
     for turn in turns:

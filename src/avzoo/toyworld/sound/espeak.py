@@ -308,17 +308,17 @@ def _set_voice(library: ctypes.CDLL, voice: str, variant: str | None) -> None:
         raise ValueError(f"`variant` {variant!r} is not one of espeak-ng's; `list_variants()` names them.")
     suffix = "" if variant is None else f"+{variant}"
 
-    def found(name: str) -> bool:
+    def select_voice(name: str) -> bool:
         return library.espeak_SetVoiceByName((name + suffix).encode("utf-8")) == 0
 
     if voice and voice not in _MUTE_LANGUAGES:
-        if found(voice):
+        if select_voice(voice):
             return
         # A few codes ("fr-fr", "en-gb") are listed but not found by name; the name of the voice's file is.
         if not _file_of_language:  # asked for once: the list takes as long as two seconds of speech
             for listed, file in _voice_records(library):
                 _file_of_language.setdefault(listed.language, file.rsplit("/", 1)[-1])
-        if voice in _file_of_language and found(_file_of_language[voice]):
+        if voice in _file_of_language and select_voice(_file_of_language[voice]):
             return
     raise ValueError(f"`voice` {voice!r} is not one of espeak-ng's; `list_voices()` names them.")
 

@@ -62,7 +62,7 @@ def play_struck(
             amplitudes = np.abs(np.sin(np.pi * order * pluck_position)) / order**brightness
             decays = ring * (220 / frequency) ** 0.4 / (1 + 0.25 * (order - 1) / brightness)
             order = order * np.sqrt(1 + inharmonicity * order**2)
-        wave = syn.partials(frequency * order, amplitudes, np.minimum(decays, 6.0), length, sampling_rate)
+        wave = syn.sum_partials(frequency * order, amplitudes, np.minimum(decays, 6.0), length, sampling_rate)
         if hammer:
             knock = generator.standard_normal(min(length, int(0.02 * sampling_rate)))
             wave[: len(knock)] += hammer * knock * np.linspace(1, 0, len(knock)) ** 2
@@ -142,7 +142,7 @@ def play_sustained(
 
     # 2. The louder, the brighter: blend two wave tables.
     highest = float(pitch_to_hz(pitch.max() + 0.1))
-    cycles = syn.cycles_of(pitch_to_hz(pitch), sampling_rate)
+    cycles = syn.accumulate_phase(pitch_to_hz(pitch), sampling_rate)
     loud = syn.read_table(syn.harmonic_table(bright, highest, sampling_rate), cycles)
     soft = syn.read_table(syn.harmonic_table(dark, highest, sampling_rate), cycles)
     drive = np.clip(loudness, 0, 1) ** 1.5
@@ -179,7 +179,9 @@ def _drum(kind: str, generator: syn.Generator, sampling_rate: int) -> np.ndarray
         length = int(0.25 * sampling_rate)
         time = np.arange(length) / sampling_rate
         sweep = generator.uniform(40, 70) + generator.uniform(60, 250) * np.exp(-time / 0.02)
-        return np.sin(2 * np.pi * syn.cycles_of(sweep, sampling_rate)) * np.exp(-time / generator.uniform(0.04, 0.12))
+        return np.sin(2 * np.pi * syn.accumulate_phase(sweep, sampling_rate)) * np.exp(
+            -time / generator.uniform(0.04, 0.12)
+        )
     if kind == "snare":
         length = int(0.2 * sampling_rate)
         time = np.arange(length) / sampling_rate

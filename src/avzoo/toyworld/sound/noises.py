@@ -29,7 +29,7 @@ def siren(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     amplitudes = np.arange(1, 25.0) ** -generator.uniform(0.7, 2.5)
     amplitudes[1::2] *= generator.uniform(0, 1)
     table = syn.harmonic_table(amplitudes, float(high * 1.1), sampling_rate)
-    wave = syn.read_table(table, syn.cycles_of(frequency * (1 + bend), sampling_rate))
+    wave = syn.read_table(table, syn.accumulate_phase(frequency * (1 + bend), sampling_rate))
     horn = syn.random_equaliser(generator, 6.0, 1)
     return syn.shape_spectrum(wave, sampling_rate, horn)
 
@@ -71,7 +71,7 @@ def bell(generator: syn.Generator, num_samples: int, sampling_rate: int, kind: s
     amplitudes = generator.uniform(0.2, 1, len(ratios)) * ratios ** -generator.uniform(0, 1)
     ring = generator.uniform(1.5, 6) if kind == "church" else generator.uniform(0.5, 3)
     decays = ring / ratios ** generator.uniform(0.4, 1)
-    stroke = syn.partials(strike * ratios, amplitudes, decays, num_samples, sampling_rate)
+    stroke = syn.sum_partials(strike * ratios, amplitudes, decays, num_samples, sampling_rate)
     click = int(0.003 * sampling_rate)
     stroke[:click] += generator.uniform(0, 1.5) * generator.standard_normal(click)
     output, start = np.zeros(num_samples), 0.0
@@ -88,7 +88,7 @@ def engine(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np
     drift = generator.uniform(0.01, 0.15) * syn.slow_curve(generator, num_samples, sampling_rate, 0.5)
     if generator.random() < 0.3:  # revving up or slowing down
         drift = drift + generator.uniform(-0.5, 0.5) * np.linspace(-1, 1, num_samples)
-    cycles = syn.cycles_of(rate_hz * np.exp(drift), sampling_rate)
+    cycles = syn.accumulate_phase(rate_hz * np.exp(drift), sampling_rate)
     fires = np.flatnonzero(np.diff(np.floor(cycles)) > 0)
     cylinders = generator.uniform(0.5, 1.0, generator.integers(1, 7))
     pulses = np.zeros(num_samples)
@@ -140,7 +140,7 @@ def bird(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.n
         contour = generator.normal(0, 0.35) * (phase - 0.5) + generator.normal(0, 0.2) * np.cos(2 * np.pi * phase)
         trill = generator.uniform(0, 0.12) * np.sin(2 * np.pi * phase * generator.uniform(2, 12))
         frequency = np.clip(centre * np.exp(contour + trill), 1500, 0.47 * sampling_rate)
-        syllable = np.sin(2 * np.pi * syn.cycles_of(frequency, sampling_rate)) * np.sin(np.pi * phase) ** 0.7
+        syllable = np.sin(2 * np.pi * syn.accumulate_phase(frequency, sampling_rate)) * np.sin(np.pi * phase) ** 0.7
         loudness = generator.uniform(0.2, 1)
         interval = length / sampling_rate * generator.uniform(1.05, 2.5)
         start = generator.uniform(0, 0.3 * num_samples / sampling_rate)

@@ -27,7 +27,7 @@ def _voice(
     """A throat: harmonics and breath through resonances (centre, bandwidth) in Hz. `rough`: share of breath, 0 to 1."""
     brightness = generator.uniform(0.6, 1.3)
     table = syn.harmonic_table(np.arange(1, 60.0) ** -brightness, float(pitch_hz.max()), sampling_rate)
-    tone = syn.read_table(table, syn.cycles_of(pitch_hz, sampling_rate))
+    tone = syn.read_table(table, syn.accumulate_phase(pitch_hz, sampling_rate))
     breath = generator.standard_normal(len(pitch_hz))
     source = (1 - rough) * tone / max(syn.root_mean_square(tone), 1e-9) + rough * breath
     return syn.shape_spectrum(
@@ -95,7 +95,7 @@ def croak(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
     length = int(generator.uniform(0.15, 0.5) * sampling_rate)
     phase = np.linspace(0, 1, length)
     rate_hz = syn.log_uniform(generator, 25, 80) * (1 + generator.uniform(-0.3, 0.5) * phase)
-    cycles = syn.cycles_of(rate_hz, sampling_rate)
+    cycles = syn.accumulate_phase(rate_hz, sampling_rate)
     pulses = np.append((np.diff(np.floor(cycles)) > 0).astype(float), 0.0)
     centre = syn.log_uniform(generator, 350, 1600)
     time = np.arange(int(0.04 * sampling_rate)) / sampling_rate
@@ -115,7 +115,7 @@ def ringing(generator: syn.Generator, num_samples: int, sampling_rate: int) -> n
         high, turns_hz = low * generator.uniform(1.15, 1.45), generator.uniform(12, 28)
         frequency = np.where((time * turns_hz) % 1 < 0.5, low, high)
         table = syn.harmonic_table(np.arange(1, 12.0) ** -generator.uniform(0.8, 2.5), high, sampling_rate)
-        wave = syn.read_table(table, syn.cycles_of(frequency, sampling_rate))
+        wave = syn.read_table(table, syn.accumulate_phase(frequency, sampling_rate))
     else:
         wave = noises.bell(generator, num_samples, sampling_rate, kind="ringer")
     ring, pause = generator.uniform(0.4, 1.0), generator.uniform(0.2, 0.7)
@@ -128,7 +128,7 @@ def ringing(generator: syn.Generator, num_samples: int, sampling_rate: int) -> n
 
 def steam(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.ndarray:
     """Puffs in fours, the first the strongest, and a whistle of several pipes now and then."""
-    cycles = syn.cycles_of(
+    cycles = syn.accumulate_phase(
         generator.uniform(3, 9) * np.exp(generator.uniform(-0.3, 0.3) * np.linspace(0, 1, num_samples)), sampling_rate
     )
     cycles += generator.uniform(0, 4)
@@ -144,7 +144,7 @@ def steam(generator: syn.Generator, num_samples: int, sampling_rate: int) -> np.
         pitch = base * (1 - 0.08 * np.exp(-np.arange(length) / (0.06 * sampling_rate)))
         table = syn.harmonic_table(np.array([1, 0.3, 0.15, 0.05]), 3 * base, sampling_rate)
         whistle = sum(
-            syn.read_table(table, syn.cycles_of(pitch * ratio, sampling_rate)) for ratio in (1, 1.19, 1.5, 1.78)
+            syn.read_table(table, syn.accumulate_phase(pitch * ratio, sampling_rate)) for ratio in (1, 1.19, 1.5, 1.78)
         )
         whistle = syn.fade_edges(whistle + 0.3 * generator.standard_normal(length), sampling_rate, 0.06)
         whistle *= generator.uniform(0.3, 1.0) * syn.root_mean_square(output) / syn.root_mean_square(whistle) * 2

@@ -64,7 +64,7 @@ def _pick(generator: syn.Generator, words: str) -> str:
     return str(generator.choice(words.split()))
 
 
-def _made_up_word(generator: syn.Generator) -> str:
+def _invent_word(generator: syn.Generator) -> str:
     syllables = generator.integers(1, 4)
     return "".join(
         _pick(generator, _ONSETS) + _pick(generator, _VOWELS) + str(generator.choice(_CODAS)) for _ in range(syllables)
@@ -77,7 +77,7 @@ def random_sentence(generator: syn.Generator, num_words: int) -> tuple[str, str]
     words = WORDS[language].split()
     kind = generator.random()
     if kind < 0.3:
-        text = [_made_up_word(generator) for _ in range(num_words)]
+        text = [_invent_word(generator) for _ in range(num_words)]
         voice = _pick(generator, ACCENTS)
     else:
         text = [str(word) for word in generator.choice(words, num_words)]

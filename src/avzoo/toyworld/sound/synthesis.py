@@ -154,12 +154,12 @@ def read_table(table: np.ndarray, cycles: np.ndarray) -> np.ndarray:
     return table[index] * (1 - fraction) + table[index + 1] * fraction
 
 
-def cycles_of(frequency_hz: np.ndarray, sampling_rate: int) -> np.ndarray:
+def accumulate_phase(frequency_hz: np.ndarray, sampling_rate: int) -> np.ndarray:
     """Phase in cycles of a tone whose frequency changes from sample to sample."""
     return np.cumsum(frequency_hz) / sampling_rate
 
 
-def partials(
+def sum_partials(
     frequencies_hz: np.ndarray, amplitudes: np.ndarray, decays_seconds: np.ndarray, num_samples: int, sampling_rate: int
 ) -> np.ndarray:
     """Sum of decaying sines (a struck bar, string or bell); those above 0.48 of the sampling rate are left out."""

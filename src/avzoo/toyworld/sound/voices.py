@@ -118,19 +118,19 @@ def say(text: str, voice: Voice, sampling_rate: int = 16000) -> Utterance:
     audio = syn.resample(samples[first:stop].astype(np.float64), rate * scale, sampling_rate)
     audio *= _LOUDNESS / syn.root_mean_square(audio)
 
-    def timed(start_seconds: float, duration_seconds: float) -> dict[str, float]:
+    def scale_times(start_seconds: float, duration_seconds: float) -> dict[str, float]:
         start, end = ((time - first / rate) / scale for time in (start_seconds, start_seconds + duration_seconds))
         last = len(audio) / sampling_rate
         return {"start": round(min(max(start, 0.0), last), 4), "end": round(min(max(end, 0.0), last), 4)}
 
-    timed_words = [{"word": _without_punctuation(word.text), **timed(*word[1:])} for word in words]
-    timed_phonemes = [{"ipa": phoneme.ipa.rstrip("-"), **timed(*phoneme[1:])} for phoneme in phonemes]
+    timed_words = [{"word": _strip_punctuation(word.text), **scale_times(*word[1:])} for word in words]
+    timed_phonemes = [{"ipa": phoneme.ipa.rstrip("-"), **scale_times(*phoneme[1:])} for phoneme in phonemes]
     return Utterance(
         text, audio, sampling_rate, timed_words, [event for event in timed_phonemes if event["end"] > event["start"]]
     )
 
 
-def _without_punctuation(word: str) -> str:
+def _strip_punctuation(word: str) -> str:
     """The word from its first letter or digit to its last."""
     kept = [index for index, character in enumerate(word) if character.isalnum()]
     return word[kept[0] : kept[-1] + 1] if kept else word
