@@ -71,12 +71,12 @@ def test_times_round_into_the_next_minute():
     assert "00:01:00,000 --> 01:00:00,000" in records(record).to_srt()
 
 
-def test_a_record_without_its_fields_is_named():
+def test_a_record_without_its_fields_is_refused():
     with pytest.raises(ValueError, match=r"`records\[1\]` lacks end, score; it has start, label"):
         records(RECORDS[0], {"start": 0.0, "label": "a"})
 
 
-def test_an_unknown_format_is_named():
+def test_an_unknown_format_is_refused():
     with pytest.raises(ValueError, match="`format` must be one of json, csv, rttm, srt, vtt, got 'xml'"):
         records().export("xml")
 

@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Atomic writing of files."""
 
 import os
 import uuid
@@ -9,7 +9,7 @@ from pathlib import Path
 
 @contextmanager
 def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives a place to write to; what lies there at the end becomes `path` in one step, unless an error came first.
+    """Context manager that yields a temporary path and renames it to `path` at the end, unless an error is raised.
 
         with write_atomically("labels.json") as unfinished:
             unfinished.write_text(text)
@@ -18,8 +18,8 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
         OSError: the folder is missing or can't be written, or `path` is a folder.
     """
     path = Path(path)
-    # In the same folder, since only within one file system a file can take another's place in one step. The ending
-    # stays, for writers that choose their format by it.
+    # In the same folder, since a rename is atomic only within one file system. The suffix stays, for
+    # writers that choose their format by it.
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield unfinished

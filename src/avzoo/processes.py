@@ -1,8 +1,8 @@
-"""How many processes are worth starting."""
+"""Number of worker processes to start."""
 
 import os
 
 
 def count_available_cores() -> int:
-    """CPU cores that this process may use."""
+    """Number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

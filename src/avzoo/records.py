@@ -1,8 +1,8 @@
-"""The one form in which every task pipeline's answer is written down, and its exports.
+"""The common output format of all task pipelines, and its exports.
 
 A record is a dict with `start` and `end` (seconds from the beginning of the source), `label`, `score`, a `track_id`
-where there are tracks, and whatever else the task has to say (`box`, `mask`, `audio` ...). A header says what the
-records are about. JSON keeps all of it; the other formats keep what they have a place for.
+where there are tracks, and further fields of the task (`box`, `mask`, `audio` ...). The header names task, model and
+source. JSON keeps all fields; the other formats keep those that they support.
 """
 
 import csv
@@ -57,8 +57,7 @@ class Records:
         return json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
 
     def to_csv(self) -> str:
-        """One row per record; columns are the fields any record has, but for tables within a record, which only JSON
-        keeps, like the header."""
+        """One row per record; columns are the fields of all records. Only JSON keeps nested tables and the header."""
         fields = dict.fromkeys(name for record in self.records for name in record)
         columns = [name for name in fields if not any(_is_table(record.get(name)) for record in self.records)]
         text = io.StringIO()
@@ -70,7 +69,7 @@ class Records:
         return text.getvalue()
 
     def to_rttm(self) -> str:
-        """NIST's speaker lines; the name is the track where there is one, else the label."""
+        """NIST speaker lines; the speaker name is `track_id` if present, else `label`."""
         name = Path(self.source).stem.replace(" ", "_") or "source"
         return "".join(
             f"SPEAKER {name} 1 {record['start']:.3f} {record['end'] - record['start']:.3f} <NA> <NA> "
@@ -101,7 +100,7 @@ class Records:
         return FORMATS[format](self)
 
     def save(self, path: str | os.PathLike, format: str | None = None) -> Path:
-        """Write one of `FORMATS`, told by the file's ending where it is not given; the file appears whole or not."""
+        """Write one of `FORMATS` atomically; default format: the suffix of `path`."""
         path = Path(path)
         text = self.export(format or path.suffix.removeprefix("."))
         with write_atomically(path) as unfinished:

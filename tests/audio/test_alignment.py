@@ -47,6 +47,6 @@ def test_a_clip_of_exactly_its_frames_lacks_few_rows(fps, copied):
         (torch.zeros(3, 3), {"num_frames": 1, "rows_per_frame": 0}, r"`rows_per_frame` \(0\) must be at least 1"),
     ],
 )
-def test_what_cannot_work_is_named(rows, settings, message):
+def test_bad_rows_or_frame_counts_are_refused(rows, settings, message):
     with pytest.raises(ValueError, match=message):
         align_to_video(rows, **settings)

@@ -119,7 +119,7 @@ def test_it_compiles_to_one_graph(feature):
     assert relative_error(compiled(batch), feature(batch)) < 1e-5
 
 
-def test_nothing_made_on_the_meta_device_survives_it(feature):
+def test_no_table_made_on_the_meta_device_is_reused(feature):
     for module in (framing, mel_banks, mfcc):
         for value in vars(module).values():
             if hasattr(value, "cache_clear"):
@@ -177,12 +177,12 @@ def test_a_gpu_computes_the_same(feature):
         ),
     ],
 )
-def test_what_is_no_waveform_is_named(feature, waveforms, error, message):
+def test_a_bad_waveform_is_refused(feature, waveforms, error, message):
     with pytest.raises(error, match=message):
         feature(waveforms)
 
 
-def test_a_clip_one_sample_too_short_is_named(feature):
+def test_a_clip_one_sample_too_short_is_refused(feature):
     fewest = feature.fewest_samples
     with pytest.raises(ValueError, match=rf"has {fewest - 1} samples, .* {fewest}: the recording is too short"):
         feature(torch.zeros(fewest - 1))

@@ -72,7 +72,7 @@ def test_a_batch_equals_its_items_and_two_runs_agree():
 
 
 @pytest.mark.parametrize("shape", [(513, 10), (1, 10, 512), (1, 0, 513)])
-def test_a_wrong_shape_is_named(shape):
+def test_a_wrong_shape_is_refused(shape):
     with pytest.raises(ValueError, match=r"`magnitude` must be \(batch, frames, 513\), got"):
         griffin_lim(torch.ones(shape))
 

@@ -195,6 +195,6 @@ def test_a_gpu_computes_the_same():
         (torch.zeros(800), {"frame_shift_ms": 0.01}, ValueError, r"`frame_shift_ms` \(0.01\)"),
     ],
 )
-def test_what_cannot_work_is_named(waveforms, settings, error, message):
+def test_a_bad_waveform_or_setting_is_refused(waveforms, settings, error, message):
     with pytest.raises(error, match=message):
         kaldi_fbank(waveforms, **settings)

@@ -26,6 +26,6 @@ def test_silence_stays_silence():
         (torch.zeros(5), 0.0, ValueError, r"`peak` must be positive, got 0.0"),
     ],
 )
-def test_what_cannot_work_is_named(waveforms, peak, error, message):
+def test_a_bad_waveform_or_peak_is_refused(waveforms, peak, error, message):
     with pytest.raises(error, match=message):
         normalize_peak(waveforms, peak)

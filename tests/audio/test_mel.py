@@ -143,6 +143,6 @@ def test_a_tone_has_the_energy_of_its_window():
         (tacotron_log_mel, {"num_mel_bins": 0}, r"`num_mel_bins` must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_work_is_named(function, settings, message):
+def test_an_impossible_setting_is_refused(function, settings, message):
     with pytest.raises(ValueError, match=message):
         function(torch.zeros(4000), **settings)

@@ -87,6 +87,6 @@ def test_no_lifter_and_fewer_coefficients():
         ({"sample_scale": 0.0}, r"`sample_scale` \(0.0\) positive"),
     ],
 )
-def test_what_cannot_work_is_named(settings, message):
+def test_an_impossible_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         speech_features_mfcc(torch.zeros(4000), **settings)

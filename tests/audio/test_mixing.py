@@ -78,7 +78,7 @@ def test_mixing_needs_no_torch():
         (([np.arange(3.0)], 0.0), ValueError, r"`peak` must be positive and finite, got 0.0"),
     ],
 )
-def test_what_cannot_be_mixed_equally_is_named(arguments, error, message):
+def test_bad_voices_or_peaks_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         mix_at_equal_level(*arguments)
 
@@ -94,6 +94,6 @@ def test_what_cannot_be_mixed_equally_is_named(arguments, error, message):
         ((np.ones(3), np.ones(3), np.inf), ValueError, r"`snr_db` must be finite, got inf"),
     ],
 )
-def test_what_cannot_be_mixed_at_a_ratio_is_named(arguments, error, message):
+def test_bad_signals_or_ratios_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         mix_at_snr(*arguments)

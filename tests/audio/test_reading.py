@@ -279,7 +279,7 @@ def test_an_mp4_without_its_index_is_no_audio(tmp_path):
         read_audio(path)
 
 
-def test_a_video_without_sound_is_named(tmp_path):
+def test_a_video_without_sound_is_refused(tmp_path):
     path = tmp_path / "silent.mp4"
     with av.open(str(path), "w") as container:
         picture = container.add_stream("mpeg4", rate=25)
@@ -300,21 +300,21 @@ def test_a_video_without_sound_is_named(tmp_path):
         (b"#EXTM3U\n#EXTINF:3,\nhttp://example.com/a.ts\n", r"\(bad.wav\) is no audio or video file"),
     ],
 )
-def test_files_that_are_no_audio_are_named(tmp_path, content, message):
+def test_files_that_are_no_audio_are_refused(tmp_path, content, message):
     path = tmp_path / "bad.wav"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_audio(path)
 
 
-def test_a_file_without_samples_is_named(tmp_path):
+def test_a_file_without_samples_is_refused(tmp_path):
     soundfile.write(tmp_path / "none.wav", np.zeros(0, np.float32), 8000)
     with pytest.raises(ValueError, match=r"\(none.wav\) holds no samples"):
         read_audio(tmp_path / "none.wav")
 
 
 @pytest.mark.parametrize("function", [read_audio, iter_audio])
-def test_what_cannot_be_opened_is_an_os_error_with_its_path(tmp_path, function):
+def test_an_unreadable_path_is_an_os_error_with_that_path(tmp_path, function):
     with pytest.raises(FileNotFoundError, match=r"missing\.wav"):
         function(tmp_path / "missing.wav", 16000)
     with pytest.raises(OSError, match=tmp_path.name):
@@ -364,13 +364,13 @@ BAD_INPUTS = [
 
 
 @pytest.mark.parametrize(("source", "arguments", "error", "message"), BAD_INPUTS)
-def test_what_cannot_be_read_is_named(source, arguments, error, message):
+def test_a_bad_source_or_argument_is_refused(source, arguments, error, message):
     with pytest.raises(error, match=message):
         read_audio(source, **arguments)
 
 
 @pytest.mark.parametrize("seconds", [0, -1.0, float("nan"), float("inf")])
-def test_an_impossible_block_length_is_named(seconds):
+def test_an_impossible_block_length_is_refused(seconds):
     with pytest.raises(ValueError, match="`block_seconds` must be a positive number of seconds"):
         iter_audio(np.zeros(8), 8000, source_rate=8000, block_seconds=seconds)
 
@@ -416,7 +416,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert path.read_bytes() == b"old"
 
 
-def test_what_cannot_be_written_is_named(tmp_path):
+def test_bad_samples_or_encodings_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`samples`: 1 NaN or infinite"):
         write_wav(tmp_path / "a.wav", np.array([0.0, np.nan]), 8000)
     with pytest.raises(ValueError, match="`encoding` must be float32 or pcm16, got 'mp3'"):

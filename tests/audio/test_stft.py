@@ -87,7 +87,7 @@ def test_gradients_are_right(exponent):
 
 @pytest.mark.parametrize("exponent", [0.5, 1.5])
 @pytest.mark.parametrize("level", [1e-30, 1e-19, 1e-12])
-def test_the_gradient_of_next_to_nothing_is_finite(exponent, level):
+def test_the_gradient_of_a_near_silent_signal_is_finite(exponent, level):
     waveform = (level * sound(1000)).requires_grad_()
     back = inverse_compressed_stft(compressed_stft(waveform, exponent=exponent), 1000, exponent=exponent)
     back.sum().backward()
@@ -153,7 +153,7 @@ def test_a_gpu_computes_the_same():
         (torch.zeros(800), {"frame_multiple": 0}, ValueError, r"`frame_multiple` must be at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_transformed_is_named(waveforms, settings, error, message):
+def test_a_bad_waveform_or_setting_is_refused(waveforms, settings, error, message):
     with pytest.raises(error, match=message):
         compressed_stft(waveforms, **settings)
 
@@ -169,6 +169,6 @@ def test_what_cannot_be_transformed_is_named(waveforms, settings, error, message
         (torch.zeros(256, 5) * 1j, 0, ValueError, r"`num_samples` must lie between 1 and 639.*got 0"),
     ],
 )
-def test_what_cannot_be_inverted_is_named(spectrogram, num_samples, error, message):
+def test_a_bad_spectrogram_or_length_is_refused(spectrogram, num_samples, error, message):
     with pytest.raises(error, match=message):
         inverse_compressed_stft(spectrogram, num_samples)

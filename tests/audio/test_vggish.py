@@ -63,6 +63,6 @@ def test_silence_is_the_logarithm_of_the_offset():
         ({"sample_scale": 0.0}, r"`sample_scale` must be positive, got 0.0"),
     ],
 )
-def test_what_cannot_work_is_named(settings, message):
+def test_an_impossible_setting_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         vggish_log_mel(torch.zeros(4000), **settings)

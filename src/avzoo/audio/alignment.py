@@ -23,7 +23,7 @@ def scale_frame_sizes(sampling_rate: int, fps: float) -> tuple[float, float]:
 
 
 def check_frame_sizes(window_size: int, hop_size: int, sampling_rate: int, fps: float) -> None:
-    """ValueError where a frame rate is so high that no whole samples are left."""
+    """Raise ValueError if the frame rate is so high that a window or hop has no whole sample."""
     if window_size < 2 or hop_size < 1:
         raise ValueError(
             f"`fps` ({fps}) leaves a window of {window_size} and a hop of {hop_size} samples at `sampling_rate` "

@@ -1,4 +1,4 @@
-"""Sound on its way from a decoder: chunks of a few thousand samples, each with its rate."""
+"""Streams of decoded sound: chunks of a few thousand samples, each with its sampling rate."""
 
 from collections.abc import Iterator
 
@@ -8,14 +8,14 @@ import soxr
 
 from avzoo.audio.resampling import QUALITY
 
-CHUNK_SIZE = 1 << 14  # samples per channel in a chunk; a decoder that fails loses no more than these
+CHUNK_SIZE = 1 << 14  # samples per channel in a chunk; at most this much is lost where a decoder fails
 _FULL_SCALE = {"i2": 2.0**15, "i4": 2.0**31, "i8": 2.0**63}
 
 Chunks = Iterator[tuple[int, np.ndarray]]  # (sampling rate in Hz, (channels, samples) float32)
 
 
 def mix_channels(chunks: Chunks, channels: str, label: str) -> Chunks:
-    """The "mean" of all channels, the "first", or "all" as they are, as long as their number stays the same."""
+    """Take the "mean" of all channels, the "first", or "all"; with "all" their number must not change."""
     count = None
     for rate, samples in chunks:
         if channels == "mean":
@@ -32,7 +32,7 @@ def mix_channels(chunks: Chunks, channels: str, label: str) -> Chunks:
 
 
 def resample_chunks(chunks: Chunks, target: int | None) -> Chunks:
-    """One rate throughout, also where a stream changes its own midway (broadcasts, chained files)."""
+    """Resample to one rate, also where a stream changes its rate midway (broadcasts, chained files)."""
     current, stream, width = None, None, 0
     for rate, samples in chunks:
         target, width = target or rate, len(samples)
@@ -54,7 +54,7 @@ def _resample_chunk(stream: soxr.ResampleStream, samples: np.ndarray, last: bool
 
 
 def frame_to_array(frame: av.AudioFrame) -> np.ndarray:
-    """(channels, samples) float32, every channel as it was stored: FFmpeg's own conversion might mix them."""
+    """Convert to (channels, samples) float32, every channel as stored: FFmpeg's own conversion might mix them."""
     channels = frame.layout.nb_channels
     if frame.format.is_planar and channels >= 8:
         # PyAV (18.1) reads past the end of eight or more separate planes and crashes: interleave them first.
@@ -69,7 +69,7 @@ def frame_to_array(frame: av.AudioFrame) -> np.ndarray:
 
 
 def merge_chunks(chunks: Chunks) -> Chunks:
-    """Join a codec's small frames (20 ms) up to a chunk, so that the next steps run per second, not per frame."""
+    """Join a codec's small frames (20 ms) into chunks, so that the next steps run per second, not per frame."""
     waiting: list[np.ndarray] = []
     current, count = None, 0
     for rate, samples in chunks:

@@ -1,4 +1,4 @@
-"""What features made frame by frame have in common: checked input, work in parts of bounded size, power spectra.
+"""Shared parts of frame-wise features: input checks, framing, batches of bounded size, power spectra.
 
 A feature cuts its clips into frames by `Tensor.unfold`, which copies nothing, and hands them to [`map_frames`] with the
 function that turns frames into rows. Tables (windows, filter banks) are cached as float64 numpy: a tensor made while a
@@ -31,12 +31,12 @@ def check_clips(
     *,
     loudest: float | None = None,
 ) -> tuple[list[torch.Tensor], bool]:
-    """The waveforms as a list, float32 or float64, and whether they were a single tensor.
+    """Check waveforms; return them as a list, float32 or float64, and whether they were a single tensor.
 
     Args:
         waveforms: (samples,), (batch, samples), or a list of (samples,) of any lengths.
         fewest_samples: least length of a clip; `needed_for` says why.
-        loudest: refuse samples beyond it. Looked at on a CPU only: elsewhere it would make the device wait.
+        loudest: largest magnitude allowed. Checked on a CPU only: elsewhere it would make the device wait.
 
     Raises:
         TypeError: a waveform that is no floating-point tensor.
@@ -84,7 +84,7 @@ def frame_with_reflection(
     preemphasis: float = 0.0,
     loudest: float | None = None,
 ) -> tuple[list[torch.Tensor], bool]:
-    """Frames of the window's size, for [`map_frames`], of clips with `reflected` samples mirrored at both ends.
+    """Cut clips, `reflected` samples mirrored at both ends, into frames of the window's size for [`map_frames`].
 
     frames = 1 + (samples + 2 * reflected - fft_size) // hop_size. The window belongs in the middle of the FFT; frames
     start where it starts, and zeros up to the FFT's size come behind: that changes phases, no magnitudes.
@@ -115,7 +115,7 @@ def frame_with_reflection(
 def map_frames(
     compute_rows: Callable[[torch.Tensor], torch.Tensor], frames: list[torch.Tensor], single: bool
 ) -> Features:
-    """`compute_rows` applied to the frames of all clips, a bounded number at a time, whatever clips they belong to.
+    """Apply `compute_rows` to the frames of all clips, a bounded number at a time, across clips.
 
     Args:
         compute_rows: (..., size) to (..., features), each frame for itself.
@@ -140,7 +140,7 @@ def map_frames(
 
 
 def _batch_frames(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tensor]:
-    """The frames of all clips in order, at most `limit` at a time; short clips share a part."""
+    """Batches of at most `limit` frames, in order; short clips share a batch."""
     waiting, count = [], 0
     for clip in clips:
         for chunk in clip.split(limit):
@@ -153,7 +153,7 @@ def _batch_frames(clips: list[torch.Tensor], limit: int) -> Iterator[torch.Tenso
 
 
 def _concatenate(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
-    """All rows in one tensor. Where no gradient needs them, parts go as they come, so that rows exist only once."""
+    """Concatenate all rows; without gradients each part is freed once copied, so that rows exist once."""
     first = next(parts)
     if first.requires_grad:
         return torch.cat([first, *parts])
@@ -165,7 +165,7 @@ def _concatenate(parts: Iterator[torch.Tensor], total: int) -> torch.Tensor:
 
 
 def power_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
-    """(..., size) to (..., fft_size // 2 + 1): squared magnitudes; zeros up to the FFT size, what is longer is cut."""
+    """(..., size) to (..., fft_size // 2 + 1): squared magnitudes of frames zero-padded or cut to the FFT size."""
     spectrum = torch.view_as_real(torch.fft.rfft(frames, n=fft_size))  # (..., bins, 2)
     # Multiply, then add the two parts: on a CPU twice as fast as `abs() ** 2` or a sum over the last axis.
     squares = spectrum * spectrum
@@ -179,13 +179,13 @@ def magnitude_spectrum(frames: torch.Tensor, fft_size: int) -> torch.Tensor:
 
 
 def apply_preemphasis(clip: torch.Tensor, coefficient: float, zeros_after: int = 0) -> torch.Tensor:
-    """x[n] - coefficient * x[n - 1] over the whole clip, (..., samples); the first sample stays. Then zeros."""
+    """x[n] - coefficient * x[n - 1] of a clip, (..., samples); the first sample is kept, zeros are appended."""
     rest = torch.sub(clip[..., 1:], clip[..., :-1], alpha=coefficient)
     return torch.cat([clip[..., :1], rest, clip.new_zeros(*clip.shape[:-1], zeros_after)], -1)
 
 
 def cache_table(table: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
-    """Keeps the last 32 tables. `torch.compile` traces the plain function instead, without the cache's warning."""
+    """Cache the last 32 tables. `torch.compile` traces the plain function instead, without the cache's warning."""
     keeping = functools.lru_cache(maxsize=32)(table)
 
     @functools.wraps(table)

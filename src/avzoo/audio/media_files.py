@@ -35,7 +35,7 @@ _PLAYLIST = re.compile(
 
 
 def locate(source: Any, label: str) -> tuple[str, str | io.IOBase] | None:
-    """What messages call the file, and what a decoder can open; None if `source` is no file.
+    """The label of a file for messages, and a path or file object for a decoder; None if `source` is no file.
 
     Args:
         source: a path, the `bytes` of a file, or a binary file object, which is read from where it stands.
@@ -121,7 +121,7 @@ def decode_frames(
     whole: bool = True,
     late_start: bool = False,
 ) -> Iterator[av.AudioFrame | av.VideoFrame]:
-    """Every frame of one stream, from where the container stands to its end.
+    """Decode every frame of one stream, from the container's position to its end.
 
     Args:
         whole: the container stands at its beginning, so that missing packets can be told at the end.

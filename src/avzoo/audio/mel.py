@@ -1,4 +1,4 @@
-"""Log-mel spectra of the librosa family: Wav2Lip, HiFi-GAN, Tacotron (and so AudioLDM) - one computation, four habits.
+"""Log-mel spectra of the librosa family: Wav2Lip, HiFi-GAN, Tacotron (and so AudioLDM) - one computation, four presets.
 
 All take samples in [-1, 1] and return (frames, num_mel_bins): magnitude (not power) of a periodic-Hann STFT with the
 window in the middle of the FFT, bands on Slaney's scale with Slaney's norm. They differ in what is reflected at the

@@ -1,4 +1,4 @@
-"""Two or more recordings heard at once, at levels that are known: how separation is trained and tested.
+"""Mixtures of recordings at known levels, for training and testing separation.
 
 numpy in, numpy out, sums in float64: the same samples give the same mixture on any machine.
 Source: kaistmm/AVDiffuSS@86d8203 (`test_whole.py`, `sgmse/data_module_vi.py`).

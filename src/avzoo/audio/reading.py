@@ -135,7 +135,7 @@ def write_wav(
 def _prepare_chunks(
     source: Any, sampling_rate: int | None, source_rate: int | None, channels: str, name: str
 ) -> Chunks:
-    """Checked, mixed and resampled chunks, all at one rate. Arguments are checked and files opened at the call."""
+    """Chunks of a source, checked, mixed and resampled. Arguments are checked and files opened at the call."""
     if sampling_rate is not None:
         sampling_rate = check_rate(sampling_rate, "sampling_rate")
     if source_rate is not None:
@@ -177,7 +177,7 @@ def _check_not_empty(chunks: Chunks, label: str) -> Chunks:
 
 
 def _split_into_blocks(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
-    """Blocks of exactly `seconds`, the last one shorter."""
+    """Blocks of exactly `seconds`; the last one may be shorter."""
     waiting, count = [], 0
     for rate, samples in chunks:
         size = max(1, round(seconds * rate))
@@ -192,7 +192,7 @@ def _split_into_blocks(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting, axis=1)
 
 
-# Sources: what was given -> (what messages call it, chunks).
+# Sources -> (label for messages, chunks).
 
 
 def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chunks]:
@@ -212,7 +212,7 @@ def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chun
 
 
 def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Chunks]:
-    """A dict as `datasets` and transformers' pipelines write it."""
+    """Decode a dict as `datasets` and transformers' pipelines write it."""
     path = row.get("path")
     array = row.get("array") if row.get("array") is not None else row.get("raw")
     if array is not None:
@@ -234,7 +234,7 @@ def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str,
 
 
 def _as_channels(source: Any, label: str) -> np.ndarray:
-    """(channels, samples) of a floating-point numpy type; nothing is copied that needn't be."""
+    """Convert to (channels, samples) of a floating-point numpy type, without a copy where possible."""
     if hasattr(source, "detach") and hasattr(source, "cpu"):  # a torch tensor, told without importing torch
         source = source.detach().cpu()
         source = (source.float() if source.is_floating_point() else source).numpy()  # numpy has no bfloat16
@@ -274,7 +274,7 @@ def _slice_array(samples: np.ndarray, rate: int) -> Chunks:
 
 
 class _SequentialSoundFile(soundfile.SoundFile):
-    """Never seeks. soundfile seeks to where it already is after each read, which makes MP3 lose its decoder's state:
+    """A sound file that never seeks. soundfile seeks after each read, which makes MP3 lose its decoder's state:
     every chunk but the first would begin with a glitch."""
 
     def seekable(self) -> bool:
@@ -312,7 +312,7 @@ def _decode_with_libsndfile(sound: soundfile.SoundFile, opened: str | io.IOBase,
 
 
 def _has_mp3_length(opened: str | io.IOBase) -> bool:
-    """Whether an MP3 states its length; without this tag it is a guess from the bit rate, often far off."""
+    """Whether an MP3 states its length; without this tag the length is estimated from the bit rate, often far off."""
     if isinstance(opened, str):
         with open(opened, "rb") as file:
             head = file.read(1 << 16)

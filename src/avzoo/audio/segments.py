@@ -1,4 +1,4 @@
-"""A part of a recording, without decoding the rest of it where the format allows."""
+"""Segments of a recording, without decoding the rest of the file where the format allows."""
 
 import os
 
@@ -11,7 +11,7 @@ _SEEKABLE = ("WAV", "WAVEX", "RF64", "FLAC")  # libsndfile knows their length, a
 
 
 def read_rate_and_length(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Rate in Hz and samples per channel; None where they are not certain, or the file can't be read in part."""
+    """Read rate in Hz and samples per channel from the header; None where a format doesn't state them reliably."""
     try:
         info = soundfile.info(path)
     except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
@@ -20,17 +20,17 @@ def read_rate_and_length(path: str | os.PathLike) -> tuple[int, int] | None:
 
 
 def read_segment(path: str | os.PathLike, start: int, num_samples: int, sampling_rate: int) -> np.ndarray:
-    """What `read_audio(path, sampling_rate)[0][start : start + num_samples]` is, of a file that can be read in part.
+    """Read one segment; equals `read_audio(path, sampling_rate)[0][start : start + num_samples]`.
 
     Args:
-        path: for which [`read_rate_and_length`] knows the answer.
-        start, num_samples: at `sampling_rate`; less comes back where the recording ends before.
+        path: a file for which [`read_rate_and_length`] is not None.
+        start, num_samples: at `sampling_rate`; fewer samples are returned where the recording ends earlier.
 
     Raises:
         ValueError: a damaged file, or one that ends before the length it announces; and what `read_audio` raises.
     """
     source_rate, length = read_rate_and_length(path)
-    # Whole seconds lie on a sample at either rate, so the stretch is what resampling all of it would give. One more on
+    # Whole seconds lie on a sample at either rate, so the segment equals that of resampling the whole file. One more on
     # either side keeps the resampling filter from seeing the cut.
     first_second = max(0, start // sampling_rate - 1)
     last_second = -(-(start + num_samples) // sampling_rate) + 1
