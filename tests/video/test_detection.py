@@ -79,7 +79,7 @@ def test_a_video_without_frames_has_no_detections():
     assert detect_faces(numbered_frames(0), ReadsNumbers()) == []
 
 
-def test_what_a_video_cannot_be_is_refused():
+def test_bad_frames_options_or_results_are_refused():
     with pytest.raises(ValueError, match="`every` must be at least 1, got 0"):
         detect_faces(numbered_frames(3), ReadsNumbers(), every=0)
     with pytest.raises(ValueError, match="`detector` returned 1 results for 3 frames"):
@@ -232,7 +232,7 @@ def test_scores_below_the_threshold_are_dropped():
         ({"max_side": 0}, "`max_side` must be at least 1, got 0"),
     ],
 )
-def test_a_bad_option_of_yunet_is_named(network, option, message):
+def test_a_bad_option_of_yunet_is_refused(network, option, message):
     with pytest.raises(ValueError, match=message):
         YuNetDetector(network.path, **option)
 
@@ -264,7 +264,7 @@ def test_the_file_for_the_installed_opencv_is_downloaded_once(network, monkeypat
     assert asked == [("opencv/face_detection_yunet", name)]
 
 
-def test_without_a_network_the_way_out_is_named(monkeypatch):
+def test_a_failed_download_is_an_error_that_asks_for_a_model_path(monkeypatch):
     def no_route(*what):
         raise ConnectionError("no route to host")
 
@@ -273,7 +273,7 @@ def test_without_a_network_the_way_out_is_named(monkeypatch):
         YuNetDetector()
 
 
-def test_without_opencv_the_extra_is_named(monkeypatch):
+def test_a_missing_opencv_is_an_error_that_names_the_extra(monkeypatch):
     real = builtins.__import__
 
     def without_opencv(name, *arguments, **options):
@@ -286,7 +286,7 @@ def test_without_opencv_the_extra_is_named(monkeypatch):
         YuNetDetector()
 
 
-def test_an_old_opencv_is_named(monkeypatch):
+def test_an_old_opencv_is_refused(monkeypatch):
     monkeypatch.delattr(cv2, "FaceDetectorYN")
     with pytest.raises(ImportError, match=r"has no YuNet; version 4\.8 or later is needed"):
         YuNetDetector()

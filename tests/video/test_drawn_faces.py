@@ -38,7 +38,7 @@ def test_nearly_every_face_is_found_where_it_is_and_little_else(detector):
     assert wrong <= 2
 
 
-def test_where_nobody_is_nobody_is_found(detector):
+def test_pictures_without_people_have_no_detections(detector):
     generator = np.random.default_rng(0)
     frames = np.stack([textured_background(generator, 100, 120) for _ in range(20)])
     assert sum(len(detections) for detections in detector(frames)) <= 1

@@ -91,7 +91,7 @@ def test_a_video_is_looked_at_at_25_frames_per_second(tmp_path):
     assert len(tracks.tracks[0]) == 50
 
 
-def test_nobody_in_it_is_an_empty_answer():
+def test_a_video_without_faces_has_no_tracks():
     frames = np.full((30, HEIGHT, WIDTH, 3), 30, np.uint8)
     tracks = find_face_tracks(frames, bright_square, source_fps=25)
     assert tracks.tracks == []
@@ -120,7 +120,7 @@ def test_of_more_faces_than_asked_the_largest_stay():
     ("options", "message"),
     [({"every": 0}, "`every` must be at least 1, got 0"), ({"max_faces": 0}, "`max_faces` must be at least 1, got 0")],
 )
-def test_a_wrong_number_is_named(moving, options, message):
+def test_a_wrong_number_is_refused(moving, options, message):
     with pytest.raises(ValueError, match=message):
         find_face_tracks(moving, bright_square, source_fps=25, **options)
 

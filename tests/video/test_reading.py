@@ -670,7 +670,7 @@ def test_sound_alone_is_no_video(tmp_path):
 
 
 @pytest.mark.parametrize("function", [read_video, iter_video, probe_video, VideoReader])
-def test_what_cannot_be_opened_is_an_os_error_with_its_path(tmp_path, function):
+def test_an_unreadable_path_is_an_os_error_with_that_path(tmp_path, function):
     with pytest.raises(FileNotFoundError, match=r"missing\.mp4"):
         function(tmp_path / "missing.mp4")
     with pytest.raises(OSError, match=tmp_path.name):
@@ -721,18 +721,18 @@ BAD_INPUTS = [
 
 
 @pytest.mark.parametrize(("source", "arguments", "error", "message"), BAD_INPUTS)
-def test_what_cannot_be_read_is_named(source, arguments, error, message):
+def test_a_bad_source_or_argument_is_refused(source, arguments, error, message):
     with pytest.raises(error, match=message):
         read_video(source, **{"source_fps": 25, **arguments})
 
 
 @pytest.mark.parametrize("start", [2.0, 100.0])
-def test_a_start_after_the_end_is_named(clip, start):
+def test_a_start_after_the_end_is_refused(clip, start):
     with pytest.raises(ValueError, match=rf"`start` \({start:g} s\) is not before the end of `video` .*, 2 s"):
         read_video(clip, start=start)
 
 
-def test_a_time_outside_the_video_is_named(mp4):
+def test_a_time_outside_the_video_is_refused(mp4):
     reader = VideoReader(mp4)
     with pytest.raises(ValueError, match=r"`seconds` \(2\) is not before the end of `video` \(clip.mp4\), 2 s"):
         reader.frame_at(2.0)

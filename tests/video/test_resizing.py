@@ -72,7 +72,7 @@ def test_scaling_is_opencvs(rng, factor):
         assert np.array_equal(scale_as_opencv(picture, factor), expected), picture.shape
 
 
-def test_nothing_left_is_refused():
+def test_a_result_without_pixels_is_refused():
     with pytest.raises(ValueError, match=r"`pictures` of \(50, 1\) pixels have nothing left at `factor` 0.25"):
         scale_as_opencv(np.zeros((50, 1, 3), np.uint8), 0.25)
     with pytest.raises(ValueError, match="`factor` must be above 0, got 0"):

@@ -109,7 +109,7 @@ def test_there_and_back_again_is_the_original(mp4, tmp_path):
     np.testing.assert_array_equal(read_video(shift_sound(path, path, -0.2)).audio, read_video(mp4).audio)
 
 
-def test_a_shift_of_nothing_changes_nothing(source, tmp_path):
+def test_a_shift_of_zero_changes_nothing(source, tmp_path):
     video = read_video(shift_sound(source, tmp_path / "b.mp4", 0))
     np.testing.assert_array_equal(video.frames, original(source).frames)
     np.testing.assert_array_equal(video.audio, original(source).audio)
@@ -358,7 +358,7 @@ def test_pictures_hidden_at_the_end_stay_hidden(tmp_path):
         assert_moved(shift_sound(source, tmp_path / f"b{ending}", 0.2), source, 0.2, within=0.001)
 
 
-def test_what_cannot_stay_hidden_is_named(tmp_path):
+def test_edit_lists_that_a_copy_would_lose_are_refused(tmp_path):
     source = trimmed(tmp_path / "a.mp4", 0.52, 1.48)
     with pytest.raises(
         ValueError, match=r"\(a.mp4\) hides 3 pictures before its first by an edit list, and .mkv has none"
@@ -425,7 +425,7 @@ BAD_SECONDS = [
 
 
 @pytest.mark.parametrize(("seconds", "error", "message"), BAD_SECONDS)
-def test_a_shift_that_cannot_be_is_named_and_leaves_no_file(mp4, tmp_path, seconds, error, message):
+def test_an_impossible_shift_is_refused_and_leaves_no_file(mp4, tmp_path, seconds, error, message):
     with pytest.raises(error, match=message):
         shift_sound(mp4, tmp_path / "b.mp4", seconds)
     assert not list(tmp_path.iterdir())
@@ -436,7 +436,7 @@ def test_every_kind_of_number_is_taken(mp4, tmp_path, seconds):
     assert_moved(shift_sound(mp4, tmp_path / "b.mp4", seconds), mp4, float(seconds))
 
 
-def test_places_that_cannot_be_written_are_named(mp4, tmp_path):
+def test_unwritable_paths_are_refused(mp4, tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in .mp4, .m4v, .mov, .mkv, .webm, got '.*b.avi'"):
         shift_sound(mp4, tmp_path / "b.avi", 0.1)
     with pytest.raises(FileNotFoundError, match="nowhere"):
@@ -446,7 +446,7 @@ def test_places_that_cannot_be_written_are_named(mp4, tmp_path):
         shift_sound(mp4, tmp_path / "folder.mp4", 0.1)
 
 
-def test_codecs_that_the_container_cannot_hold_are_named_with_the_way_out(mp4, tmp_path):
+def test_codecs_the_container_does_not_support_are_refused_with_an_alternative(mp4, tmp_path):
     with pytest.raises(
         ValueError, match=r"\(talk.mp4\): its video \(h264\) can't be stored in .webm; let `path` end in .mkv"
     ):
@@ -465,7 +465,7 @@ def test_codecs_that_the_container_cannot_hold_are_named_with_the_way_out(mp4, t
         shift_sound(wmv, tmp_path / "b.mkv", 0.1)
 
 
-def test_sources_that_hold_nothing_to_shift_are_named(tmp_path):
+def test_sources_that_are_missing_unreadable_or_silent_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.mp4"):
         shift_sound(tmp_path / "nowhere.mp4", tmp_path / "b.mp4", 0.1)
     with pytest.raises(TypeError, match=r"`source` must be the path of a video file, got bytes"):
@@ -482,7 +482,7 @@ def test_sources_that_hold_nothing_to_shift_are_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi"])
-def test_a_source_that_is_cut_short_is_named(tmp_path, name):
+def test_a_truncated_source_is_refused(tmp_path, name):
     options = {"movflags": "faststart"} if name == "a.mp4" else {}
     source = write_clip(
         tmp_path / name, noise(), codec="mpeg4", sound=chirp(48000)[None], sound_codec="libmp3lame", **options
@@ -494,7 +494,7 @@ def test_a_source_that_is_cut_short_is_named(tmp_path, name):
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_source_whose_last_packets_are_missing_is_named(tmp_path):
+def test_a_source_whose_last_packets_are_missing_is_refused(tmp_path):
     source = write_clip(tmp_path / "a.mp4", noise(), sound=chirp(48000)[None], movflags="faststart")
     with av.open(str(source)) as container:
         packets = sorted((packet.pos, packet.size) for packet in container.demux() if packet.size)

@@ -83,7 +83,7 @@ def test_frames_that_change_size_are_refused():
         detect_shots([scene(1, 3), scene(1, 3, 54, 48)])
 
 
-def test_what_is_no_video_is_refused():
+def test_bad_frames_or_options_are_refused():
     with pytest.raises(ValueError, match="`min_frames` must be at least 1, got 0"):
         detect_shots(scene(1, 3), min_frames=0)
     with pytest.raises(TypeError, match="got float64"):

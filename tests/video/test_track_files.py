@@ -102,7 +102,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_a_bad_file_is_named_with_what_is_wrong(tracks, tmp_path, name):
+def test_a_bad_file_is_refused_with_the_reason(tracks, tmp_path, name):
     spoil, message = BAD_FILES[name]
     path = tmp_path / "spoiled.json"
     path.write_text(json.dumps(spoil(tracks.to_dict())))
@@ -110,7 +110,7 @@ def test_a_bad_file_is_named_with_what_is_wrong(tracks, tmp_path, name):
         load_tracks(path)
 
 
-def test_what_is_no_json_is_refused(tmp_path):
+def test_a_file_that_is_not_json_is_refused(tmp_path):
     path = tmp_path / "clip.json"
     path.write_bytes(b"\x00\x00\x00 ftypisom\xff")
     with pytest.raises(ValueError, match=r"clip\.json` is not valid JSON"):
@@ -188,7 +188,7 @@ BAD_TABLES = {
 
 
 @pytest.mark.parametrize("name", BAD_TABLES)
-def test_a_bad_table_is_named_with_what_is_wrong(tmp_path, name):
+def test_a_bad_table_is_refused_with_the_reason(tmp_path, name):
     lines, message = BAD_TABLES[name]
     with pytest.raises(ValueError, match=rf"boxes\.csv`.*{message}"):
         GivenBoxes.read(csv_file(tmp_path, *lines))

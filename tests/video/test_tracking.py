@@ -179,7 +179,7 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("name", BAD_OPTIONS)
-def test_a_bad_option_is_named(name):
+def test_a_bad_option_is_refused(name):
     value, message = BAD_OPTIONS[name]
     with pytest.raises(ValueError, match=message):
         track_faces([Detections.none()] * 30, **{name: value})

@@ -135,7 +135,7 @@ def test_equal_input_gives_equal_bytes_however_it_comes(tmp_path, lossless):
     assert (tmp_path / "b.mp4").read_bytes() == first
 
 
-def test_what_people_have_is_taken(tmp_path):
+def test_arrays_tensors_and_pictures_are_accepted(tmp_path):
     expected = noise(6)
     kinds = [
         torch.from_numpy(expected),
@@ -230,13 +230,13 @@ BAD_INPUTS = [
 
 
 @pytest.mark.parametrize(("frames", "arguments", "error", "message"), BAD_INPUTS)
-def test_what_cannot_be_written_is_named_and_leaves_no_file(tmp_path, frames, arguments, error, message):
+def test_bad_frames_or_arguments_are_refused_and_leave_no_file(tmp_path, frames, arguments, error, message):
     with pytest.raises(error, match=message):
         write_video(tmp_path / "a.mp4", frames, **{"fps": 25, **arguments})
     assert not list(tmp_path.iterdir())
 
 
-def test_places_that_cannot_be_written_are_named(tmp_path):
+def test_unwritable_paths_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`path` must end in .mp4, .m4v or .mov, got '.*a.avi'"):
         write_video(tmp_path / "a.avi", FRAMES, 25)
     with pytest.raises(FileNotFoundError, match="nowhere"):

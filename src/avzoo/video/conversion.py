@@ -1,4 +1,4 @@
-"""Decoded pictures to upright RGB frames of one size."""
+"""Conversion of decoded pictures to upright RGB frames of one size."""
 
 import av
 import numpy as np
@@ -33,7 +33,7 @@ class RgbConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, picture: "av.VideoFrame | np.ndarray", frame: np.ndarray) -> None:
-        """`picture` into `frame`, (height, width, 3)."""
+        """Write `picture` into `frame`, (height, width, 3)."""
         if isinstance(picture, np.ndarray):
             self._resize(picture, frame)
         else:

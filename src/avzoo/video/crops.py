@@ -1,4 +1,4 @@
-"""What each family of face networks was trained to see of a face, cut out of video frames.
+"""Face crops as each family of face networks was trained with.
 
 | convention | network | what it shows |
 |---|---|---|
@@ -23,7 +23,7 @@ from avzoo.video.tracking import Track, median_filter
 
 
 class CropConvention(Protocol):
-    """How to cut a face: first where, for all frames of a track at once, then each frame by itself."""
+    """How to cut a face: first the regions of all frames of a track, then each frame by itself."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,11 +31,11 @@ class CropConvention(Protocol):
         ...
 
     def regions(self, boxes: np.ndarray) -> np.ndarray:
-        """Boxes of a whole track, (n, 4), to what is cut in each frame, (n, numbers)."""
+        """Region to cut in each frame, (n, numbers), from the boxes of a whole track, (n, 4)."""
         ...
 
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
-        """One frame, (height, width, 3) RGB, and its region to one crop."""
+        """Cut the region of one frame, (height, width, 3) RGB, to one crop."""
         ...
 
 
@@ -97,7 +97,7 @@ class _SteadySquare:
         return squares if len(squares) <= self.kernel_size // 2 else median_filter(squares, self.kernel_size)
 
     def cut_square(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
-        """The square's own pixels, any channel order; at least one pixel."""
+        """Cut the square's pixels, any channel order; at least one pixel."""
         x, y, half = region.tolist()
         height, width = frame.shape[:2]
         # The original pads the whole frame and cuts then; the same pixels, and the same rounding, without the copy.
@@ -203,7 +203,7 @@ class MouthHalf:
         return self.cut_face(pixels) if pixels.size else np.zeros(self.shape, np.uint8)
 
     def cut_face(self, face: np.ndarray) -> np.ndarray:
-        """The mouth half of a picture that is the face box already, (height, width, 3) RGB."""
+        """Cut the mouth half of a picture that is the face box already, (height, width, 3) RGB."""
         lower = slice(self.size // 2, None)
         if self.resize == "opencv":
             return resize_as_opencv(face, self.size, self.size, rows=lower)
@@ -211,7 +211,7 @@ class MouthHalf:
 
 
 def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb") -> np.ndarray:
-    """Colour picture(s) of a face to grey ones of `size` x `size`: grey first, then OpenCV's bilinear resizing.
+    """Convert colour face picture(s) to grey `size` x `size` ones: grey first, then OpenCV's bilinear resizing.
 
     Args:
         picture: (height, width, 3) or (frames, height, width, 3) uint8.
@@ -231,7 +231,7 @@ def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb")
 
 
 def cut_window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], fill: int = 0) -> np.ndarray:
-    """The pixels from the first row and column to the one after the last, `fill` where that is beyond the frame.
+    """Cut rows and columns [first, last) of a frame; pixels beyond the frame are `fill`.
 
     At least one pixel, of `fill` where there is none between first and last.
     """
@@ -246,7 +246,7 @@ def cut_window(frame: np.ndarray, rows: tuple[int, int], columns: tuple[int, int
 
 
 def cut_box(frame: np.ndarray, box: np.ndarray) -> np.ndarray:
-    """The pixels of a box, coordinates cut towards 0 to whole pixels and to the frame; maybe none."""
+    """Cut a box, coordinates truncated towards 0 to whole pixels and to the frame; may be empty."""
     x1, y1, x2, y2 = (max(0, int(side)) for side in box.tolist())
     return frame[y1:y2, x1:x2]
 

@@ -1,4 +1,4 @@
-"""Faces found in single frames: what a detection is, what a detector must do, and YuNet.
+"""Face detection in single frames: detections, the detector protocol, and YuNet.
 
 A detector only sees pixels. Boxes that you have already go around it: `avzoo.video.GivenBoxes`.
 """
@@ -50,7 +50,7 @@ class Detections:
 
     @classmethod
     def none(cls) -> "Detections":
-        """A frame without a face, or one in which nobody looked."""
+        """Empty detections: a frame without a face, or one that was skipped."""
         return cls(np.zeros((0, 4)))
 
 
@@ -70,7 +70,7 @@ class FaceDetector(Protocol):
 
 
 def check_boxes(boxes: Any, what: str) -> np.ndarray:
-    """`boxes` as (n, 4) float64.
+    """Check boxes and return them as (n, 4) float64.
 
     Raises:
         ValueError: another shape, NaN or infinite coordinates, x2 < x1 or y2 < y1; the message calls them `what`.
@@ -125,7 +125,7 @@ def detect_faces(blocks: Iterable[np.ndarray], detector: FaceDetector, *, every:
 
 
 def check_frames(frames: Any) -> np.ndarray:
-    """`frames` as they are, if they are (frames, height, width, 3) uint8.
+    """Check that frames are (frames, height, width, 3) uint8, and return them unchanged.
 
     Raises:
         TypeError: not a uint8 array. ValueError: another shape.
@@ -264,7 +264,7 @@ def _import_opencv() -> Any:
 
 
 def non_maximum_suppression(boxes: np.ndarray, scores: Sequence[float] | np.ndarray, threshold: float) -> np.ndarray:
-    """Which boxes stay when each, best first, removes those that overlap it by an IoU above `threshold`.
+    """Indices of the boxes kept when each, best first, removes those with an IoU above `threshold`.
 
     Args:
         boxes: (n, 4) x1, y1, x2, y2. scores: (n,).

@@ -1,4 +1,4 @@
-"""Pictures of answers: boxes, labels and heat maps over frames, timelines and waveforms beside them, contact sheets.
+"""Pictures of results: boxes, labels and heat maps over frames, timelines and waveforms beside them, contact sheets.
 
 Every function returns a new uint8 array (height, width, 3), RGB; what it is given stays as it is. Lines and letters
 grow with the picture.
@@ -49,7 +49,7 @@ def draw_boxes(
     colours: Sequence[Colour] | None = None,
     labels: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Rectangles on a frame.
+    """Draw boxes on a frame.
 
     Args:
         frame: (height, width, 3) uint8.
@@ -83,7 +83,7 @@ def draw_boxes(
 def draw_label(
     frame: np.ndarray, text: str, position: tuple[float, float] = (0, 0), colour: Colour = (255, 255, 255)
 ) -> np.ndarray:
-    """A line of text on a dark ground; `position` is (x, y) of its upper left corner, in pixels."""
+    """Draw a line of text on a dark background; `position` is (x, y) of its upper left corner, in pixels."""
     frame = _check_frame(frame)
     image = Image.fromarray(frame)
     _draw_text(ImageDraw.Draw(image), text, position, colour, _font(_letter_height(frame.shape)))
@@ -163,14 +163,14 @@ def timeline(
 
 
 def draw_cursor(strip: np.ndarray, position: float) -> np.ndarray:
-    """A line across a timeline or waveform at the present moment, 0 for its beginning to 1 for its end."""
+    """Draw a line across a timeline or waveform at the current position, 0 for its beginning to 1 for its end."""
     marked = _check_frame(strip).copy()
     marked[:, round(float(np.clip(position, 0, 1)) * (strip.shape[1] - 1))] = CURSOR
     return marked
 
 
 def stack(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures of one width, one below the other."""
+    """Stack pictures of one width vertically."""
     return np.concatenate([_check_frame(picture) for picture in pictures], axis=0)
 
 
@@ -196,7 +196,7 @@ def contact_sheet(frames: np.ndarray | Sequence[np.ndarray], columns: int, *, ga
 
 
 def write_picture(path: str | os.PathLike, picture: np.ndarray) -> Path:
-    """Write a picture, (height, width, 3) or (height, width) uint8, in the format its ending names."""
+    """Write a picture, (height, width, 3) or (height, width) uint8, in the format of the suffix."""
     picture = np.asarray(picture)
     if picture.dtype != np.uint8 or picture.ndim not in (2, 3) or not picture.size:
         raise ValueError(f"`picture` must be (height, width[, 3]) uint8, got {picture.shape} {picture.dtype}.")
@@ -214,7 +214,7 @@ def _check_frame(frame: np.ndarray) -> np.ndarray:
 
 
 def _interpolate_colour(colours: np.ndarray, position: float) -> Colour:
-    """The colour at a place between whole-numbered colours."""
+    """Interpolate linearly between neighbouring colours of a table."""
     channels = [round(float(np.interp(position, np.arange(len(colours)), channel))) for channel in colours.T]
     return tuple(channels)
 

@@ -1,4 +1,4 @@
-"""From a video to its face tracks, and from tracks to a video that shows them."""
+"""Face tracks of a video, and videos that show tracks."""
 
 import os
 from collections import deque
@@ -32,7 +32,7 @@ def find_face_tracks(
     source_fps: float | None = None,
     name: str = "video",
 ) -> FaceTracks:
-    """Every face of a video, followed from frame to frame within each shot, in one pass and bounded memory.
+    """Find and track every face of a video within each shot, in one pass and bounded memory.
 
     Args:
         source: what [`avzoo.video.read_video`] takes.
@@ -98,7 +98,7 @@ def render_face_tracks(
 
     Args:
         source, source_fps: the video that `tracks` belongs to.
-        path: of the mp4 to write; it appears whole or not at all.
+        path: of the mp4 to write; written atomically.
 
     Raises:
         What `read_video` and `VideoWriter` raise; ValueError: the video's frames have another size than the tracks'.

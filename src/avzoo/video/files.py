@@ -166,7 +166,7 @@ class Orientation:
 
 
 def _read_orientation(frame: av.VideoFrame) -> Orientation:
-    """From the display matrix, which maps a stored point (x, y) to a x + c y, b x + d y (libavutil/display.h)."""
+    """Orientation by the display matrix: a stored point (x, y) maps to a x + c y, b x + d y (libavutil/display.h)."""
     try:
         everything = list(frame.side_data)
     except ValueError:  # PyAV (18.1) shows none where one is of a kind it doesn't know, such as a photo's EXIF
@@ -205,7 +205,7 @@ def _seek(container: av.container.InputContainer, stream: av.VideoStream, time: 
 
 
 class _SharedFile(io.RawIOBase):
-    """A file object read by several decoders at once, each from its own place; the file stays where it stood."""
+    """A file object shared by several decoders, each with its own position; the file's own position is restored."""
 
     def __init__(self, file: io.IOBase, lock: threading.Lock):
         self._file, self._lock, self._position = file, lock, 0

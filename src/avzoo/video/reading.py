@@ -31,7 +31,7 @@ from avzoo.video.video import Video, VideoInfo, check_fps
 
 
 def probe_video(source: Any, *, source_fps: float | None = None, name: str = "video") -> VideoInfo:
-    """What a video says about itself; only its first frame is decoded.
+    """Read size, rate, duration and codecs of a video; only its first frame is decoded.
 
     Args and errors as for [`read_video`].
     """
@@ -257,7 +257,7 @@ class VideoReader:
         return int(sides[0]), int(sides[1])
 
     def _allocate_frames(self, count: int, size: tuple[int, int]) -> np.ndarray:
-        """Space for frames, refused before the machine starts to swap."""
+        """Allocate an array of frames; MemoryError if it exceeds the physical memory."""
         height, width = size
         needed, there = count * height * width * 3, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if needed > there:
@@ -289,7 +289,7 @@ class VideoReader:
             yield block[:filled]
 
     def _select_pictures(self, fps: Fraction, first: int, stop: int | None) -> Iterator[tuple[Any, int]]:
-        """Pictures of the source, each with how many frames in [first, stop) show it, where any do."""
+        """Pictures of the source that frames in [first, stop) show, each with the number of those frames."""
         shown, end, position = None, Fraction(0), first
         with closing(self._source.pictures(first / fps)) as pictures:
             for time, duration, picture in pictures:

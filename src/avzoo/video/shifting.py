@@ -1,4 +1,4 @@
-"""Sound that comes earlier or later than it should, put right without encoding anything again.
+"""Shift the sound of a video in time without encoding anything again.
 
 Packets of pictures and sound are copied as they are; only the time stamps of the sound change. In mp4, m4v and mov an
 edit list then says where the sound begins, in mkv and webm the stamps alone do. A program that takes out the sound and
@@ -51,7 +51,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     Args:
         source: path of a video file with sound.
         path: where to, ending in .mp4, .m4v, .mov, .mkv or .webm; an existing file is replaced, even `source` itself.
-            The file appears whole or not at all.
+            The file is written atomically.
         seconds: by how much later the sound comes; negative: earlier. Sound that is early by n frames wants n / fps.
 
     Returns:
@@ -103,7 +103,7 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
 
 
 def check_suffix(path: str | os.PathLike) -> str:
-    """The ending of a file that sound can be shifted into, in lower case; ValueError for any other."""
+    """Return the suffix of an output path in lower case; ValueError for an unsupported container."""
     ending = os.path.splitext(os.fspath(path))[1].lower()
     if ending not in _FORMATS:
         raise ValueError(f"`path` must end in {', '.join(_FORMATS)}, got {os.fspath(path)!r}.")
@@ -112,7 +112,7 @@ def check_suffix(path: str | os.PathLike) -> str:
 
 @dataclass
 class _Survey:
-    """What the packets of a file tell, with times in seconds on the video clock.
+    """Times and packets of the streams to copy, in seconds on the video clock.
 
     Args:
         sound_start, sound_end: of the first sound track.
@@ -140,7 +140,7 @@ def _check_shift(seconds: object) -> Fraction:
 
 
 def _survey_packets(video: FileSource) -> _Survey:
-    """What there is to copy.
+    """Survey the packets to copy.
 
     Raises:
         ValueError: packets are damaged or missing, or tell no time, or hidden ones lie among those shown.
@@ -201,7 +201,7 @@ def _survey_packets(video: FileSource) -> _Survey:
 
 
 class _Track:
-    """Takes the packets of one stream to a stream of the new file.
+    """Copies the packets of one stream to a stream of the new file.
 
     Args:
         source, target: the streams.
@@ -232,7 +232,7 @@ class _Track:
         target.time_base = self._tick
 
     def retime(self, packet: av.Packet) -> bool:
-        """Gives the packet its place in the new file, if it has one there."""
+        """Set the packet's stream and times in the new file; False if it is not copied."""
         old = packet.time_base
         decoded, duration = packet.dts * old, (packet.duration or 0) * old
         shown = decoded if packet.pts is None else packet.pts * old
@@ -292,7 +292,7 @@ def _copy(video: FileSource, survey: _Survey, path: Path, ending: str, shift: Fr
 
 
 def _add_stream(output: av.container.OutputContainer, source: av.stream.Stream, ending: str, video: FileSource):
-    """A stream like `source` in the new file; None if it isn't copied."""
+    """Add a stream like `source` to the new file; None if it isn't copied."""
     needed = _is_needed(source)
     if not needed and source.type != "subtitle" and not (_is_cover(source) and _FORMATS[ending] in ("mp4", "mov")):
         return None
@@ -341,7 +341,7 @@ def _read_decoding_time(packet: av.Packet) -> Fraction:
 
 
 def _run_up_rounding(container: av.container.Container, sound: av.AudioStream) -> Fraction:
-    """Seconds that Matroska's stamps come too early, with FFmpeg: it rounds the encoder's run-up to milliseconds."""
+    """Seconds by which Matroska's time stamps are early: FFmpeg rounds the encoder's run-up to milliseconds."""
     if container.format.name not in ("matroska", "webm", "matroska,webm") or not sound.rate:
         return Fraction(0)
     run_up = Fraction(sound.codec_context.delay, sound.rate)

@@ -17,7 +17,7 @@ _WIDTH = 256  # pixels; wider frames are scaled down, which also calms noise and
 def detect_shots(
     blocks: Iterable[np.ndarray], *, threshold: float = 27.0, min_frames: int = 15
 ) -> list[tuple[int, int]]:
-    """The shots of a video.
+    """Detect the shots of a video.
 
     A cut is a frame that differs from the one before by at least `threshold`: the mean of the absolute differences in
     hue, saturation and value (0..179, 0..255, 0..255), over all pixels. Slow fades and dissolves stay below it

@@ -1,4 +1,4 @@
-"""A video's sound on the video's clock."""
+"""The soundtrack of a video, aligned to the video's clock."""
 
 import math
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ def read_soundtrack(
     start: Fraction,
     end: Fraction | None,
 ) -> tuple[np.ndarray, int]:
-    """The first sound track from `start` to `end` on the video clock, mono.
+    """Read the first sound track from `start` to `end` on the video clock, mono.
 
     Args:
         container: an open file with sound.
@@ -68,7 +68,7 @@ def read_soundtrack(
 
 
 def align_to_clock(samples: np.ndarray, rate: int, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
-    """Exactly the samples from `start` to `end`, of those from `start` on: the rest is cut, what is missing is zero."""
+    """Cut or zero-pad samples that begin at `start` so that they end at `end` exactly."""
     if end is None:
         return np.ascontiguousarray(samples), rate
     covered = np.zeros(sample_index(end, rate) - sample_index(start, rate), np.float32)
@@ -83,7 +83,7 @@ def sample_index(seconds: Fraction, rate: int) -> int:
 
 
 def _fill_gaps(frames: Iterator[av.AudioFrame], origin: Fraction, begin: Fraction, stop: Fraction | None) -> Chunks:
-    """Consecutive samples from `begin` on: gaps are zeros, what overlaps or comes before is cut."""
+    """Consecutive samples from `begin` on: gaps are filled with zeros, overlapping and earlier samples are dropped."""
     now, placed = begin, False  # where the next sample belongs
     for frame in frames:
         rate, samples = frame.sample_rate, frame_to_array(frame)

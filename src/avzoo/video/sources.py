@@ -1,4 +1,4 @@
-"""What people have, as a source of pictures with their times and of sound.
+"""Video sources: files, decoders and frames in memory, each as pictures with times, and sound.
 
 Every source has `label` (what messages call it), `info`, `fps`, `orientation`, `pictures(start)`, an iterator of (time,
 duration, picture) in seconds on the video clock, and `soundtrack(sampling_rate, start, end)`. A picture is an
@@ -79,7 +79,7 @@ Source = FileSource | FrameSource
 
 
 def open_source(source: Any, source_fps: float | None, label: str) -> Source:
-    """The source behind what was given; see `read_video` for what that may be."""
+    """Open a file, decoder, row or frames as a source; see `read_video` for the accepted types."""
     if isinstance(source, Mapping):
         return _open_row(source, source_fps, label)
     encoded = getattr(source, "_hf_encoded", None)  # `datasets` notes what its decoder was made from
@@ -103,7 +103,7 @@ def open_source(source: Any, source_fps: float | None, label: str) -> Source:
 
 
 def make_frame_getter(source: Any, label: str) -> tuple[int, Callable[[int], np.ndarray]]:
-    """How many frames an array, a tensor or a list holds, and a function from index to (height, width, 3) uint8.
+    """The number of frames in an array, a tensor or a list, and a function from index to (height, width, 3) uint8.
 
     Raises:
         TypeError: it is none of them, or not uint8.
@@ -174,7 +174,7 @@ def _check_uint8(frames: np.ndarray, label: str) -> None:
 
 
 def _open_row(row: Mapping, source_fps: float | None, label: str) -> Source:
-    """A dict as `datasets` writes it."""
+    """Open a dict as `datasets` writes it."""
     path = row.get("path")
     if row.get("bytes") is not None:
         return open_source(row["bytes"], source_fps, f"{label} ({os.path.basename(path)})" if path else label)

@@ -1,4 +1,4 @@
-"""Face tracks and boxes in files: JSON that keeps all of a track, and CSV tables of boxes that people have.
+"""Face tracks and boxes in files: JSON that keeps all of a track, and CSV tables of boxes.
 
 The JSON holds one video's tracks:
 
@@ -70,7 +70,7 @@ class FaceTracks:
             seen.add(track.track_id)
 
     def to_dict(self) -> dict[str, Any]:
-        """What the JSON file holds."""
+        """Content of the JSON file."""
         header = {name: getattr(self, name) for name in ("source", "fps", "width", "height", "num_frames")}
         tracks = [
             {
@@ -87,7 +87,7 @@ class FaceTracks:
 
 
 def save_tracks(path: str | os.PathLike, tracks: FaceTracks) -> Path:
-    """Write the tracks of a video as JSON; the file appears whole or not at all, and replaces one that is there.
+    """Write the tracks of a video as JSON, atomically; an existing file is replaced.
 
     Raises:
         OSError: the folder is missing or can't be written.
@@ -98,7 +98,7 @@ def save_tracks(path: str | os.PathLike, tracks: FaceTracks) -> Path:
 
 
 def load_tracks(path: str | os.PathLike) -> FaceTracks:
-    """Read what [`save_tracks`] wrote, or what somebody wrote like it.
+    """Read tracks in the JSON format of [`save_tracks`].
 
     Raises:
         OSError: the file can't be opened.
@@ -157,7 +157,7 @@ def _check_fields(entry: Any, names: Iterable[str], what: str) -> None:
 
 @dataclass(frozen=True, eq=False)
 class GivenBoxes:
-    """Face boxes that you have already, in place of a detector's.
+    """Known face boxes, in place of a detector's.
 
     They know their frames, so no pixels are looked at. With track numbers they are tracks as they stand (gaps filled by
     interpolation); without, the tracker joins them like a detector's.

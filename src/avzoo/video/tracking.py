@@ -1,4 +1,4 @@
-"""Faces followed from frame to frame.
+"""Face tracking from frame to frame.
 
 The tracker is the greedy one of TalkNet's demo (TaoRuijie/TalkNet-ASD@6d68214, demoTalkNet.py), which SyncNet's
 preparation scripts share, so that models trained on such tracks see the same. Differences that can matter are none; it
@@ -133,7 +133,7 @@ _Face = tuple[int, tuple[float, float, float, float], float]  # frame, box, scor
 def _chain_detections(
     detections: Sequence[Detections], first: int, stop: int, iou_threshold: float, max_gap: int
 ) -> Iterator[list[_Face]]:
-    """Detections that belong together, one chain after the other, until none is left.
+    """Chain overlapping detections of successive frames, one chain at a time, until none is left.
 
     Plain numbers in lists: a frame has a few faces, for which calls of numpy would cost ten times as much.
     """
@@ -173,7 +173,7 @@ def _intersection_over_union(one: Sequence[float], other: Sequence[float]) -> fl
 
 
 def interpolate_track(track_id: int, frames: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Track:
-    """The track through boxes of some frames, ascending: gaps filled by linear interpolation, their scores NaN.
+    """Build the track through boxes of ascending frames: gaps filled by linear interpolation, their scores NaN.
 
     Of several boxes of one frame the last counts.
     """

@@ -1,4 +1,4 @@
-"""What a video is here: frames at a constant rate with their sound, and what is known of one before reading it."""
+"""A video in memory (frames at a constant rate with their sound), and the properties of one before reading it."""
 
 import math
 import numbers
@@ -34,7 +34,7 @@ class Video:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself.
+    """Properties of a video.
 
     Args:
         height, width: pixels of a frame as it is shown: upright, and its pixels square.

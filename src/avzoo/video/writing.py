@@ -32,7 +32,7 @@ _SUBSAMPLING = Interpolation.BICUBIC | ACCURATE_ROUNDING | 0x4000  # and whole c
 
 
 class VideoWriter:
-    """Writes a video frame by frame; the file appears when it is whole, or not at all.
+    """Writes a video frame by frame, atomically: the file appears once it is complete.
 
         with VideoWriter("answer.mp4", fps=25, sampling_rate=16000) as writer:
             for frames, samples in blocks:
@@ -201,7 +201,7 @@ def write_video(
     lossless: bool = False,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a video in one step: the file is either there and whole, or as it was before.
+    """Write a video in one step, atomically: on failure an existing file is unchanged.
 
     Args:
         path, fps, crf, lossless, metadata: as for [`VideoWriter`].
