@@ -143,7 +143,7 @@ def test_columns_go_by_the_header_where_there_is_one(tmp_path):
         ([""], r"guess\.csv holds no rows"),
     ],
 )
-def test_predictions_that_do_not_fit_are_named_by_file_and_line(truth, tmp_path, lines, message):
+def test_predictions_that_do_not_fit_are_refused_by_file_and_line(truth, tmp_path, lines, message):
     with pytest.raises(ValueError, match=message):
         match_ava(truth, write(tmp_path / "guess.csv", *lines))
 
@@ -241,7 +241,7 @@ def test_a_video_without_found_faces_scores_0():
         ({}, [-1], [SEEN], [1.0], "`frames` must be whole numbers from 0"),
     ],
 )
-def test_what_columbia_cannot_score_is_refused(labels, frames, boxes, scores, message):
+def test_bad_columbia_labels_or_predictions_are_refused(labels, frames, boxes, scores, message):
     with pytest.raises(ValueError, match=message):
         columbia_f1(labels, frames, boxes, scores, people=["bell"])
 
@@ -257,7 +257,7 @@ def test_columbia_labels_are_read(tmp_path):
 @pytest.mark.parametrize(
     "line", ["1\t2\t3\t4", "1 2 3 4 1", "1\t2\t3\t4\t2", "1\t2\t3\t0\t1", "-1\t2\t3\t4\t1", "a\t2\t3\t4\t1"]
 )
-def test_malformed_columbia_labels_are_named_by_file_and_line(tmp_path, line):
+def test_malformed_columbia_labels_are_refused_by_file_and_line(tmp_path, line):
     write(tmp_path / "bell.txt", "1\t2\t3\t4\t1", line)
     with pytest.raises(ValueError, match=r"bell\.txt, line 2: expected"):
         read_columbia_labels(tmp_path)

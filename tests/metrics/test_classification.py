@@ -183,7 +183,7 @@ def test_the_arguments_are_not_modified():
         (np.zeros((3, 2)), np.array([[1, 0], [0, 0], [0, 0]]), r"1 classes have .*undefined \(class 1\)"),
     ],
 )
-def test_what_has_no_score_is_named(metric, scores, targets, message):
+def test_undefined_scores_are_refused(metric, scores, targets, message):
     with pytest.raises(ValueError, match=message):
         metric(scores, targets)
 
@@ -201,7 +201,7 @@ def test_the_first_few_classes_without_a_positive_are_listed():
 
 
 @pytest.mark.parametrize("auc", [0, 1, -0.1, 1.1, math.nan])
-def test_an_area_without_a_finite_d_prime_is_named(auc):
+def test_an_area_without_a_finite_d_prime_is_refused(auc):
     with pytest.raises(ValueError, match=f"`auc` must lie between 0 and 1, exclusive.*got {auc}"):
         d_prime(auc)
 
@@ -224,6 +224,6 @@ def test_accuracy_needs_the_same_clips(scores, targets):
         ([[0.0, 1.0]], [[1, 0, 0]], "must hold the same clips"),
     ],
 )
-def test_accuracy_refuses_what_means_nothing(scores, targets, message):
+def test_accuracy_refuses_bad_scores_or_targets(scores, targets, message):
     with pytest.raises(ValueError, match=message):
         accuracy(scores, targets)

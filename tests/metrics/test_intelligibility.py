@@ -103,7 +103,7 @@ def test_inputs_stay_as_they_were_and_float32_will_do(score, voice, noise):
         (np.ones(2), np.ones(2, dtype=np.int16), TypeError, r"`target` must be floating point, got int16"),
     ],
 )
-def test_what_has_no_score_is_named(score, estimate, target, error, message):
+def test_bad_estimates_or_targets_are_refused(score, estimate, target, error, message):
     with pytest.raises(error, match=message):
         score(estimate, target)
 
@@ -183,7 +183,7 @@ def test_pesq_is_for_16_kilohertz_only(voice):
 
 
 @needs_pesq
-def test_pesq_refuses_what_it_was_not_made_for(voice):
+def test_pesq_refuses_signals_too_short_or_too_long(voice):
     with pytest.raises(ValueError, match=r"`target` must last from 0\.25 to 20 s for PESQ, got 0\.2 s"):
         pesq_wb(voice[:3200], voice[:3200], RATE)
     long = np.tile(voice, 11)
@@ -213,7 +213,7 @@ def test_a_target_without_speech_has_no_pesq(voice, noise):
     ("function", "library", "message"),
     [(estoi, "pystoi", r"pip install 'avzoo\[eval\]'"), (pesq_wb, "pesq", r"pip install 'avzoo\[pesq\]'.*compiler")],
 )
-def test_a_library_that_is_not_installed_is_named(monkeypatch, voice, function, library, message):
+def test_a_missing_library_is_an_error_that_names_it(monkeypatch, voice, function, library, message):
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ImportError, match=message):
         function(voice, voice, RATE)
@@ -269,7 +269,7 @@ def test_the_floor_is_the_largest_difference(voice, noise):
         ({"floor_db": -np.inf}, r"`floor_db` must be below 0, got -inf"),
     ],
 )
-def test_options_out_of_range_are_named(voice, options, message):
+def test_options_out_of_range_are_refused(voice, options, message):
     with pytest.raises(ValueError, match=message):
         log_spectral_distance(voice, voice, **options)
 

@@ -58,7 +58,7 @@ def test_float32_is_summed_in_float64():
         (np.ones(2), np.ones(2, dtype=np.int16), TypeError, r"`target` must be floating point, got int16"),
     ],
 )
-def test_what_has_no_score_is_named(estimate, target, error, message):
+def test_bad_estimates_or_targets_are_refused(estimate, target, error, message):
     with pytest.raises(error, match=message):
         si_sdr(estimate, target)
 

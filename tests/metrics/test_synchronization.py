@@ -305,7 +305,7 @@ MEASURES = [offset_accuracy, clip_offset, sync_confidence, sync_distance]
         ([[0.0, np.inf, 1.0]], r"`scores` holds 1 values that are NaN or \+inf"),
     ],
 )
-def test_what_is_no_score_matrix_is_refused(measure, scores, message):
+def test_a_bad_score_matrix_is_refused(measure, scores, message):
     with pytest.raises(ValueError, match=message):
         measure(scores)
 
@@ -348,7 +348,7 @@ def test_an_unknown_protocol_is_refused():
         mask_impossible_pairs(np.zeros((3, 5)), protocol="paper")
 
 
-def test_the_clip_that_is_refused_is_named():
+def test_the_message_names_the_refused_clip():
     with pytest.raises(ValueError, match=r"^clip 1: `scores` holds no windows"):
         mean_offset_accuracy([np.zeros((3, 5)), np.zeros((0, 5))])
 

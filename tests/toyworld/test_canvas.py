@@ -230,6 +230,6 @@ def test_backgrounds_have_texture_at_any_size(kind):
     assert len({picture.tobytes() for picture in pictures}) == 6
 
 
-def test_an_unknown_background_is_named():
+def test_an_unknown_background_is_refused():
     with pytest.raises(ValueError, match=r"`kind` must be one of gradient, .*; got 'moon'"):
         textured_background(np.random.default_rng(0), 9, 9, "moon")

@@ -127,6 +127,6 @@ def test_variants_are_listed():
         ({"text": "  "}, r"`text` must hold words"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         speak(**{"text": "hello", **arguments})

@@ -36,7 +36,7 @@ def test_a_clip_is_a_pure_function_of_its_seed():
     assert not np.array_equal(first["image"], scene(4, **SMALL)["image"])
 
 
-def test_a_clip_has_what_it_says(clips):
+def test_a_clip_agrees_with_its_labels(clips):
     for clip in clips:
         count = len(clip["objects"])
         assert 1 <= count <= 4
@@ -118,7 +118,7 @@ def test_several_things_may_sound_together():
 
 
 @pytest.mark.parametrize("category", SCENE_CATEGORIES)
-def test_one_may_ask_what_sounds(category):
+def test_the_sounding_category_can_be_chosen(category):
     for seed, settings in enumerate(({"off_screen_chance": 1, "silent_chance": 0}, CERTAIN)):
         clip = scene(seed, **SMALL, **settings, category=category)
         assert clip["heard"] == [category]
@@ -171,7 +171,7 @@ def test_every_category_is_drawn_and_sounds():
         ({"category": "cow"}, r"`category` must be one of bell, bird, .*; got 'cow'"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         scene(**{"seed": 0, **arguments})
 

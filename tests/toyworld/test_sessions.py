@@ -87,7 +87,7 @@ def test_the_words_are_those_heard_in_the_clip():
         ({"sampling_rate": 4000}, r"`sampling_rate` must be 8000 Hz or more, got 4000"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         session_clip(**{"seed": 0, **arguments})
 
@@ -226,7 +226,7 @@ def test_no_clip_meets_itself_and_no_pair_occurs_twice(data):
     assert all(len(pair) == 2 for pair in pairs)
 
 
-def test_the_order_tells_nothing(data):
+def test_the_order_within_and_of_pairs_is_random(data):
     trials = data.trials(400)
     assert 150 < sum(trial.first < trial.second for trial in trials) < 250
     assert 60 < sum(trial.same_speaker for trial in trials[:200]) < 140

@@ -43,7 +43,7 @@ def test_a_clip_is_a_pure_function_of_its_seed(clips):
             assert value == clips[2][name]
 
 
-def test_a_clip_has_what_it_says(clips):
+def test_a_clip_agrees_with_its_labels(clips):
     for number, clip in enumerate(clips):
         count = len(clip["frames"])
         assert (clip["frames"].shape, clip["frames"].dtype) == ((count, 48, 48, 3), np.uint8)
@@ -107,7 +107,7 @@ def test_a_clip_may_have_a_given_length(num_frames, num_glosses):
         assert all(stop - start >= 2 for start, stop in clip["spans"])
 
 
-def test_one_may_say_what_is_signed_and_by_whom():
+def test_glosses_and_signer_can_be_chosen():
     clip = sign_sentence(3, size=48, glosses=["SUN", "RAIN", "SUN"], signers=[5])
     assert (clip["glosses"], clip["signer"]) == (["SUN", "RAIN", "SUN"], 5)
     clip = sign_sentence(3, size=48, vocabulary=["SUN", "RAIN"], num_glosses=4)
@@ -224,7 +224,7 @@ def test_people_differ_and_stay_who_they_are():
         ({"signers": [-2]}, r"`signers` must be numbers from 0 on, at least one; got \[-2\]"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sign_sentence(**{"seed": 0, **arguments})
 

@@ -85,7 +85,7 @@ def test_any_length_works(name, seconds):
         ({"sampling_rate": 4000}, r"`sampling_rate` must be 8000 Hz or more, got 4000"),
     ],
 )
-def test_a_wrong_argument_is_named(arguments, message):
+def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         sound_event(**{"seed": 0, **arguments})
 

@@ -37,7 +37,7 @@ def best_lag(opening, loudness, most=8):
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
-def test_a_clip_holds_what_it_says(situation):
+def test_a_clip_agrees_with_its_labels(situation):
     clip = talker_clip(3, situation=situation, seconds=1.2, size=[40, 64])
     faces, frames = len(clip["faces"]), 30
     assert (clip["frames"].shape, clip["frames"].dtype) == ((frames, 40, 64, 3), np.uint8)
@@ -125,7 +125,7 @@ def test_the_voices_of_a_mixture_are_equally_loud_and_both_faces_speak():
         assert clip["off_screen"] is None
 
 
-def test_off_screen_somebody_is_heard_and_nobody_seen_to_speak():
+def test_an_off_screen_speaker_is_heard_while_no_face_speaks():
     clip = talker_clip(6, situation="off_screen", seconds=2.0, size=32)
     assert not clip["speaking"].any()
     assert not clip["voices"].any()
@@ -256,7 +256,7 @@ def test_lip_crops_show_the_lips():
         ({"seed": -1}, r"`seed` must be 0 or more"),
     ],
 )
-def test_a_wrong_argument_is_named(settings, message):
+def test_a_wrong_argument_is_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         talker_clip(**{"seed": 0, **settings})
 

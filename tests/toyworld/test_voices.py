@@ -63,7 +63,7 @@ def test_a_shorter_vocal_tract_moves_the_resonances_and_neither_pitch_nor_pace()
     assert centroid(small.audio) > 1.15 * centroid(large.audio)
 
 
-def test_an_unknown_variant_is_named():
+def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match=r"`variant` must be one of f1, .*; got 'nobody'"):
         Voice("test", "en-us", "man", "nobody", 100)
 
@@ -206,7 +206,7 @@ def test_sentences_hold_many_words_and_depend_on_the_generator_alone():
     assert sentence(np.random.default_rng(4), "en-gb") == sentence(np.random.default_rng(4), "en-us")
 
 
-def test_a_wrong_language_or_length_is_named():
+def test_a_wrong_language_or_length_is_refused():
     with pytest.raises(ValueError, match=r"`language` must begin with one of en, de, .*; got 'xx'"):
         sentence(np.random.default_rng(0), "xx")
     with pytest.raises(ValueError, match="`num_words` must be 1 or more, got 0"):

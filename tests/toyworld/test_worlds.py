@@ -131,7 +131,7 @@ def test_the_stream_feeds_a_loader_with_workers(name):
 # What a world is given.
 
 
-def test_a_wrong_argument_is_named(name):
+def test_a_wrong_argument_is_refused(name):
     with pytest.raises(TypeError, match="'colour'"):
         clips_of(name, colour=3)
     number = "size" if "size" in SETTINGS[name] else "seconds"
@@ -145,7 +145,7 @@ def test_a_wrong_argument_is_named(name):
         clips_of(name).as_iterable_dataset(0)
 
 
-def test_an_unknown_world_is_named():
+def test_an_unknown_world_is_refused():
     with pytest.raises(ValueError, match="no world is called 'talker'; there are: talkers, "):
         world("talker")
 

@@ -96,6 +96,6 @@ def test_a_state_of_another_model_is_refused():
 
 
 @pytest.mark.parametrize("decay", [0.0, 1.0, -1.0])
-def test_an_impossible_decay_is_named(decay):
+def test_an_impossible_decay_is_refused(decay):
     with pytest.raises(ValueError, match="`decay` must be between 0 and 1"):
         ExponentialMovingAverage(one_weight(), decay)

@@ -35,7 +35,7 @@ def recorded_batches(dataset, args, **options):
 # What training does
 
 
-def test_the_loss_falls_and_the_result_tells(tmp_path):
+def test_the_loss_falls_and_the_result_reports_it(tmp_path):
     model = tiny_model()
     before = loss_of(model)
     result = train(model, Points(), arguments(tmp_path, num_epochs=20, log_every_steps=30))
@@ -292,7 +292,7 @@ def test_a_table_of_datasets_is_read_by_index(tmp_path):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_named_with_its_step(tmp_path, value):
+def test_a_loss_that_is_not_finite_is_refused_with_its_step(tmp_path, value):
     def loss(model, batch, step):
         return model(**batch).loss * (value if step.step == 2 else 1.0)
 
@@ -340,7 +340,7 @@ def test_a_gradient_that_is_not_finite_is_never_applied(tmp_path):
         ({"output_dir": None}, "`output_dir` must be str, got None"),
     ],
 )
-def test_a_bad_argument_is_named(changes, message):
+def test_a_bad_argument_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         TrainingArguments(**({"output_dir": "out"} | changes))
 
@@ -359,12 +359,12 @@ def test_a_bad_argument_is_named(changes, message):
         (Points(), {"gradient_checkpointing": True}, "TinyModel does not support|`gradient_checkpointing`"),
     ],
 )
-def test_what_cannot_be_trained_is_refused(tmp_path, dataset, changes, message):
+def test_bad_data_or_arguments_are_refused(tmp_path, dataset, changes, message):
     with pytest.raises(ValueError, match=message):
         train(tiny_model(), dataset, arguments(tmp_path, **changes))
 
 
-def test_a_best_metric_that_evaluation_does_not_give_is_named(tmp_path):
+def test_an_unknown_best_metric_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"`metric_for_best_model` \('f1'\) is none of .*\['error'\]"):
         train(tiny_model(), Points(), arguments(tmp_path, metric_for_best_model="f1"), evaluate=error)
 
@@ -422,7 +422,7 @@ def test_the_command_line_asks_for_the_output_folder(capsys):
     assert "--output_dir" in capsys.readouterr().err
 
 
-def test_a_default_that_is_no_argument_is_named():
+def test_a_default_of_an_unknown_argument_is_refused():
     with pytest.raises(ValueError, match=r"\['lr'\] are no training arguments"):
         TrainingArguments.add_to(argparse.ArgumentParser(), lr=0.1)
 

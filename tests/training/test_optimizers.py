@@ -45,7 +45,7 @@ def test_muon_takes_the_matrices_of_layers_and_adamw_the_rest():
     assert len(adamw.param_groups[0]["params"]) == 4
 
 
-def test_together_does_what_the_two_do_apart():
+def test_the_combined_optimizer_equals_its_two_optimizers():
     apart, together = Tiny(), Tiny()
     first = torch.optim.SGD([layer.weight for layer in apart.layers], lr=0.1, momentum=0.9)
     second = torch.optim.AdamW(apart.head.parameters(), lr=0.01)
@@ -105,7 +105,7 @@ def test_the_rate_of_the_group_is_the_rate_of_the_step():
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
-def test_a_frozen_model_is_told():
+def test_a_frozen_model_is_refused():
     model = Tiny().requires_grad_(False)
     with pytest.raises(ValueError, match="no trainable parameter"):
         make_optimizer(model, arguments())

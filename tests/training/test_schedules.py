@@ -71,6 +71,6 @@ def test_step_needs_to_know_the_epoch():
         make_schedule("step", total_steps=10, milestones=(1,))
 
 
-def test_an_unknown_schedule_is_named():
+def test_an_unknown_schedule_is_refused():
     with pytest.raises(ValueError, match=r"`schedule` must be .* got 'sawtooth'"):
         make_schedule("sawtooth", total_steps=10)
