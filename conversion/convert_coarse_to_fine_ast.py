@@ -1,7 +1,7 @@
-"""ASTs to [`CoarseToFineASTForAudioClassification`], the start or a phase of training from coarse to fine.
+"""Convert ASTs to [`CoarseToFineASTForAudioClassification`], to start or continue coarse-to-fine training.
 
-No weights of arXiv 2401.08415 were published, and its product is an ordinary AST: whatever `convert_flexiast` reads can
-be trained, or trained on.
+No weights of arXiv 2401.08415 were published. Its result is an ordinary AST, so every checkpoint that
+`convert_flexiast` reads can be used.
 """
 
 from collections.abc import Mapping
@@ -17,12 +17,12 @@ from avzoo.models.flexiast.patch_geometry import PatchGeometry
 def convert(
     checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
 ) -> tuple[CoarseToFineASTForAudioClassification, str, dict[str, Any]]:
-    """The model, the variant it is, and the arguments of its feature extractor.
+    """Return the model, its variant, and the arguments of its feature extractor.
 
     Args:
-        config: fields of [`CoarseToFineASTConfig`] that win over what is read off the checkpoint. Those that tell the
-            phase say which one the checkpoint is of; without them it is one of full resolution, or of "patchify" if its
-            patches are longer than high.
+        config: fields of [`CoarseToFineASTConfig`] that override values read from the checkpoint. Phase fields state
+            the phase of the checkpoint. Default: full resolution, or "patchify" if patches have more frames than mel
+            bins.
     """
     fields = dict(config or {})
     phase = {name: fields.pop(name) for name in PHASE_FIELDS if name in fields}

@@ -1,8 +1,8 @@
-"""FlexiAST, original AST and transformers' AST checkpoints to [`FlexiASTForAudioClassification`].
+"""Convert FlexiAST, original AST and transformers' AST checkpoints to [`FlexiASTForAudioClassification`].
 
-The three layouts hold the same network under other names; `flexiast` files of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8
-hold leftovers besides. What the shapes cannot tell has a default that fits the published files: 64 channels per head,
-128 mel bins.
+The three layouts hold the same network under different names; files of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8 also
+hold unused weights. Values that can't be inferred from shapes default to those of the published files: 64 channels per
+head, 128 mel bins.
 """
 
 import copy
@@ -42,7 +42,7 @@ _TIMM_BLOCKS = (  # the ViT of timm, which both authors' repositories build on
 FLEXIAST_KEYMAP = KeyMap(
     rename("patch_embed.proj.{leaf}", "flexiast.embeddings.patch_embeddings.{leaf}"),
     rename("pos_embed.pos_embed", "flexiast.embeddings.position_embeddings"),
-    # The trap of these files: a second kernel and a second grid, at times of the same shape.
+    # These files hold a second kernel and a second grid, sometimes of the same shape.
     ignore("v.patch_embed.proj.*", why="kernel of the AST it was initialised from; its evaluation skips it"),
     ignore("v.pos_embed", why="position grid of the AST it was initialised from; its evaluation skips it"),
     *_TIMM_BLOCKS,
@@ -75,7 +75,7 @@ TRANSFORMERS_KEYMAP = KeyMap(  # the names its checkpoints have on the Hub
     rename("classifier.{part}.{leaf}", "classifier.{part}.{leaf}"),
 )
 
-_STATED_BY_TRANSFORMERS = (  # fields of ASTConfig that mean the same here
+_TRANSFORMERS_FIELDS = (  # fields of ASTConfig that mean the same here
     "num_attention_heads",
     "hidden_act",
     "hidden_dropout_prob",
@@ -95,46 +95,46 @@ RELEASED_FRAMES = 1024
 def convert(
     checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
 ) -> tuple[FlexiASTForAudioClassification, str, dict[str, Any]]:
-    """The model, the variant it is, and the arguments of its feature extractor.
+    """Return the model, its variant, and the arguments of its feature extractor.
 
     Args:
         variant: a released checkpoint ("audioset", "vggsound", "voxceleb"), "ast" (any AST as it is) or "flexify" (any
-            AST made flexible). None: told from the keys and the number of classes; an AST is kept as it is.
-        config: fields of [`FlexiASTConfig`] that win over what is read off the checkpoint. For "flexify",
+            AST made flexible). None: inferred from the keys and the number of classes; an AST stays as it is.
+        config: fields of [`FlexiASTConfig`] that override values read from the checkpoint. For "flexify",
             `patch_size` and `position_grid` name the new base.
     """
     state_dict, overrides = checkpoint.state_dict(), dict(config or {})
-    keymap, names = _layout(state_dict, checkpoint.name)
-    released = RELEASED_BY_NUM_LABELS.get(len(_tensor(state_dict, names["classifier"], 2, checkpoint.name)))
-    variant = _variant(variant, keymap is FLEXIAST_KEYMAP, released, checkpoint.name)
+    keymap, names = _find_layout(state_dict, checkpoint.name)
+    released = RELEASED_BY_NUM_LABELS.get(len(_get_tensor(state_dict, names["classifier"], 2, checkpoint.name)))
+    variant = _find_variant(variant, keymap is FLEXIAST_KEYMAP, released, checkpoint.name)
     new_base = {}
     if variant == "flexify":
         new_base = {name: overrides.pop(name) for name in ("patch_size", "position_grid") if name in overrides}
 
-    # 1. What the shapes, the folder's JSON files and the published constants tell, the later ones winning.
-    fields = _fields_from_shapes(state_dict, names, checkpoint.name) | _fields_from_sidecar(checkpoint.sidecar)
-    processor = _processor_from_sidecar(checkpoint.sidecar)
+    # 1. Values from shapes, the folder's JSON files and the published constants; later ones override.
+    fields = _read_shapes(state_dict, names, checkpoint.name) | _read_config(checkpoint.sidecar)
+    processor = _read_processor(checkpoint.sidecar)
     known = variant if variant in RELEASED_BY_NUM_LABELS.values() else released
     if known and "id2label" not in fields:
         row = zoo.find_row("flexiast").find_variant(known)
         fields |= row.config
         mel_bins = overrides.get("num_mel_bins", fields["num_mel_bins"])
-        fields["patch_sizes"] = [size for size in row.config["patch_sizes"] if _side(size) <= mel_bins] or None
-        if known == released:  # else a fine-tuned form of it, with classes of its own
-            fields |= _labels(label_names(row.labels))
+        fields["patch_sizes"] = [size for size in row.config["patch_sizes"] if _mel_side(size) <= mel_bins] or None
+        if known == released:  # else it is fine-tuned on other classes
+            fields |= _label_fields(label_names(row.labels))
         processor = processor or dict(row.processor)
     if "num_labels" in overrides:
         fields = {name: value for name, value in fields.items() if name not in ("id2label", "label2id")}
     fields |= overrides
     fields["patch_size"] = as_pair(fields["patch_size"])
-    # 2. What follows from the number of stored positions.
+    # 2. Values inferred from the number of stored positions.
     if keymap is not FLEXIAST_KEYMAP and "stride" not in fields:
         fields["stride"] = _infer_stride(fields, names, state_dict, checkpoint.name)
     if "position_grid" not in fields:
         fields["position_grid"] = _infer_grid(fields, len(state_dict[names["positions"]][0]), checkpoint.name)
     # 3. The weights.
-    model = _build(FlexiASTConfig(**fields), keymap, state_dict, checkpoint.name)
-    frames = _covered_frames(model.config)
+    model = _build_model(FlexiASTConfig(**fields), keymap, state_dict, checkpoint.name)
+    frames = _count_covered_frames(model.config)
     if variant == "flexify":
         model = flexify(model, **new_base)
     # The last frames of 1024 are no whole patch for most sizes and strides; features are still made 1024 long.
@@ -144,8 +144,8 @@ def convert(
     return model, variant, processor
 
 
-def _variant(variant: str | None, is_flexiast: bool, released: str | None, name: str) -> str:
-    """The variant asked for, or the one the file is; refused if the file cannot be it."""
+def _find_variant(variant: str | None, is_flexiast: bool, released: str | None, name: str) -> str:
+    """Return the requested variant or infer it; raise if the file does not match."""
     if variant is None:
         return (released or "flexiast") if is_flexiast else "ast"
     if is_flexiast == (variant in _PLAIN_AST):
@@ -156,7 +156,7 @@ def _variant(variant: str | None, is_flexiast: bool, released: str | None, name:
     return variant
 
 
-def _labels(names: list[str]) -> dict[str, Any]:
+def _label_fields(names: list[str]) -> dict[str, Any]:
     return {"id2label": dict(enumerate(names)), "label2id": {name: index for index, name in enumerate(names)}}
 
 
@@ -165,27 +165,27 @@ def flexify(
     patch_size: int | tuple[int, int] = 16,
     position_grid: tuple[int, int] | None = None,
 ) -> FlexiASTForAudioClassification:
-    """An AST as the starting point of a FlexiAST: no overlap, another base patch and grid, everything else as it is.
+    """Turn an AST into the starting point of a FlexiAST: no overlap, another base patch and grid, the rest unchanged.
 
     The kernel is PI-resized if the base differs; the position grid is resampled, never cut (`load_from_ast_pretrain`,
-    JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8). It tags at every patch size afterwards, but well only near its own:
-    training with random sizes is what makes it flexible.
+    JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8). It then runs at every patch size, but is accurate only near its own:
+    only training with random sizes makes it flexible.
 
     Args:
-        position_grid: (rows, columns) of the new base grid. None: what covers the length the AST was made for.
+        position_grid: (rows, columns) of the new base grid. None: the grid that covers the length the AST was made for.
     """
     config = copy.deepcopy(model.config)
     config.patch_size, config.stride = patch_size, None
     config.validate()
     if position_grid is None:
         rows = config.num_mel_bins // config.patch_size[0]
-        position_grid = rows, math.ceil(_covered_frames(model.config) / config.patch_size[1])
+        position_grid = rows, math.ceil(_count_covered_frames(model.config) / config.patch_size[1])
     config.position_grid = position_grid
     return model.rebase(config)
 
 
-def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:
-    """The key map of a checkpoint, and the keys that tell its sizes."""
+def _find_layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, dict[str, str]]:
+    """Return the key map of a checkpoint, and the keys from which its sizes are read."""
     timm = {
         "cls": "v.cls_token",
         "distillation": "v.dist_token",
@@ -214,24 +214,24 @@ def _layout(state_dict: Mapping[str, torch.Tensor], name: str) -> tuple[KeyMap, 
     )
 
 
-def _tensor(state_dict: Mapping[str, torch.Tensor], key: str, ndim: int, name: str) -> torch.Tensor:
+def _get_tensor(state_dict: Mapping[str, torch.Tensor], key: str, ndim: int, name: str) -> torch.Tensor:
     if key not in state_dict:
-        raise ValueError(f"{name} lacks `{key}`: it is cut short, or the checkpoint of another method.")
+        raise ValueError(f"{name} lacks `{key}`: it is incomplete, or the checkpoint of another method.")
     if state_dict[key].ndim != ndim:
         raise ValueError(f"{name}: `{key}` must have {ndim} dimensions, got {tuple(state_dict[key].shape)}.")
     return state_dict[key]
 
 
-def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str, str], name: str) -> dict[str, Any]:
-    _tensor(state_dict, names["positions"], 3, name)
-    hidden_size = _tensor(state_dict, names["cls"], 3, name).shape[-1]
+def _read_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str, str], name: str) -> dict[str, Any]:
+    _get_tensor(state_dict, names["positions"], 3, name)
+    hidden_size = _get_tensor(state_dict, names["cls"], 3, name).shape[-1]
     layers = {key[len(names["layer"]) :].split(".")[0] for key in state_dict if key.startswith(names["layer"])}
     return {
         "hidden_size": hidden_size,
         "num_hidden_layers": len(layers),
         "num_attention_heads": max(1, hidden_size // 64),
-        "intermediate_size": len(_tensor(state_dict, names["intermediate"], 2, name)),
-        "patch_size": tuple(_tensor(state_dict, names["kernel"], 4, name).shape[-2:]),
+        "intermediate_size": len(_get_tensor(state_dict, names["intermediate"], 2, name)),
+        "patch_size": tuple(_get_tensor(state_dict, names["kernel"], 4, name).shape[-2:]),
         "num_prefix_tokens": 2 if names["distillation"] in state_dict else 1,
         "num_mel_bins": 128,
         "num_labels": len(state_dict[names["classifier"]]),
@@ -240,20 +240,20 @@ def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], names: dict[str,
     }
 
 
-def _fields_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields that the config.json of a transformers AST folder states."""
+def _read_config(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """Read config fields from the config.json of a transformers AST folder."""
     theirs = sidecar.get("config.json", {})
-    fields = {name: theirs[name] for name in _STATED_BY_TRANSFORMERS if name in theirs}
+    fields = {name: theirs[name] for name in _TRANSFORMERS_FIELDS if name in theirs}
     if "layer_norm_eps" in fields:
         fields["classifier_layer_norm_eps"] = fields["layer_norm_eps"]
     if "frequency_stride" in theirs and "time_stride" in theirs:
         fields["stride"] = (theirs["frequency_stride"], theirs["time_stride"])
     if "id2label" in theirs:
-        fields |= _labels([theirs["id2label"][index] for index in sorted(theirs["id2label"], key=int)])
+        fields |= _label_fields([theirs["id2label"][index] for index in sorted(theirs["id2label"], key=int)])
     return fields
 
 
-def _processor_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+def _read_processor(sidecar: Mapping[str, Any]) -> dict[str, Any]:
     theirs = sidecar.get("preprocessor_config.json", {})
     names = ("sampling_rate", "num_mel_bins", "max_length", "mean", "std", "do_normalize")
     return {name: theirs[name] for name in names if name in theirs}
@@ -262,10 +262,10 @@ def _processor_from_sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:
 def _infer_stride(
     fields: dict[str, Any], names: dict[str, str], state_dict: Mapping[str, torch.Tensor], name: str
 ) -> tuple[int, int] | None:
-    """The square stride whose grid over the mel bins divides the number of positions.
+    """Infer the square stride whose number of grid rows divides the number of positions.
 
-    Several can; the one that makes the published 1024 frames wins, else the one with least overlap. Every published AST
-    is told apart; pass `stride` for others. Patches that are no squares do not overlap, if that fits.
+    Among several, the one for the published 1024 frames wins, else the one with least overlap. This is right for every
+    published AST; pass `stride` for others. Patches that are not square have no overlap, if that fits.
     """
     num_positions = state_dict[names["positions"]].shape[1] - fields["num_prefix_tokens"]
     mel_side, time_side = fields["patch_size"]
@@ -287,10 +287,10 @@ def _infer_stride(
 
 
 def _infer_grid(fields: dict[str, Any], num_rows: int, name: str) -> tuple[int, int]:
-    """Grid of the stored positions: as many rows as patches fit over the mel bins."""
+    """Infer the grid of the stored positions: as many rows as patches fit on the mel bins."""
     num_positions = num_rows - fields["num_prefix_tokens"]
-    mel_side = _side(fields["patch_size"])
-    stride = mel_side if fields.get("stride") is None else _side(fields["stride"])
+    mel_side = _mel_side(fields["patch_size"])
+    stride = mel_side if fields.get("stride") is None else _mel_side(fields["stride"])
     rows = (fields["num_mel_bins"] - mel_side) // stride + 1
     columns, rest = divmod(num_positions, max(rows, 1))
     if rest or rows < 1 or not columns:
@@ -301,17 +301,17 @@ def _infer_grid(fields: dict[str, Any], num_rows: int, name: str) -> tuple[int, 
     return rows, columns
 
 
-def _side(size: int | tuple[int, int]) -> int:
-    """The mel side of a size."""
+def _mel_side(size: int | tuple[int, int]) -> int:
+    """Return the mel side of a size."""
     return size if isinstance(size, int) else size[0]
 
 
-def _covered_frames(config: FlexiASTConfig) -> int:
-    """Frames that the base grid reaches over."""
+def _count_covered_frames(config: FlexiASTConfig) -> int:
+    """Count the frames that the base grid covers."""
     return PatchGeometry.of(config).num_frames(config.position_grid[1])
 
 
-def _build(
+def _build_model(
     config: FlexiASTConfig, keymap: KeyMap, state_dict: Mapping[str, torch.Tensor], name: str
 ) -> FlexiASTForAudioClassification:
     with torch.device("meta"):  # no weight is drawn at random first

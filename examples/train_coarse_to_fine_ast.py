@@ -37,7 +37,7 @@ from avzoo.conversion import convert_checkpoint
 from avzoo.data.audio_tagging import TAGGING_DATASETS
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
-from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_tagged
+from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_clips
 from avzoo.training import TrainingArguments
 
 
@@ -59,7 +59,7 @@ def main() -> None:
         for phase in schedule.phases:
             extractor.set_phase(**phase.settings)
             extractor.measure_statistics(clip["path"] for clip in clips["train"][: options.phase_statistics])
-    to_batch = partial(collate_tagged, extractor=extractor, label2id=model.config.label2id)
+    to_batch = partial(collate_clips, extractor=extractor, label2id=model.config.label2id)
 
     def augment(batch, step, phase):
         features = mask_spectrogram(

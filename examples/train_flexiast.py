@@ -29,7 +29,7 @@ from avzoo.conversion import convert_checkpoint
 from avzoo.data.audio_tagging import TAGGING_DATASETS
 from avzoo.metrics import accuracy, average_precision
 from avzoo.models.flexiast.augmentation import mask_spectrogram
-from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_tagged
+from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_clips
 from avzoo.training import TrainingArguments, train
 
 SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
@@ -46,7 +46,7 @@ def main() -> None:
     clips = {part: list(TAGGING_DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}
     names = sorted({label for part in clips.values() for clip in part for label in clip["labels"]})
     model, extractor = load(options, names)
-    to_batch = partial(collate_tagged, extractor=extractor, label2id=model.config.label2id)
+    to_batch = partial(collate_clips, extractor=extractor, label2id=model.config.label2id)
     normalized_zero = float(extractor.normalize(torch.zeros(())))
 
     def augment(batch, step):

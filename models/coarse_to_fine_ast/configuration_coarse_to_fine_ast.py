@@ -8,25 +8,26 @@ from avzoo.checks import check_number
 from avzoo.models.flexiast import FlexiASTConfig
 from avzoo.models.flexiast.patch_geometry import PatchGeometry
 
-from .compression import Pooling, TemporalCompression, checked_factor, compressed_length
+from .compression import Pooling, TemporalCompression, compress_length, parse_factor
 
 
 @strict
 class CoarseToFineASTConfig(FlexiASTConfig):
-    """Configuration of [`CoarseToFineASTForAudioClassification`]: an AST, and the phase of training it is in.
+    """Configuration of [`CoarseToFineASTForAudioClassification`]: an AST and its current training phase.
 
     Defaults: the ViT-B of the authors' AST at full resolution (arXiv 2401.08415; their code for this paper is not
     public, their other papers' is: JiuFengSC/ElasticAST@da75493). `patch_size`, `stride` and `position_grid` are those
-    of the phase, what the stored weights have; `set_phase` of the model changes them together. Other fields: those of
+    of the phase and of the stored weights; the model's `set_phase` changes them together. Other fields: see
     [`FlexiASTConfig`].
 
     Args:
-        temporal_compression: how inputs are made short: "frame_shift", "pooling" or "patchify".
-        pooling: of consecutive frames, "max" or "mean".
-        compression_factor: by how much they are short in this phase; 1 is full resolution, the end of training. Whole
-            numbers for "pooling"; what makes whole milliseconds of 10, or whole frames of a patch, for the others.
+        temporal_compression: how inputs are compressed in time: "frame_shift", "pooling" or "patchify".
+        pooling: "max" or "mean" of consecutive frames.
+        compression_factor: how many times shorter inputs are in this phase; 1 is full resolution, the end of training.
+            Must be whole for "pooling"; `10 ms * factor` must be whole for "frame_shift", `patch frames * factor` for
+            "patchify".
         max_length: frames of an input at full resolution, 100 per second.
-        position_grid: (rows, columns) of the stored position grid. None: the one that the other fields make.
+        position_grid: (rows, columns) of the stored position grid. None: computed from the other fields.
     """
 
     model_type = "coarse_to_fine_ast"
@@ -38,7 +39,7 @@ class CoarseToFineASTConfig(FlexiASTConfig):
     position_grid: list[int] | tuple[int, int] | None = None
 
     def __post_init__(self, **kwargs):
-        if self.position_grid is None and min(self.patch_size) > 0:  # else the checks name the patch
+        if self.position_grid is None and min(self.patch_size) > 0:  # else the checks report the patch
             self._check_patch()
             self.position_grid = self.phase_grid()
         super().__post_init__(**kwargs)
@@ -46,23 +47,23 @@ class CoarseToFineASTConfig(FlexiASTConfig):
     @property
     def fine_patch_size(self) -> tuple[int, int]:
         """(mel bins, frames) of a patch at full resolution."""
-        return self.patch_size[0], _divided(self.patch_size[1], self._patch_factor)
+        return self.patch_size[0], _divide_frames(self.patch_size[1], self._patch_factor)
 
     @property
     def fine_stride(self) -> tuple[int, int] | None:
         """(mel bins, frames) from patch to patch at full resolution; None: no overlap."""
-        return None if self.stride is None else (self.stride[0], _divided(self.stride[1], self._patch_factor))
+        return None if self.stride is None else (self.stride[0], _divide_frames(self.stride[1], self._patch_factor))
 
     @property
     def num_frames(self) -> int:
         """Frames of an input in this phase."""
-        return compressed_length(
+        return compress_length(
             self.max_length, self.temporal_compression, self.compression_factor, self.fine_patch_size[1]
         )
 
     @property
     def _patch_factor(self) -> float:
-        """By how much patches are longer than at full resolution."""
+        """Ratio of the patch length to that at full resolution."""
         return self.compression_factor if self.temporal_compression == "patchify" else 1
 
     def phase_grid(self) -> tuple[int, int]:
@@ -75,19 +76,19 @@ class CoarseToFineASTConfig(FlexiASTConfig):
         """A copy of this config in another phase.
 
         Args:
-            temporal_compression, pooling: None: as they are.
+            temporal_compression, pooling: None: unchanged.
 
         Raises:
             ValueError: the method cannot compress by this factor, or leaves no patch.
         """
-        there, (mel_side, time_side), stride = copy.deepcopy(self), self.fine_patch_size, self.fine_stride
+        target, (mel_side, time_side), stride = copy.deepcopy(self), self.fine_patch_size, self.fine_stride
         method, pooling = temporal_compression or self.temporal_compression, pooling or self.pooling
-        there.compression_factor = checked_factor(method, compression_factor, time_side, pooling)
-        there.temporal_compression, there.pooling = method, pooling
-        there.patch_size = (mel_side, round(time_side * there._patch_factor))
-        there.stride = None if stride is None else (stride[0], max(1, round(stride[1] * there._patch_factor)))
-        there.position_grid = there.phase_grid()
-        return there
+        target.compression_factor = parse_factor(method, compression_factor, time_side, pooling)
+        target.temporal_compression, target.pooling = method, pooling
+        target.patch_size = (mel_side, round(time_side * target._patch_factor))
+        target.stride = None if stride is None else (stride[0], max(1, round(stride[1] * target._patch_factor)))
+        target.position_grid = target.phase_grid()
+        return target
 
     def validate_phase(self):
         self.validate_pairs()
@@ -96,21 +97,21 @@ class CoarseToFineASTConfig(FlexiASTConfig):
         if self.position_grid != self.phase_grid():
             raise ValueError(
                 f"`position_grid` {self.position_grid} is not the {self.phase_grid()} that `max_length` "
-                f"{self.max_length} makes at `compression_factor` {self.compression_factor}. Leave it out, and it is "
-                "computed; `set_phase` of the model changes the phase of weights that are there."
+                f"{self.max_length} makes at `compression_factor` {self.compression_factor}. Omit it to have it "
+                "computed; to change the phase of existing weights call `set_phase` of the model."
             )
 
     def _check_patch(self):
-        """The compression is one that can be, and the patch as long as it makes patches."""
-        checked_factor(self.temporal_compression, self.compression_factor, pooling=self.pooling)
+        """Raise unless the compression is possible and the patch has the length of the phase."""
+        parse_factor(self.temporal_compression, self.compression_factor, pooling=self.pooling)
         if abs(self.fine_patch_size[1] * self._patch_factor - self.patch_size[1]) > 1e-6:
             raise ValueError(
-                f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one of "
+                f"`patch_size` {self.patch_size} is no patch that is {self.compression_factor} times as long as one at "
                 "full resolution (`compression_factor`)."
             )
 
 
-def _divided(frames: int, factor: float) -> int:
+def _divide_frames(frames: int, factor: float) -> int:
     return max(1, round(frames / factor))
 
 

@@ -1,4 +1,4 @@
-"""Recordings to log-mel spectrograms at the resolution of a phase."""
+"""Recordings to log-mel spectrograms at the resolution of a training phase."""
 
 import os
 import re
@@ -15,9 +15,9 @@ from .compression import (
     FRAME_SHIFT_MS,
     Pooling,
     TemporalCompression,
-    checked_factor,
     compress_frames,
-    compressed_length,
+    compress_length,
+    parse_factor,
 )
 
 
@@ -29,13 +29,14 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
     it computes what [`FlexiASTFeatureExtractor`] does. Source: `dataloader.py` of JiuFengSC/ElasticAST@da75493.
 
     Args:
-        max_length: frames of an input at full resolution. In a phase an input has `num_frames`.
+        max_length: frames of an input at full resolution; in a phase an input has `num_frames`.
         temporal_compression, pooling, compression_factor: see [`CoarseToFineASTConfig`]; `set_phase` changes them.
-        frame_multiple: an input has a multiple of this many frames: the length of a patch.
-        scale_window: "frame_shift" only: frames look at 25 ms * factor, so that no sound is skipped. Statistics move.
-        phase_statistics: {`phase_name`: (mean, std)} of phases whose log-mel energies have statistics of their own: a
-            maximum is larger than what it is taken of. Phases that are not named use `mean` and `std`, as the authors
-            do. [`measure_statistics`] finds them.
+        frame_multiple: the number of frames of an input is a multiple of this, the length of a patch.
+        scale_window: "frame_shift" only: windows are 25 ms * factor long, so that no sound is skipped. This changes the
+            statistics.
+        phase_statistics: {`phase_name`: (mean, std)} of phases with log-mel statistics of their own; max pooling raises
+            the mean, for example. Other phases use `mean` and `std`, as the authors do. [`measure_statistics`] fills
+            it.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         self.frame_multiple = frame_multiple
         self.scale_window = scale_window
         self.phase_statistics = {
-            name: _checked_statistics(name, values) for name, values in (phase_statistics or {}).items()
+            name: _parse_statistics(name, values) for name, values in (phase_statistics or {}).items()
         }
         self.temporal_compression, self.pooling = temporal_compression, pooling
         self.set_phase(compression_factor)
@@ -65,14 +66,14 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
         temporal_compression: TemporalCompression | None = None,
         pooling: Pooling | None = None,
     ) -> None:
-        """Make features of another phase from now on; see the method of that name of the model.
+        """Switch to another phase; see the model's `set_phase`.
 
         Raises:
-            ValueError: the method cannot compress by this factor, or leaves no patch. Nothing has changed then.
+            ValueError: the method cannot compress by this factor, or leaves no patch. The phase is then unchanged.
         """
         method, pooling = temporal_compression or self.temporal_compression, pooling or self.pooling
-        factor = checked_factor(method, compression_factor, self.frame_multiple, pooling)
-        compressed_length(self.max_length, method, factor, self.frame_multiple)
+        factor = parse_factor(method, compression_factor, self.frame_multiple, pooling)
+        compress_length(self.max_length, method, factor, self.frame_multiple)
         self.temporal_compression, self.pooling, self.compression_factor = method, pooling, factor
 
     @property
@@ -83,10 +84,8 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
 
     @property
     def num_frames(self) -> int:
-        """Frames of an input in this phase."""
-        return compressed_length(
-            self.max_length, self.temporal_compression, self.compression_factor, self.frame_multiple
-        )
+        """Number of frames of an input in this phase."""
+        return compress_length(self.max_length, self.temporal_compression, self.compression_factor, self.frame_multiple)
 
     @property
     def _shift_factor(self) -> float:
@@ -98,7 +97,7 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
 
     @property
     def _frame_length_ms(self) -> int:
-        """Cut down to whole milliseconds, as the authors do."""
+        """Rounded down to whole milliseconds, as the authors do."""
         return int(25 * self._shift_factor) if self.scale_window else 25
 
     @property
@@ -108,22 +107,22 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
 
     @property
     def window_length(self) -> int:
-        """Samples that the shortest recording has: one frame, or the frames that are pooled to one."""
-        return self._frame_samples + (self._pooled - 1) * self.hop_length
+        """Samples of the shortest accepted recording: one frame, or one pooled group of frames."""
+        return self._frame_samples + (self._pool_size - 1) * self.hop_length
 
     @property
     def _frame_samples(self) -> int:
         return int(self.sampling_rate * 0.001 * self._frame_length_ms)
 
     @property
-    def _pooled(self) -> int:
-        """Frames that become one."""
+    def _pool_size(self) -> int:
+        """Number of frames pooled to one."""
         return int(self.compression_factor) if self.temporal_compression == "pooling" else 1
 
     @property
     def max_samples(self) -> int:
-        """Samples that fill an input of this phase."""
-        return self._frame_samples + (self.num_frames * self._pooled - 1) * self.hop_length
+        """Number of samples of a full-length input of this phase."""
+        return self._frame_samples + (self.num_frames * self._pool_size - 1) * self.hop_length
 
     def log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
         """Log-mel energies at the phase's resolution, each (frames, num_mel_bins), before padding and normalising."""
@@ -134,25 +133,25 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
             frame_length_ms=self._frame_length_ms,
             frame_shift_ms=self._frame_shift_ms,
         )
-        if self._pooled == 1:
+        if self._pool_size == 1:
             return clips
-        return [compress_frames(clip, "pooling", self._pooled, self.pooling) for clip in clips]
+        return [compress_frames(clip, "pooling", self._pool_size, self.pooling) for clip in clips]
 
     def compress(self, log_mel: torch.Tensor) -> torch.Tensor:
-        """Features that were kept at full resolution, (frames, num_mel_bins) before padding, as an input of the phase.
+        """Turn stored full-resolution features, (frames, num_mel_bins) before padding, into an input of the phase.
 
-        Bit for bit what the extractor makes of the recording, without its waveform: compressed, then padded with zeros
-        or cut, then normalised.
+        Compresses, pads with zeros or cuts, then normalises. The result equals the extractor's output for the waveform
+        bit for bit.
 
         Raises:
-            ValueError: a phase that needs the waveform: a factor that is not whole, `scale_window`, or a sampling rate
+            ValueError: the phase needs the waveform: a factor that is not whole, `scale_window`, or a sampling rate
                 at which 10 ms * factor is not `factor` times the samples of 10 ms.
         """
         fine_hop = int(self.sampling_rate * 0.001 * FRAME_SHIFT_MS)
         if self._frame_length_ms != 25 or self.hop_length != fine_hop * self._shift_factor:
             raise ValueError(
-                f"features of full resolution do not hold those of {self.phase_name!r}: frames look at "
-                f"{self._frame_length_ms} ms, {self.hop_length} samples apart. Make them from the waveform."
+                f"phase {self.phase_name!r} cannot be computed from full-resolution features: its windows are "
+                f"{self._frame_length_ms} ms long, {self.hop_length} samples apart. Compute it from the waveform."
             )
         log_mel = torch.as_tensor(log_mel)
         short = compress_frames(log_mel, self.temporal_compression, self.compression_factor, self.pooling)
@@ -161,17 +160,18 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
 
     @property
     def statistics(self) -> tuple[float, float]:
-        """Those of the phase where it has its own."""
+        """Mean and standard deviation of the phase; `mean` and `std` unless `phase_statistics` has its own."""
         return self.phase_statistics.get(self.phase_name, (self.mean, self.std))
 
     def measure_statistics(self, recordings: Iterable[Audio], sampling_rate: int | None = None) -> tuple[float, float]:
-        """Mean and standard deviation of the log-mel energies in this phase, kept in `phase_statistics`.
+        """Measure mean and standard deviation of the phase's log-mel energies; store them in `phase_statistics`.
 
         Args:
-            recordings: several of them, a list or a generator; each as `__call__` takes it.
+            recordings: list or generator of recordings, in any form that `__call__` accepts.
 
         Raises:
-            ValueError: no recording, or all of them are one constant.
+            TypeError: one recording in place of several.
+            ValueError: no recording, or constant log-mel energies.
         """
         if isinstance(recordings, str | bytes | os.PathLike | Mapping):
             raise TypeError("`recordings` must be several recordings, got one; put it into a list.")
@@ -183,18 +183,22 @@ class CoarseToFineASTFeatureExtractor(FlexiASTFeatureExtractor):
             total += float(clip.sum())
             squares += float(clip.square().sum())
         if not count:
-            raise ValueError("`recordings` holds none to measure.")
+            raise ValueError("`recordings` is empty; pass at least one recording.")
         mean = total / count
         std = max(0.0, squares / count - mean**2) ** 0.5
         if std < 1e-6:
-            raise ValueError("`recordings` have log-mel energies that are all the same; there is nothing to scale.")
+            raise ValueError(
+                "`recordings` have constant log-mel energies (standard deviation 0); pass recordings with sound."
+            )
         self.phase_statistics[self.phase_name] = (mean, std)
         return mean, std
 
 
-def _checked_statistics(name: str, values: tuple[float, float]) -> tuple[float, float]:
+def _parse_statistics(name: str, values: tuple[float, float]) -> tuple[float, float]:
     if not re.fullmatch(r"(frame_shift|max pooling|mean pooling|patchify) [\d.]+", str(name)):
-        raise ValueError(f"`phase_statistics` names {name!r}, no phase; a `phase_name` is such as 'max pooling 4'.")
+        raise ValueError(
+            f"`phase_statistics` has the key {name!r}, which is no phase; use a `phase_name` such as 'max pooling 4'."
+        )
     try:
         mean, std = values
     except (TypeError, ValueError):

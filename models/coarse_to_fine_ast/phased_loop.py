@@ -1,4 +1,4 @@
-"""The training loop, once per phase: each phase is a run of its own, with its own checkpoints and its own model."""
+"""Train in phases with the package's loop: one run per phase, with its own checkpoints and saved model."""
 
 import dataclasses
 import json
@@ -20,13 +20,13 @@ from .phases import Phase, PhaseSchedule
 
 @dataclasses.dataclass
 class PhaseResult:
-    """What one phase gave.
+    """Result of one phase.
 
     Args:
-        steps, seconds: of training; evaluations count in the seconds.
-        flops: of training, all processes together; counted for one step, times the steps.
-        metrics: of the evaluation at its end.
-        evaluations: all of them, each with its "step".
+        steps, seconds: of training; the seconds include evaluations.
+        flops: of training, over all processes; counted for one step, times the number of steps.
+        metrics: of the evaluation at the end.
+        evaluations: metrics of all evaluations, each with its "step".
     """
 
     steps: int
@@ -38,7 +38,7 @@ class PhaseResult:
 
 @dataclasses.dataclass
 class PhasedResult:
-    """What a run in phases gave: the trained model in eval mode, and each phase's result in order."""
+    """Result of a run in phases: the trained model in eval mode, and each phase's result in order."""
 
     model: nn.Module
     phases: list[PhaseResult]
@@ -53,7 +53,7 @@ class PhasedResult:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Of the model as it came out."""
+        """Metrics of the last phase."""
         return self.phases[-1].metrics
 
 
@@ -69,48 +69,51 @@ def train_in_phases(
     evaluate: Callable[[nn.Module, Accelerator], Mapping[str, float]] | None = None,
     processor: Any = None,
 ) -> PhasedResult:
-    """Train `model` phase by phase, save it in `arguments.output_dir`, and give it back.
+    """Train `model` phase by phase, save it in `arguments.output_dir` and return it.
 
     Every phase is a call of [`train`] in `output_dir/phase-<number>`: optimizer, learning rate and order of samples
-    start anew, weights go on. The folder then holds the model of the phase, a working one for its resolution.
-    Interrupted, the same call goes on: after the phases that are finished, from the newest checkpoint of the one that
-    is not.
+    are reset, weights are kept. The folder then holds the model of the phase, usable at its resolution. After
+    an interruption the same call resumes: it skips finished phases and continues from the newest checkpoint of the
+    unfinished one.
 
     Args:
-        arguments: of every phase; length, learning rate and schedule, and batch size where it has its own, come from
-            the phase instead.
+        arguments: used in every phase; length, learning rate, schedule and, if set, batch size come from the phase
+            instead.
         batch_transform: (batch, step, phase) -> batch.
         processor: its `set_phase` is called before each phase, and it is saved beside the models. A collator that uses
-            it makes features of the phase's resolution.
+            it computes features at the phase's resolution.
         Others: see [`train`].
 
     Raises:
-        ValueError: what [`train`] raises; the model can't be in one of the phases; `output_dir` holds a run of another
-            schedule.
+        ValueError: what [`train`] raises; the model can't be in one of the phases; `output_dir` holds a run with
+            another schedule.
     """
     if arguments.max_steps is not None:
-        raise ValueError(f"`max_steps` ({arguments.max_steps}): how long the phases are, their schedule says.")
+        raise ValueError(
+            f"`max_steps` ({arguments.max_steps}): the schedule sets the length of the phases. Leave it None."
+        )
     if arguments.resume != "auto":
         raise ValueError(
-            f"`resume` ({arguments.resume!r}): phases go on by themselves; name an empty `output_dir` instead."
+            f"`resume` ({arguments.resume!r}): a run in phases resumes by itself. Leave it 'auto'; use an empty "
+            "`output_dir` to start a new run."
         )
     if any(phase.patience for phase in schedule.phases):
         if evaluate is None:
             raise ValueError(f"`evaluate` is needed: a phase has `patience` for {schedule.metric!r}.")
         if arguments.evaluate_every_epochs is None and arguments.evaluate_every_steps is None:
             raise ValueError("`evaluate_every_epochs` or `evaluate_every_steps` is needed: a phase has `patience`.")
-    # All that can be refused is refused now, and not after the first phases.
+    # Check everything now, not after the first phases.
     schedule.check_model(model)
     output_dir = Path(arguments.output_dir)
     folders = [output_dir / f"phase-{number}" for number in range(1, len(schedule.phases) + 1)]
     arguments_of = [
-        _arguments_of(arguments, phase, index, folders[index]) for index, phase in enumerate(schedule.phases)
+        _phase_arguments(arguments, phase, index, folders[index]) for index, phase in enumerate(schedule.phases)
     ]
     if processor is not None:
         for phase in schedule.phases:
             processor.set_phase(**phase.settings)
     is_main = PartialState(cpu=arguments.cpu).is_main_process
-    _keep_schedule(output_dir, schedule, is_main)
+    _save_schedule(output_dir, schedule, is_main)
     repository = None
     if arguments.push_to_hub and is_main:
         repository = checkpoints.create_repository(
@@ -122,7 +125,7 @@ def train_in_phases(
         for part in (model, processor):
             if part is not None:
                 part.set_phase(**phase.settings)
-        result = _finished(folder)
+        result = _read_result(folder)
         if result is not None:
             model.load_state_dict(type(model).from_pretrained(folder).state_dict())
         else:
@@ -162,8 +165,8 @@ def _train_phase(model: nn.Module, train_dataset: Any, arguments: TrainingArgume
     return PhaseResult(result.steps, result.seconds, flops, result.metrics, result.evaluations)
 
 
-def _arguments_of(arguments: TrainingArguments, phase: Phase, index: int, folder: Path) -> TrainingArguments:
-    """The run's arguments as they are in one phase."""
+def _phase_arguments(arguments: TrainingArguments, phase: Phase, index: int, folder: Path) -> TrainingArguments:
+    """Derive the arguments of one phase from the run's."""
     return dataclasses.replace(
         arguments,
         output_dir=str(folder),
@@ -175,14 +178,14 @@ def _arguments_of(arguments: TrainingArguments, phase: Phase, index: int, folder
         warmup_steps=phase.warmup_steps,
         schedule_milestones=phase.schedule_milestones,
         schedule_factor=phase.schedule_factor,
-        seed=derive_seed("phase", arguments.seed, index) % 2**31,  # an order of samples of its own
+        seed=derive_seed("phase", arguments.seed, index) % 2**31,  # each phase has its own order of samples
         push_to_hub=False,
         resume="auto",
     )
 
 
 class _Plateau(TrainingCallback):
-    """Ends a phase that gains nothing any more; knows what it needs from the evaluations that checkpoints keep."""
+    """End a phase that no longer improves, judged by the evaluations that checkpoints store."""
 
     def __init__(self, phase: Phase, schedule: PhaseSchedule):
         self.phase, self.schedule = phase, schedule
@@ -190,14 +193,16 @@ class _Plateau(TrainingCallback):
     def on_evaluate(self, model: nn.Module, state: TrainingState, metrics: dict[str, float]) -> None:
         schedule = self.schedule
         if schedule.metric not in metrics:
-            raise ValueError(f"`metric` ({schedule.metric!r}) is none of what `evaluate` gave: {sorted(metrics)}.")
+            raise ValueError(
+                f"`metric` ({schedule.metric!r}) is not among the results of `evaluate`: {sorted(metrics)}."
+            )
         scores = [evaluation[schedule.metric] for evaluation in state.evaluations]
         if self.phase.has_stalled(scores, schedule.greater_is_better, schedule.min_gain):
             state.should_stop = True
 
 
-def _keep_schedule(output_dir: Path, schedule: PhaseSchedule, is_main: bool) -> None:
-    """Write the schedule down in a new folder; in an old one, refuse another."""
+def _save_schedule(output_dir: Path, schedule: PhaseSchedule, is_main: bool) -> None:
+    """Save the schedule in a new folder; in an existing one, raise if it differs."""
     file = output_dir / "phases.json"
     if file.exists():
         schedule.check_same(json.loads(file.read_text(encoding="utf-8")), f"the run in {output_dir}")
@@ -208,8 +213,8 @@ def _keep_schedule(output_dir: Path, schedule: PhaseSchedule, is_main: bool) -> 
     PartialState().wait_for_everyone()
 
 
-def _finished(folder: Path) -> PhaseResult | None:
-    """Result of a phase that was trained to its end."""
+def _read_result(folder: Path) -> PhaseResult | None:
+    """Read the result of a phase; None if it is not finished."""
     file = folder / "finished.json"
     return PhaseResult(**json.loads(file.read_text(encoding="utf-8"))) if file.exists() else None
 

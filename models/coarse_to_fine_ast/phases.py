@@ -1,7 +1,7 @@
-"""Training in phases, from coarse inputs to fine ones: the plan, and following it from a loop of your own.
+"""Training in phases, from coarse inputs to fine ones: the schedule, and a class that follows it in any loop.
 
 For models with `set_phase(compression_factor, temporal_compression, pooling)`, such as
-`CoarseToFineASTForAudioClassification`. Three ways to follow a plan:
+`CoarseToFineASTForAudioClassification`. Three ways to follow a schedule:
 
 - [`train_in_phases`], the package's own loop, one run per phase;
 - [`PhaseCallback`], in transformers' `Trainer`;
@@ -17,8 +17,8 @@ For models with `set_phase(compression_factor, temporal_compression, pooling)`, 
               if run.finished:
                   break
 
-Facts: arXiv 2401.08415 as far as its abstract and summaries tell: phases from low to high resolution, one way of
-compression per run, optimizer state and learning rate start anew in each phase.
+Source: abstract and summaries of arXiv 2401.08415: phases from low to high resolution, one
+compression method per run, optimizer state and learning rate are reset in each phase.
 """
 
 import dataclasses
@@ -37,19 +37,19 @@ from avzoo.training import make_schedule
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Phase:
-    """How the model is set in one phase, how long that is, and how it learns meanwhile.
+    """Compression, length and optimisation of one phase.
 
     Args:
-        compression_factor: by how much inputs are shorter than at full resolution; 1: not at all.
-        temporal_compression, pooling: see the model's config. None: as the model has them.
-        num_epochs, num_steps: length; one of the two. With `patience`, the most it can be.
-        patience: end the phase when so many evaluations in a row have brought no gain.
-        learning_rate: at its peak. None: the run's, or the optimizer's own.
+        compression_factor: how many times shorter inputs are than at full resolution; at least 1.
+        temporal_compression, pooling: see the model's config. None: unchanged.
+        num_epochs, num_steps: length; give one of the two. With `patience`, the maximum.
+        patience: end the phase after this many evaluations in a row without gain.
+        learning_rate: peak learning rate. None: the run's, or the optimizer's own.
         schedule, warmup_steps, schedule_milestones, schedule_factor: as in [`TrainingArguments`], over this phase
             alone.
         batch_size: None: the run's. Short inputs need less memory, so more of them fit.
-        max_masked_frames, max_masked_mel_bins: SpecAugment's widest masks. None: 192 / compression_factor frames, down
-            to a whole number, which is the same time in every phase (JiuFengSC/ElasticAST@da75493).
+        max_masked_frames, max_masked_mel_bins: SpecAugment's maximum widths. None: 192 / compression_factor frames,
+            rounded down, which is the same time in every phase (JiuFengSC/ElasticAST@da75493).
 
     Raises:
         TypeError, ValueError: a value of a wrong type or out of range; the message names it.
@@ -73,7 +73,7 @@ class Phase:
     def __post_init__(self):
         if (self.num_epochs is None) == (self.num_steps is None):
             raise ValueError(
-                f"a phase has one length, `num_epochs` or `num_steps`; got {self.num_epochs} and {self.num_steps}."
+                f"a phase needs one length, `num_epochs` or `num_steps`; got {self.num_epochs} and {self.num_steps}."
             )
         check_number("compression_factor", self.compression_factor, at_least=1)
         for name in ("num_steps", "patience", "batch_size"):
@@ -89,7 +89,7 @@ class Phase:
         if (self.schedule == "step") != bool(self.schedule_milestones):
             raise ValueError(
                 f"`schedule_milestones` {self.schedule_milestones} of a phase with `schedule` {self.schedule!r}: "
-                'milestones are what "step" needs, and no other schedule reads.'
+                '"step" needs milestones, other schedules take none.'
             )
         if self.max_masked_frames is None:
             object.__setattr__(self, "max_masked_frames", int(192 / self.compression_factor))
@@ -97,7 +97,7 @@ class Phase:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `set_phase` of model and processor take."""
+        """Arguments of `set_phase` of model and processor."""
         return {
             "compression_factor": self.compression_factor,
             "temporal_compression": self.temporal_compression,
@@ -108,12 +108,12 @@ class Phase:
         """Optimizer steps of the phase.
 
         Raises:
-            ValueError: it is as long as so many epochs, and an epoch has no known length.
+            ValueError: the phase is counted in epochs and `steps_per_epoch` is None.
         """
         if self.num_steps is not None:
             return self.num_steps
         if steps_per_epoch is None:
-            raise ValueError("`steps_per_epoch` is needed: a phase lasts `num_epochs`. Or give it `num_steps`.")
+            raise ValueError("`steps_per_epoch` is needed: a phase lasts `num_epochs`. Pass it, or use `num_steps`.")
         return max(1, math.ceil(self.num_epochs * steps_per_epoch))
 
     def has_stalled(self, scores: Sequence[float], greater_is_better: bool = True, min_gain: float = 0.0) -> bool:
@@ -129,15 +129,15 @@ class Phase:
 
 @dataclasses.dataclass(frozen=True)
 class PhaseSchedule:
-    """Phases in their order, each finer than the one before.
+    """Ordered phases, each finer than the one before.
 
     Args:
         phases: at least one.
-        metric: name of what is evaluated, for phases with `patience`.
+        metric: name of the evaluated metric, for phases with `patience`.
         greater_is_better: direction of `metric`.
-        min_gain: what counts as a gain of it.
-        final_factor: compression of the last phase: the resolution the model is for.
-        allow_coarsening: let phases get coarser again, which throws detail away.
+        min_gain: smallest increase of `metric` that counts as a gain.
+        final_factor: compression of the last phase, at which the model will be used.
+        allow_coarsening: allow a phase coarser than the one before, which loses detail.
 
     Raises:
         ValueError: the phases don't fit together; the message says which.
@@ -153,33 +153,33 @@ class PhaseSchedule:
     def __post_init__(self):
         object.__setattr__(self, "phases", tuple(self.phases))
         if not self.phases:
-            raise ValueError("`phases` is empty; a schedule has at least one.")
+            raise ValueError("`phases` is empty; pass at least one.")
         check_number("min_gain", self.min_gain, at_least=0)
         factors = [phase.compression_factor for phase in self.phases]
         for number, (coarse, fine) in enumerate(itertools.pairwise(factors), start=2):
             if fine > coarse and not self.allow_coarsening:
                 raise ValueError(
                     f"`phases`: number {number} is coarser (factor {fine}) than the one before it (factor {coarse}), "
-                    "which throws away what was learned between. Pass allow_coarsening=True if you mean it."
+                    "which loses learned detail. Pass allow_coarsening=True if you mean it."
                 )
         if factors[-1] != self.final_factor:
             raise ValueError(
-                f"`phases`: the last has `compression_factor` {factors[-1]}, and the model is for {self.final_factor} "
-                "(`final_factor`)."
+                f"`phases`: the last has `compression_factor` {factors[-1]}, but `final_factor` is "
+                f"{self.final_factor}. Make them equal."
             )
         if self.metric is None and any(phase.patience is not None for phase in self.phases):
-            raise ValueError("`metric` is needed: a phase has `patience`, and must know for what.")
+            raise ValueError("`metric` is needed: a phase has `patience`.")
 
     def describe(self) -> dict[str, Any]:
-        """The schedule as JSON holds it."""
+        """Return the schedule as JSON-compatible values."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     def check_model(self, model: nn.Module) -> None:
-        """Raise a ValueError now if the model can't be in one of the phases, rather than when its turn comes."""
+        """Raise a ValueError if the model can't be in one of the phases."""
         if not hasattr(model, "set_phase"):
             raise ValueError(
-                f"`model`: a {type(model).__name__} has no phases. Make a CoarseToFineASTForAudioClassification of it, "
-                "with from_flexiast or convert_checkpoint."
+                f"`model`: a {type(model).__name__} has no phases. Convert it to a "
+                "CoarseToFineASTForAudioClassification with from_flexiast or convert_checkpoint."
             )
         for number, phase in enumerate(self.phases, start=1):
             try:
@@ -188,27 +188,29 @@ class PhaseSchedule:
                 raise ValueError(f"phase {number} does not suit the model: {error}") from error
 
     def check_same(self, saved: Mapping[str, Any], where: str) -> None:
-        """Raise a ValueError that says in what this schedule differs from the one a run was begun with."""
+        """Raise a ValueError naming the difference if a run was begun with another schedule."""
         current = self.describe()
         for name in current:
             if name != "phases" and saved.get(name) != current[name]:
-                raise ValueError(_changed(f"`{name}`", saved.get(name), current[name], where))
+                raise ValueError(_describe_difference(f"`{name}`", saved.get(name), current[name], where))
         before, now = saved["phases"], current["phases"]
         if len(before) != len(now):
-            raise ValueError(_changed("the number of `phases`", len(before), len(now), where))
+            raise ValueError(_describe_difference("the number of `phases`", len(before), len(now), where))
         for number, (theirs, ours) in enumerate(zip(before, now, strict=True), start=1):
             for name, value in ours.items():
                 if theirs.get(name) != value:
-                    raise ValueError(_changed(f"`{name}` of phase {number}", theirs.get(name), value, where))
+                    raise ValueError(
+                        _describe_difference(f"`{name}` of phase {number}", theirs.get(name), value, where)
+                    )
 
     def full_epochs(self, model: nn.Module, steps_per_epoch: int | None = None) -> float:
-        """What the plan costs at most, in epochs at full resolution, by the multiply-accumulates of the layers.
+        """Maximum cost of the schedule in epochs at full resolution, by the multiply-accumulates of the layers.
 
         Args:
-            steps_per_epoch: needed where phases are counted in steps.
+            steps_per_epoch: required if a phase is counted in steps.
 
         Raises:
-            ValueError: it is needed and not given, or the model can't be in one of the phases.
+            ValueError: `steps_per_epoch` is missing, or the model can't be in one of the phases.
         """
         self.check_model(model)
         if steps_per_epoch is None and any(phase.num_steps for phase in self.phases):
@@ -219,30 +221,30 @@ class PhaseSchedule:
         )
 
 
-def _changed(name: str, before: Any, now: Any, where: str) -> str:
+def _describe_difference(name: str, before: Any, now: Any, where: str) -> str:
     return (
-        f"{name}: {where} was begun with {before!r}, this schedule has {now!r}; resumed, it would be neither of the "
-        "two runs. Set it back, or start anew elsewhere."
+        f"{name}: {where} was begun with {before!r}, this schedule has {now!r}; a run can only be "
+        "resumed with its own schedule. Set it back, or start a new run elsewhere."
     )
 
 
 class PhaseRun:
-    """Follows a schedule in a training loop: learning rate, change of phase, optimizer started anew.
+    """Follow a schedule in a training loop: set the learning rate, change phases, reset the optimizer.
 
-    Call [`step`] after each optimizer step and `zero_grad`. What `batch_size` a phase wants is the loop's business;
-    `run.phase` tells.
+    Call [`step`] after each optimizer step and `zero_grad`. The loop itself must apply the
+    `batch_size` of `run.phase`.
 
     Args:
-        model: put into the first phase here.
-        optimizer: over the model's parameters, which stay the same objects. Its rates are the peaks, unless the phase
-            has its own; those of several groups keep their ratio. The run sets them; use no other scheduler.
-        steps_per_epoch: optimizer steps of an epoch; needed by phases that last epochs.
-        processor: a feature extractor whose phase changes along.
-        state: what [`state_dict`] gave, to resume. The model must be as it was saved with it.
+        model: set to the first phase here.
+        optimizer: over the model's parameters, which stay the same objects. Its learning rates are the peaks, unless
+            the phase has its own; the rates of several groups keep their ratio. Use no other scheduler.
+        steps_per_epoch: optimizer steps of an epoch; required if a phase is counted in epochs.
+        processor: a feature extractor whose phase is changed with the model's.
+        state: output of [`state_dict`], to resume. The model must be the one saved at the same step.
 
     Raises:
-        ValueError: the model can't be in one of the phases; the optimizer holds other parameters; `state` is of another
-            schedule, of epochs of another length, or of another phase's model.
+        ValueError: the model can't be in one of the phases; the optimizer holds other parameters; `state` has
+            another schedule, another epoch length, or another phase than the model.
     """
 
     def __init__(
@@ -263,11 +265,11 @@ class PhaseRun:
         self.steps_per_epoch = steps_per_epoch
         self.lengths = [phase.total_steps(steps_per_epoch) for phase in schedule.phases]
         self.description = schedule.describe()
-        # Where torch's schedulers keep it, too: one that was made before has already lowered the rates.
+        # The key torch's schedulers use: a scheduler made earlier has already lowered `lr`.
         self.peaks = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
         if not self.peaks[0] > 0 and any(phase.learning_rate for phase in schedule.phases):
             raise ValueError(
-                f"`learning_rate` of a phase has no ratio to the optimizer's, which is {self.peaks[0]}; give the "
+                f"`learning_rate` of a phase cannot scale the optimizer's, which is {self.peaks[0]}; give the "
                 "optimizer a rate above 0."
             )
         self.index = self.steps = self.phase_steps = 0
@@ -284,23 +286,23 @@ class PhaseRun:
 
     @property
     def phase(self) -> Phase:
-        """The phase the next step belongs to; the last one when finished."""
+        """The phase of the next step; the last phase when finished."""
         return self.schedule.phases[min(self.index, len(self.schedule.phases) - 1)]
 
     def step(self, metrics: Mapping[str, float] | None = None) -> bool:
-        """One optimizer step was taken; whether the phase changed by that.
+        """Count one optimizer step and return whether the phase changed.
 
         Args:
-            metrics: what an evaluation after it gave, at the resolution of the phase; for phases with `patience`.
+            metrics: result of an evaluation after the step, at the resolution of the phase; for phases with `patience`.
 
         Raises:
-            ValueError: the schedule is over, a gradient is left at the change, or its metric is not among `metrics`.
-                The run is then as it was.
+            ValueError: the schedule is over, a gradient is left at the change, or the metric is not among `metrics`.
+                The run is then unchanged.
         """
         if self.finished:
-            raise ValueError(f"the schedule is over after {self.steps} steps; the loop should look at `finished`.")
-        scores = self._scores_with(metrics)
-        changes = self._ends_with(scores)
+            raise ValueError(f"the schedule is over after {self.steps} steps; end the loop when `finished` is True.")
+        scores = self._add_score(metrics)
+        changes = self._ends_after_step(scores)
         if changes and self.index + 1 < len(self.schedule.phases):
             self.model.set_phase(**self.schedule.phases[self.index + 1].settings)  # refuses while a gradient is left
         self.steps += 1
@@ -314,12 +316,12 @@ class PhaseRun:
         return changes
 
     def ends_with_next_step(self, metrics: Mapping[str, float] | None = None) -> bool:
-        """Whether the next call of `step(metrics)` will be the last of the schedule."""
+        """Return whether the next call of `step(metrics)` ends the schedule."""
         is_last = self.index + 1 == len(self.schedule.phases)
-        return is_last and self._ends_with(self._scores_with(metrics))
+        return is_last and self._ends_after_step(self._add_score(metrics))
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the run is, as JSON holds it; belongs to the weights and the optimizer's state of the same moment."""
+        """State of the run as JSON-compatible values; save it with the weights and the optimizer's state."""
         return {
             "phase": self.index,
             "phase_steps": self.phase_steps,
@@ -330,23 +332,23 @@ class PhaseRun:
             "schedule": self.description,
         }
 
-    def _scores_with(self, metrics: Mapping[str, float] | None) -> list[float]:
-        """The phase's scores, and the new one."""
+    def _add_score(self, metrics: Mapping[str, float] | None) -> list[float]:
+        """Return the phase's scores with the new one."""
         if metrics is None or self.phase.patience is None:
             return self.scores
         name = self.schedule.metric
         if name not in metrics:
-            raise ValueError(f"`metric` ({name!r}) is none of what was evaluated: {sorted(metrics)}.")
+            raise ValueError(f"`metric` ({name!r}) is not among the evaluated metrics: {sorted(metrics)}.")
         return [*self.scores, float(metrics[name])]
 
-    def _ends_with(self, scores: Sequence[float]) -> bool:
-        """Whether the phase is over after one more step, with these scores."""
+    def _ends_after_step(self, scores: Sequence[float]) -> bool:
+        """Return whether the phase ends after one more step, given its scores."""
         schedule = self.schedule
         stalled = self.phase.has_stalled(scores, schedule.greater_is_better, schedule.min_gain)
         return stalled or self.phase_steps + 1 >= self.lengths[self.index]
 
     def _begin_phase(self) -> None:
-        """All but the model, which is in the phase already."""
+        """Set processor and optimizer to the phase; the model is in it already."""
         if self.processor is not None:
             self.processor.set_phase(**self.phase.settings)
         self.optimizer.state.clear()
@@ -356,18 +358,20 @@ class PhaseRun:
         self.schedule.check_same(state["schedule"], "the run of `state`")
         if state["lengths"] != self.lengths:
             raise ValueError(
-                _changed("steps of the phases, by `steps_per_epoch`", state["lengths"], self.lengths, "`state`")
+                _describe_difference(
+                    "steps of the phases, by `steps_per_epoch`", state["lengths"], self.lengths, "`state`"
+                )
             )
         self.index, self.steps, self.peaks = state["phase"], state["steps"], list(state["peaks"])
         self.phase_steps, self.scores = state["phase_steps"], list(state["scores"])
         config = self.model.config
         expected = config.at_phase(**self.phase.settings)
         for name in self.phase.settings:
-            there, here = getattr(expected, name), getattr(config, name)
-            if there != here and (name != "pooling" or config.temporal_compression == "pooling"):
+            saved, current = getattr(expected, name), getattr(config, name)
+            if saved != current and (name != "pooling" or config.temporal_compression == "pooling"):
                 raise ValueError(
-                    f"`state` is of a phase with `{name}` {there!r}, `model` is in one with {here!r}. Load the model "
-                    "that was saved with it: from_pretrained knows its phase."
+                    f"`state` is of a phase with `{name}` {saved!r}, `model` is in one with {current!r}. Load the "
+                    "model that was saved with it by from_pretrained, which restores its phase."
                 )
         if self.processor is not None:
             self.processor.set_phase(**self.phase.settings)

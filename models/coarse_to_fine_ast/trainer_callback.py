@@ -11,39 +11,39 @@ from .phases import PhaseRun, PhaseSchedule
 
 
 class PhaseCallback(TrainerCallback):
-    """Moves the model that a `Trainer` trains through the phases of a schedule.
+    """Move the model of a `Trainer` through the phases of a schedule.
 
         Trainer(model, args, train_dataset=features, data_collator=collate, callbacks=[PhaseCallback(schedule)]).train()
 
-    where the collator gives features of full resolution and `"full_resolution": True`, so that the model makes them as
-    short as the phase wants them; evaluation then is at the phase's resolution, too. The callback sets the learning
+    where the collator returns features of full resolution and `"full_resolution": True`, so that the model compresses
+    them for the phase; evaluation then runs at the phase's resolution, too. The callback sets the learning
     rate, in place of the Trainer's scheduler, and ends the training after the last phase. A phase changes when its last
     step has been evaluated and saved, just before the next one.
 
-    To resume, give the Trainer the model that `from_pretrained(checkpoint)` loads, which knows its phase. Where the run
-    is in the schedule stands in the log history that the Trainer saves with every checkpoint.
+    To resume, give the Trainer the model that `from_pretrained(checkpoint)` loads, which is in its phase. The state
+    of the schedule is in the log history that the Trainer saves with every checkpoint.
 
     Args:
-        schedule: its phases have no `batch_size`; a Trainer has one for all.
+        schedule: phases must not set `batch_size`; a Trainer has one for all.
 
     Raises:
-        ValueError: when training begins: phases that the model can't be in, or longer than the Trainer will train;
-            another schedule than that of the checkpoint; several processes or GPUs, whose wrapped models can't change
-            their shapes; the best model at the end, which may be one of a phase.
+        ValueError: when training begins, if the model can't be in a phase; if the phases are longer than the Trainer
+            trains; if the checkpoint has another schedule; with several processes or GPUs, whose wrapped models can't
+            change their shapes; with `load_best_model_at_end`, whose model may be in another phase.
     """
 
     def __init__(self, schedule: PhaseSchedule):
         for number, phase in enumerate(schedule.phases, start=1):
             if phase.batch_size is not None:
                 raise ValueError(
-                    f"`batch_size` of phase {number}: a Trainer has one for all phases. Leave it out, or use "
+                    f"`batch_size` of phase {number}: a Trainer has one for all phases. Omit it, or use "
                     "train_in_phases."
                 )
         self.schedule = schedule
         self.run: PhaseRun | None = None
-        self.note: dict[str, Any] = {}  # the entry in the log history
-        self.step_is_done = False  # and waits to be counted
-        self.metrics: dict[str, float] | None = None  # what was evaluated after it
+        self.note: dict[str, Any] = {}  # entry in the log history
+        self.step_is_done = False  # but not counted yet
+        self.metrics: dict[str, float] | None = None  # of the evaluation after it
 
     def on_train_begin(
         self,
@@ -75,7 +75,7 @@ class PhaseCallback(TrainerCallback):
         last_step = run.steps - run.phase_steps + sum(run.lengths[run.index :])
         if last_step > state.max_steps:
             raise ValueError(
-                f"the schedule lasts until step {last_step}, and the Trainer would stop after {state.max_steps}. Raise "
+                f"the schedule lasts until step {last_step}, and the Trainer stops after {state.max_steps}. Raise "
                 "`num_train_epochs` or `max_steps`; the callback ends the training itself."
             )
         if not state.global_step:
@@ -108,7 +108,7 @@ class PhaseCallback(TrainerCallback):
         self.step_is_done = False
 
     def _look_ahead(self, args: TrainerArguments, state: TrainerState, control: TrainerControl) -> TrainerControl:
-        """Note the state for a checkpoint, and end the training if nothing comes after this step."""
+        """Record the state for a checkpoint, and end the training if this was the last step."""
         self.note |= {"step": state.global_step, "phases": self.run.state_dict(), "metrics": self.metrics}
         if self.run.ends_with_next_step(self.metrics):
             control.should_training_stop = True
@@ -116,7 +116,7 @@ class PhaseCallback(TrainerCallback):
         return control
 
     def _publish_rates(self, lr_scheduler) -> None:
-        """The Trainer logs what its scheduler last set."""
+        """Copy the rates to the Trainer's scheduler, from which it logs them."""
         lr_scheduler._last_lr = [group["lr"] for group in self.run.optimizer.param_groups]
 
 
@@ -129,10 +129,10 @@ def _check_trainer(args: TrainerArguments, schedule: PhaseSchedule) -> None:
     if args.load_best_model_at_end:
         raise ValueError(
             "`load_best_model_at_end` would load the weights of another phase into the shapes of the last. Leave it "
-            "off, and load the checkpoint you like: it knows its phase."
+            "off, and load the best checkpoint with from_pretrained."
         )
     if args.eval_strategy == IntervalStrategy.NO and any(phase.patience for phase in schedule.phases):
-        raise ValueError("`eval_strategy` is needed: a phase has `patience`, and nothing would be evaluated.")
+        raise ValueError('`eval_strategy` is needed: a phase has `patience`. Set it to "steps" or "epoch".')
 
 
 __all__ = ["PhaseCallback"]

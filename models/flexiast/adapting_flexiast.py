@@ -1,6 +1,6 @@
-"""Methods that make another model of a FlexiAST: another patch size, other classes, transformers' AST.
+"""Adapt a FlexiAST to another patch size, to other classes, or to transformers' AST.
 
-Each leaves its model as it is. The network itself is in `modeling_flexiast.py`.
+The methods return a new model and never change their own. The network is in `modeling_flexiast.py`.
 """
 
 import copy
@@ -12,7 +12,7 @@ from .configuration_flexiast import FlexiASTConfig
 from .patch_geometry import PatchGeometry, PatchSize
 from .resizing import resize_patch_kernel
 
-# Config fields that mean the same in transformers' ASTConfig.
+# Config fields with the same meaning in transformers' ASTConfig.
 SHARED_WITH_TRANSFORMERS_AST = (
     "hidden_size",
     "num_hidden_layers",
@@ -35,12 +35,12 @@ class PatchAdaptationMixin:
     """Copies of a FlexiAST, with or without head, whose stored patch kernel and position grid have other sizes."""
 
     def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> "PatchAdaptationMixin":
-        """A copy with kernel and positions resized once and for all: nothing is resized in its forward.
+        """Copy the model with kernel and positions resized for one patch size, so that its forward resizes nothing.
 
         Args:
-            patch_size: the size that becomes the base size of the copy.
-            num_frames: length the copy's position grid is made for. None: the length this model's base grid covers.
-                The copy still takes other lengths, by resampling its own grid.
+            patch_size: base size of the copy.
+            num_frames: input length that the copy's position grid is resized for. None: the length this model's base
+                grid covers. Other lengths still work; the copy then resizes its grid in each forward.
 
         Returns:
             A model of the same class in the same mode, ready to save or to export.
@@ -55,10 +55,10 @@ class PatchAdaptationMixin:
         return self.rebase(config)
 
     def rebase(self, config: FlexiASTConfig) -> "PatchAdaptationMixin":
-        """A copy under a config with another `patch_size`, `position_grid` or `stride`: kernel and positions resized.
+        """Copy the model, with kernel and positions resized to another `patch_size`, `position_grid` or `stride`.
 
         Returns:
-            A model of the same class in the same mode, which owns its weights.
+            A model of the same class in the same mode; it shares no weight with this one.
         """
         config.validate()
         embeddings = getattr(self, self.base_model_prefix, self).embeddings
@@ -81,10 +81,9 @@ class ClassifierAdaptationMixin:
     """Copies of a FlexiAST classifier for other classes and for transformers."""
 
     def adapt_to_labels(self, names: Sequence[str]) -> "ClassifierAdaptationMixin":
-        """This model for the task of telling `names` apart: itself if that is its own, else one with a new head.
+        """Return a model for the classes `names`: this one if they are its own, else a copy with a new head.
 
-        The new one is of the same class, takes the backbone's weights over, and draws its head from torch's global
-        generator.
+        The copy has the same class and backbone weights. Its head is initialised from torch's global generator.
         """
         if sorted(self.config.id2label.values()) == sorted(names):
             return self
@@ -96,17 +95,17 @@ class ClassifierAdaptationMixin:
         return model.train(self.training)
 
     def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
-        """This model at one patch size as a transformers `ASTForAudioClassification`, for tools that know only that.
+        """Export the model at one patch size as a transformers `ASTForAudioClassification`.
 
-        transformers' AST has two prefix tokens, square patches and one epsilon in every norm, so only models with two
-        prefix tokens can go, and logits differ by the classifier's epsilon (below 1e-5).
+        transformers' AST has two prefix tokens, square patches and one epsilon in every norm. Only models with two
+        prefix tokens can be exported, and logits differ slightly (below 1e-5) because of the classifier's epsilon.
 
         Args:
             patch_size: side of the square patch. None: the base size.
-            num_frames: the one input length the result will take. None: what the base grid covers.
+            num_frames: the only input length that the exported model accepts. None: the length the base grid covers.
 
         Raises:
-            ValueError: one prefix token, or a patch that is not square.
+            ValueError: the model has one prefix token, or the patch is not square.
         """
         from transformers import ASTConfig, ASTForAudioClassification
 

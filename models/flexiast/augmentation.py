@@ -1,4 +1,4 @@
-"""What FlexiAST's training does to a clip: waveform mixup and masked bands of the spectrogram.
+"""Augmentation in FlexiAST's training: waveform mixup and spectrogram masking.
 
 Source: `dataloader.py` of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, which follows YuanGongND/ast.
 """
@@ -7,7 +7,7 @@ import torch
 
 
 def mix_waveforms(first: torch.Tensor, second: torch.Tensor, proportion: float) -> torch.Tensor:
-    """`proportion` of `first` plus the rest of `second`, both (samples,), centred before and after.
+    """Mix two waveforms (samples,) as `proportion` * first + (1 - `proportion`) * second, zero-mean before and after.
 
     `second` is cut, or padded with zeros at its end, to the length of `first`. The labels mix with the same proportion,
     which the authors draw from Beta(10, 10).
@@ -25,19 +25,19 @@ def mask_spectrogram(
     max_frames: int = 192,
     value: float = 0.0,
 ) -> torch.Tensor:
-    """A copy with one band of mel bins and one stretch of frames set to `value`, drawn anew for each clip.
+    """Copy a spectrogram with one band of mel bins and one span of frames set to `value`, drawn for each clip.
 
     Args:
         spectrogram: (batch, frames, num_mel_bins).
-        max_mel_bins, max_frames: widths are uniform in [0, max]; positions uniform over what fits.
-        value: what the masked part becomes. The authors mask with 0 before normalising; on normalised input that is
+        max_mel_bins, max_frames: widths are uniform in [0, max]; positions are uniform over those that fit.
+        value: fill value of the masked part. The authors mask with 0 before normalising; on normalised input that is
             `extractor.normalize(0)`.
     """
     batch, frames, mel_bins = spectrogram.shape
-    hidden = torch.zeros(batch, frames, mel_bins, dtype=torch.bool)
-    for clip in hidden:
+    mask = torch.zeros(batch, frames, mel_bins, dtype=torch.bool)
+    for clip in mask:
         for dim, limit in ((0, min(max_frames, frames)), (1, min(max_mel_bins, mel_bins))):
             width = int(torch.rand((), generator=generator) * (limit + 1))
             start = int(torch.rand((), generator=generator) * (clip.shape[dim] - width + 1))
             clip.narrow(dim, start, width).fill_(True)
-    return spectrogram.masked_fill(hidden.to(spectrogram.device), value)
+    return spectrogram.masked_fill(mask.to(spectrogram.device), value)

@@ -1,4 +1,4 @@
-"""Configuration of FlexiAST and of the Audio Spectrogram Transformers it generalises."""
+"""Configuration of FlexiAST and of the original Audio Spectrogram Transformers."""
 
 from typing import Any, Literal
 
@@ -21,18 +21,17 @@ class FlexiASTConfig(PreTrainedConfig):
         layer_norm_eps: epsilon of the norms in the backbone. The authors use 1e-6, transformers' AST 1e-12.
         classifier_layer_norm_eps: epsilon of the norm before the classifier.
         num_mel_bins: height of the spectrogram.
-        patch_size: base patch, (mel bins, frames) or one number for a square: the size the stored kernel has, and
-            the size `forward` uses when it is given none.
+        patch_size: base patch, (mel bins, frames) or one number for a square: the size of the stored kernel, and the
+            default of `forward`.
         position_grid: (rows, columns) of the stored position grid: patches along mel, patches along time.
         num_prefix_tokens: 1 (class token, ViT) or 2 (class and distillation token, DeiT and every original AST).
             The classifier reads their mean.
-        resize_method: how the patch kernel goes to another size. "pi": pseudo-inverse of bilinear interpolation (all
+        resize_method: how the patch kernel is resized. "pi": pseudo-inverse of bilinear interpolation (all
             released weights); "bilinear": antialiased interpolation of the kernel's values.
         stride: step between patches of the base size, (mel bins, frames) or one number. None: patches do not
-            overlap. An original AST has 10. At another patch size the stride is scaled alike, so that the
-            overlap keeps its proportion.
-        patch_sizes: sizes to draw from in training. `forward` draws only in training mode and only when it is given
-            a generator.
+            overlap. An original AST has 10. At other patch sizes the stride is scaled in proportion.
+        patch_sizes: sizes to draw from in training. `forward` draws only in training mode and only when given a
+            generator.
     """
 
     model_type = "flexiast"
@@ -59,7 +58,7 @@ class FlexiASTConfig(PreTrainedConfig):
     initializer_range: float = 0.02
 
     def __setattr__(self, name, value):
-        # However they are given (one number, a list from JSON, an override in from_pretrained), sizes are pairs.
+        # Sizes are stored as pairs, whether given as one number, a list from JSON or an override in from_pretrained.
         if name in ("patch_size", "stride", "position_grid"):
             value = as_pair(value)
         elif name == "patch_sizes" and isinstance(value, list):
@@ -87,7 +86,7 @@ class FlexiASTConfig(PreTrainedConfig):
             if name.startswith("patch_size") and pair[0] > self.num_mel_bins:
                 raise ValueError(f"`{name}` {pair} is taller than `num_mel_bins` ({self.num_mel_bins}).")
         if self.patch_sizes is not None and not self.patch_sizes:
-            raise ValueError("`patch_sizes` is empty; leave it None to train at the base size only.")
+            raise ValueError("`patch_sizes` must not be empty; set None to train at the base size only.")
 
     def validate_epsilons_and_dropout(self):
         check_fields(self, ("layer_norm_eps", "classifier_layer_norm_eps"), above=0)
@@ -95,7 +94,7 @@ class FlexiASTConfig(PreTrainedConfig):
 
 
 def as_pair(size: Any) -> Any:
-    """One number to a square, a list to a tuple; anything else stays for the type check to name."""
+    """Convert one number to a square and a list to a tuple; the type check reports anything else."""
     if isinstance(size, int):
         return (size, size)
     return tuple(size) if isinstance(size, list) else size

@@ -1,4 +1,4 @@
-"""Recordings to normalised log-mel spectrograms, as FlexiAST and every AST expects them."""
+"""Recordings to normalised log-mel spectrograms, as FlexiAST and other ASTs expect them."""
 
 import os
 from collections.abc import Sequence
@@ -19,8 +19,8 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
     """Recordings to `input_values` (batch, frames, num_mel_bins), 100 frames per second.
 
     Per recording: one channel at 16 kHz in [-1, 1] -> Kaldi log-mel energies -> zeros appended, or the end cut, to
-    `max_length` frames -> (x - mean) / (2 * std). The zeros are appended to the log-mel energies, so the model sees
-    (0 - mean) / (2 * std) there, which is not silence: the released weights were trained so.
+    `max_length` frames -> (x - mean) / (2 * std). The zeros are appended to the log-mel energies, so the padding is
+    (0 - mean) / (2 * std), which is not silence. The released weights were trained this way.
     Source: `dataloader.py` of JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8. Defaults: the VGGSound checkpoint.
 
     Args:
@@ -29,7 +29,7 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         max_length: frames of an input; 1024 is 10.255 s.
         mean, std: statistics of the training set's log-mel energies, in natural-log units.
         do_normalize: subtract `mean` and divide by `2 * std`.
-        channels: what several channels become: "first" (the authors' choice) or "mean".
+        channels: how several channels are reduced to one: "first" (the authors' choice) or "mean".
         return_attention_mask: mark padding frames with 0. The released weights were trained without a mask.
     """
 
@@ -76,17 +76,17 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def window_length(self) -> int:
-        """Samples one frame looks at: 25 ms."""
+        """Samples in the window of one frame: 25 ms."""
         return self.sampling_rate // 40
 
     @property
     def num_frames(self) -> int:
-        """Frames of an input."""
+        """Number of frames of an input."""
         return self.max_length
 
     @property
     def max_samples(self) -> int:
-        """Samples that fill an input."""
+        """Number of samples of a full-length input."""
         return self.window_length + (self.num_frames - 1) * self.hop_length
 
     @property
@@ -118,13 +118,13 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
                 {"path", "bytes"}. A two-dimensional array is a batch of one-channel recordings. Bare tensors
                 at the extractor's rate stay on their device and gradients flow through them; others are resampled
                 on the CPU, without gradients.
-            sampling_rate: rate in Hz of recordings given as bare samples. Files and rows know theirs.
-            padding: "max_length": every input has `max_length` frames. "longest": only as many as the longest
+            sampling_rate: rate in Hz of recordings given as bare samples. Files and rows state theirs.
+            padding: "max_length": every input has `max_length` frames. "longest": as many as the longest
                 recording needs, at most `max_length`.
-            max_length: frames, in place of the extractor's own.
+            max_length: number of frames, in place of the extractor's own.
 
         Returns:
-            `input_values` (batch, frames, num_mel_bins) float32, and `attention_mask` (batch, frames) if wanted.
+            `input_values` (batch, frames, num_mel_bins) float32, and `attention_mask` (batch, frames) if requested.
 
         Raises:
             ValueError: bare samples without a rate, a recording shorter than one window, NaN or infinite samples.
@@ -136,7 +136,7 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             check_whole_number("max_length", max_length, at_least=1)
         waveforms = [
             self.load(recording, sampling_rate, name=f"audio[{index}]")
-            for index, recording in enumerate(as_recordings(audio))
+            for index, recording in enumerate(list_recordings(audio))
         ]
         log_mel = self.log_mel(waveforms)
 
@@ -163,8 +163,8 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         """One recording as a float32 tensor (samples,), one channel at the extractor's rate, of one frame at least."""
         if sampling_rate is None and isinstance(recording, np.ndarray | torch.Tensor | list | tuple):
             raise ValueError(
-                f"`{name}` is bare samples, which do not tell their rate; pass it as `sampling_rate`, in Hz. "
-                "Files and rows know theirs."
+                f"`{name}` is bare samples without a sampling rate; pass `sampling_rate`, in Hz. "
+                "Files and rows state theirs."
             )
         if isinstance(recording, torch.Tensor) and recording.ndim == 1 and sampling_rate == self.sampling_rate:
             check_samples(recording, name)
@@ -177,13 +177,13 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         if len(samples) < self.window_length:
             raise ValueError(
                 f"`{name}` is too short: {len(samples)} samples at {self.sampling_rate} Hz, one frame needs "
-                f"{self.window_length}. Leave it out, or pad it with zeros."
+                f"{self.window_length}. Omit it, or pad it with zeros."
             )
         return samples
 
 
 def check_samples(samples: torch.Tensor, name: str) -> None:
-    """Raise if a waveform tensor holds what no recording holds."""
+    """Raise unless a waveform tensor is floating point, not empty and finite."""
     if not samples.is_floating_point():
         raise TypeError(
             f"`{name}` holds {samples.dtype} samples; pass floating-point samples in [-1, 1], "
@@ -195,8 +195,8 @@ def check_samples(samples: torch.Tensor, name: str) -> None:
         raise ValueError(f"`{name}` holds NaN or infinite samples.")
 
 
-def as_recordings(audio: Audio | Sequence[Audio]) -> list[Audio]:
-    """A list of recordings, whether one was given or several."""
+def list_recordings(audio: Audio | Sequence[Audio]) -> list[Audio]:
+    """Put one recording, a batch or a list of recordings into a list."""
     if isinstance(audio, np.ndarray | torch.Tensor):
         if audio.ndim == 2 and len(audio):
             return list(audio)

@@ -15,5 +15,5 @@ def label_names(name: str) -> list[str]:
         return [f"speaker_{index:04d}" for index in range(1251)]
     table = json.loads(resources.files(__package__).joinpath("labels.json").read_text(encoding="utf-8"))
     if name not in table:
-        raise ValueError(f"no label list is called {name!r}; there are: audioset, vggsound, voxceleb.")
+        raise ValueError(f"`name` {name!r} has no label list; choose audioset, vggsound or voxceleb.")
     return [display_name for _, display_name in table[name]]

@@ -1,7 +1,7 @@
 """FlexiAST: an Audio Spectrogram Transformer whose one set of weights works at many patch sizes.
 
 Paper: "FlexiAST: Flexibility is What AST Needs" (arXiv 2307.09286, Interspeech 2023). Facts about the released weights
-come from JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8 and YuanGongND/ast@31088be.
+are from JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8 and YuanGongND/ast@31088be.
 
 Shapes: batch, frames (100 per second), num_mel_bins; a patch is (mel bins, frames); a grid is (rows along mel, columns
 along time); tokens = num_prefix_tokens + rows * columns, frequency-major: all times of the lowest row first.
@@ -26,7 +26,7 @@ from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, spl
 
 
 class FlexiASTPatchEmbeddings(nn.Conv2d):
-    """Spectrogram to patch tokens; the kernel is resized to the patch size at hand."""
+    """Spectrogram to patch tokens; the kernel is resized to the requested patch size."""
 
     def __init__(self, config: FlexiASTConfig):
         super().__init__(1, config.hidden_size, kernel_size=config.patch_size)
@@ -65,7 +65,7 @@ class FlexiASTEmbeddings(nn.Module):
     def forward(
         self, input_values: torch.Tensor, geometry: PatchGeometry, num_frames: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Tokens entering the first layer, and which of them count.
+        """Tokens entering the first layer, and the mask of valid tokens.
 
         Args:
             input_values: (batch, frames, num_mel_bins).
@@ -88,7 +88,7 @@ class FlexiASTEmbeddings(nn.Module):
         return self.dropout(torch.cat([prefix, patches], dim=1) + positions), token_mask
 
     def resize_positions(self, grid: Grid) -> torch.Tensor:
-        """Stored position embeddings on another grid: (1, tokens, hidden_size)."""
+        """Resize the stored position embeddings to another grid: (1, tokens, hidden_size)."""
         config = self.config
         return resize_position_embeddings(
             self.position_embeddings, config.position_grid, grid, config.num_prefix_tokens
@@ -97,9 +97,9 @@ class FlexiASTEmbeddings(nn.Module):
     def resize_padded_positions(
         self, geometry: PatchGeometry, grid: Grid, num_mel_bins: int, num_frames: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Every clip's own positions, laid out on the grid of the longest, and the mask of tokens that exist.
+        """Position embeddings (batch, tokens, hidden_size) of padded clips, and the (batch, tokens) mask of valid ones.
 
-        A clip gets the grid it would have alone; its columns beyond that are padding.
+        Each clip gets the position grid it would have alone; further columns, up to the longest clip's, are padding.
         """
         num_prefix = self.config.num_prefix_tokens
         rows, columns = grid
@@ -114,9 +114,9 @@ class FlexiASTEmbeddings(nn.Module):
             patches = nn.functional.pad(patches, padding).flatten(0, 1)
             clips = num_frames == frames
             positions[clips] = torch.cat([prefix[0], patches])
-            exists = torch.ones(rows, own_grid[1], dtype=torch.bool, device=positions.device)
-            exists = nn.functional.pad(exists, (0, columns - own_grid[1])).flatten()
-            token_mask[clips] = nn.functional.pad(exists, (num_prefix, 0), value=True)
+            valid = torch.ones(rows, own_grid[1], dtype=torch.bool, device=positions.device)
+            valid = nn.functional.pad(valid, (0, columns - own_grid[1])).flatten()
+            token_mask[clips] = nn.functional.pad(valid, (num_prefix, 0), value=True)
         return positions, token_mask
 
 
@@ -178,7 +178,7 @@ class FlexiASTLayer(GradientCheckpointingLayer):
         self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         residual = hidden_states
-        # A name of its own would keep the attention's output in memory next to the far larger one of the MLP.
+        # Reusing the name frees the attention's output before the MLP allocates its far larger one.
         hidden_states, weights = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
         hidden_states = residual + self.dropout(hidden_states)
         residual = hidden_states
@@ -212,7 +212,7 @@ class FlexiASTPreTrainedModel(PatchAdaptationMixin, PreTrainedModel):
                 init.trunc_normal_(parameter, std=self.config.initializer_range)
 
     def num_tokens(self, num_frames: int, patch_size: PatchSize = None) -> int:
-        """Tokens a clip of `num_frames` frames becomes at `patch_size`, prefix tokens included."""
+        """Number of tokens of a clip of `num_frames` frames at `patch_size`, including prefix tokens."""
         rows, columns = PatchGeometry.of(self.config, patch_size).grid(self.config.num_mel_bins, num_frames)
         return self.config.num_prefix_tokens + rows * columns
 
@@ -221,7 +221,7 @@ class FlexiASTPreTrainedModel(PatchAdaptationMixin, PreTrainedModel):
         return self.layer_multiply_accumulates(self.num_tokens(num_frames, patch_size))
 
     def layer_multiply_accumulates(self, tokens: int) -> int:
-        """The same for so many tokens, prefix tokens included."""
+        """Multiply-accumulate operations of the transformer layers for `tokens` tokens, including prefix tokens."""
         config = self.config
         linear = tokens * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
         attention = 2 * tokens**2 * config.hidden_size
@@ -255,13 +255,13 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         """Spectrogram to tokens.
 
         Args:
-            input_values: (batch, frames, num_mel_bins), log-mel energies normalised by the feature extractor; any
-                number of frames that holds one patch.
+            input_values: (batch, frames, num_mel_bins), log-mel energies normalised by the feature extractor; at
+                least as many frames as one patch.
             patch_size: whole number (a square) or (mel bins, frames). None: the base size, also in training.
-            attention_mask: (batch, frames), 1 = frame, 0 = padding at the end. A clip in a padded batch then gets what
-                it gets alone. None: every frame counts, as in the authors' code.
-            generator: in training mode, and when `patch_size` is None, draws the size from `config.patch_sizes`.
-                Ignored in evaluation mode.
+            attention_mask: (batch, frames), 1 = frame, 0 = padding at the end. A clip in a padded batch then gets
+                the same output as alone. None: every frame is valid, as in the authors' code.
+            generator: draws the size from `config.patch_sizes` when `patch_size` is None and the model is in training
+                mode. Ignored in evaluation mode.
             output_hidden_states: also return the tokens entering each layer and leaving the last.
             output_attentions: also return attention weights; needs `attn_implementation="eager"`.
 
@@ -270,7 +270,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
             mean of the prefix tokens.
 
         Raises:
-            ValueError: a shape, the patch size or the mask does not fit; the message says which and how.
+            ValueError: a shape, the patch size or the mask does not fit.
         """
         check_input_values(input_values, self.config.num_mel_bins)
         if output_attentions and self.config._attn_implementation != "eager":
@@ -291,7 +291,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             hidden_states, attention = layer(hidden_states, token_mask, **kwargs)
-            # Kept only for who asks: memory that is reused instead is also faster.
+            # Kept only on request: reusing the memory is also faster.
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
             if output_attentions:
@@ -351,18 +351,21 @@ class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrain
 
 
 def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:
-    """Raise a ValueError that says what `input_values` must be, if it isn't that."""
+    """Raise unless `input_values` are floating-point features of shape (batch, frames, num_mel_bins)."""
     if input_values.ndim != 3 or input_values.shape[-1] != num_mel_bins or not input_values.shape[0]:
         raise ValueError(
             f"`input_values` must be (batch, frames, {num_mel_bins}) features, got {tuple(input_values.shape)}. "
-            "The feature extractor makes them from a recording."
+            "Compute them with the feature extractor."
         )
     if not input_values.is_floating_point():
         raise TypeError(f"`input_values` must be floating point, got {input_values.dtype}.")
 
 
 def count_frames(attention_mask: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
-    """Frames of each clip, (batch,), from a mask that has its padding at the end."""
+    """Count the frames of each clip, (batch,), in a mask whose padding is at the end.
+
+    The check reads the mask's values; a padded batch needs its lengths on the CPU in any case.
+    """
     if attention_mask.shape != input_values.shape[:2]:
         raise ValueError(
             f"`attention_mask` must be (batch, frames) = {tuple(input_values.shape[:2])}, "
@@ -370,12 +373,12 @@ def count_frames(attention_mask: torch.Tensor, input_values: torch.Tensor) -> to
         )
     mask = attention_mask.bool()
     if (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ValueError("`attention_mask` must mark padding at the end of a clip only, but a 1 follows a 0.")
+        raise ValueError("`attention_mask` must mark padding only at the end of a clip, got a 1 after a 0.")
     return mask.sum(dim=1)
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """Mean loss of a batch of logits (batch, num_labels); lower is better, 0 is perfect.
+    """Mean loss of logits (batch, num_labels); lower is better, 0 is perfect.
 
     Binary cross-entropy over batch and classes for "multi_label_classification" (paper's setting for AudioSet and
     VGGSound), else cross-entropy over the batch.

@@ -1,4 +1,4 @@
-"""Where patches lie on a spectrogram, and which patch sizes there are to draw from."""
+"""Size, stride and grid of patches on a spectrogram, and random patch sizes for training."""
 
 import operator
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ PatchSize = int | Sequence[int] | None
 
 @dataclass(frozen=True)
 class PatchGeometry:
-    """Where patches of one size lie on a spectrogram: `size` and `stride` in (mel bins, frames)."""
+    """Layout of patches of one size on a spectrogram: `size` and `stride` in (mel bins, frames)."""
 
     size: Grid
     stride: Grid
@@ -41,7 +41,7 @@ class PatchGeometry:
         return cls(size, tuple(scaled))
 
     def grid(self, num_mel_bins: int, num_frames: int) -> Grid:
-        """(rows, columns) of whole patches; what remains at the top and at the end is dropped.
+        """(rows, columns) of whole patches; mel bins and frames beyond the last whole patch are dropped.
 
         Raises:
             ValueError: the patch is longer than the input.
@@ -57,12 +57,12 @@ class PatchGeometry:
         )
 
     def num_frames(self, columns: int) -> int:
-        """Frames that `columns` patches reach over."""
+        """Number of frames that `columns` patches cover."""
         return self.size[1] + (columns - 1) * self.stride[1]
 
 
 def parse_patch_size(patch_size: int | Sequence[int]) -> Grid:
-    """(mel bins, frames) from one number (a square) or two."""
+    """Parse one number (a square) or two as (mel bins, frames)."""
     pair = (patch_size, patch_size) if not isinstance(patch_size, Sequence) else tuple(patch_size)
     try:
         pair = tuple(operator.index(side) for side in pair)
@@ -77,14 +77,14 @@ def parse_patch_size(patch_size: int | Sequence[int]) -> Grid:
 
 
 def draw_patch_size(config: FlexiASTConfig, generator: torch.Generator) -> Grid:
-    """One of `config.patch_sizes`, each as likely as another.
+    """Draw one of `config.patch_sizes` uniformly.
 
-    Ranks that hold generators of one seed and draw as often agree on the size.
+    Processes whose generators have the same seed and made the same number of draws get the same size.
     """
     if not config.patch_sizes:
         raise ValueError(
-            "`generator` asks for a random patch size, but `config.patch_sizes` is not set. Name the sizes to draw "
-            "from, or leave `generator` out."
+            "`generator` requests a random patch size, but `config.patch_sizes` is not set. Set the sizes to draw "
+            "from, or omit `generator`."
         )
     index = torch.randint(len(config.patch_sizes), (), generator=generator, device=generator.device)
     return config.patch_sizes[int(index)]

@@ -1,13 +1,13 @@
-"""Resizing of patch kernels and position grids, the operation FlexiAST is made of.
+"""Resize patch kernels and position grids, the central operation of FlexiAST.
 
 Every resize here is separable: one small matrix acts on the mel side and one on the time side. The matrices depend on
 two lengths only, so they are computed once in float64 and cached; applying them is two matrix products,
 cheap enough for every forward pass, differentiable, and the same on every device.
 
-Two rules, of which the authors' code (JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, `resizing_helper.py`) builds the first
-as one dense pseudo-inverse of a (new area x old area) matrix, again in every forward pass. There, when one side grows
-while the other shrinks, the matrix is rank deficient and its float32 pseudo-inverse inverts rounding noise; side by
-side the two small ones are well conditioned.
+There are two rules. For the first, the authors' code (JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, `resizing_helper.py`)
+computes one dense pseudo-inverse of a (new area x old area) matrix in every forward pass. When one side grows while the
+other shrinks, that matrix is rank deficient and its float32 pseudo-inverse amplifies rounding noise. The two small
+matrices used here are well conditioned.
 
 - kernels, "pi" (pseudo-inverse): with R the interpolation matrix of one side, the new kernel is
   pinv(R_f^T) W pinv(R_t^T)^T. When both sides grow, a patch and its enlargement then have the same product with
@@ -45,7 +45,7 @@ def pseudo_inverse_matrix(
     return np.linalg.pinv(interpolation_matrix(source, target, interpolation, antialias).T, rcond=1e-10)
 
 
-def _matrix(rule: str, source: int, target: int, interpolation: Interpolation, antialias: bool) -> torch.Tensor:
+def _build_matrix(rule: str, source: int, target: int, interpolation: Interpolation, antialias: bool) -> torch.Tensor:
     """One resize matrix, (target, source) float32 on the CPU."""
     build = pseudo_inverse_matrix if rule == "pi" else interpolation_matrix
     return torch.tensor(build(source, target, interpolation, antialias), dtype=torch.float32, device="cpu")
@@ -54,7 +54,7 @@ def _matrix(rule: str, source: int, target: int, interpolation: Interpolation, a
 # torch.compile cannot look inside NumPy code and a cache; as an operator of its own the matrix is one node.
 _matrix_operator = torch.library.custom_op(
     "avzoo::resize_matrix",
-    _matrix,
+    _build_matrix,
     mutates_args=(),
     schema="(str rule, SymInt source, SymInt target, str interpolation, bool antialias) -> Tensor",
 )
@@ -65,11 +65,11 @@ def _(rule, source, target, interpolation, antialias):
     return torch.empty(target, source, dtype=torch.float32, device="cpu")
 
 
-def _constant(
+def _get_matrix(
     rule: str, source: int, target: int, interpolation: Interpolation, antialias: bool, device: torch.device
 ) -> torch.Tensor:
     """One resize matrix on `device`."""
-    matrix = _matrix_operator if torch.compiler.is_dynamo_compiling() else _matrix
+    matrix = _matrix_operator if torch.compiler.is_dynamo_compiling() else _build_matrix
     return matrix(rule, source, target, interpolation, antialias).to(device)
 
 
@@ -80,7 +80,7 @@ def resize_patch_kernel(
     interpolation: Interpolation = "bilinear",
     antialias: bool | None = None,
 ) -> torch.Tensor:
-    """A patch kernel of another size.
+    """Resize a patch kernel.
 
     Args:
         kernel: (out_channels, in_channels, mel bins, frames).
@@ -98,8 +98,8 @@ def resize_patch_kernel(
         return kernel
     if antialias is None:
         antialias = method == "bilinear"
-    along_mel = _constant(method, mel_bins, patch_size[0], interpolation, antialias, kernel.device)
-    along_time = _constant(method, frames, patch_size[1], interpolation, antialias, kernel.device)
+    along_mel = _get_matrix(method, mel_bins, patch_size[0], interpolation, antialias, kernel.device)
+    along_time = _get_matrix(method, frames, patch_size[1], interpolation, antialias, kernel.device)
     return (along_mel @ kernel.float() @ along_time.T).to(kernel.dtype)
 
 
@@ -111,13 +111,13 @@ def resize_position_embeddings(
     interpolation: Interpolation = "bilinear",
     antialias: bool = True,
 ) -> torch.Tensor:
-    """Position embeddings of another grid; the prefix rows stay as they are.
+    """Resize position embeddings to another grid; prefix rows are unchanged.
 
     Args:
         position_embeddings: (1, num_prefix_tokens + rows * columns, hidden_size), frequency-major: all times of the
             lowest frequency row first.
-        source_grid: (rows, columns) it has; rows along mel, columns along time.
-        target_grid: (rows, columns) it shall have.
+        source_grid: current (rows, columns); rows along mel, columns along time.
+        target_grid: new (rows, columns).
 
     Returns:
         (1, num_prefix_tokens + target rows * target columns, hidden_size); the tensor itself when the grid is the same.
@@ -126,8 +126,8 @@ def resize_position_embeddings(
         return position_embeddings
     prefix, grid = split_position_embeddings(position_embeddings, source_grid, num_prefix_tokens)
     device = position_embeddings.device
-    along_mel = _constant("interpolate", source_grid[0], target_grid[0], interpolation, antialias, device)
-    along_time = _constant("interpolate", source_grid[1], target_grid[1], interpolation, antialias, device)
+    along_mel = _get_matrix("interpolate", source_grid[0], target_grid[0], interpolation, antialias, device)
+    along_time = _get_matrix("interpolate", source_grid[1], target_grid[1], interpolation, antialias, device)
     grid = along_time @ grid.float()  # (rows, target columns, hidden_size)
     grid = along_mel @ grid.flatten(1)  # (target rows, target columns * hidden_size)
     grid = grid.view(1, -1, position_embeddings.shape[-1]).to(position_embeddings.dtype)
@@ -137,7 +137,7 @@ def resize_position_embeddings(
 def cut_or_stretch_position_embeddings(
     position_embeddings: torch.Tensor, source_grid: Grid, target_grid: Grid, num_prefix_tokens: int
 ) -> torch.Tensor:
-    """Position embeddings as the original AST carries them over to another grid.
+    """Adapt position embeddings to another grid as the original AST does.
 
     Along each side, time first: a grid that is long enough is cut from its middle, a shorter one is stretched
     (bilinear, no antialias). FlexiAST never cuts; use this to continue the original AST's fine-tuning recipe
@@ -145,11 +145,11 @@ def cut_or_stretch_position_embeddings(
     """
     prefix, grid = split_position_embeddings(position_embeddings, source_grid, num_prefix_tokens)
     for dim in (1, 0):
-        have, want = source_grid[dim], target_grid[dim]
-        if want <= have:
-            grid = grid.narrow(dim, have // 2 - want // 2, want)
+        source, target = source_grid[dim], target_grid[dim]
+        if target <= source:
+            grid = grid.narrow(dim, source // 2 - target // 2, target)
         else:
-            matrix = _constant("interpolate", have, want, "bilinear", False, grid.device)
+            matrix = _get_matrix("interpolate", source, target, "bilinear", False, grid.device)
             grid = torch.tensordot(matrix, grid.float(), dims=([1], [dim])).movedim(0, dim).to(grid.dtype)
     return torch.cat([prefix, grid.flatten(0, 1).unsqueeze(0)], dim=1)
 
@@ -160,7 +160,7 @@ def split_position_embeddings(
     """(1, prefix, hidden_size) rows and the (rows, columns, hidden_size) grid of stored position embeddings.
 
     Raises:
-        ValueError: the number of rows is not that of the prefix and the grid.
+        ValueError: the number of rows differs from prefix tokens plus grid cells.
     """
     expected = num_prefix_tokens + grid[0] * grid[1]
     if position_embeddings.shape[1] != expected:

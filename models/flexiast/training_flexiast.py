@@ -1,4 +1,4 @@
-"""Labelled recordings as a training set: waveforms, some of them mixed with another, to features and targets."""
+"""Training set of labelled recordings with waveform mixup, and its collate function."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,10 +14,10 @@ class TaggedClips(torch.utils.data.Dataset):
     """Clips as {"waveform", "parts": [(labels, proportion), ...]}.
 
     Args:
-        clips: rows with "path" and "labels", as [`avzoo.data.audio_tagging.TAGGING_DATASETS`] gives them.
-        extractor: the feature extractor that [`collate_tagged`] will use; tells rate, channels and length.
+        clips: rows with "path" and "labels", as the readers of [`avzoo.data.audio_tagging.TAGGING_DATASETS`] yield them.
+        extractor: the feature extractor that [`collate_clips`] uses; defines rate, channels and length.
         mixup: probability that a clip is mixed with another, with a proportion from Beta(10, 10), as the authors of
-            FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for every
+            FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for each
             sample.
     """
 
@@ -42,8 +42,8 @@ class TaggedClips(torch.utils.data.Dataset):
         return samples[: self.extractor.max_samples]
 
 
-def collate_tagged(clips: list[dict[str, Any]], extractor: Any, label2id: Mapping[str, int]) -> dict[str, torch.Tensor]:
-    """Samples of [`TaggedClips`] to `input_values` and one target value per class, (batch, num_labels) in [0, 1]."""
+def collate_clips(clips: list[dict[str, Any]], extractor: Any, label2id: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Collate samples of [`TaggedClips`] to `input_values` and `labels` (batch, num_labels) in [0, 1]."""
     labels = torch.zeros(len(clips), len(label2id))
     for row, clip in zip(labels, clips, strict=True):
         for names, proportion in clip["parts"]:

@@ -1,1 +1,1 @@
-"""Audio classification: a recording in, what is heard out."""
+"""Audio classification: recordings to labels with scores."""

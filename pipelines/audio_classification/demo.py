@@ -1,4 +1,4 @@
-"""What FlexiAST's dial does, seen on real recordings."""
+"""Demo of FlexiAST: labels, cost and accuracy at several patch sizes."""
 
 import time
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ NUM_TEST_CLIPS = 120
 
 
 def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
-    """Tag recordings at several patch sizes, print a table for each and draw a picture of the dial.
+    """Tag recordings at several patch sizes, print a table for each and draw accuracy against time.
 
     Args:
-        files: recordings to tag. None: those that gradio ships, speech and music the model has never heard.
+        files: recordings to tag. None: speech and music shipped with gradio.
         output: folder for the picture.
-        seed: nothing is drawn at random.
+        seed: unused; the demo has no randomness.
 
     Returns:
         Path of the picture.
 
     Raises:
-        ImportError: for want of recordings gradio is missing; the extra `demo` holds it.
+        ImportError: no files were given and gradio is not installed; the extra `demo` installs it.
     """
-    recordings = list(files) or shipped_recordings()
+    recordings = list(files) or find_recordings()
     folder = avzoo.toy_checkpoint("flexiast")
     tagger = pipeline("audio-classification", model=folder, device="cpu")
     model, extractor = tagger.model, tagger.feature_extractor
@@ -50,7 +50,7 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
                 f"  {model.multiply_accumulates(extractor.max_length, size) / 1e9:5.3f}  {elapsed:7.3f}  {labels}"
             )
 
-    curve = measure_dial(model, extractor)
+    curve = measure_patch_sizes(model, extractor)
     picture = output / "flexiast.png"
     draw(recordings[0], extractor, curve, picture)
     print(f"\ntokens and GMAC are of one window of {extractor.max_samples / extractor.sampling_rate:.2f} s")
@@ -58,27 +58,27 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
     return [picture]
 
 
-def shipped_recordings() -> list[Path]:
-    """Real speech and real music among gradio's own media files."""
+def find_recordings() -> list[Path]:
+    """Find recordings of speech and music among gradio's media files."""
     spec = find_spec("gradio")
     if spec is None:
         raise ImportError(
-            "no recordings were named, and gradio, whose media files are the default, is not installed: "
-            "pip install 'avzoo[demo]', or name a file."
+            "`files` is empty and gradio, whose media files are the default, is not installed: "
+            "pip install 'avzoo[demo]', or pass a file."
         )
     folder = Path(spec.origin).parent / "media_assets" / "audio"
     names = ("cate_blanch.mp3", "heath_ledger.mp3", "cantina.wav", "sax.wav")
     found = [folder / name for name in names if (folder / name).is_file()]
     if not found:
-        raise FileNotFoundError(f"this gradio ships none of {', '.join(names)}; name a file.")
+        raise FileNotFoundError(f"this version of gradio has none of {', '.join(names)}; pass a file.")
     return found
 
 
 @torch.inference_mode()
-def measure_dial(
+def measure_patch_sizes(
     model: AutoModelForAudioClassification, extractor: AutoFeatureExtractor
 ) -> dict[int, tuple[float, float]]:
-    """patch size -> (accuracy, seconds per clip) on synthetic test clips that no training has seen."""
+    """Measure {patch size: (accuracy, seconds per clip)} on synthetic clips not used in training."""
     from avzoo.toyworld.sound_events import render_sound_events
 
     seconds = extractor.max_samples / extractor.sampling_rate
@@ -86,7 +86,7 @@ def measure_dial(
     features = extractor(list(clips), sampling_rate=16000, return_tensors="pt").input_values
     curve = {}
     for size in sorted({*PATCH_SIZES, 12, 24, 40}):
-        model(features[:2], size)  # what is computed once per size
+        model(features[:2], size)  # warm-up: resize matrices are cached per size
         start = time.perf_counter()
         predicted = model(features, size).logits.argmax(-1)
         elapsed = time.perf_counter() - start
@@ -95,7 +95,7 @@ def measure_dial(
 
 
 def draw(recording: Path, extractor, curve: dict[int, tuple[float, float]], picture: Path) -> None:
-    """The spectrogram under the patch grids, and accuracy against latency."""
+    """Draw the spectrogram under each patch grid, and accuracy against latency."""
     from matplotlib import pyplot as plt
 
     features = extractor(recording, padding="longest").input_values[0]
@@ -107,22 +107,22 @@ def draw(recording: Path, extractor, curve: dict[int, tuple[float, float]], pict
         axis.hlines(np.arange(rows + 1) * size - 0.5, -0.5, columns * size - 0.5, colors="white", linewidth=0.5)
         axis.vlines(np.arange(columns + 1) * size - 0.5, -0.5, rows * size - 0.5, colors="white", linewidth=0.5)
         axis.set(title=f"patch {size}: {rows} x {columns} patches", xlabel="frame (10 ms)", ylabel="mel bin")
-    dial = axes[1, 1]
+    tradeoff = axes[1, 1]
     milliseconds = [1000 * seconds for _, seconds in curve.values()]
-    dial.plot(milliseconds, [accuracy for accuracy, _ in curve.values()], "o-")
+    tradeoff.plot(milliseconds, [accuracy for accuracy, _ in curve.values()], "o-")
     for x, (size, (accuracy, _)) in zip(milliseconds, curve.items(), strict=True):
-        dial.annotate(str(size), (x, accuracy), textcoords="offset points", xytext=(4, -12))
-    dial.set(
-        title=f"the dial, on {NUM_TEST_CLIPS} synthetic clips", xlabel="ms per clip", ylabel="accuracy", ylim=(0, 1.02)
+        tradeoff.annotate(str(size), (x, accuracy), textcoords="offset points", xytext=(4, -12))
+    tradeoff.set(
+        title=f"accuracy on {NUM_TEST_CLIPS} synthetic clips", xlabel="ms per clip", ylabel="accuracy", ylim=(0, 1.02)
     )
-    dial.set_xscale("log")
-    dial.grid(alpha=0.3)
+    tradeoff.set_xscale("log")
+    tradeoff.grid(alpha=0.3)
     axes[1, 2].axis("off")
     axes[1, 2].text(
         0.0,
         0.95,
         f"{recording.name}\nfirst {len(features) / 100:.2f} s\n\nOne set of weights; the number beside\na point is the "
-        "patch size it runs at.\nWhite lines: what each token sees.",
+        "patch size it runs at.\nWhite lines: the patch of each token.",
         va="top",
     )
     figure.savefig(picture, dpi=110)

@@ -1,4 +1,4 @@
-"""Audio tagging: a recording in, labels with scores out, however long the recording is."""
+"""Audio tagging: recordings of any length to labels with scores."""
 
 import os
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ class AudioClassificationPipeline(ChunkPipeline):
     """`transformers.pipeline("audio-classification")` for the models of the zoo.
 
     Takes a path or URL, the bytes of a file, samples at the model's rate, or a row {"array", "sampling_rate"}; any
-    container, rate and channel count, without an ffmpeg binary. What is longer than the model's input is read in
-    blocks and cut into windows that overlap, so memory does not grow with the recording. Models that are not of the
-    zoo get transformers' own pipeline.
+    container, rate and channel count, without an ffmpeg binary. Recordings longer than the model's input are
+    read in blocks and cut into overlapping windows, so memory does not grow with their length. Models outside the zoo
+    get transformers' own pipeline.
 
     Parameters, at construction or at each call:
-        top_k: number of labels returned, the likeliest first. None: all.
+        top_k: number of labels returned, most likely first. None: all.
         function_to_apply: "sigmoid", "softmax" or "none". None: sigmoid for multi-label models, else softmax.
-        patch_size: the dial between speed and accuracy, a number or (mel bins, frames). None: the base size.
-        window_seconds: length of a window. None: what fills the model's input.
-        overlap: part of a window that the next one repeats, in [0, 1).
-        pooling: how the windows' scores become one: "mean" or "max".
-        return_windows: the answer is one record per window and label, {"start", "end", "label", "score"} with times in
+        patch_size: a number or (mel bins, frames); larger is faster and less accurate. None: the base size.
+        window_seconds: length of a window. None: the length of the model's input.
+        overlap: fraction of a window shared with the next one, in [0, 1).
+        pooling: how the scores of the windows are pooled: "mean" or "max".
+        return_windows: return one record per window and label, {"start", "end", "label", "score"} with times in
             seconds, in place of the pooled [{"label", "score"}].
-        return_times: the pooled records say "start" and "end" too: 0 and the length of the recording in seconds.
+        return_times: the pooled records have "start" and "end", too: 0 and the length of the recording in seconds.
         batch_size: windows per forward pass.
     """
 
@@ -52,7 +52,7 @@ class AudioClassificationPipeline(ChunkPipeline):
     @classmethod
     def register(cls, registry) -> None:
         """Serve this task in `registry`, a transformers `PipelineRegistry`."""
-        # register_pipeline would warn that the task exists, and lose its default model.
+        # register_pipeline would warn that the task exists and drop its default model.
         registry.supported_tasks["audio-classification"]["impl"] = cls
 
     def __init__(self, *args, **kwargs):
@@ -79,9 +79,9 @@ class AudioClassificationPipeline(ChunkPipeline):
         window = longest if window_seconds is None else round(window_seconds * rate)
         # Rounded to samples first: the length that fills the model's input passes however it is written.
         check_number("window_seconds", window / rate, at_least=shortest / rate, at_most=longest / rate, unit="seconds")
-        blocks = iter_audio(as_row(recording, rate), rate, channels=extractor.channels)
+        blocks = iter_audio(wrap_recording(recording, rate), rate, channels=extractor.channels)
         for start, samples, is_last in cut_windows(blocks, window, hop=max(1, round(window * (1 - overlap)))):
-            if len(samples) < shortest:  # only a whole recording can be
+            if len(samples) < shortest:  # only possible for a recording of one window
                 file = f" ({os.path.basename(recording)})" if isinstance(recording, str | os.PathLike) else ""
                 raise ValueError(
                     f"`audio`{file} is too short: {len(samples)} samples at {rate} Hz, the model needs {shortest}."
@@ -113,17 +113,17 @@ class AudioClassificationPipeline(ChunkPipeline):
         rate = self.feature_extractor.sampling_rate
         spans = [(start / rate, end / rate) for window in windows for start, end in window["span"].tolist()]
         if not return_windows:
-            pooled = ranked(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
+            pooled = rank_labels(scores.mean(0) if pooling == "mean" else scores.amax(0), top_k, config.id2label)
             return [{"start": 0.0, "end": spans[-1][1], **answer} for answer in pooled] if return_times else pooled
         return [
             {"start": start, "end": end, **answer}
             for (start, end), window_scores in zip(spans, scores, strict=True)
-            for answer in ranked(window_scores, top_k, config.id2label)
+            for answer in rank_labels(window_scores, top_k, config.id2label)
         ]
 
 
-def ranked(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> list[dict[str, Any]]:
-    """The `top_k` highest of (classes,) scores with their labels, highest first."""
+def rank_labels(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> list[dict[str, Any]]:
+    """Return the `top_k` highest of (classes,) scores with their labels, highest first."""
     values, indices = scores.topk(top_k)
     return [
         {"score": score, "label": id2label[index]}
@@ -132,25 +132,25 @@ def ranked(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> list[d
 
 
 def cut_windows(blocks: Iterator[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Overlapping windows of a stream: (first sample, samples, whether it is the last).
+    """Cut a stream into overlapping windows: (first sample, samples, is_last).
 
-    Windows begin every `hop` samples. The last one ends where the stream ends and begins earlier than its turn, so that
-    every window of a stream longer than one is full; a shorter stream is one window of its own length.
+    Windows begin every `hop` samples. The last one ends at the end of the stream and begins earlier if needed, so all
+    windows are full. A stream shorter than a window gives one window of its own length.
     """
-    held, first = np.zeros(0, dtype=np.float32), 0
+    buffer, first = np.zeros(0, dtype=np.float32), 0
     for block in blocks:
-        held = np.concatenate([held, block])
-        while len(held) >= window + hop:  # a later window is sure to come
-            yield first, held[:window], False
-            held, first = held[hop:], first + hop
-    if len(held) > window:
-        yield first, held[:window], False
-    start = max(0, len(held) - window)
-    yield first + start, held[start:], True
+        buffer = np.concatenate([buffer, block])
+        while len(buffer) >= window + hop:  # there will be a later window
+            yield first, buffer[:window], False
+            buffer, first = buffer[hop:], first + hop
+    if len(buffer) > window:
+        yield first, buffer[:window], False
+    start = max(0, len(buffer) - window)
+    yield first + start, buffer[start:], True
 
 
-def as_row(recording, sampling_rate: int):
-    """Bare samples are at the model's rate, as in every transformers pipeline; files and rows know theirs."""
+def wrap_recording(recording, sampling_rate: int):
+    """Add the model's rate to bare samples, as transformers pipelines do, and download URLs; pass on files and rows."""
     if isinstance(recording, str) and recording.startswith(("http://", "https://")):
         with urlopen(recording) as response:
             return response.read()
@@ -160,7 +160,7 @@ def as_row(recording, sampling_rate: int):
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:
-    """Raise a ValueError or TypeError that names the parameter which cannot work."""
+    """Raise a ValueError or TypeError that names an invalid parameter."""
     check_choice("pooling", parameters.get("pooling", "mean"), ("mean", "max"))
     check_choice("function_to_apply", parameters.get("function_to_apply"), (None, "sigmoid", "softmax", "none"))
     check_number("overlap", parameters.get("overlap", 0), at_least=0, below=1)

@@ -100,7 +100,7 @@ def test_kept_features_at_another_rate_become_what_the_recording_becomes(rate):
 
 def test_a_rate_at_which_frames_are_no_multiple_apart_needs_the_waveform():
     """At 22050 Hz 10 ms are 220.5 samples, cut to 220; 20 ms are 441."""
-    with pytest.raises(ValueError, match=r"frames look at 25 ms, 441 samples apart. Make them from the waveform"):
+    with pytest.raises(ValueError, match=r"windows are 25 ms long, 441 samples apart. Compute it from the waveform"):
         extractor_of("frame_shift", 2, sampling_rate=22050).compress(torch.zeros(98, 128))
 
 
@@ -246,8 +246,8 @@ def test_measured_statistics_are_numpys(method, factor):
 @pytest.mark.parametrize(
     ("recordings", "rate", "message"),
     [
-        ([], RATE, "`recordings` holds none"),
-        ([np.zeros(8000, dtype=np.float32)], RATE, "`recordings` have log-mel energies that are all the same"),
+        ([], RATE, "`recordings` is empty"),
+        ([np.zeros(8000, dtype=np.float32)], RATE, "`recordings` have constant log-mel energies"),
         ([sound(8000), sound(300)], RATE, r"`recordings\[1\]` is too short: 300 samples"),
         ([sound(8000)], None, r"`recordings\[0\]` is bare samples"),
     ],
@@ -352,7 +352,7 @@ def test_a_refused_phase_changes_nothing(phase, error, message):
         (
             {"phase_statistics": {"four": (0, 1)}},
             ValueError,
-            "`phase_statistics` names 'four', .* such as 'max pooling 4'",
+            "`phase_statistics` has the key 'four', .* such as 'max pooling 4'",
         ),
     ],
     ids=str,
@@ -368,7 +368,7 @@ def test_a_bad_setting_is_named(settings, error, message):
         (
             extractor_of("frame_shift", 2, scale_window=True),
             98,
-            "do not hold those of 'frame_shift 2': frames look at 50 ms.* from the waveform",
+            "phase 'frame_shift 2' cannot be computed.*: its windows are 50 ms.* from the waveform",
         ),
         (extractor_of("frame_shift", 1.5), 98, r"`compression_factor` 1\.5.*whole factors only.*from the waveform"),
         (extractor_of("pooling", 4), 3, "`compression_factor` 4 pools more than the 3 frames"),

@@ -16,10 +16,10 @@ from avzoo import (
     FlexiASTForAudioClassification,
 )
 from avzoo.models.coarse_to_fine_ast.compression import (
-    checked_factor,
     compress_frames,
-    compressed_length,
-    compressed_num_frames,
+    compress_length,
+    compress_num_frames,
+    parse_factor,
 )
 from avzoo.models.flexiast.resizing import resize_patch_kernel
 
@@ -93,16 +93,16 @@ def grid_of(positions: torch.Tensor, rows: int, columns: int, prefix: int = 1) -
     ],
 )
 def test_a_length_is_divided_and_cut_to_whole_patches(method, factor, frames):
-    assert compressed_length(1024, method, factor) == frames
+    assert compress_length(1024, method, factor) == frames
 
 
 def test_a_length_is_a_multiple_of_the_patch_that_is_named():
-    assert compressed_length(100, "pooling", 3, multiple=10) == 30
+    assert compress_length(100, "pooling", 3, multiple=10) == 30
 
 
 def test_a_length_of_no_patch_is_told():
     with pytest.raises(ValueError, match=r"`compression_factor` 65 leaves 15 of `max_length` 1024.*one patch of 16"):
-        compressed_length(1024, "pooling", 65)
+        compress_length(1024, "pooling", 65)
 
 
 CLIP = torch.tensor([[1.0, -5.0], [4.0, -2.0], [2.0, -9.0], [0.0, -1.0], [7.0, -7.0]])  # 5 frames, 2 mel bins
@@ -132,7 +132,7 @@ def test_frames_are_pooled_or_skipped(method, pooling, factor, expected):
 )
 def test_counted_frames_are_those_that_are_left(method, factor, expected):
     counts = torch.tensor([0, 3, 4, 5, 8])
-    assert compressed_num_frames(counts, method, factor).tolist() == expected
+    assert compress_num_frames(counts, method, factor).tolist() == expected
     for frames, left in zip(counts[2:].tolist(), expected[2:], strict=True):
         assert len(compress_frames(torch.zeros(frames, 1), method, factor)) == left
 
@@ -166,7 +166,7 @@ def test_more_frames_than_there_are_cannot_be_pooled():
 )
 def test_a_compression_that_cannot_be_is_named(method, factor, error, message):
     with pytest.raises(error, match=message):
-        checked_factor(method, factor, 16)
+        parse_factor(method, factor, 16)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_compression_that_cannot_be_is_named(method, factor, error, message):
     [("frame_shift", 1.5), ("frame_shift", 1.1), ("pooling", 3.0), ("patchify", 1.5), ("patchify", 1.0625)],
 )
 def test_a_compression_that_can_be_passes(method, factor):
-    assert checked_factor(method, factor, 16) == factor
+    assert parse_factor(method, factor, 16) == factor
 
 
 # --- config -----------------------------------------------------------------------------------------------------------
@@ -520,7 +520,7 @@ def test_full_resolution_features_that_cannot_be_made_short_are_told(phase, fram
         ({"input_values": torch.zeros(96, 64)}, ValueError, r"`input_values` must be \(batch, frames, 64\)"),
         ({"input_values": torch.zeros(2, 96, 64).long()}, TypeError, "floating point"),
         ({"attention_mask": torch.ones(2, 48)}, ValueError, r"`attention_mask` must be.*\(2, 96\)"),
-        ({"attention_mask": torch.tensor([[0] + [1] * 95] * 2)}, ValueError, "padding at the end"),
+        ({"attention_mask": torch.tensor([[0] + [1] * 95] * 2)}, ValueError, "padding only at the end"),
     ],
 )
 def test_wrong_full_resolution_input_is_named(arguments, error, message):

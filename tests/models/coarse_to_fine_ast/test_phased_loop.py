@@ -251,12 +251,12 @@ def test_another_schedule_in_the_same_folder_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"max_steps": 5}, r"`max_steps` \(5\): how long the phases are, their schedule says"),
+        ({"max_steps": 5}, r"`max_steps` \(5\): the schedule sets the length of the phases"),
         ({"schedule": patient(), "evaluate": None}, "`evaluate` is needed: a phase has `patience` for 'score'"),
         ({"schedule": phases(24, 1)}, "phase 1 does not suit the model"),
         (
             {"schedule": patient(), "evaluate_every_steps": 1},
-            r"`metric` \('score'\) is none of what `evaluate` gave: \['frames', 'sharpness'\]",
+            r"`metric` \('score'\) is not among the results of `evaluate`: \['frames', 'sharpness'\]",
         ),
     ],
 )

@@ -184,7 +184,7 @@ def test_a_checkpoint_without_phases_is_refused(tmp_path):
 
 
 def test_a_trainer_that_would_stop_too_early_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"lasts until step 9, .* stop after 6\. Raise `num_train_epochs`"):
+    with pytest.raises(ValueError, match=r"lasts until step 9, .* stops after 6\. Raise `num_train_epochs`"):
         trainer(tmp_path, [PhaseCallback(PLAN)], num_train_epochs=2).train()
 
 

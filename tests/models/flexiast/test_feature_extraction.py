@@ -290,7 +290,7 @@ def test_a_saved_extractor_comes_back_through_the_auto_class(tmp_path):
 @pytest.mark.parametrize(
     ("audio", "rate", "error", "message"),
     [
-        (sound(8000), None, ValueError, r"`audio\[0\]` is bare samples.*pass it as `sampling_rate`"),
+        (sound(8000), None, ValueError, r"`audio\[0\]` is bare samples.*pass `sampling_rate`"),
         (torch.from_numpy(sound(8000)), None, ValueError, r"`audio\[0\]` is bare samples"),
         ({"array": sound(8000)}, None, ValueError, r"`audio\[0\]`.*doesn't tell its sampling rate"),
         ({"array": sound(8000), "sampling_rate": 8000}, RATE, ValueError, r"`audio\[0\]` says 8000 Hz.*16000 Hz"),

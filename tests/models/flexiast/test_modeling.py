@@ -288,7 +288,7 @@ def test_label_lists():
     assert (len(label_names("audioset")), label_names("audioset")[0]) == (527, "Speech")
     assert (len(label_names("vggsound")), label_names("vggsound")[0]) == (309, "waterfall burbling")
     assert label_names("voxceleb")[-1] == "speaker_1250"
-    with pytest.raises(ValueError, match="no label list"):
+    with pytest.raises(ValueError, match="`name` 'esc50' has no label list"):
         label_names("esc50")
 
 
@@ -311,7 +311,7 @@ def test_label_lists():
         ({"input_values": torch.zeros(0, 96, 64)}, ValueError, r"`input_values` must be"),
         ({"input_values": torch.zeros(2, 96, 64, dtype=torch.long)}, TypeError, r"floating point, got torch.int64"),
         ({"attention_mask": torch.ones(2, 95)}, ValueError, r"`attention_mask` must be.*\(2, 96\)"),
-        ({"attention_mask": torch.tensor([[0] + [1] * 95] * 2)}, ValueError, r"padding at the end"),
+        ({"attention_mask": torch.tensor([[0] + [1] * 95] * 2)}, ValueError, r"padding only at the end"),
         ({"attention_mask": torch.tensor([[1] * 96, [1] * 9 + [0] * 87])}, ValueError, r"input: it has 9"),
         ({"output_attentions": True}, ValueError, r"`output_attentions` needs the eager attention"),
     ],
