@@ -14,7 +14,7 @@ class TaggedClips(torch.utils.data.Dataset):
     """Clips as {"waveform", "parts": [(labels, proportion), ...]}.
 
     Args:
-        clips: rows with "path" and "labels", as the readers of [`avzoo.data.audio_tagging.TAGGING_DATASETS`] yield them.
+        clips: rows with "path" and "labels", as readers of [`avzoo.data.audio_tagging.TAGGING_DATASETS`] yield them.
         extractor: the feature extractor that [`collate_clips`] uses; defines rate, channels and length.
         mixup: probability that a clip is mixed with another, with a proportion from Beta(10, 10), as the authors of
             FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for each
