@@ -18,6 +18,7 @@ from diffusers.utils import BaseOutput
 from transformers.utils import logging
 
 from avzoo.audio import normalize_peak
+from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS, AVDiffuSSModel, score_input
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
@@ -60,7 +61,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Piece:
+class WindowSegment:
     """What of a recording is computed at once."""
 
     recording: int
@@ -70,7 +71,7 @@ class Piece:
 
 
 class AVDiffuSSPipeline(DiffusionPipeline):
-    """The voice that belongs to a face, out of a recording of several who talk at once.
+    """Separates the voice of one face from a recording of several speakers.
 
         pipe = AVDiffuSSPipeline.from_pretrained("avdiffuss").to("cuda")
         voice = pipe("mixture.wav", "face.mp4").audios[0]  # at pipe.sampling_rate
@@ -115,8 +116,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         avzoo_source: dict | None = None,
     ):
         super().__init__()
-        if condition not in CONDITIONS:
-            raise ValueError(f"`condition` must be one of {', '.join(CONDITIONS)}, got {condition!r}.")
+        check_choice("condition", condition, CONDITIONS)
         _check_network(denoiser, "denoiser", 1, time_conditioned=False)
         if score_model is not None:
             _check_network(score_model, "score_model", 3 if condition == "both" else 2, time_conditioned=True)
@@ -149,8 +149,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         Raises:
             ValueError: no preset of that name.
         """
-        if name not in self.config.presets:
-            raise ValueError(f"`preset` must be one of {', '.join(self.config.presets)}, got {name!r}.")
+        check_choice("preset", name, self.config.presets)
         self.register_to_config(preset=name)
         return self
 
@@ -210,56 +209,60 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             TypeError, ValueError: what can't work, before anything is computed.
         """
         # 1. Settings
-        settings = self._settings(num_inference_steps, corrector, corrector_steps, snr)
-        self._check(settings, sampler, batch_size, window_overlap, output_type, callback_on_step_end_tensor_inputs)
+        settings = self._resolve_settings(num_inference_steps, corrector, corrector_steps, snr)
+        self._check_inputs(
+            settings, sampler, batch_size, window_overlap, output_type, callback_on_step_end_tensor_inputs
+        )
         denoiser_only = denoiser_only or self.score_model is None
         window_length_in_s = self.config.window_length_in_s if window_length_in_s is None else window_length_in_s
         if not window_length_in_s > 0:
             raise ValueError(f"`window_length_in_s` must be above 0, got {window_length_in_s}.")
 
         # 2. Media
-        recordings = self._recordings(audio, video, sampling_rate, source_fps, generator, noise)
+        recordings = self._load_recordings(audio, video, sampling_rate, source_fps, generator, noise)
 
         # 3. Windows
-        windows = [self._windows(len(one.waveform), window_length_in_s, window_overlap) for one in recordings]
+        windows = [self._make_windows(len(one.waveform), window_length_in_s, window_overlap) for one in recordings]
         if noise is not None and not denoiser_only:
             self._check_noise(noise, settings, sampler, windows)
-        pieces = [piece for index in range(len(recordings)) for piece in self._cut(index, recordings, windows)]
+        segments = [
+            segment for index in range(len(recordings)) for segment in self._cut_windows(index, recordings, windows)
+        ]
         voices, estimates = ([CrossFade(one) for one in windows] for _ in range(2))
-        heard = []
-        for piece in pieces:
-            if piece.waveform.any():
-                heard.append(piece)
+        audible = []
+        for segment in segments:
+            if segment.waveform.any():
+                audible.append(segment)
                 continue
-            for results in (voices, estimates):  # silence has no voice in it, and no peak to be brought to 1
-                results[piece.recording].add(piece.start, piece.waveform)
+            for results in (voices, estimates):  # silence holds no voice, and has no peak to normalize
+                results[segment.recording].add(segment.start, segment.waveform)
 
         # 4. Each batch of windows through both networks
-        batches = list(self._batches(heard, recordings, batch_size))
+        batches = list(self._make_batches(audible, recordings, batch_size))
         self.scheduler.set_timesteps(settings["num_inference_steps"], device=self._execution_device)
         with self.progress_bar(total=len(batches) * (1 if denoiser_only else len(self.scheduler.timesteps))) as bar:
             for batch in batches:
-                waveforms, peaks = zip(*(normalize_peak(piece.waveform) for piece in batch), strict=True)
+                waveforms, peaks = zip(*(normalize_peak(segment.waveform) for segment in batch), strict=True)
                 spectrograms = [self.processor.spectrogram(one.to(self._execution_device)) for one in waveforms]
                 mixture = torch.stack(spectrograms)[:, None]
-                pictures = [recordings[piece.recording].pixel_values[piece.frames] for piece in batch]
+                pictures = [recordings[segment.recording].pixel_values[segment.frames] for segment in batch]
                 faces = torch.stack(pictures).to(self._execution_device)
-                estimate = self.denoiser(mixture, None, self._seen(self.denoiser_visual_encoder, faces)).sample
+                estimate = self.denoiser(mixture, None, self._encode_faces(self.denoiser_visual_encoder, faces)).sample
                 voice = estimate
                 if not denoiser_only:
-                    draw = self._draws(batch, recordings, estimate)
+                    draw = self._draw_noise(batch, recordings, estimate)
                     options = (callback_on_step_end, callback_on_step_end_tensor_inputs, bar)
-                    score = self._score(mixture, estimate, faces)
+                    score = self._make_score(mixture, estimate, faces)
                     if sampler == "heun":
-                        voice = self._follow_flow(score, mixture, estimate, draw, *options)
+                        voice = self._follow_probability_flow(score, mixture, estimate, draw, *options)
                     else:
-                        voice = self._walk_back(score, mixture, estimate, draw, settings, *options)
+                        voice = self._reverse_diffusion(score, mixture, estimate, draw, settings, *options)
                 else:
                     bar.update()
                 for results, spectrograms in ((voices, voice), (estimates, estimate)):
-                    for piece, spectrogram, peak in zip(batch, spectrograms[:, 0], peaks, strict=True):
-                        samples = self.processor.inverse_spectrogram(spectrogram, len(piece.waveform)).cpu()
-                        results[piece.recording].add(piece.start, samples * peak)
+                    for segment, spectrogram, peak in zip(batch, spectrograms[:, 0], peaks, strict=True):
+                        samples = self.processor.inverse_spectrogram(spectrogram, len(segment.waveform)).cpu()
+                        results[segment.recording].add(segment.start, samples * peak)
         self.maybe_free_model_hooks()
 
         # 5. Whole recordings again
@@ -273,9 +276,9 @@ class AVDiffuSSPipeline(DiffusionPipeline):
     def face_dependence(
         self, audio: Any, video: Any, other_video: Any = None, *, seed: int = 0, **options: Any
     ) -> dict[str, float]:
-        """How much what is heard depends on the face: levels of what changes with another one, in dB of the voice.
+        """Measure how much the voice depends on the face: level of the change with another face, in dB of the voice.
 
-        0 dB: as much changes as there is; -30 dB: hardly anything, and the networks ignore the face.
+        0 dB: the change is as loud as the voice; -30 dB: hardly any change, the networks ignore the face.
 
         Args:
             audio, video: one mixture and one face.
@@ -286,7 +289,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             "blank": with a grey picture for a face; "swapped": with `other_video`, where it is given.
         """
         rates = options.get("sampling_rate"), options.get("source_fps")
-        face = self._recordings(audio, video, *rates, None, None)[0].pixel_values
+        face = self._load_recordings(audio, video, *rates, None, None)[0].pixel_values
         blank = torch.full_like(face, round(255 * self.denoiser_visual_encoder.config.pixel_mean))
         others = {"blank": blank} | ({} if other_video is None else {"swapped": other_video})
         results = {}
@@ -301,7 +304,9 @@ class AVDiffuSSPipeline(DiffusionPipeline):
 
     # ------------------------------------------------------------------------------------------------ sampling
 
-    def _walk_back(self, score, mixture, estimate, draw, settings, callback, callback_names, bar) -> torch.Tensor:
+    def _reverse_diffusion(
+        self, score, mixture, estimate, draw, settings, callback, callback_names, bar
+    ) -> torch.Tensor:
         """Corrector, then predictor, at each time; the result is the last state without its noise."""
         scheduler, mean = self.scheduler, None
         sample = scheduler.init_sample(estimate, next(draw))
@@ -315,12 +320,12 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                 score(sample, time), time, sample, estimate, noise=next(draw), return_dict=False
             )
             tensors = {"sample": sample, "mean": mean, "initial_estimate": estimate, "mixture": mixture}
-            tensors |= self._called_back(callback, callback_names, index, time, tensors)
+            tensors |= self._call_back(callback, callback_names, index, time, tensors)
             sample, mean = tensors["sample"], tensors["mean"]
             bar.update()
         return mean
 
-    def _follow_flow(self, score, mixture, estimate, draw, callback, callback_names, bar) -> torch.Tensor:
+    def _follow_probability_flow(self, score, mixture, estimate, draw, callback, callback_names, bar) -> torch.Tensor:
         """The flow without noise by Heun's method, down to the last time, and from there what is to be expected."""
         scheduler = self.scheduler
         sample = scheduler.init_sample(estimate, next(draw))
@@ -336,45 +341,47 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                 flow_there = scheduler.flow(score(reached, later), later, reached, estimate)
                 sample = sample + (later - time) * (flow + flow_there) / 2
             tensors = {"sample": sample, "mean": sample, "initial_estimate": estimate, "mixture": mixture}
-            changed = self._called_back(callback, callback_names, index, time, tensors)
+            changed = self._call_back(callback, callback_names, index, time, tensors)
             sample = changed.get("sample", changed.get("mean", sample))
             bar.update()
         return sample
 
-    def _score(self, mixture: torch.Tensor, estimate: torch.Tensor, faces: torch.Tensor) -> Callable:
-        """(sample, time) -> score. The face is looked at once."""
+    def _make_score(self, mixture: torch.Tensor, estimate: torch.Tensor, faces: torch.Tensor) -> Callable:
+        """(sample, time) -> score. The faces are encoded once for all times."""
         encoder = self.score_visual_encoder or self.denoiser_visual_encoder
-        seen = self._seen(encoder, faces)
+        face_embeddings = self._encode_faces(encoder, faces)
 
         def score(sample: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-            return self.score_model(score_input(self.config.condition, sample, mixture, estimate), time, seen).sample
+            return self.score_model(
+                score_input(self.config.condition, sample, mixture, estimate), time, face_embeddings
+            ).sample
 
         return score
 
-    def _seen(self, encoder: AVDiffuSSVisualEncoder, faces: torch.Tensor) -> torch.Tensor:
+    def _encode_faces(self, encoder: AVDiffuSSVisualEncoder, faces: torch.Tensor) -> torch.Tensor:
         return encoder(faces).last_hidden_state
 
-    def _called_back(self, callback, names, index: int, time: torch.Tensor, tensors: dict) -> Mapping:
+    def _call_back(self, callback, names, index: int, time: torch.Tensor, tensors: dict) -> Mapping:
         if callback is None:
             return {}
         return callback(self, index, time, {name: tensors[name] for name in names}) or {}
 
-    def _draws(
-        self, batch: Sequence[Piece], recordings: Sequence[Recording], like: torch.Tensor
+    def _draw_noise(
+        self, batch: Sequence[WindowSegment], recordings: Sequence[Recording], like: torch.Tensor
     ) -> Iterator[torch.Tensor]:
         """The noise of each draw for the windows of a batch, (windows, 1, bins, frames)."""
         draw = 0
         while True:
             parts = [
-                recordings[piece.recording].noise(draw, piece.start // self.processor.hop_length, like.shape[-1])
-                for piece in batch
+                recordings[segment.recording].noise(draw, segment.start // self.processor.hop_length, like.shape[-1])
+                for segment in batch
             ]
             yield torch.stack(parts)[:, None].to(like.device)
             draw += 1
 
     # ------------------------------------------------------------------------------------------------ media
 
-    def _recordings(self, audio, video, sampling_rate, source_fps, generator, noise) -> list[Recording]:
+    def _load_recordings(self, audio, video, sampling_rate, source_fps, generator, noise) -> list[Recording]:
         audios = list(audio) if isinstance(audio, list | tuple) else [audio]
         videos = list(video) if isinstance(video, list | tuple) else [video]
         count = max(len(audios), len(videos))
@@ -385,12 +392,12 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             )
         waveforms = [self.processor.audio(one, sampling_rate) for one in audios]
         waveforms = waveforms * (count if len(audios) == 1 else 1)
-        faces = [self._face(one, source_fps) for one in videos] * (count if len(videos) == 1 else 1)
+        faces = [self._load_face(one, source_fps) for one in videos] * (count if len(videos) == 1 else 1)
         faces = [
             face if self._is_prepared(video, source_fps) else self.processor.aligned(face, len(waveform))
             for video, face, waveform in zip(videos * (count // len(videos)), faces, waveforms, strict=True)
         ]
-        fields = self._noises(count, generator, noise)
+        fields = self._make_noise_fields(count, generator, noise)
         return [Recording(*parts) for parts in zip(waveforms, faces, fields, strict=True)]
 
     def _is_prepared(self, video: Any, source_fps: float | None) -> bool:
@@ -401,14 +408,16 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         is_bytes = video.dtype in (np.uint8, torch.uint8)
         return is_bytes and len(video) > 0 and all(-(-size // 32) == side for size in video.shape[1:])
 
-    def _face(self, video: Any, source_fps: float | None) -> torch.Tensor:
+    def _load_face(self, video: Any, source_fps: float | None) -> torch.Tensor:
         if self._is_prepared(video, source_fps):
             return torch.as_tensor(video)
         return self.processor.video(video, source_fps=source_fps)
 
-    def _noises(self, count: int, generator: Generators, noise: Sequence[torch.Tensor] | None) -> list[Callable]:
+    def _make_noise_fields(
+        self, count: int, generator: Generators, noise: Sequence[torch.Tensor] | None
+    ) -> list[Callable]:
         if noise is not None:
-            return [_given_noise(noise, index) for index in range(count)]
+            return [_slice_given_noise(noise, index) for index in range(count)]
         generators = list(generator) if isinstance(generator, list | tuple) else [generator] * count
         if len(generators) != count:
             raise ValueError(f"`generator` is a list of {len(generators)}, expected one for each of {count} items.")
@@ -420,14 +429,16 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             fields.append(NoiseField(seed, bins).columns)
         return fields
 
-    def _windows(self, num_samples: int, seconds: float, overlap: float) -> Windows:
+    def _make_windows(self, num_samples: int, seconds: float, overlap: float) -> Windows:
         processor = self.processor
         # Where a column of the spectrogram and a frame of the video begin together.
         unit = math.lcm(processor.hop_length, processor.samples_per_frame)
         length = num_samples if math.isinf(seconds) else max(int(seconds * processor.sampling_rate), 2 * unit)
         return Windows.overlapping(num_samples, min(length, num_samples), overlap, unit)
 
-    def _cut(self, index: int, recordings: Sequence[Recording], windows: Sequence[Windows]) -> Iterator[Piece]:
+    def _cut_windows(
+        self, index: int, recordings: Sequence[Recording], windows: Sequence[Windows]
+    ) -> Iterator[WindowSegment]:
         """The windows of one recording."""
         recording, starts = recordings[index], windows[index].starts
         for start in starts:
@@ -437,23 +448,23 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                 per_frame = self.processor.samples_per_frame
                 first, count = start // per_frame, -(-len(waveform) // per_frame)
                 frames = torch.arange(first, first + count).clamp(max=len(frames) - 1)  # the last frame is held
-            yield Piece(index, start, waveform, frames)
+            yield WindowSegment(index, start, waveform, frames)
 
-    def _batches(
-        self, pieces: Sequence[Piece], recordings: Sequence[Recording], batch_size: int
-    ) -> Iterator[list[Piece]]:
+    def _make_batches(
+        self, segments: Sequence[WindowSegment], recordings: Sequence[Recording], batch_size: int
+    ) -> Iterator[list[WindowSegment]]:
         """Windows of equal sizes together, so that a batch computes what its items do alone."""
-        alike: dict[tuple[int, ...], list[Piece]] = defaultdict(list)
-        for piece in pieces:
-            sides = recordings[piece.recording].pixel_values.shape[1:]
-            alike[(self._padded_frames(len(piece.waveform)), len(piece.frames), *sides)].append(piece)
+        alike: dict[tuple[int, ...], list[WindowSegment]] = defaultdict(list)
+        for segment in segments:
+            sides = recordings[segment.recording].pixel_values.shape[1:]
+            alike[(self._count_padded_frames(len(segment.waveform)), len(segment.frames), *sides)].append(segment)
         for group in alike.values():
             for first in range(0, len(group), batch_size):
                 yield group[first : first + batch_size]
 
     # ------------------------------------------------------------------------------------------------ checks
 
-    def _settings(self, num_inference_steps, corrector, corrector_steps, snr) -> dict[str, Any]:
+    def _resolve_settings(self, num_inference_steps, corrector, corrector_steps, snr) -> dict[str, Any]:
         given = {
             "num_inference_steps": num_inference_steps,
             "corrector": corrector,
@@ -474,13 +485,13 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         bins = processor.n_fft // 2 + 1
         for index, one in enumerate(windows):
             last = one.starts[-1]
-            frames = last // processor.hop_length + self._padded_frames(one.num_samples - last)
+            frames = last // processor.hop_length + self._count_padded_frames(one.num_samples - last)
             for draw, field in enumerate(noise[:draws]):
-                several = field.ndim == 3
+                batched = field.ndim == 3
                 if (
                     not field.is_complex()
                     or field.ndim not in (2, 3)
-                    or (several and len(field) != len(windows))
+                    or (batched and len(field) != len(windows))
                     or field.shape[-2] != bins
                     or field.shape[-1] < frames
                 ):
@@ -489,28 +500,23 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                         f"{index}, got {tuple(field.shape)} {field.dtype}."
                     )
 
-    def _padded_frames(self, num_samples: int) -> int:
+    def _count_padded_frames(self, num_samples: int) -> int:
         """Frames of the spectrogram of so many samples."""
         frames, multiple = 1 + num_samples // self.processor.hop_length, self.processor.frame_multiple
         return -(-frames // multiple) * multiple
 
-    def _check(self, settings, sampler, batch_size, window_overlap, output_type, callback_names) -> None:
-        if settings["corrector"] not in CORRECTORS:
-            raise ValueError(f"`corrector` must be one of {', '.join(CORRECTORS)}, got {settings['corrector']!r}.")
-        if sampler not in SAMPLERS:
-            raise ValueError(f"`sampler` must be one of {', '.join(SAMPLERS)}, got {sampler!r}.")
+    def _check_inputs(self, settings, sampler, batch_size, window_overlap, output_type, callback_names) -> None:
+        check_choice("corrector", settings["corrector"], CORRECTORS)
+        check_choice("sampler", sampler, SAMPLERS)
         counts = {
             "num_inference_steps": settings["num_inference_steps"],
             "corrector_steps": settings["corrector_steps"],
             "batch_size": batch_size,
         }
         for name, value in counts.items():
-            if not isinstance(value, int | np.integer) or value < 1:
-                raise ValueError(f"`{name}` must be a whole number of at least 1, got {value!r}.")
-        if not 0 < settings["snr"] < math.inf:
-            raise ValueError(f"`snr` must be above 0 and finite, got {settings['snr']}.")
-        if not 0 <= window_overlap < 1:
-            raise ValueError(f"`window_overlap` must be at least 0 and below 1, got {window_overlap}.")
+            check_whole_number(name, value, at_least=1)
+        check_number("snr", settings["snr"], above=0)
+        check_number("window_overlap", window_overlap, at_least=0, below=1)
         if output_type not in ("np", "pt"):
             raise ValueError(f'`output_type` must be "np" or "pt", got {output_type!r}.')
         unknown = sorted(set(callback_names) - set(self._callback_tensor_inputs))
@@ -520,7 +526,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             )
 
 
-def _given_noise(noise: Sequence[torch.Tensor], index: int) -> Callable[[int, int, int], torch.Tensor]:
+def _slice_given_noise(noise: Sequence[torch.Tensor], index: int) -> Callable[[int, int, int], torch.Tensor]:
     def columns(draw: int, first: int, number: int) -> torch.Tensor:
         field = noise[draw]
         return (field[index] if field.ndim == 3 else field)[:, first : first + number]
