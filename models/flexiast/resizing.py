@@ -1,8 +1,9 @@
 """Resize patch kernels and position grids, the central operation of FlexiAST.
 
 Every resize here is separable: one small matrix acts on the mel side and one on the time side. The matrices depend on
-two lengths only, so they are computed once in float64 and cached; applying them is two matrix products,
-cheap enough for every forward pass, differentiable, and the same on every device.
+two lengths only, so they are computed once in float64 by NumPy and cached; applying them is two matrix products, cheap
+enough for every forward pass, differentiable, and the same on every device. NumPy computes them because `torch.export`
+traces torch: a matrix made by `torch.nn.functional.interpolate` would be no constant there, and not cacheable.
 
 There are two rules. For the first, the authors' code (JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, `resizing_helper.py`)
 computes one dense pseudo-inverse of a (new area x old area) matrix in every forward pass. When one side grows while the
@@ -20,20 +21,50 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch import nn
 
 Interpolation = Literal["bilinear", "bicubic"]
 Grid = tuple[int, int]
+
+
+def _evaluate_triangle(distance: np.ndarray) -> np.ndarray:
+    return np.clip(1 - np.abs(distance), 0, None)
+
+
+def _evaluate_cubic(distance: np.ndarray, sharpness: float) -> np.ndarray:
+    """Keys' cubic convolution kernel; `sharpness` is its parameter a."""
+    x = np.abs(distance)
+    near = ((sharpness + 2) * x - (sharpness + 3)) * x * x + 1
+    far = ((sharpness * x - 5 * sharpness) * x + 8 * sharpness) * x - 4 * sharpness
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
 @lru_cache(maxsize=1024)
 def interpolation_matrix(
     source: int, target: int, interpolation: Interpolation = "bilinear", antialias: bool = False
 ) -> np.ndarray:
-    """Matrix (target, source), float64, by which torch resamples a vector of `source` values to `target` values."""
-    identity = torch.eye(source, dtype=torch.float64, device="cpu")[None, None]
-    options = {"mode": interpolation, "antialias": antialias, "align_corners": False}
-    return nn.functional.interpolate(identity, size=(target, source), **options)[0, 0].numpy()
+    """Matrix (target, source), float64, that resamples a vector of `source` values to `target` values, as torch does.
+
+    Half-pixel centres: output i reads around (i + 0.5) * source / target - 0.5. Without antialias the edge values are
+    repeated outside; with antialias the kernel is widened when shrinking, cut at the edges and normalised.
+    """
+    scale = source / target
+    centres = (np.arange(target) + 0.5) * scale - 0.5
+    if antialias:
+        distance = (np.arange(source) - centres[:, None]) / max(scale, 1.0)
+        weights = (
+            _evaluate_triangle(distance) if interpolation == "bilinear" else _evaluate_cubic(distance, sharpness=-0.5)
+        )
+        return weights / weights.sum(axis=1, keepdims=True)
+    if interpolation == "bilinear":
+        centres = np.clip(centres, 0, source - 1)
+        return _evaluate_triangle(np.arange(source) - centres[:, None])
+    matrix = np.zeros((target, source))
+    rows = np.arange(target)
+    first = np.floor(centres).astype(int)
+    for offset in range(-1, 3):
+        columns = np.clip(first + offset, 0, source - 1)
+        np.add.at(matrix, (rows, columns), _evaluate_cubic(centres - (first + offset), sharpness=-0.75))
+    return matrix
 
 
 @lru_cache(maxsize=1024)

@@ -13,7 +13,6 @@ from video.clips import HEIGHT, WIDTH, chirp, lag, noise, write_clip
 
 from avzoo.video import Video, VideoReader, probe_video, read_video, shift_sound, shifting
 
-PYAV = tuple(int(number) for number in av.__version__.split(".")[:2])
 NTSC = Fraction(30000, 1001)
 WITH_B_FRAMES = {"x264-params": "keyint=10:bframes=3:b-adapt=0:scenecut=0"}
 VP9 = {"codec": "libvpx-vp9", "codec_options": {"deadline": "realtime", "cpu-used": "8"}, "sound_codec": "libopus"}
@@ -157,7 +156,6 @@ def test_pictures_of_a_variable_rate_keep_their_times(variable, tmp_path):
     np.testing.assert_array_equal(read_video(path, 100).frames, read_video(variable, 100).frames)
 
 
-@pytest.mark.skipif(PYAV < (18, 1), reason="earlier PyAV hands on no rate")
 def test_matroska_states_the_rate_that_its_source_stated(variable, tmp_path):
     assert_moved(shift_sound(variable, tmp_path / "b.mkv", 0.2), variable, 0.2, within=0.001)
 

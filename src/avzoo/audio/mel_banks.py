@@ -32,18 +32,14 @@ def slaney_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float
     """(fft_size // 2 + 1, num_mel_bins): triangles linear in Hz, each of area 1 (per Hz), as librosa's default.
 
     Slaney's mel scale is linear up to 1000 Hz (15 mel) and logarithmic above, 27 mel for a factor of 6.4.
-    `low` and `high` are in Hz. transformers' `mel_filter_bank` gives the same if FFT size and sampling rate are even;
-    if one of them is odd, as 11025 Hz is, it misplaces the FFT bins.
+    `low` and `high` are in Hz. The scale is that of transformers, its `mel_filter_bank` is not used: for an odd
+    `fft_size` or `sampling_rate` that one puts the bins at other frequencies, and `torch.compile` can't trace it.
     """
+    from transformers.audio_utils import hertz_to_mel, mel_to_hertz  # here: importing it takes a second
+
     _check_band(num_mel_bins, sampling_rate, low, high, high)
-    log_step = np.log(6.4) / 27.0
-
-    def mel(frequency):
-        logarithmic = 15.0 + np.log(np.maximum(frequency, 1000.0) / 1000.0) / log_step
-        return np.where(frequency < 1000.0, frequency * 3.0 / 200.0, logarithmic)
-
-    mels = np.linspace(mel(np.array(float(low))), mel(np.array(float(high))), num_mel_bins + 2)
-    edges = np.where(mels < 15.0, mels * 200.0 / 3.0, 1000.0 * np.exp(log_step * (mels - 15.0)))  # Hz
+    mels = np.linspace(hertz_to_mel(low, "slaney"), hertz_to_mel(high, "slaney"), num_mel_bins + 2)
+    edges = mel_to_hertz(mels, "slaney")  # Hz
     left, peak, right = edges[:-2], edges[1:-1], edges[2:]
     frequency = (np.arange(fft_size // 2 + 1) * (sampling_rate / fft_size))[:, None]
     rising, falling = (frequency - left) / (peak - left), (right - frequency) / (right - peak)

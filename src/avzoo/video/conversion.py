@@ -8,14 +8,11 @@ from avzoo.video.files import Orientation
 
 LONGEST_SIDE = 16384
 
-# Flags of libswscale/swscale.h, which `Interpolation` names from PyAV 18 on only.
-ACCURATE_ROUNDING = 0x40000
-
 # Where the size stays, swscale has a path of its own: off by two levels at most, and 50 times faster.
 _SAME_SIZE = Interpolation.BICUBIC
 # Else each pixel is the average of what it covers where a picture shrinks, and cubic where it grows, as is usual with
 # OpenCV. Without the last two, colours are off by up to 3 levels.
-_EXACT = ACCURATE_ROUNDING | 0x2000  # and whole chroma in the output
+_EXACT = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT  # whole chroma in the output
 _SHRINKING = Interpolation.AREA | _EXACT
 _GROWING = Interpolation.BICUBIC | _EXACT
 

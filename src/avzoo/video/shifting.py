@@ -308,7 +308,7 @@ def _add_stream(output: av.container.OutputContainer, source: av.stream.Stream, 
     if source.type == "audio" and source.channels <= 2 and source.layout.name.endswith(" channels"):
         target.codec_context.layout = ("mono", "stereo")[source.channels - 1]  # Matroska tells their number only
     if source.type == "video":
-        target.codec_context.framerate = source.average_rate or video.fps  # heeded from PyAV 18.1 on
+        target.codec_context.framerate = source.average_rate or video.fps
         if source.codec_context.codec_tag == "hvc1" and _FORMATS[ending] in ("mp4", "mov"):
             target.codec_context.codec_tag = "hvc1"  # Apple's players know HEVC by no other name
     return target

@@ -16,7 +16,6 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from avzoo.audio.resampling import QUALITY, check_rate
 from avzoo.files import write_atomically
-from avzoo.video.conversion import ACCURATE_ROUNDING
 from avzoo.video.sources import make_frame_getter
 from avzoo.video.video import check_fps
 
@@ -28,7 +27,8 @@ _SOUND_FRAME = 1024  # samples, of a codec that doesn't say
 _THREADS = "4"  # what x264 writes depends on it, so it must not follow the machine
 _KEY_SECONDS = 2  # between pictures that are stored whole, which a seek decodes from
 _BT601 = 6  # SMPTE 170M in FFmpeg's lists of matrices, primaries and transfer functions
-_SUBSAMPLING = Interpolation.BICUBIC | ACCURATE_ROUNDING | 0x4000  # and whole chroma of the input, as swscale calls it
+# Accurate rounding and whole chroma of the input, as swscale calls it.
+_SUBSAMPLING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
 
 
 class VideoWriter:

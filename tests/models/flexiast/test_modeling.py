@@ -68,6 +68,17 @@ def test_interpolation_weights(source, target, mode, antialias, row, expected):
     np.testing.assert_allclose(matrix.sum(axis=1), 1, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("mode", "antialias"), [("bilinear", False), ("bilinear", True), ("bicubic", False), ("bicubic", True)]
+)
+@pytest.mark.parametrize(("source", "target"), [(16, 8), (16, 24), (8, 21), (64, 7), (5, 5), (1, 4), (4, 1)])
+def test_interpolation_matrices_are_those_of_torch(source, target, mode, antialias):
+    identity = torch.eye(source, dtype=torch.float64)[None, None]
+    expected = nn.functional.interpolate(identity, (target, source), mode=mode, antialias=antialias)[0, 0]
+    # Sides of equal length are left alone by torch and by us; only rows are resampled here.
+    np.testing.assert_allclose(interpolation_matrix(source, target, mode, antialias), expected, atol=1e-12)
+
+
 def test_a_grown_patch_keeps_its_product_with_the_grown_kernel():
     generator = torch.Generator().manual_seed(0)
     patch, kernel = torch.randn(1, 1, 16, 16, generator=generator), torch.randn(3, 1, 16, 16, generator=generator)
@@ -212,6 +223,16 @@ def test_folding_leaves_the_model_alone(spectrogram):
 def test_a_folded_model_exports_without_a_resize(spectrogram):
     program = torch.export.export(tiny().fold(24, num_frames=96), (spectrogram,), strict=True)
     assert "resize_matrix" not in str(program.graph)
+
+
+def test_an_export_holds_the_resize_as_a_constant(spectrogram):
+    interpolation_matrix.cache_clear()  # else a matrix of an earlier test would do
+    pseudo_inverse_matrix.cache_clear()
+    model = tiny()
+    program = torch.export.export(model, (spectrogram,), {"patch_size": 24}, strict=False)
+    assert not any(name in str(program.graph) for name in ("pinv", "upsample", "resize_matrix"))
+    exported = program.module()(spectrogram, patch_size=24).logits
+    torch.testing.assert_close(exported, model(spectrogram, patch_size=24).logits)
 
 
 @pytest.mark.parametrize("size", [16, 24])
