@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 
 from avzoo.video.reading import VideoReader
-from avzoo.video.soundtrack import sample_at
+from avzoo.video.soundtrack import sample_index
 from avzoo.video.video import check_fps
 
 
@@ -44,4 +44,4 @@ class SoundChunks:
         return self.chunks[number]
 
     def _sample(self, frame: int) -> int:
-        return sample_at(Fraction(frame) / self.fps, self.sampling_rate)
+        return sample_index(Fraction(frame) / self.fps, self.sampling_rate)
