@@ -63,7 +63,7 @@ def main() -> None:
         shortest = min(WINDOW if not options.whole else len(voices[0]), *map(len, voices))
         mixture, targets = mix_at_equal_level([voice[:shortest] for voice in voices], draw_peak(generator))
         for row, target in zip(pair, targets, strict=True):
-            voice = separated(pipe, mixture, pipe.processor.video(row["video"]), options, number)
+            voice = separate(pipe, mixture, pipe.processor.video(row["video"]), options, number)
             for name in scores:
                 scores[name].append(metrics[name](voice, target))
     print(f"{len(next(iter(scores.values())))} voices of {options.pairs.name}")
@@ -78,7 +78,7 @@ def pesq_of_pieces(voice: np.ndarray, target: np.ndarray, rate: int, seconds: in
     return float(np.mean([pesq_wb(*piece, rate) for piece in pieces]))
 
 
-def separated(
+def separate(
     pipe: AVDiffuSSPipeline, mixture: np.ndarray, face: torch.Tensor, options: argparse.Namespace, number: int
 ) -> np.ndarray:
     """The voice of one face, in the whole of a mixture."""
@@ -96,7 +96,7 @@ def separated(
         return average_over_windows(window, mixture, window=WINDOW)
     if not options.whole:
         return window(mixture, 0)
-    wanted = pipe.processor.aligned(face, len(mixture))
+    wanted = pipe.processor.align_to_audio(face, len(mixture))
     return pipe(mixture, wanted, generator=seeded(options.seed, number, 0), **settings).audios[0]
 
 

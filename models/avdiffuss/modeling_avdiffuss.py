@@ -385,7 +385,7 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         Raises:
             TypeError: no complex spectrogram. ValueError: a shape that doesn't fit, or something left out.
         """
-        time_embedding = self._checked(sample, timestep, encoder_hidden_states, encoder_attention_mask)
+        time_embedding = self._check_inputs(sample, timestep, encoder_hidden_states, encoder_attention_mask)
         parts = torch.view_as_real(sample).movedim(-1, 2).flatten(1, 2)  # (batch, re and im of each, bins, frames)
         # Made for pictures of 0..1, which this brings to -1..1; the weights expect it of spectrograms, too.
         pyramid = (2 * parts.float() - 1).to(self.dtype)
@@ -415,7 +415,7 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
             return self._gradient_checkpointing_func(block, *arguments)
         return block(*arguments)
 
-    def _checked(
+    def _check_inputs(
         self,
         sample: torch.Tensor,
         timestep: torch.Tensor | float | None,

@@ -131,7 +131,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         if track is not None:
             first, stop = (frame * self.samples_per_frame for frame in (track.start_frame, track.stop_frame))
             waveform = self._long_enough(waveform[first:stop])
-        return BatchFeature({"waveform": waveform, "pixel_values": self.aligned(pixel_values, len(waveform))})
+        return BatchFeature({"waveform": waveform, "pixel_values": self.align_to_audio(pixel_values, len(waveform))})
 
     def audio(self, audio: Any, sampling_rate: int | None = None) -> torch.Tensor:
         """(samples,) float32, mono, at `sampling_rate` of the processor.
@@ -193,7 +193,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
             raise ValueError("`video` has no frame; at least one is needed.")
         return torch.from_numpy(faces)
 
-    def aligned(self, pixel_values: torch.Tensor, num_samples: int) -> torch.Tensor:
+    def align_to_audio(self, pixel_values: torch.Tensor, num_samples: int) -> torch.Tensor:
         """The pictures as long as the sound: later ones are left out, and the last is held where they end early.
 
         Up to 0.2 s of difference are left as they are, because nothing in the networks asks for equal lengths. More is

@@ -78,7 +78,7 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
 
     def mean(self, original_samples: torch.Tensor, prior_mean: torch.Tensor, timestep: torch.Tensor) -> torch.Tensor:
         """Of the state: `original_samples` at time 0, nearer to `prior_mean` later on."""
-        remains = self._shaped(torch.exp(-self.config.theta * timestep), original_samples)
+        remains = self._broadcast(torch.exp(-self.config.theta * timestep), original_samples)
         return remains * original_samples + (1 - remains) * prior_mean
 
     def drift(self, sample: torch.Tensor, prior_mean: torch.Tensor) -> torch.Tensor:
@@ -103,7 +103,7 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
             original_samples, prior_mean, noise: (batch, ...).
             timestep: (batch,), above 0 and at most 1.
         """
-        std = self._shaped(self.std(timestep), original_samples)
+        std = self._broadcast(self.std(timestep), original_samples)
         return self.mean(original_samples, prior_mean, timestep) + std * noise
 
     # --------------------------------------------------------------------------------------------- the way back
@@ -149,7 +149,7 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
         """
         self._check_set()
         length = 1 / self.num_inference_steps
-        diffusion = self._shaped(self.diffusion(self._times(timestep, sample)), sample) * math.sqrt(length)
+        diffusion = self._broadcast(self.diffusion(self._times(timestep, sample)), sample) * math.sqrt(length)
         mean = sample - self.drift(sample, prior_mean) * length + diffusion.square() * model_output
         noise = self._noise(sample, generator) if noise is None else noise
         return self._output(mean + diffusion * noise, mean, return_dict)
@@ -170,7 +170,7 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
             model_output: the score at `sample` and `timestep`.
             snr: length of the step, in units of the noise's deviation.
         """
-        length = 2 * self._shaped((snr * self.std(self._times(timestep, sample))) ** 2, sample)
+        length = 2 * self._broadcast((snr * self.std(self._times(timestep, sample))) ** 2, sample)
         mean = sample + length * model_output
         noise = self._noise(sample, generator) if noise is None else noise
         return self._output(mean + (2 * length).sqrt() * noise, mean, return_dict)
@@ -182,16 +182,16 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
 
         A solver of its own steps along it, from `init_sample` down to `min_timestep`; see [`denoised`] for the rest.
         """
-        squared = self._shaped(self.diffusion(self._times(timestep, sample)) ** 2, sample)
+        squared = self._broadcast(self.diffusion(self._times(timestep, sample)) ** 2, sample)
         return self.drift(sample, prior_mean) - 0.5 * squared * model_output
 
-    def denoised(
+    def remove_noise(
         self, model_output: torch.Tensor, timestep: torch.Tensor, sample: torch.Tensor, prior_mean: torch.Tensor
     ) -> torch.Tensor:
         """The clean sample to be expected (Tweedie): the mean of the state is x + std^2 * score."""
         times = self._times(timestep, sample)
-        remains = self._shaped(torch.exp(-self.config.theta * times), sample)
-        mean = sample + self._shaped(self.std(times) ** 2, sample) * model_output
+        remains = self._broadcast(torch.exp(-self.config.theta * times), sample)
+        mean = sample + self._broadcast(self.std(times) ** 2, sample) * model_output
         return (mean - (1 - remains) * prior_mean) / remains
 
     def _check_set(self) -> None:
@@ -206,7 +206,7 @@ class OUVEScheduler(SchedulerMixin, ConfigMixin):
         return torch.as_tensor(timestep, dtype=torch.float32, device=sample.device)
 
     @staticmethod
-    def _shaped(values: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
+    def _broadcast(values: torch.Tensor, sample: torch.Tensor) -> torch.Tensor:
         """() or (batch,) beside (batch, ...)."""
         return values.reshape(values.shape + (1,) * (sample.ndim - values.ndim)) if values.ndim else values
 

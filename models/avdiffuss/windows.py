@@ -31,7 +31,7 @@ class Windows:
     unit: int
 
     @classmethod
-    def overlapping(cls, num_samples: int, length: int, overlap: float, unit: int) -> "Windows":
+    def with_overlap(cls, num_samples: int, length: int, overlap: float, unit: int) -> "Windows":
         """Windows of `length` of which each shares about the part `overlap` with the next."""
         step = max(int(length * (1 - overlap)) // unit, 1) * unit
         return cls(num_samples, length, step, unit)

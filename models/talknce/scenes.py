@@ -200,13 +200,13 @@ class SceneScorer:
         begin, end = max(start, first), min(stop, first + len(kept))
         if begin <= start and stop <= end:
             return kept[start - first : stop - first]
-        result = self._missing.expand(stop - start, -1).clone()
+        result = self._missing_speaker.expand(stop - start, -1).clone()
         if begin < end:
             result[begin - start : end - start] = kept[begin - first : end - first]
         return result
 
     @cached_property
-    def _missing(self) -> torch.Tensor:
+    def _missing_speaker(self) -> torch.Tensor:
         """Features of a missing face among missing ones, (channels,)."""
         blank = torch.zeros_like(self.tracks[0].pixel_values[:1]).expand(2 * REACH + 1, -1, -1)
         return encode_frames(self.model, blank)[0]

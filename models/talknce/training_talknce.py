@@ -122,16 +122,16 @@ def collate_clips(clips: Sequence[Mapping[str, torch.Tensor]]) -> dict[str, torc
     """Clips of several lengths as one batch, padded at the end, with an `attention_mask` if any is."""
     longest = max(clip["labels"].shape[1] for clip in clips)
 
-    def padded(values: torch.Tensor, dim: int, length: int) -> torch.Tensor:
+    def pad(values: torch.Tensor, dim: int, length: int) -> torch.Tensor:
         shape = list(values.shape)
         shape[dim] = length - shape[dim]
         return torch.cat([values, values.new_zeros(shape)], dim=dim)
 
     batch = {
-        "pixel_values": torch.stack([padded(clip["pixel_values"], 1, longest) for clip in clips]),
-        "input_features": torch.stack([padded(clip["input_features"], 0, 4 * longest) for clip in clips]),
-        "labels": torch.stack([padded(clip["labels"], 1, longest) for clip in clips]),
-        "face_mask": torch.stack([padded(clip["face_mask"], 1, longest) for clip in clips]),
+        "pixel_values": torch.stack([pad(clip["pixel_values"], 1, longest) for clip in clips]),
+        "input_features": torch.stack([pad(clip["input_features"], 0, 4 * longest) for clip in clips]),
+        "labels": torch.stack([pad(clip["labels"], 1, longest) for clip in clips]),
+        "face_mask": torch.stack([pad(clip["face_mask"], 1, longest) for clip in clips]),
     }
     lengths = torch.tensor([clip["labels"].shape[1] for clip in clips])
     if int(lengths.min()) < longest:

@@ -39,19 +39,19 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
     pipe.set_progress_bar_config(disable=True)
     pictures = []
     for path in files:
-        pictures += separated(pipe, path, output / path.stem, seed)[1]
+        pictures += separate_and_draw(pipe, path, output / path.stem, seed)[1]
     if not files:
         talkers = Talkers(
             1, seed, split="demo", situation="mixture", seconds=4.0, size=[180, 320], identities=KNOWN_PEOPLE
         )
         clip = talkers[0]
         path = talkers.write(clip, output)[0]
-        voices, pictures = separated(pipe, path, output / "separated", seed)
+        voices, pictures = separate_and_draw(pipe, path, output / "separated", seed)
         print_scores(clip, voices)
     return pictures
 
 
-def separated(
+def separate_and_draw(
     pipe: avzoo.AVDiffuSSPipeline, path: Path, folder: Path, seed: int
 ) -> tuple[list[SeparatedVoice], list[Path]]:
     """The voices of one video, and the pictures of their spectrograms."""

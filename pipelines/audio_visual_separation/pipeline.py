@@ -333,7 +333,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         for index, time in enumerate(times):
             score_here = score(sample, time)
             if index == len(times) - 1:
-                sample = scheduler.denoised(score_here, time, sample, estimate)
+                sample = scheduler.remove_noise(score_here, time, sample, estimate)
             else:
                 later = times[index + 1]
                 flow = scheduler.flow(score_here, time, sample, estimate)
@@ -394,7 +394,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         waveforms = waveforms * (count if len(audios) == 1 else 1)
         faces = [self._load_face(one, source_fps) for one in videos] * (count if len(videos) == 1 else 1)
         faces = [
-            face if self._is_prepared(video, source_fps) else self.processor.aligned(face, len(waveform))
+            face if self._is_prepared(video, source_fps) else self.processor.align_to_audio(face, len(waveform))
             for video, face, waveform in zip(videos * (count // len(videos)), faces, waveforms, strict=True)
         ]
         fields = self._make_noise_fields(count, generator, noise)
@@ -434,7 +434,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         # Where a column of the spectrogram and a frame of the video begin together.
         unit = math.lcm(processor.hop_length, processor.samples_per_frame)
         length = num_samples if math.isinf(seconds) else max(int(seconds * processor.sampling_rate), 2 * unit)
-        return Windows.overlapping(num_samples, min(length, num_samples), overlap, unit)
+        return Windows.with_overlap(num_samples, min(length, num_samples), overlap, unit)
 
     def _cut_windows(
         self, index: int, recordings: Sequence[Recording], windows: Sequence[Windows]

@@ -162,20 +162,20 @@ def test_a_track_after_the_end_of_the_sound_is_refused(processor):
 @pytest.mark.parametrize("frames", [20, 25, 30])
 def test_a_little_difference_of_lengths_stays(processor, told, frames):
     pictures = torch.from_numpy(colours(frames)[..., 0])
-    assert processor.aligned(pictures, 25 * PER_FRAME) is pictures
+    assert processor.align_to_audio(pictures, 25 * PER_FRAME) is pictures
     assert told.text == ""
 
 
 def test_a_longer_video_is_cut_and_told(processor, told):
     pictures = torch.from_numpy(colours(40)[..., 0])
-    assert torch.equal(processor.aligned(pictures, 25 * PER_FRAME), pictures[:25])
-    assert torch.equal(processor.aligned(pictures, 25 * PER_FRAME + 1), pictures[:26])
+    assert torch.equal(processor.align_to_audio(pictures, 25 * PER_FRAME), pictures[:25])
+    assert torch.equal(processor.align_to_audio(pictures, 25 * PER_FRAME + 1), pictures[:26])
     assert "`video` lasts 1.60 s and `audio` 1.00 s: what is seen after the sound's end is left out." in told.text
 
 
 def test_the_last_picture_of_a_shorter_video_is_held_and_told(processor, told):
     pictures = torch.from_numpy(colours(10)[..., 0])
-    held = processor.aligned(pictures, 25 * PER_FRAME)
+    held = processor.align_to_audio(pictures, 25 * PER_FRAME)
     assert torch.equal(held, pictures[[*range(10), *[9] * 15]])
     assert "`video` lasts 0.40 s and `audio` 1.00 s: its last picture is held." in told.text
 

@@ -58,7 +58,7 @@ def test_each_item_has_its_own_time():
     noisy = scheduler.add_noise(x, y, z, times)
     stepped = scheduler.step(x, times, y, z, noise=z)
     corrected = scheduler.step_correct(x, times, y, noise=z)
-    flow, denoised = scheduler.flow(x, times, y, z), scheduler.denoised(x, times, y, z)
+    flow, denoised = scheduler.flow(x, times, y, z), scheduler.remove_noise(x, times, y, z)
     for index, time in enumerate(times):
         one = slice(index, index + 1)
         torch.testing.assert_close(noisy[one], scheduler.add_noise(x[one], y[one], z[one], time))
@@ -69,7 +69,7 @@ def test_each_item_has_its_own_time():
             corrected.prev_sample[one], scheduler.step_correct(x[one], time, y[one], noise=z[one]).prev_sample
         )
         torch.testing.assert_close(flow[one], scheduler.flow(x[one], float(time), y[one], z[one]))
-        torch.testing.assert_close(denoised[one], scheduler.denoised(x[one], float(time), y[one], z[one]))
+        torch.testing.assert_close(denoised[one], scheduler.remove_noise(x[one], float(time), y[one], z[one]))
 
 
 def test_a_noisy_state_has_the_mean_and_the_noise_of_its_time():
@@ -199,7 +199,7 @@ def test_the_clean_sample_to_be_expected_is_the_normal_posterior():
     certainty = remains**2 / noise
     expected = (VOICE / SPREAD**2 + seen * certainty) / (1 / SPREAD**2 + certainty)
     score = score_of(scheduler, sample, time)
-    torch.testing.assert_close(scheduler.denoised(score, time, sample, prior), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scheduler.remove_noise(score, time, sample, prior), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("corrections", [0, 1])

@@ -325,7 +325,7 @@ def test_overlapping_windows_get_the_same_noise_where_they_overlap(pipe):
     ],
 )
 def test_windows_lie_where_columns_and_frames_begin_together(num_samples, overlap, starts):
-    windows = Windows.overlapping(num_samples, 3200, overlap, 640)
+    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
     assert windows.starts == starts
     covered = np.zeros(num_samples, bool)
     for start in windows.starts:
@@ -336,7 +336,7 @@ def test_windows_lie_where_columns_and_frames_begin_together(num_samples, overla
 @pytest.mark.parametrize("num_samples", [10, 3200, 3201, 4481, 9000, 12345])
 @pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.8])
 def test_windows_that_agree_are_joined_without_a_trace(num_samples, overlap):
-    windows = Windows.overlapping(num_samples, 3200, overlap, 640)
+    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
     whole, fade = torch.randn(num_samples, generator=seeded(0)), CrossFade(windows)
     for start in reversed(windows.starts):
         fade.add(start, whole[start : start + 3200])
@@ -347,7 +347,7 @@ def test_windows_that_agree_are_joined_without_a_trace(num_samples, overlap):
 @pytest.mark.parametrize("overlap", [0.3, 0.5, 0.8])
 def test_windows_that_do_not_agree_are_joined_without_a_jump(num_samples, overlap):
     """One window of ones among zeros: its part rises and falls by little steps."""
-    windows = Windows.overlapping(num_samples, 3200, overlap, 640)
+    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
     for chosen in windows.starts:
         fade = CrossFade(windows)
         for start in windows.starts:
