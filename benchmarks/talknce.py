@@ -20,7 +20,8 @@ from avzoo import (
     TalkNetConfig,
     TalkNetForActiveSpeakerDetection,
 )
-from avzoo.models.talknce.scenes import DURATIONS, FRAMES_PER_SECOND, FaceTrack, SceneScorer
+from avzoo.models.talknce.scenes import DURATIONS, FaceTrack, SceneScorer
+from avzoo.rates import FRAMES_PER_SECOND
 
 
 def face(seconds: float, bins: int, seed: int) -> FaceTrack:

@@ -36,9 +36,10 @@ from avzoo import (
 )
 from avzoo.data.lrs3 import lrs3
 from avzoo.data.voxceleb2 import voxceleb2
-from avzoo.models.avdiffuss.mixtures_avdiffuss import SAMPLING_RATE, AVDiffuSSMixtures
+from avzoo.models.avdiffuss.mixtures_avdiffuss import AVDiffuSSMixtures
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
+from avzoo.rates import SAMPLING_RATE
 from avzoo.training import StepInfo, TrainingArguments, train
 
 

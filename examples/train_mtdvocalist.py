@@ -40,7 +40,6 @@ from avzoo import (
 )
 from avzoo.data.lrs2 import lrs2, read_lrs2_faces
 from avzoo.models.mtdvocalist import teacher_trace
-from avzoo.models.mtdvocalist.processing_vocalist import SAMPLES_PER_FRAME
 from avzoo.models.mtdvocalist.sampling import (
     SWAPPED_LABELS,
     SWAPPED_PAIRS,
@@ -51,6 +50,7 @@ from avzoo.models.mtdvocalist.sampling import (
     window_loudness,
 )
 from avzoo.models.mtdvocalist.trace_cache import TraceCache
+from avzoo.rates import SAMPLES_PER_FRAME
 from avzoo.training import TrainingArguments, train
 
 

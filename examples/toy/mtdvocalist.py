@@ -31,7 +31,6 @@ from avzoo import (
 from avzoo.metrics.synchronization import clip_offset, mean_offset_accuracy
 from avzoo.model_cards import render_card
 from avzoo.models.mtdvocalist import teacher_trace
-from avzoo.models.mtdvocalist.processing_vocalist import SAMPLES_PER_FRAME
 from avzoo.models.mtdvocalist.sampling import (
     SWAPPED_LABELS,
     SWAPPED_PAIRS,
@@ -39,6 +38,7 @@ from avzoo.models.mtdvocalist.sampling import (
     join_windows,
     window_loudness,
 )
+from avzoo.rates import SAMPLES_PER_FRAME
 from avzoo.toyworld.talkers import Talkers
 from avzoo.training import TrainingArguments, train
 

@@ -21,12 +21,9 @@ from avzoo.audio.segments import read_rate_and_length, read_segment
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 from avzoo.data.lists import PathLike
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video.crops import grey_face
 from avzoo.video.reading import VideoReader
-
-FRAMES_PER_SECOND = 25
-SAMPLING_RATE = 16000
-SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
 
 _MIN_FRAMES = 30  # 1.2 s: less than this isn't repeated to fill a clip, but left out
 _MAX_UNUSABLE_ROWS = 100  # in succession

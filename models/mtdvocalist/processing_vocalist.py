@@ -14,13 +14,11 @@ from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import read_audio, wav2lip_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video import MouthHalf, Track, VideoReader, crop_track
 
 from .configuration_vocalist import mel_columns
 
-FRAMES_PER_SECOND = 25
-SAMPLING_RATE = 16000
-SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
 HOP_LENGTH = 200  # samples from one mel column to the next
 
 

@@ -14,13 +14,11 @@ from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import align_to_video, read_audio, speech_features_mfcc, vggish_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.video import Track, VideoReader, crop_track, grey_face, resize_as_opencv
 from avzoo.video.crops import CropConvention, LowerFace, TightFace
 
 from .audio_encoders import ROWS_PER_FRAME
-
-SAMPLING_RATE = 16000
-FRAMES_PER_SECOND = 25
 
 
 class ActiveSpeakerProcessor(ProcessorMixin):

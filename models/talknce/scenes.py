@@ -12,11 +12,12 @@ from functools import cached_property
 
 import torch
 
+from avzoo.rates import FRAMES_PER_SECOND
+
 from .audio_encoders import ROWS_PER_FRAME
 from .modeling_talknce import ActiveSpeakerDetector
 from .visual_encoder import REACH
 
-FRAMES_PER_SECOND = 25
 DURATIONS = (1, 2, 3, 4, 5, 6)  # seconds; those of TalkNet's demo
 
 

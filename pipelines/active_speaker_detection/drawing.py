@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from avzoo.files import write_atomically
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
 from avzoo.pipelines.active_speaker_detection.segments import frame_numbers, require_scores
+from avzoo.rates import FRAMES_PER_SECOND
 from avzoo.video import VideoWriter, draw_boxes, draw_cursor, render_video, stack
 from avzoo.video.drawing import BACKGROUND
 from avzoo.video.reading import VideoReader

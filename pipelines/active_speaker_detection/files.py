@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from avzoo.data.ava_active_speaker import write_ava_predictions
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
 from avzoo.pipelines.active_speaker_detection.segments import frame_numbers, require_scores
+from avzoo.rates import FRAMES_PER_SECOND
 
 
 def write_ava_csv(

@@ -11,10 +11,11 @@ from tqdm import tqdm
 
 from avzoo.checks import check_number, check_whole_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE, check_durations
+from avzoo.models.talknce.processing_talknce import check_durations
 from avzoo.pipelines.active_speaker_detection.segments import find_segments, speaking_frames
-from avzoo.pipelines.active_speaker_detection.streaming import SAMPLES_PER_FRAME, LiveFace, LiveScene, average_scores
+from avzoo.pipelines.active_speaker_detection.streaming import LiveFace, LiveScene, average_scores
 from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video import Track, iter_track_crops
 from avzoo.video.sound_chunks import SoundChunks
 
@@ -58,6 +59,9 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     as long as a minute, or another time of up to ten, is a multiple of all `durations`; elsewhere windows begin anew
     with each chunk. Any frame rate is brought to 25 per second by its time stamps. Where a sound track ends before
     the picture, silence follows; silence is scored as it is.
+
+    The pipeline calls the processor's crops and features and a [`LiveScene`] instead of `processor(...)` and `forward`:
+    those take a whole scene at once, and would encode each face frame once per window and per face it is context of.
 
     Takes a path, the bytes of a file, an `avzoo.video.Video`, a row of `datasets`, or a list of these; frames in memory
     need their rate, so wrap them in a `Video`.

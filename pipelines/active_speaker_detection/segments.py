@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND
+from avzoo.rates import FRAMES_PER_SECOND
 from avzoo.video.tracking import smooth_scores
 
 

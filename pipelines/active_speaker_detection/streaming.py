@@ -8,11 +8,9 @@ import torch
 
 from avzoo.checks import check_number
 from avzoo.models.talknce.audio_encoders import ROWS_PER_FRAME
-from avzoo.models.talknce.processing_talknce import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.models.talknce.scenes import FaceTrack, SceneScorer, encode_frames
 from avzoo.models.talknce.visual_encoder import REACH
-
-SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME
 
 
 def average_scores(logits: torch.Tensor, meaning: str) -> np.ndarray:

@@ -10,13 +10,13 @@ from tqdm import tqdm
 
 from avzoo.checks import check_whole_number
 from avzoo.models.mtdvocalist.offsets import DEFAULT_BATCH_SIZE, OffsetScorer
-from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.pipelines.audio_visual_synchronization.records import (
     describe_missing_offset,
     describe_offset,
     describe_windows,
 )
 from avzoo.pipelines.shared.face_videos import FaceVideoPipeline, open_face_video
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.video import Track, iter_track_crops
 from avzoo.video.reading import VideoReader
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from avzoo.metrics.synchronization import average_over_context, clip_offset, estimate_offsets
-from avzoo.models.mtdvocalist.processing_vocalist import FRAMES_PER_SECOND
+from avzoo.rates import FRAMES_PER_SECOND
 
 
 def describe_offset(scores: np.ndarray, tolerance: int, min_confidence: float) -> dict[str, Any]:

@@ -46,9 +46,8 @@ from avzoo.data.jpeg import read_jpeg
 from avzoo.data.lists import PathLike, keep_complete, malformed, read_lines
 from avzoo.files import write_atomically
 from avzoo.metrics.active_speaker import POSITIVE_LABEL, AVARows, read_ava_csv
+from avzoo.rates import SAMPLING_RATE
 from avzoo.video.crops import grey_face
-
-SAMPLING_RATE = 16000
 
 Row = dict[str, Any]
 

@@ -28,12 +28,9 @@ import numpy as np
 from avzoo.audio.reading import read_audio
 from avzoo.data.jpeg import read_jpeg
 from avzoo.data.lists import PathLike, check_name, malformed, read_lines
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video.reading import VideoReader
 from avzoo.video.video import Video
-
-FRAMES_PER_SECOND = 25
-SAMPLING_RATE = 16000
-SAMPLES_PER_FRAME = SAMPLING_RATE // FRAMES_PER_SECOND
 
 _SOUND = "audio.wav"
 _FIRST_FACE = "0.jpg"
