@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
-from toy.runs import note, worker_pool
+from toy.runs import note, open_output, run_jobs, save_card, worker_pool
 from train_avdiffuss import SeparationStep, TrainedPipeline
 from transformers.utils import logging
 
@@ -32,7 +32,6 @@ from avzoo import (
 )
 from avzoo.audio import mix_at_equal_level, resample
 from avzoo.metrics import estoi, log_spectral_distance, si_sdr
-from avzoo.model_cards import render_card
 from avzoo.processes import count_available_cores
 from avzoo.toyworld.talkers import Talkers
 from avzoo.training import TrainingArguments, train
@@ -66,14 +65,11 @@ class Job:
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the pipeline of the first seed in `options.output_dir`."""
     begin = time.perf_counter()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data = prepare_data(Path(scratch), options.toy_clips, options.toy_test_clips)
+    with open_output(options.output_dir) as (output, scratch):
+        data = prepare_data(scratch, options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
-        results = train_all(Path(scratch), data, options, begin)
-        save_shipped(output, Path(scratch) / f"seed-{options.toy_seeds[0]}", results[0])
+        results = train_all(scratch, data, options, begin)
+        save_shipped(output, scratch / f"seed-{options.toy_seeds[0]}", results[0])
     print(table(results))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; pipeline saved in {output}")
 
@@ -198,10 +194,9 @@ def train_all(scratch: Path, data: Path, options: argparse.Namespace, begin: flo
         for number, seed in enumerate(options.toy_seeds)
     ]
     results = []
-    with worker_pool(len(jobs)) as pool:
-        for job, result in zip(jobs, pool.map(run, jobs), strict=True):
-            note(f"seed {job.seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in result.items()), begin)
-            results.append(result)
+    for job, result in run_jobs(run, jobs):
+        note(f"seed {job.seed}: " + ", ".join(f"{name} {value:.2f}" for name, value in result.items()), begin)
+        results.append(result)
     return results
 
 
@@ -355,8 +350,7 @@ def save_shipped(output: Path, trained: Path, result: dict[str, float]) -> None:
             "the same after the diffusion, preset `reference`": _listed(result, "reference"),
             "preset `fast`": _listed(result, "fast"),
         }
-    source = {"variant": "toy", "command": "python examples/train_avdiffuss.py --toy", "results": measured}
-    render_card("avdiffuss", source=source).save(output / "README.md")
+    save_card("avdiffuss", output, measured, "python examples/train_avdiffuss.py --toy")
 
 
 def _listed(result: dict[str, float], stage: str) -> str:

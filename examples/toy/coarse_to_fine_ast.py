@@ -10,7 +10,6 @@ import argparse
 import json
 import shutil
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
-from toy.runs import note, worker_pool
+from toy.runs import note, open_output, run_jobs, save_card
 from toy.sound_events import (
     LABELS,
     NUM_FRAMES,
@@ -38,7 +37,6 @@ from avzoo import (
     PhaseSchedule,
     train_in_phases,
 )
-from avzoo.model_cards import render_card
 from avzoo.training import TrainingArguments
 from avzoo.training.flops import flop_counter
 
@@ -65,21 +63,15 @@ class Job:
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test, print and draw; save the AST of the first seed that pooling trained in `options.output_dir`."""
     begin = time.perf_counter()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data, extractor = prepare_data(Path(scratch), options.toy_clips, options.toy_test_clips)
+    with open_output(options.output_dir) as (output, scratch):
+        data, extractor = prepare_data(scratch, options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
         results: dict[str, list[dict]] = {}
-        jobs = plan(options, Path(scratch), data)
-        with worker_pool(len(jobs)) as pool:
-            for job, result in zip(jobs, pool.map(run, jobs), strict=True):
-                note(f"{job.name}, seed {job.seed}: {result['accuracy']:.3f}", begin)
-                results.setdefault(job.name, []).append(result)
-        save_shipped(
-            output, Path(scratch) / f"pooling-{options.toy_seeds[0]}", extractor, results, options.toy_test_clips
-        )
+        jobs = plan(options, scratch, data)
+        for job, result in run_jobs(run, jobs):
+            note(f"{job.name}, seed {job.seed}: {result['accuracy']:.3f}", begin)
+            results.setdefault(job.name, []).append(result)
+        save_shipped(output, scratch / f"pooling-{options.toy_seeds[0]}", extractor, results, options.toy_test_clips)
     (output / "curves.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
     draw(results, output / "accuracy_against_flops.png")
     print(table(results))
@@ -235,6 +227,4 @@ def save_shipped(output: Path, trained: Path, features, results: dict[str, list[
             f"{results['pooling'][0]['flops'] / results['straight'][0]['flops']:.2f}"
         ),
     }
-    command = "python examples/train_coarse_to_fine_ast.py " + " ".join(sys.argv[1:])
-    source = {"variant": "toy", "command": command, "results": measured}
-    render_card("coarse_to_fine_ast", source=source).save(output / "README.md")
+    save_card("coarse_to_fine_ast", output, measured)

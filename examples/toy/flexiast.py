@@ -10,8 +10,6 @@ The networks of different seeds do not depend on each other, so each is trained 
 
 import argparse
 import shutil
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.data import TensorDataset
-from toy.runs import note, worker_pool
+from toy.runs import note, open_output, save_card, worker_pool
 from toy.sound_events import (
     LABELS,
     NUM_FRAMES,
@@ -32,7 +30,6 @@ from toy.sound_events import (
 from transformers.utils import logging
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
-from avzoo.model_cards import render_card
 from avzoo.toyworld.sound_events import SOUND_EVENT_CLASSES
 from avzoo.training import TrainingArguments, train
 
@@ -56,15 +53,12 @@ class Job:
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the flexified model of the first seed in `options.output_dir`."""
     begin = time.perf_counter()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data, extractor = prepare_data(Path(scratch), options.toy_clips, options.toy_test_clips)
+    with open_output(options.output_dir) as (output, scratch):
+        data, extractor = prepare_data(scratch, options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
-        results = train_all(Path(scratch), data, options, begin)
+        results = train_all(scratch, data, options, begin)
         report = summarise(results)
-        trained = Path(scratch) / f"flexified-{options.toy_seeds[0]}"
+        trained = scratch / f"flexified-{options.toy_seeds[0]}"
         save_shipped(output, trained, extractor, results, options.toy_test_clips)
     print(table(results, report))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
@@ -220,6 +214,4 @@ def save_shipped(
         "mean accuracy at the ten other sizes": f"{mean_of_others(flexified):.3f}",
         "the same for the plain AST it was made from": f"{mean_of_others(plain):.3f} ({plain['16']:.3f} at 16)",
     }
-    command = "python examples/train_flexiast.py " + " ".join(sys.argv[1:])
-    source = {"variant": "toy", "command": command, "results": measured}
-    render_card("flexiast", source=source).save(output / "README.md")
+    save_card("flexiast", output, measured)

@@ -9,8 +9,6 @@ Networks of different seeds are independent, so each is trained in its own proce
 """
 
 import argparse
-import sys
-import tempfile
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from toy.runs import as_detected, note, worker_pool
+from toy.runs import as_detected, note, open_output, save_card, worker_pool
 from transformers.utils import logging
 
 from avzoo import (
@@ -29,7 +27,6 @@ from avzoo import (
     VocaLiSTProcessor,
 )
 from avzoo.metrics.synchronization import clip_offset, mean_offset_accuracy
-from avzoo.model_cards import render_card
 from avzoo.models.mtdvocalist import teacher_trace
 from avzoo.models.mtdvocalist.sampling import (
     SWAPPED_LABELS,
@@ -66,14 +63,11 @@ class Job:
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the student trained with attention, first seed, in `options.output_dir`."""
     begin = time.perf_counter()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data = prepare_data(Path(scratch), options.toy_clips, *options.toy_test_clips)
+    with open_output(options.output_dir) as (output, scratch):
+        data = prepare_data(scratch, options.toy_clips, *options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
-        results = train_all(Path(scratch), data, options, begin)
-        save_shipped(output, Path(scratch) / f"attention-{options.toy_seeds[0]}", data, results["attention"][0])
+        results = train_all(scratch, data, options, begin)
+        save_shipped(output, scratch / f"attention-{options.toy_seeds[0]}", data, results["attention"][0])
     print(format_table(results))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
@@ -325,6 +319,4 @@ def save_shipped(output: Path, trained: Path, data: Path, result: dict[str, floa
         "accuracy and loss on pairs": f"{result['pairs']:.3f}, {result['loss']:.3f}",
         "of them reliable, at a `min_confidence` that 5 % with someone else's sound reach": f"{reliable:.3f}",
     }
-    command = "python examples/train_mtdvocalist.py " + " ".join(sys.argv[1:])
-    source = {"variant": "toy", "command": command, "results": measured}
-    render_card("mtdvocalist", source=source).save(output / "README.md")
+    save_card("mtdvocalist", output, measured)

@@ -2,13 +2,22 @@
 
 import multiprocessing
 import sys
+import tempfile
 import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
+from transformers.utils import logging
 
+from avzoo.model_cards import render_card
 from avzoo.processes import count_available_cores
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
 
 
 def worker_pool(num_jobs: int) -> ProcessPoolExecutor:
@@ -21,6 +30,29 @@ def worker_pool(num_jobs: int) -> ProcessPoolExecutor:
 
 def set_up_worker(num_threads: int) -> None:
     torch.set_num_threads(num_threads)
+
+
+def run_jobs(run: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[tuple[Job, Result]]:
+    """Run the jobs side by side, and yield each with its result, in their order."""
+    with worker_pool(len(jobs)) as pool:
+        yield from zip(jobs, pool.map(run, jobs), strict=True)
+
+
+@contextmanager
+def open_output(output_dir: str) -> Iterator[tuple[Path, Path]]:
+    """The output folder, created, and a folder in it for intermediate files, removed at the end."""
+    logging.disable_progress_bar()
+    output = Path(output_dir)
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
+        yield output, Path(scratch)
+
+
+def save_card(method: str, output: Path, measured: dict[str, str], command: str | None = None) -> None:
+    """Write the card of a toy checkpoint with its measured numbers and the command that repeats them."""
+    command = command or f"python examples/train_{method}.py {' '.join(sys.argv[1:])}"
+    source = {"variant": "toy", "command": command, "results": measured}
+    render_card(method, source=source).save(output / "README.md")
 
 
 def note(text: str, begin: float) -> None:

@@ -10,15 +10,13 @@ Runs don't depend on each other, so each is trained in a process of its own.
 
 import argparse
 import shutil
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from toy.runs import as_detected, note, worker_pool
+from toy.runs import as_detected, note, open_output, run_jobs, save_card
 from transformers.utils import logging
 
 from avzoo import (
@@ -29,7 +27,6 @@ from avzoo import (
     TalkNetForActiveSpeakerDetection,
 )
 from avzoo.metrics import ava_average_precision
-from avzoo.model_cards import render_card
 from avzoo.toyworld.talkers import Talkers
 from avzoo.training import TrainingArguments, train
 
@@ -84,11 +81,8 @@ def new_model(job: Job):
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the network of the first seed that learned on speaking frames in `output_dir`."""
     begin = time.perf_counter()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        data = prepare_data(Path(scratch), options.host, options.toy_clips, options.toy_test_clips)
+    with open_output(options.output_dir) as (output, scratch):
+        data = prepare_data(scratch, options.host, options.toy_clips, options.toy_test_clips)
         note(f"{options.toy_clips} training clips rendered", begin)
         jobs = [
             Job(
@@ -104,10 +98,9 @@ def show_claim(options: argparse.Namespace) -> None:
             for name in RUNS
         ]
         results: dict[str, list[float]] = {name: [] for name in RUNS}
-        with worker_pool(len(jobs)) as pool:
-            for job, precision in zip(jobs, pool.map(run, jobs), strict=True):
-                note(f"{job.name}, seed {job.seed}: {precision:.1f}", begin)
-                results[job.name].append(precision)
+        for job, precision in run_jobs(run, jobs):
+            note(f"{job.name}, seed {job.seed}: {precision:.1f}", begin)
+            results[job.name].append(precision)
         chance = share_of_positives(data, options.host)
         save_shipped(output, Path(scratch, f"speaking frames-{options.toy_seeds[0]}"), options, results)
     print(table(results, chance))
@@ -241,6 +234,4 @@ def save_shipped(output: Path, trained: Path, options: argparse.Namespace, resul
     for name, values in results.items():
         kind = "without TalkNCE" if name == "without" else f"TalkNCE on {name}"
         measured[f"seed by seed, {kind}"] = ", ".join(f"{value:.1f} %" for value in values)
-    command = "python examples/train_talknce.py " + " ".join(sys.argv[1:])
-    source = {"variant": "toy", "command": command, "results": measured}
-    render_card("talknce", source=source).save(output / "README.md")
+    save_card("talknce", output, measured)

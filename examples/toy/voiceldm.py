@@ -9,7 +9,6 @@ The frozen components (autoencoder, CLAP, tokenizers) and the judges are trained
 """
 
 import argparse
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from toy.runs import note
+from toy.runs import note, open_output, save_card
 from toy.voiceldm_parts import (
     EMBEDDING_SIZE,
     LATENT_CHANNELS,
@@ -41,7 +40,6 @@ from transformers import (
 from transformers.utils import logging
 
 from avzoo import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig, VoiceLDMPipeline
-from avzoo.model_cards import render_card
 from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.pipelines.text_to_audio.presets import PRESETS
@@ -71,17 +69,13 @@ def show_claim(options: argparse.Namespace) -> None:
     """Train, generate, judge and print; save the pipeline and the plot in `options.output_dir`."""
     begin = time.perf_counter()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    output = Path(options.output_dir)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
-        folder = Path(scratch)
-        path = prepare_data(folder, options.toy_clips, options.toy_test_clips, options.seed)
+    with open_output(options.output_dir) as (output, scratch):
+        path = prepare_data(scratch, options.toy_clips, options.toy_test_clips, options.seed)
         note(f"{options.toy_clips} training clips rendered", begin)
-        train_parts(folder, path, options.seed, begin, options.toy_part_steps)
-        data, judges = load_data(path), load_judges(folder)
-        pipe = build_pipeline(folder, options.seed, options.toy_sampling_steps)
-        train_denoiser(pipe, data["train"], folder / "denoiser", options)
+        train_parts(scratch, path, options.seed, begin, options.toy_part_steps)
+        data, judges = load_data(path), load_judges(scratch)
+        pipe = build_pipeline(scratch, options.seed, options.toy_sampling_steps)
+        train_denoiser(pipe, data["train"], scratch / "denoiser", options)
         note("denoiser trained", begin)
         grid = judge_grid(pipe, judges, data["test"], options)
         note("grid judged", begin)
@@ -321,5 +315,4 @@ def measure_saved(
 
 
 def save_shipped(pipe: VoiceLDMPipeline, output: Path, results: dict[str, Any]) -> None:
-    source = {"variant": "toy", "command": "python examples/train_voiceldm.py --toy", "results": results}
-    render_card("voiceldm", source=source).save(output / "README.md")
+    save_card("voiceldm", output, results, "python examples/train_voiceldm.py --toy")
