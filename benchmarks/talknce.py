@@ -1,4 +1,4 @@
-"""Active speaker detection with each frame of each face looked at once, beside looking at it again for every use.
+"""Active speaker detection: each face frame encoded once and reused, against encoding it again for every use.
 
     python benchmarks/talknce.py --seconds 60 --threads 1
 

@@ -11,14 +11,24 @@ from avzoo.pipelines.shared.commands import TaskCommand, add_face_options, check
 def _add_speaker_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(batch_size=64)  # frames of faces
     add_face_options(parser)
-    parser.add_argument("--face-video", action="store_true", help="the frame shows one face box and nothing else")
-    parser.add_argument("--every", type=int, default=1, help="look for faces in each n-th frame only")
     parser.add_argument(
-        "--durations", type=float, nargs="+", metavar="S", help="windows to average, seconds; default: the weights'"
+        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
     )
-    parser.add_argument("--threshold", type=float, help="score from which a face speaks; default: 0.5, of logits 0")
-    parser.add_argument("--smoothing", type=int, default=5, help="frames that are averaged, odd; default 5")
-    parser.add_argument("--min-segment", type=float, default=0.0, metavar="S", help="leave out shorter segments")
+    parser.add_argument("--every", type=int, default=1, help="detect faces in every n-th frame only")
+    parser.add_argument(
+        "--durations",
+        type=float,
+        nargs="+",
+        metavar="S",
+        help="window lengths to average, seconds (default: those of the weights)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        help="minimum score that counts as speaking (default: 0.5 for probabilities, 0 for logits)",
+    )
+    parser.add_argument("--smoothing", type=int, default=5, help="number of frames to average, odd; default 5")
+    parser.add_argument("--min-segment", type=float, default=0.0, metavar="S", help="omit shorter segments")
     parser.add_argument("--max-gap", type=float, default=0.2, metavar="S", help="bridge shorter pauses; default 0.2")
     parser.epilog = (
         "--output may also be an .mp4, the video with each face's score drawn in. A .csv has AVA-ActiveSpeaker's "

@@ -33,7 +33,7 @@ def write_scored_video(
     Args:
         source: the video that `records` belongs to.
         records: of the pipeline, with scores.
-        path: of the mp4 to write, 25 frames per second; it appears whole or not at all.
+        path: of the mp4 to write, 25 frames per second; written atomically.
 
     Raises:
         ValueError: records without scores, or that reach beyond the video. What reading and
@@ -95,7 +95,7 @@ def plot_scores(
 
     Args:
         records: of one video, with scores.
-        path: of the picture, .png, .pdf or .svg; it appears whole or not at all.
+        path: of the picture, .png, .pdf or .svg; written atomically.
         threshold: drawn as a line.
         truth: for each record (frames,) bool, whether it does speak; drawn as a shade.
 

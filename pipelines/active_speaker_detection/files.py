@@ -15,7 +15,7 @@ from avzoo.rates import FRAMES_PER_SECOND
 def write_ava_csv(
     path: str | os.PathLike, records: Sequence[Mapping[str, Any]], *, width: int, height: int, video_id: str
 ) -> Path:
-    """Every frame's score as predictions in AVA-ActiveSpeaker's format; the file appears whole or not at all.
+    """Every frame's score as predictions in AVA-ActiveSpeaker's format; written atomically.
 
     Args:
         records: of the pipeline, with scores.

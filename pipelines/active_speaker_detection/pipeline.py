@@ -68,13 +68,13 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
 
     Parameters, at construction or at each call:
         faces: who to look at: None (toyworld's drawn faces in its videos, YuNet elsewhere), "yunet", "s3fd", "drawn",
-            "frame" (the frame shows one face box and nothing else), a path of boxes (.csv, .json), `FaceTracks`, or a
+            "frame" (the video is already cropped to one face), a path of boxes (.csv, .json), `FaceTracks`, or a
             detector.
         detector_model: YuNet's ONNX file or the folder of a converted S3FD.
         max_faces: keep only as many tracks, the largest and longest.
         every: look for faces in every n-th frame only; boxes between are interpolated.
         durations: seconds of the windows whose scores are averaged. None: what the processor says of the weights.
-        threshold: score from which a face is speaking. None: 0.5 of probabilities, 0 of logits.
+        threshold: minimum score that counts as speaking. None: 0.5 for probabilities, 0 for logits.
         smoothing: frames over which scores are averaged before they are compared, odd; 1: none.
         min_segment: seconds; shorter segments are left out.
         max_gap: seconds; pauses up to it do not end a segment.

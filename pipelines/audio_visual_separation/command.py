@@ -7,6 +7,7 @@ from pathlib import Path
 from avzoo.pipelines.shared.commands import (
     TaskCommand,
     add_face_options,
+    add_model_options,
     check_face_options,
     check_writable,
     load_diffusion_pipeline,
@@ -14,19 +15,25 @@ from avzoo.pipelines.shared.commands import (
 
 
 def _add_separation_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="a video in which several people talk")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="folder of the voices")
-    parser.add_argument("--model", help="folder or Hub id. Default: the toy checkpoint that ships")
-    add_face_options(parser)
-    parser.add_argument("--face-video", action="store_true", help="the frame shows one face and nothing else")
-    parser.add_argument("--preset", help="reference (default) or fast; reference takes three times as long")
-    parser.add_argument("--steps", type=int, help="default: what the preset says")
+    parser.add_argument("file", type=Path, help="a video of several speakers")
     parser.add_argument(
-        "--denoiser-only", action="store_true", help="leave out the diffusion: far faster, less natural"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="output folder, one WAV and one video per face",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the noise; default 0")
-    parser.add_argument("--batch-size", type=int, default=2, help="windows of 2 s at once; default 2")
-    parser.add_argument("--device", help="cpu, cuda, mps, ... Default: what is there")
+    add_face_options(parser)
+    parser.add_argument(
+        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
+    )
+    parser.add_argument("--preset", help="reference (default) or fast; reference takes three times as long")
+    parser.add_argument("--steps", type=int, help="default: as in the preset")
+    parser.add_argument("--denoiser-only", action="store_true", help="skip the diffusion: much faster, less natural")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise; default 0")
+    parser.add_argument("--batch-size", type=int, default=2, help="number of 2 s windows per batch; default 2")
+    add_model_options(parser)
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], help="default: bfloat16 on cuda")
 
 

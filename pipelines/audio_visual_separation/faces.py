@@ -71,7 +71,7 @@ def separate_faces(
         pipe: the pipeline.
         video: a path, the bytes of a file, or an [`avzoo.video.Video`] with sound.
         faces: who to look at: None (toyworld's drawn faces in its videos, YuNet elsewhere), "yunet", "s3fd", "drawn",
-            "frame" (the frame shows one face and nothing else), a path of boxes (.csv, .json), `FaceTracks`, or a
+            "frame" (the video is already cropped to one face), a path of boxes (.csv, .json), `FaceTracks`, or a
             detector.
         detector_model: YuNet's ONNX file or the folder of a converted S3FD.
         max_faces: keep only as many tracks, the largest and longest.

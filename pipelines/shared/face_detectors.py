@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from avzoo.video import FaceDetector, FaceTracks, GivenBoxes, VideoReader
 
 DETECTORS = ("drawn", "yunet", "s3fd")
-WHOLE_FRAME = "frame"  # what task pipelines take where the frame shows one face and nothing else
+WHOLE_FRAME = "frame"  # value of `faces` for videos that are already cropped to one face
 
 
 def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[str, str]) -> "FaceDetector | GivenBoxes":

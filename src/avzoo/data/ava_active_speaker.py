@@ -357,7 +357,7 @@ def _sound(row: Row, start: int) -> np.ndarray:
 
 
 def write_ava_predictions(path: PathLike, predictions: Iterable[tuple[Row, ArrayLike]]) -> None:
-    """A file of predictions in AVA's format, for [`match_ava`] or the official script. It appears whole or not at all.
+    """A file of predictions in AVA's format, for [`match_ava`] or the official script. Written atomically.
 
         write_ava_predictions("val_res.csv", ((row, scores_of(row)) for row in ava_tracks("val_orig.csv")))
 

@@ -28,7 +28,7 @@ def render_video(
 
     Args:
         reader: of the video.
-        path: of the mp4 to write; it appears whole or not at all.
+        path: of the mp4 to write; written atomically.
         draw: makes the frame to write, (rows, columns, 3) uint8 of one size, of a frame of the video and its number.
         fps: frames per second.
         num_frames: of the video at that rate, if known.
