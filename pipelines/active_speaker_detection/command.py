@@ -5,15 +5,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from avzoo.pipelines.shared.commands import TaskCommand, add_face_options, check_face_options, write_records
+from avzoo.pipelines.shared.commands import (
+    TaskCommand,
+    add_cropped_face_options,
+    check_face_options,
+    choose_faces,
+    write_records,
+)
 
 
 def _add_speaker_options(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(batch_size=64)  # frames of faces
-    add_face_options(parser)
-    parser.add_argument(
-        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
-    )
+    add_cropped_face_options(parser)
     parser.add_argument("--every", type=int, default=1, help="detect faces in every n-th frame only")
     parser.add_argument(
         "--durations",
@@ -38,7 +41,7 @@ def _add_speaker_options(parser: argparse.ArgumentParser) -> None:
 
 def _speaker_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "faces": "frame" if options.face_video else options.boxes or options.detector,
+        "faces": choose_faces(options),
         "progress": sys.stderr.isatty(),
         **{
             name: getattr(options, name)

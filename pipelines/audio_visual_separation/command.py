@@ -6,10 +6,11 @@ from pathlib import Path
 
 from avzoo.pipelines.shared.commands import (
     TaskCommand,
-    add_face_options,
+    add_cropped_face_options,
     add_model_options,
     check_face_options,
     check_writable,
+    choose_faces,
     load_diffusion_pipeline,
 )
 
@@ -24,10 +25,7 @@ def _add_separation_options(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="output folder, one WAV and one video per face",
     )
-    add_face_options(parser)
-    parser.add_argument(
-        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
-    )
+    add_cropped_face_options(parser)
     parser.add_argument("--preset", help="reference (default) or fast; reference takes three times as long")
     parser.add_argument("--steps", type=int, help="default: as in the preset")
     parser.add_argument("--denoiser-only", action="store_true", help="skip the diffusion: much faster, less natural")
@@ -53,7 +51,7 @@ def _separate(options: argparse.Namespace) -> None:
     voices, _ = separate_faces(
         pipe,
         options.file,
-        faces="frame" if options.face_video else options.boxes or options.detector,
+        faces=choose_faces(options),
         detector_model=options.detector_model,
         max_faces=options.max_faces,
         seed=options.seed,

@@ -5,14 +5,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from avzoo.pipelines.shared.commands import TaskCommand, add_face_options, check_face_options, check_writable
+from avzoo.pipelines.shared.commands import (
+    TaskCommand,
+    add_cropped_face_options,
+    check_face_options,
+    check_writable,
+    choose_faces,
+)
 
 
 def _add_synchronization_options(parser: argparse.ArgumentParser) -> None:
-    add_face_options(parser)
-    parser.add_argument(
-        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
-    )
+    add_cropped_face_options(parser)
     parser.add_argument("--max-shift", type=int, default=15, help="largest offset, in frames of 40 ms (default: 15)")
     parser.add_argument("--stride", type=int, default=1, help="compare every n-th window only, which is n times faster")
     parser.add_argument("--fix", action="store_true", help="write the video with repaired sound to --output")
@@ -21,7 +24,7 @@ def _add_synchronization_options(parser: argparse.ArgumentParser) -> None:
 
 def _synchronization_parameters(options: argparse.Namespace) -> dict[str, Any]:
     return {
-        "faces": "frame" if options.face_video else options.boxes or options.detector,
+        "faces": choose_faces(options),
         "detector_model": options.detector_model,
         "max_faces": options.max_faces,
         "max_shift": options.max_shift,

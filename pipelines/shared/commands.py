@@ -72,6 +72,19 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-faces", type=int, help="keep only this many face tracks, the largest and longest")
 
 
+def add_cropped_face_options(parser: argparse.ArgumentParser) -> None:
+    """Add [`add_face_options`], and the option for a video that shows one face only."""
+    add_face_options(parser)
+    parser.add_argument(
+        "--face-video", action="store_true", help="the video is already cropped to one face; skip detection"
+    )
+
+
+def choose_faces(options: argparse.Namespace) -> Any:
+    """The argument `faces` of a pipeline, from the options of [`add_cropped_face_options`]."""
+    return "frame" if options.face_video else options.boxes or options.detector
+
+
 def check_face_options(options: argparse.Namespace) -> None:
     """Raise a ValueError if the chosen detector has no model, before anything is computed."""
     if options.detector == "s3fd" and options.detector_model is None:

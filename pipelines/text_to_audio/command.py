@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from avzoo.checks import check_whole_number
-from avzoo.pipelines.shared.commands import TaskCommand, check_writable, load_diffusion_pipeline
+from avzoo.pipelines.shared.commands import TaskCommand, add_model_options, check_writable, load_diffusion_pipeline
 
 
 def _add_speech_options(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,6 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     words.add_argument("--content-file", type=Path, metavar="TXT", help="text file of any length, read in segments")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="WAV", help="WAV file to write")
     parser.add_argument("--spectrogram", type=Path, metavar="PNG", help="also draw waveform and spectrogram")
-    parser.add_argument("--model", help="folder or Hub id (default: the packaged toy checkpoint)")
     parser.add_argument("--seconds", type=float, help="length (default: the preset's)")
     parser.add_argument("--preset", help="fast (default) or reference, the authors' sampler")
     parser.add_argument("--steps", type=int, help="sampling steps (default: the preset's)")
@@ -30,7 +29,7 @@ def _add_speech_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cont-scale", type=float, help="guidance scale of the content (default: the preset's)")
     parser.add_argument("--number", type=int, default=1, help="number of waveforms (default: 1)")
     parser.add_argument("--seed", type=int, help="random seed (default: a new one, printed)")
-    parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
+    add_model_options(parser)
     parser.add_argument(
         "--dtype",
         choices=["float32", "bfloat16", "float16"],
