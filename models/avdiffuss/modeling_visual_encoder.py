@@ -17,6 +17,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.talking_face import FaceTemporalLayer, FaceTrunkMixin, init_as_torch
 
 from .configuration_avdiffuss import AVDiffuSSVisualEncoderConfig
@@ -67,8 +68,9 @@ class AVDiffuSSVisualEncoder(FaceTrunkMixin, AVDiffuSSPreTrainedModel):
         self.output_norm = nn.BatchNorm1d(width)
         self.post_init()
 
+    @with_output_options
     def forward(
-        self, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None, **kwargs
+        self, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None
     ) -> AVDiffuSSVisualEncoderOutput:
         """
         Args:

@@ -16,9 +16,10 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
-from avzoo.models.flexiast.modeling_flexiast import check_input_values, count_frames
+from avzoo.models.flexiast.modeling_flexiast import check_attention_mask, check_input_values
 from avzoo.models.flexiast.patch_geometry import PatchGeometry, PatchSize
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
+from avzoo.models.layers.padding import count_frames
 
 from .compression import Pooling, TemporalCompression, compress_frames, compress_num_frames, parse_factor
 from .configuration_coarse_to_fine_ast import CoarseToFineASTConfig
@@ -41,8 +42,11 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
         labels: torch.Tensor | None = None,
         *,
         full_resolution: bool = False,
-        **kwargs,
-    ) -> SequenceClassifierOutput:
+        generator: torch.Generator | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput | tuple[torch.Tensor, ...]:
         """Spectrogram to class logits; arguments beside `full_resolution` are those of FlexiAST's forward.
 
         Args:
@@ -53,7 +57,16 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
         """
         if full_resolution:
             input_values, attention_mask = self.compress(input_values, attention_mask)
-        return super().forward(input_values, patch_size, attention_mask, labels, **kwargs)
+        return super().forward(
+            input_values,
+            patch_size,
+            attention_mask,
+            labels,
+            generator=generator,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=return_dict,
+        )
 
     def compress(
         self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None
@@ -67,7 +80,8 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             short = short[:, : config.num_frames]  # whole patches, as the feature extractor cuts them
         if attention_mask is None:
             return short, None
-        ends = compress_num_frames(count_frames(attention_mask, input_values), method, factor)
+        check_attention_mask(attention_mask, input_values)
+        ends = compress_num_frames(count_frames(attention_mask), method, factor)
         positions = torch.arange(short.shape[1], device=short.device)
         return short, (positions < ends[:, None]).to(attention_mask.dtype)
 

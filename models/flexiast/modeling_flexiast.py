@@ -18,11 +18,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceCl
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from avzoo.models.layers.attention import eager_attention_forward
+from avzoo.models.layers.outputs import with_output_options
+from avzoo.models.layers.padding import count_frames
 
 from .adapting_flexiast import ClassifierAdaptationMixin, PatchAdaptationMixin
 from .configuration_flexiast import FlexiASTConfig
 from .patch_geometry import PatchGeometry, PatchSize, draw_patch_size
-from .resizing import Grid, resize_patch_kernel, resize_position_embeddings, split_position_embeddings
+from .resizing import Grid, resize_clip_positions, resize_patch_kernel, resize_position_embeddings
 
 
 class FlexiASTPatchEmbeddings(nn.Conv2d):
@@ -30,7 +32,7 @@ class FlexiASTPatchEmbeddings(nn.Conv2d):
 
     def __init__(self, config: FlexiASTConfig):
         super().__init__(1, config.hidden_size, kernel_size=config.patch_size)
-        self.resize_method = config.resize_method
+        self.num_mel_bins, self.resize_method = config.num_mel_bins, config.resize_method
 
     def forward(self, input_values: torch.Tensor, geometry: PatchGeometry) -> torch.Tensor:
         """(batch, frames, num_mel_bins) to (batch, rows * columns, hidden_size)."""
@@ -39,8 +41,8 @@ class FlexiASTPatchEmbeddings(nn.Conv2d):
             image = input_values.transpose(1, 2).unsqueeze(1)  # mel is the height: (batch, 1, num_mel_bins, frames)
             return nn.functional.conv2d(image, kernel, self.bias, stride=geometry.stride).flatten(2).transpose(1, 2)
         # Patches that do not overlap are a reshape and one matrix product, up to twice as fast as the convolution.
-        batch, frames, num_mel_bins = input_values.shape
-        rows, columns = geometry.grid(num_mel_bins, frames)
+        batch, frames, _ = input_values.shape
+        rows, columns = geometry.grid(self.num_mel_bins, frames)
         mel_side, time_side = geometry.size
         whole = input_values[:, : columns * time_side, : rows * mel_side]
         patches = whole.reshape(batch, columns, time_side, rows, mel_side).permute(0, 3, 1, 4, 2)
@@ -74,13 +76,13 @@ class FlexiASTEmbeddings(nn.Module):
         Returns:
             hidden_states (batch, tokens, hidden_size) and token_mask (batch, tokens) or None.
         """
-        batch, frames, num_mel_bins = input_values.shape
-        grid = geometry.grid(num_mel_bins, frames)
+        batch, frames, _ = input_values.shape
+        grid = geometry.grid(self.config.num_mel_bins, frames)
         patches = self.patch_embeddings(input_values, geometry)
         if num_frames is None:
             positions, token_mask = self.resize_positions(grid).expand(batch, -1, -1), None
         else:
-            positions, token_mask = self.resize_padded_positions(geometry, grid, num_mel_bins, num_frames)
+            positions, token_mask = self.resize_padded_positions(grid, geometry.count_columns(num_frames))
         prefix = [self.cls_token]
         if self.config.num_prefix_tokens == 2:
             prefix.append(self.distillation_token)
@@ -94,30 +96,19 @@ class FlexiASTEmbeddings(nn.Module):
             self.position_embeddings, config.position_grid, grid, config.num_prefix_tokens
         )
 
-    def resize_padded_positions(
-        self, geometry: PatchGeometry, grid: Grid, num_mel_bins: int, num_frames: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def resize_padded_positions(self, grid: Grid, columns: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Position embeddings (batch, tokens, hidden_size) of padded clips, and the (batch, tokens) mask of valid ones.
 
-        Each clip gets the position grid it would have alone; further columns, up to the longest clip's, are padding.
+        Each clip gets the position grid it would have alone, of `columns` (batch,); further columns, up to those of
+        `grid`, are padding.
         """
-        num_prefix = self.config.num_prefix_tokens
-        rows, columns = grid
-        positions = self.position_embeddings.new_zeros(
-            len(num_frames), num_prefix + rows * columns, self.position_embeddings.shape[-1]
+        config = self.config
+        positions = resize_clip_positions(
+            self.position_embeddings, config.position_grid, grid, columns, config.num_prefix_tokens
         )
-        token_mask = torch.zeros(positions.shape[:2], dtype=torch.bool, device=positions.device)
-        for frames in num_frames.unique().tolist():
-            own_grid = geometry.grid(num_mel_bins, frames)
-            prefix, patches = split_position_embeddings(self.resize_positions(own_grid), own_grid, num_prefix)
-            padding = (0, 0, 0, columns - own_grid[1])  # hidden_size untouched, columns grow at the end
-            patches = nn.functional.pad(patches, padding).flatten(0, 1)
-            clips = num_frames == frames
-            positions[clips] = torch.cat([prefix[0], patches])
-            valid = torch.ones(rows, own_grid[1], dtype=torch.bool, device=positions.device)
-            valid = nn.functional.pad(valid, (0, columns - own_grid[1])).flatten()
-            token_mask[clips] = nn.functional.pad(valid, (num_prefix, 0), value=True)
-        return positions, token_mask
+        valid = torch.arange(grid[1], device=columns.device) < columns[:, None]  # (batch, columns)
+        valid = valid[:, None].expand(-1, grid[0], -1).flatten(1)
+        return positions, nn.functional.pad(valid, (config.num_prefix_tokens, 0), value=True)
 
 
 class FlexiASTAttention(nn.Module):
@@ -133,7 +124,7 @@ class FlexiASTAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         batch, tokens, _ = hidden_states.shape
         query, key, value = (
@@ -149,7 +140,6 @@ class FlexiASTAttention(nn.Module):
             attention_mask,
             scaling=self.scaling,
             dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
-            **kwargs,
         )
         return self.o_proj(mixed.reshape(batch, tokens, -1)), weights
 
@@ -175,11 +165,11 @@ class FlexiASTLayer(GradientCheckpointingLayer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def forward(
-        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs
+        self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         residual = hidden_states
         # Reusing the name frees the attention's output before the MLP allocates its far larger one.
-        hidden_states, weights = self.attention(self.layernorm_before(hidden_states), attention_mask, **kwargs)
+        hidden_states, weights = self.attention(self.layernorm_before(hidden_states), attention_mask)
         hidden_states = residual + self.dropout(hidden_states)
         residual = hidden_states
         hidden_states = residual + self.dropout(self.mlp(self.layernorm_after(hidden_states)))
@@ -241,6 +231,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
     def get_input_embeddings(self) -> nn.Module:
         return self.embeddings.patch_embeddings
 
+    @with_output_options
     def forward(
         self,
         input_values: torch.Tensor,
@@ -248,9 +239,8 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
-        output_hidden_states: bool = False,
-        output_attentions: bool = False,
-        **kwargs,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> BaseModelOutputWithPooling:
         """Spectrogram to tokens.
 
@@ -262,8 +252,10 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
                 the same output as alone. None: every frame is valid, as in the authors' code.
             generator: draws the size from `config.patch_sizes` when `patch_size` is None and the model is in training
                 mode. Ignored in evaluation mode.
-            output_hidden_states: also return the tokens entering each layer and leaving the last.
-            output_attentions: also return attention weights; needs `attn_implementation="eager"`.
+            output_hidden_states: also return the tokens entering each layer and leaving the last. None: as the config
+                says.
+            output_attentions: also return attention weights; needs `attn_implementation="eager"`. None: as the config
+                says.
 
         Returns:
             last_hidden_state (batch, tokens, hidden_size) after the final norm; pooler_output (batch, hidden_size), the
@@ -281,7 +273,10 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         if patch_size is None and generator is not None and self.training:
             patch_size = draw_patch_size(self.config, generator)
         geometry = PatchGeometry.of(self.config, patch_size)
-        num_frames = None if attention_mask is None else count_frames(attention_mask, input_values)
+        num_frames = None
+        if attention_mask is not None:
+            check_attention_mask(attention_mask, input_values)
+            num_frames = count_frames(attention_mask)
 
         hidden_states, token_mask = self.embeddings(input_values.to(self.dtype), geometry, num_frames)
         if token_mask is not None:
@@ -290,7 +285,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
             )
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
-            hidden_states, attention = layer(hidden_states, token_mask, **kwargs)
+            hidden_states, attention = layer(hidden_states, token_mask)
             # Kept only on request: reusing the memory is also faster.
             if output_hidden_states:
                 all_hidden_states.append(hidden_states)
@@ -324,13 +319,17 @@ class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrain
         self.classifier = FlexiASTClassifier(config)
         self.post_init()
 
+    @with_output_options
     def forward(
         self,
         input_values: torch.Tensor,
         patch_size: PatchSize = None,
         attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        **kwargs,
+        *,
+        generator: torch.Generator | None = None,
+        output_hidden_states: bool | None = None,
+        output_attentions: bool | None = None,
     ) -> SequenceClassifierOutput:
         """Spectrogram to class logits. Arguments beside `labels` are those of [`FlexiASTModel.forward`].
 
@@ -342,7 +341,15 @@ class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrain
         Returns:
             logits (batch, num_labels), not yet through sigmoid (multi-label) or softmax.
         """
-        outputs = self.flexiast(input_values, patch_size, attention_mask, **kwargs)
+        outputs = self.flexiast(
+            input_values,
+            patch_size,
+            attention_mask,
+            generator=generator,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+            return_dict=True,
+        )
         logits = self.classifier(outputs.pooler_output)
         loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(
@@ -361,20 +368,13 @@ def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:
         raise TypeError(f"`input_values` must be floating point, got {input_values.dtype}.")
 
 
-def count_frames(attention_mask: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
-    """Count the frames of each clip, (batch,), in a mask whose padding is at the end.
-
-    The check reads the mask's values; a padded batch needs its lengths on the CPU in any case.
-    """
-    if attention_mask.shape != input_values.shape[:2]:
+def check_attention_mask(attention_mask: torch.Tensor, input_values: torch.Tensor) -> None:
+    """Raise a ValueError unless the mask has an entry for each frame."""
+    batch, frames, _ = input_values.shape
+    if attention_mask.shape != (batch, frames):
         raise ValueError(
-            f"`attention_mask` must be (batch, frames) = {tuple(input_values.shape[:2])}, "
-            f"got {tuple(attention_mask.shape)}."
+            f"`attention_mask` must be (batch, frames) = {(batch, frames)}, got {tuple(attention_mask.shape)}."
         )
-    mask = attention_mask.bool()
-    if (mask[:, 1:] & ~mask[:, :-1]).any():
-        raise ValueError("`attention_mask` must mark padding only at the end of a clip, got a 1 after a 0.")
-    return mask.sum(dim=1)
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:

@@ -46,19 +46,33 @@ class PatchGeometry:
         Raises:
             ValueError: the patch is longer than the input.
         """
-        if self.size[1] > num_frames:
-            raise ValueError(
-                f"`patch_size` {self.size} is longer than the input: it has {num_frames} frames. "
-                "Pass a smaller patch, or pad the input to at least one patch."
-            )
+        self._check_length(num_frames)
         return tuple(
             (length - size) // stride + 1
             for length, size, stride in zip((num_mel_bins, num_frames), self.size, self.stride, strict=True)
         )
 
+    def count_columns(self, num_frames: torch.Tensor) -> torch.Tensor:
+        """Count the columns of whole patches, (batch,), of clips of `num_frames` (batch,) frames.
+
+        Raises:
+            ValueError: the patch is longer than a clip. Numbers on a GPU, or in a graph that is being compiled or
+                exported, are not checked; a clip that is too short counts as one patch there.
+        """
+        if num_frames.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._check_length(num_frames.min())
+        return (num_frames - self.size[1]).clamp(min=0) // self.stride[1] + 1
+
     def num_frames(self, columns: int) -> int:
         """Number of frames that `columns` patches cover."""
         return self.size[1] + (columns - 1) * self.stride[1]
+
+    def _check_length(self, num_frames: int | torch.Tensor) -> None:
+        if self.size[1] > num_frames:
+            raise ValueError(
+                f"`patch_size` {self.size} is longer than the input: it has {num_frames} frames. "
+                "Pass a smaller patch, or pad the input to at least one patch."
+            )
 
 
 def parse_patch_size(patch_size: int | Sequence[int]) -> Grid:

@@ -3,7 +3,8 @@
 Every resize here is separable: one small matrix acts on the mel side and one on the time side. The matrices depend on
 two lengths only, so they are computed once in float64 by NumPy and cached; applying them is two matrix products, cheap
 enough for every forward pass, differentiable, and the same on every device. NumPy computes them because `torch.export`
-traces torch: a matrix made by `torch.nn.functional.interpolate` would be no constant there, and not cacheable.
+traces torch: a matrix made by `torch.nn.functional.interpolate` would be no constant there, and not cacheable. Lengths
+that are only known while a graph runs, or differ from clip to clip, have [`resize_clip_positions`].
 
 There are two rules. For the first, the authors' code (JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8, `resizing_helper.py`)
 computes one dense pseudo-inverse of a (new area x old area) matrix in every forward pass. When one side grows while the
@@ -153,6 +154,10 @@ def resize_position_embeddings(
     Returns:
         (1, num_prefix_tokens + target rows * target columns, hidden_size); the tensor itself when the grid is the same.
     """
+    if isinstance(target_grid[1], torch.SymInt) and (interpolation, antialias) == ("bilinear", True):
+        # A graph for any number of columns.
+        columns = torch.full((1,), target_grid[1], device=position_embeddings.device)
+        return resize_clip_positions(position_embeddings, source_grid, target_grid, columns, num_prefix_tokens)
     if tuple(source_grid) == tuple(target_grid):
         return position_embeddings
     prefix, grid = split_position_embeddings(position_embeddings, source_grid, num_prefix_tokens)
@@ -163,6 +168,47 @@ def resize_position_embeddings(
     grid = along_mel @ grid.flatten(1)  # (target rows, target columns * hidden_size)
     grid = grid.view(1, -1, position_embeddings.shape[-1]).to(position_embeddings.dtype)
     return torch.cat([prefix, grid], dim=1)
+
+
+def resize_clip_positions(
+    position_embeddings: torch.Tensor,
+    source_grid: Grid,
+    target_grid: Grid,
+    columns: torch.Tensor,
+    num_prefix_tokens: int,
+) -> torch.Tensor:
+    """Resize position embeddings for clips of several lengths, as [`resize_position_embeddings`] does for each alone.
+
+    Args:
+        columns: (batch,), columns of each clip's grid.
+        target_grid: rows of every clip's grid, and the columns of the result, at least the longest clip's.
+
+    Returns:
+        (batch, num_prefix_tokens + target rows * target columns, hidden_size); 0 behind a clip's own columns.
+    """
+    prefix, grid = split_position_embeddings(position_embeddings, source_grid, num_prefix_tokens)
+    grid = grid.float()
+    if source_grid[0] != target_grid[0]:
+        along_mel = _get_matrix("interpolate", source_grid[0], target_grid[0], "bilinear", True, grid.device)
+        grid = torch.tensordot(along_mel, grid, dims=1)  # (target rows, columns, hidden_size)
+    along_time = interpolate_to_columns(source_grid[1], columns, target_grid[1])[:, None]
+    grid = (along_time @ grid).flatten(1, 2).to(position_embeddings.dtype)  # (batch, rows * columns, hidden_size)
+    return torch.cat([prefix.expand(grid.shape[0], -1, -1), grid], dim=1)
+
+
+def interpolate_to_columns(source: int, columns: torch.Tensor, width: int) -> torch.Tensor:
+    """Make each clip's bilinear antialiased matrix, (batch, width, source) float32: `source` to `columns` (batch,).
+
+    The weights are those of [`interpolation_matrix`], as one fraction of whole numbers each: torch operations alone,
+    exact on every device, for lengths that a graph knows only when it runs. Rows behind a clip's columns are 0.
+    """
+    outputs = torch.arange(width, device=columns.device)[:, None]
+    inputs = torch.arange(source, device=columns.device)
+    columns = columns[:, None, None]
+    distance = ((2 * inputs + 1) * columns - (2 * outputs + 1) * source).abs()
+    weights = (1 - distance / (2 * columns.clamp(min=source))).clamp(min=0)
+    weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+    return weights * (outputs < columns)
 
 
 def cut_or_stretch_position_embeddings(

@@ -41,11 +41,11 @@ class VocaLiSTEmbeddings(nn.Module):
 def look_ahead_mask(num_queries: int, num_keys: int, like: torch.Tensor) -> torch.Tensor | None:
     """Mask to add to scores, (1, 1, queries, keys): -inf where key j > query i + |num_queries - num_keys|, else 0.
 
-    None where every query may attend to every key. With 5 frames and 16 columns, only the last columns are masked, for
-    the first frames.
+    None where every query may attend to every key, unless a graph is made, which may be run with other lengths. With 5
+    frames and 16 columns, only the last columns are masked, for the first frames.
     """
     reach = abs(num_queries - num_keys)
-    if num_keys <= 1 + reach:
+    if not torch.compiler.is_compiling() and num_keys <= 1 + reach:
         return None
     blocked = torch.ones(num_queries, num_keys, dtype=torch.bool, device=like.device).triu(1 + reach)
     return torch.zeros(blocked.shape, dtype=like.dtype, device=like.device).masked_fill(blocked, -math.inf)[None, None]

@@ -21,6 +21,8 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.outputs import with_output_options
+
 from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
 from .cross_modal import VocaLiSTCrossModalEncoder
 from .encoders import VocaLiSTAudioEncoder, VocaLiSTVisualEncoder
@@ -125,13 +127,13 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
         self.pooler = nn.Linear(config.hidden_size, config.hidden_size)
         self.post_init()
 
+    @with_output_options
     def forward(
         self,
         pixel_values: torch.Tensor,
         input_features: torch.Tensor,
         output_trace: bool = False,
         pairs: torch.Tensor | None = None,
-        **kwargs,
     ) -> VocaLiSTModelOutput:
         """Encode windows of video and of sound jointly.
 
@@ -199,6 +201,7 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         self.classifier = nn.Linear(config.hidden_size, 1)
         self.post_init()
 
+    @with_output_options
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -206,14 +209,13 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         labels: torch.Tensor | None = None,
         output_trace: bool = False,
         pairs: torch.Tensor | None = None,
-        **kwargs,
     ) -> SynchronizationOutput:
         """Classify windows or pairs of them. The other arguments are those of [`VocaLiSTModel.forward`].
 
         Args:
             labels: (batch,) or (batch, 1), 1 in sync, 0 not; adds `loss`, the mean binary cross-entropy.
         """
-        outputs = self.vocalist(pixel_values, input_features, output_trace, pairs)
+        outputs = self.vocalist(pixel_values, input_features, output_trace, pairs, return_dict=True)
         logits = self.classifier(outputs.pooler_output)  # (batch, 1)
         return SynchronizationOutput(
             loss=None if labels is None else synchronization_loss(logits, labels),
@@ -304,6 +306,7 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
             self.mtd_loss = MTDLoss(num_layers=config.num_hidden_layers, **config.distillation)
             self.post_init()
 
+    @with_output_options
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -312,7 +315,6 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
         teacher: CrossModalTrace | None = None,
         output_trace: bool = False,
         pairs: torch.Tensor | None = None,
-        **kwargs,
     ) -> SynchronizationOutput:
         """Classify windows, as [`VocaLiSTForSequenceClassification.forward`].
 
@@ -324,12 +326,12 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
             ValueError: a teacher without labels, or without `config.distillation`.
         """
         if teacher is None:
-            return super().forward(pixel_values, input_features, labels, output_trace, pairs)
+            return super().forward(pixel_values, input_features, labels, output_trace, pairs, return_dict=True)
         if self.mtd_loss is None or labels is None:
             raise ValueError(
                 "`teacher` needs `labels` and a model whose `config.distillation` is set ({} for the released loss)."
             )
-        outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs)
+        outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs, return_dict=True)
         check_labels(outputs.logits, labels)
         losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.from_outputs(outputs), teacher)
         outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
@@ -356,7 +358,9 @@ def teacher_trace(
     """
     if teacher.training:
         raise ValueError("`teacher` is in training mode, where dropout disturbs its targets; call teacher.eval().")
-    return CrossModalTrace.from_outputs(teacher(pixel_values, input_features, output_trace=True, pairs=pairs))
+    return CrossModalTrace.from_outputs(
+        teacher(pixel_values, input_features, output_trace=True, pairs=pairs, return_dict=True)
+    )
 
 
 def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -368,7 +372,7 @@ def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
 def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
     """Raise a ValueError unless there is one label for each of (batch, 1) logits."""
     if labels.shape not in (logits.shape, logits.shape[:1]):
-        raise ValueError(f"`labels` must be ({len(logits)},), one per window, got {tuple(labels.shape)}.")
+        raise ValueError(f"`labels` must be ({logits.shape[0]},), one per window, got {tuple(labels.shape)}.")
 
 
 __all__ = [

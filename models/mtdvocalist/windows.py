@@ -26,10 +26,10 @@ def check_audio_windows(input_features: torch.Tensor, config: VocaLiSTConfig, na
 
 def check_pairs(pixel_values: torch.Tensor, input_features: torch.Tensor, pairs: torch.Tensor | None) -> None:
     """Raise a ValueError unless `pairs` are (pairs, 2) indices, or None with as many video as audio windows."""
-    if pairs is None and len(pixel_values) != len(input_features):
+    if pairs is None and pixel_values.shape[0] != input_features.shape[0]:
         raise ValueError(
-            f"`pixel_values` and `input_features` must have the same number of windows, got {len(pixel_values)} and "
-            f"{len(input_features)}. Otherwise pass `pairs`."
+            f"`pixel_values` and `input_features` must have the same number of windows, got {pixel_values.shape[0]} "
+            f"and {input_features.shape[0]}. Otherwise pass `pairs`."
         )
     if pairs is not None and (pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point()):
         raise ValueError(

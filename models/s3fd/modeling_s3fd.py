@@ -17,6 +17,8 @@ from transformers import initialization as init
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.outputs import with_output_options
+
 from .configuration_s3fd import S3FDConfig
 from .loss import face_detection_loss
 
@@ -128,7 +130,8 @@ class S3FDForFaceDetection(PreTrainedModel):
         elif isinstance(module, S3FDNorm):
             init.constant_(module.weight, module.scale)
 
-    def forward(self, pixel_values: torch.Tensor, labels: Sequence[torch.Tensor] | None = None, **kwargs) -> S3FDOutput:
+    @with_output_options
+    def forward(self, pixel_values: torch.Tensor, labels: Sequence[torch.Tensor] | None = None) -> S3FDOutput:
         """Compute scores and boxes of all priors.
 
         Args:
@@ -143,6 +146,8 @@ class S3FDForFaceDetection(PreTrainedModel):
         check_pixel_values(pixel_values)
         mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32, device=pixel_values.device)
         features = (pixel_values.float() - mean[:, None, None]).to(self.dtype)
+        if self.training and self.stages[0].gradient_checkpointing:
+            features.requires_grad_()  # reentrant checkpoints give no gradient to a stage whose input has none
         levels = self.compute_levels(features)
 
         offsets = torch.cat(
@@ -212,7 +217,7 @@ def make_priors(config: S3FDConfig, size: Sequence[int], grids: Sequence[Sequenc
         y = (torch.arange(rows, dtype=torch.float64) + 0.5) * stride / height
         x = (torch.arange(columns, dtype=torch.float64) + 0.5) * stride / width
         centres = torch.stack([x.expand(rows, columns), y[:, None].expand(rows, columns)], dim=-1).reshape(-1, 2)
-        sides = torch.tensor([side / width, side / height], dtype=torch.float64).expand(len(centres), 2)
+        sides = torch.tensor([side / width, side / height], dtype=torch.float64).expand_as(centres)
         levels.append(torch.cat([centres, sides], dim=1))
     return torch.cat(levels).float()
 

@@ -89,8 +89,8 @@ class LoCoNetAudioEncoder(nn.Module):
 
 
 def pad_row_count(rows):
-    """Rows after the authors' padding to a multiple of 8; numbers or tensors of them."""
-    return rows + 8 - rows % 8
+    """Rows, a multiple of 4, after the authors' padding to a multiple of 8; numbers or tensors of them."""
+    return 8 * (rows // 8 + 1)  # rows + 8 - rows % 8, in a form from which a graph knows that it can be halved
 
 
 class SqueezeExcitation(nn.Module):

@@ -21,6 +21,8 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.outputs import with_output_options
+from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.talking_face import init_as_torch
 
 from .attention import AttentionLayer
@@ -125,6 +127,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         self.visual_classifier = nn.Linear(size, 2)
         self.talknce_loss = TalkNCELoss(config.talknce_temperature, config.nce_frames, config.nce_direction)
 
+    @with_output_options
     def forward(
         self,
         pixel_values: torch.Tensor,
@@ -132,7 +135,6 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         labels: torch.Tensor | None = None,
         face_mask: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        **kwargs,
     ) -> ActiveSpeakerOutput:
         """Score faces.
 
@@ -258,10 +260,15 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
             )
         clips, tracks, frames = pixel_values.shape[:3]
         bins = self.num_bins
-        shapes = [(clips, ROWS_PER_FRAME * frames, bins)] + [
-            (clips, sounds, ROWS_PER_FRAME * frames, bins) for sounds in dict.fromkeys((1, tracks))
-        ]
-        if tuple(input_features.shape) not in shapes:
+        rows = ROWS_PER_FRAME * frames
+        sounds = input_features.shape[1] if input_features.ndim == 4 else 1
+        if (
+            input_features.ndim not in (3, 4)
+            or input_features.shape[0] != clips
+            or input_features.shape[-2:] != (rows, bins)
+            or not (sounds == 1 or sounds == tracks)
+        ):
+            shapes = [(clips, rows, bins), (clips, 1, rows, bins)] + [(clips, tracks, rows, bins)] * (tracks > 1)
             raise ValueError(
                 f"`input_features` must be {' or '.join(map(str, shapes))}, {ROWS_PER_FRAME} rows for each of the "
                 f"{frames} frames, got {tuple(input_features.shape)}."
@@ -344,22 +351,6 @@ class TalkNetForActiveSpeakerDetection(ActiveSpeakerDetector):
     ) -> torch.Tensor:
         tracks = hidden_states.flatten(0, 1)
         return self.time_layer(tracks, tracks, tracks, key_mask).unflatten(0, hidden_states.shape[:2])
-
-
-def count_frames(attention_mask: torch.Tensor) -> torch.Tensor:
-    """(clips,) frames of each clip, from a mask that has its padding at the end.
-
-    Raises:
-        ValueError: a 1 follows a 0, or a clip has no frame. A mask on a GPU is not checked, because reading it would
-            wait for all work queued there.
-    """
-    mask = attention_mask.bool()
-    if mask.device.type == "cpu":
-        if (mask[:, 1:] & ~mask[:, :-1]).any():
-            raise ValueError("`attention_mask` must mark padding at the end of a clip only, but a 1 follows a 0.")
-        if not mask[:, 0].all():
-            raise ValueError("`attention_mask` has a clip with no frame; at least its first must be a 1.")
-    return mask.sum(dim=1)
 
 
 def compute_frame_loss(logits: torch.Tensor, labels: torch.Tensor, valid_mask: torch.Tensor) -> torch.Tensor:

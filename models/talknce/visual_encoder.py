@@ -116,5 +116,10 @@ def compute_packing_indices(lengths: torch.Tensor, tracks: int, frames: int) -> 
 
     All frames that count come first, in order, then all padding: a permutation, so that it can be turned back.
     """
-    mask = frame_mask(lengths, frames)[:, None].expand(-1, tracks, -1).flatten(1)
-    return torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
+    packed = torch.arange(tracks * frames, device=lengths.device)
+    kept = lengths[:, None].clamp(min=1)  # frames of a track, and those of its padding
+    spare = (frames - kept).clamp(min=1)
+    beyond = packed - tracks * kept  # place among the padding
+    inside = packed // kept * frames + packed % kept
+    outside = beyond // spare * frames + kept + beyond % spare
+    return torch.where(beyond < 0, inside, outside)

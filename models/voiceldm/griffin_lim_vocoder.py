@@ -60,12 +60,13 @@ class GriffinLimVocoder(PreTrainedModel):
             fft_size=config.fft_size,
             high_frequency=config.sampling_rate / 2,
         )
-        return griffin_lim(
+        waveform = griffin_lim(
             magnitude,
             fft_size=config.fft_size,
             hop_size=config.hop_length,
             num_iterations=config.num_iterations,
         )
+        return waveform.to(self.dtype)
 
 
 __all__ = ["GriffinLimVocoder", "GriffinLimVocoderConfig"]

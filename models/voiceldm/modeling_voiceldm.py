@@ -23,6 +23,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import ModelOutput
 
 from avzoo.models.layers.attention import eager_attention_forward
+from avzoo.models.layers.outputs import with_output_options
 
 from .configuration_voiceldm import VoiceLDMContentEncoderConfig
 
@@ -74,7 +75,7 @@ class VoiceLDMTextAttention(nn.Module):
         self.o_proj = nn.Linear(config.hidden_size, config.hidden_size)
 
     def forward(
-        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor, **kwargs
+        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor
     ) -> torch.Tensor:
         """
         Args:
@@ -96,7 +97,7 @@ class VoiceLDMTextAttention(nn.Module):
             rows = (chunk_positions[:, None] - positions).clamp(-reach, reach - 1) + reach  # (queries, tokens)
             by_distance = chunk * self.scaling @ distance_table.T  # (batch, heads, queries, 2 * reach)
             bias = by_distance.gather(-1, rows.expand(*by_distance.shape[:2], -1, -1)).add_(key_bias)
-            outputs.append(attention(self, chunk, key, value, bias, scaling=self.scaling, dropout=0.0, **kwargs)[0])
+            outputs.append(attention(self, chunk, key, value, bias, scaling=self.scaling, dropout=0.0)[0])
         return self.o_proj(torch.cat(outputs, dim=1).reshape(batch, tokens, -1))
 
 
@@ -113,9 +114,9 @@ class VoiceLDMTextLayer(GradientCheckpointingLayer):
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, config.layer_norm_eps)
 
     def forward(
-        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor, **kwargs
+        self, hidden_states: torch.Tensor, key_bias: torch.Tensor, distance_table: torch.Tensor
     ) -> torch.Tensor:
-        hidden_states = hidden_states + self.attention(hidden_states, key_bias, distance_table, **kwargs)
+        hidden_states = hidden_states + self.attention(hidden_states, key_bias, distance_table)
         hidden_states = self.attention_norm(hidden_states)
         hidden_states = hidden_states + self.fc2(self.activation(self.fc1(hidden_states)))
         return self.feed_forward_norm(hidden_states)
@@ -140,7 +141,7 @@ class VoiceLDMTextEncoder(nn.Module):
         """Compute the table of positions, which is not in a checkpoint."""
         self.register_buffer("positions", sinusoid_positions(*self.position_shape), persistent=False)
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **kwargs) -> torch.Tensor:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         hidden_states = self.embed_tokens(input_ids)  # (batch, tokens, hidden_size)
         hidden_states = hidden_states + self.position_scale * self.positions[: input_ids.shape[1]]
         hidden_states = self.norm(hidden_states)
@@ -149,7 +150,7 @@ class VoiceLDMTextEncoder(nn.Module):
         key_bias = lowest * (1 - attention_mask[:, None, None].to(hidden_states.dtype))
         distance_table = self.distances(torch.arange(self.distances.num_embeddings, device=input_ids.device))
         for layer in self.layers:
-            hidden_states = layer(hidden_states, key_bias, distance_table, **kwargs)
+            hidden_states = layer(hidden_states, key_bias, distance_table)
         return hidden_states
 
 
@@ -345,13 +346,13 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
     def set_input_embeddings(self, value: nn.Embedding):
         self.text_encoder.embed_tokens = value
 
+    @with_output_options
     def forward(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         padded_lengths: torch.Tensor | None = None,
         num_frames: int | None = None,
-        **kwargs,
     ) -> VoiceLDMContentEncoderOutput:
         """
         Args:
@@ -366,7 +367,7 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
         Raises:
             ValueError: a wrong shape, or more than `max_text_positions` tokens.
         """
-        if input_ids.ndim != 2 or not len(input_ids) or not 1 <= input_ids.shape[1] <= self.config.max_text_positions:
+        if input_ids.ndim != 2 or 0 in input_ids.shape or input_ids.shape[1] > self.config.max_text_positions:
             raise ValueError(
                 f"`input_ids` must be (batch, tokens), not empty, with 1 to {self.config.max_text_positions} tokens, "
                 f"got {tuple(input_ids.shape)}."
@@ -380,12 +381,12 @@ class VoiceLDMContentEncoder(VoiceLDMPreTrainedModel):
             )
         if padded_lengths is not None and padded_lengths.shape != input_ids.shape[:1]:
             raise ValueError(
-                f"`padded_lengths` must have one number for each of {len(input_ids)} texts, got "
+                f"`padded_lengths` must have one number for each of {input_ids.shape[0]} texts, got "
                 f"{tuple(padded_lengths.shape)}."
             )
         if padded_lengths is None:
-            padded_lengths = input_ids.new_full((len(input_ids),), input_ids.shape[1])
-        hidden_states = self.text_encoder(input_ids, attention_mask, **kwargs)
+            padded_lengths = input_ids.new_full(input_ids.shape[:1], input_ids.shape[1])
+        hidden_states = self.text_encoder(input_ids, attention_mask)
         durations = self.duration_predictor(hidden_states, attention_mask)
         frame_lengths = durations.sum(1).round().long().clamp(max=self.config.max_frames)
         if num_frames is None:

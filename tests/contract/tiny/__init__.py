@@ -1,4 +1,4 @@
-"""Tiny forms of every network, one file per method or component, each with its entry `TINY`."""
+"""Tiny forms of every network, one file per method or component, each with its entries `TINY` by class name."""
 
 import dataclasses
 import importlib
@@ -12,9 +12,10 @@ from avzoo import zoo
 from .entry import Tiny
 
 TINY: dict[str, Tiny] = {
-    module.name: importlib.import_module(f"{__name__}.{module.name}").TINY
+    name: entry
     for module in pkgutil.iter_modules(__path__)
     if module.name != "entry"
+    for name, entry in importlib.import_module(f"{__name__}.{module.name}").TINY.items()
 }
 
 
@@ -22,8 +23,13 @@ def tiny_model(row: zoo.Row, model_class: type | None = None, **overrides: Any) 
     """The method's task model at tiny size, or `model_class`, weights drawn from one seed, in evaluation mode."""
     model_class = model_class or row.load(row.model_class)
     torch.manual_seed(0)
-    fields = {**TINY[row.name].config, **overrides}
+    config = tiny_config(model_class, **overrides)
+    return model_class(config).eval()
+
+
+def tiny_config(model_class: type, **overrides: Any) -> Any:
+    """The config that makes `model_class` tiny, with other values for some fields."""
+    fields = {**TINY[model_class.__name__].config, **overrides}
     # A config class keeps a field that it does not know in silence; `num_labels` is a property.
     known = {field.name for field in dataclasses.fields(model_class.config_class)} | {"num_labels"}
-    config = model_class.config_class(**{name: value for name, value in fields.items() if name in known})
-    return model_class(config).eval()
+    return model_class.config_class(**{name: value for name, value in fields.items() if name in known})

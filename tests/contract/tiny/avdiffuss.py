@@ -7,7 +7,7 @@ import torch
 
 from avzoo import zoo
 
-from .entry import Tiny, fill_weights
+from .entry import Tiny, distance_to_drawn, fill_weights
 
 
 def make_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
@@ -23,14 +23,7 @@ def make_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
     return inputs
 
 
-def compute_loss(output: Any, labels: torch.Tensor) -> torch.Tensor:
-    """As if the first frames were to be a few given vectors; in use the losses of the other networks train it."""
-    frames = output.last_hidden_state[:, :9]  # as many as the shortest clip has
-    wanted = torch.rand(3, frames.shape[-1], generator=torch.Generator().manual_seed(0))
-    return (frames - wanted[labels][:, None]).square().mean()
-
-
-TINY = Tiny(
+VISUAL_ENCODER = Tiny(
     config={"hidden_size": 8, "num_temporal_layers": 2, "frame_size": 32},
     inputs=make_inputs,
     single=lambda lengths, index: make_inputs([lengths[index]]),
@@ -43,8 +36,15 @@ TINY = Tiny(
         "batch_norm_eps": 0.0,
     },
     output="last_hidden_state",
-    loss=compute_loss,
+    loss=distance_to_drawn("last_hidden_state"),
+    without={
+        "attention": "convolutions only",
+        "linear": "convolutions only",
+        "loss": "the losses of the networks that read it train it",
+    },
 )
+
+TINY = {"AVDiffuSSVisualEncoder": VISUAL_ENCODER}
 
 
 def tiny_separation_parts() -> dict[str, Any]:
@@ -61,14 +61,14 @@ def tiny_separation_parts() -> dict[str, Any]:
         "cross_attention_sizes": (0, 16),
         "num_attention_heads": 2,
         "attention_head_dim": 8,
-        "cross_attention_dim": TINY.config["hidden_size"],
+        "cross_attention_dim": VISUAL_ENCODER.config["hidden_size"],
     }
     torch.manual_seed(0)
     networks = {
         "denoiser": AVDiffuSSModel(**sizes),
-        "denoiser_visual_encoder": encoder_class(config_class(**TINY.config)),
+        "denoiser_visual_encoder": encoder_class(config_class(**VISUAL_ENCODER.config)),
         "score_model": AVDiffuSSModel(num_spectrograms=2, time_conditioned=True, **sizes),
-        "score_visual_encoder": encoder_class(config_class(**TINY.config)),
+        "score_visual_encoder": encoder_class(config_class(**VISUAL_ENCODER.config)),
     }
     for network in networks.values():
         network.eval()

@@ -5,7 +5,7 @@ import torch
 from .entry import Tiny
 from .flexiast import make_features, make_inputs
 
-TINY = Tiny(
+CLASSIFIER = Tiny(
     config={
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -32,3 +32,5 @@ TINY = Tiny(
         "max_length": 0,
     },
 )
+
+TINY = {"CoarseToFineASTForAudioClassification": CLASSIFIER}

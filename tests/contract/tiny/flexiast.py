@@ -1,10 +1,11 @@
 """FlexiAST, tiny."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 
-from .entry import Tiny
+from .entry import Tiny, distance_to_drawn
 
 
 def make_features(length: int) -> torch.Tensor:
@@ -23,7 +24,7 @@ def make_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
     return inputs
 
 
-TINY = Tiny(
+CLASSIFIER = Tiny(
     config={
         "hidden_size": 16,
         "num_hidden_layers": 2,
@@ -52,3 +53,13 @@ TINY = Tiny(
         "hidden_dropout_prob": 1.0,
     },
 )
+
+TINY = {
+    "FlexiASTForAudioClassification": CLASSIFIER,
+    "FlexiASTModel": dataclasses.replace(
+        CLASSIFIER,
+        output="pooler_output",
+        loss=distance_to_drawn("pooler_output"),
+        without={"loss": "what its vectors are for is the business of the head on it"},
+    ),
+}

@@ -1,18 +1,20 @@
 """MTDVocaLiST, tiny."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
 
-from .entry import Tiny
+from .entry import Tiny, distance_to_drawn
 
 
-# Windows have one length, and nothing pads them; lengths only tell the windows apart.
+# The windows of a batch have one length, which the longest decides on; otherwise lengths only tell windows apart.
 def make_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
+    frames, columns = max(lengths) // 6, max(lengths) // 2
     draws = [torch.Generator().manual_seed(n + i) for i, n in enumerate(lengths)]
     return {
-        "pixel_values": 255 * torch.stack([torch.rand(5, 3, 8, 16, generator=draw) for draw in draws]),
-        "input_features": 8 * torch.stack([torch.rand(1, 8, 16, generator=draw) for draw in draws]) - 4,
+        "pixel_values": 255 * torch.stack([torch.rand(frames, 3, 8, 16, generator=draw) for draw in draws]),
+        "input_features": 8 * torch.stack([torch.rand(1, 8, columns, generator=draw) for draw in draws]) - 4,
     }
 
 
@@ -20,7 +22,7 @@ def take_item(lengths: Sequence[int], index: int) -> dict[str, torch.Tensor]:
     return {name: values[index : index + 1] for name, values in make_inputs(lengths).items()}
 
 
-TINY = Tiny(
+STUDENT = Tiny(
     config={
         "hidden_size": 8,
         "num_hidden_layers": 2,
@@ -56,4 +58,19 @@ TINY = Tiny(
         "distillation": {"tau": 2.0},
     },
     frozen=("mtd_loss.weights",),  # they get a gradient from a teacher only
+    without={"padding": "temporal convolutions and pooling would read the padding"},
 )
+TEACHER = dataclasses.replace(
+    STUDENT, bad_values={name: value for name, value in STUDENT.bad_values.items() if name != "distillation"}, frozen=()
+)
+
+TINY = {
+    "MTDVocaLiSTForSequenceClassification": STUDENT,
+    "VocaLiSTForSequenceClassification": TEACHER,
+    "VocaLiSTModel": dataclasses.replace(
+        TEACHER,
+        output="pooler_output",
+        loss=distance_to_drawn("pooler_output"),
+        without={**TEACHER.without, "loss": "what its vectors are for is the business of the head on it"},
+    ),
+}

@@ -7,9 +7,10 @@ import torch
 from .entry import Tiny
 
 
-# Frames of a video are of one size, so a batch of pictures has no padding; lengths only tell the pictures apart.
+# The longest length decides on the pictures' width; otherwise lengths only tell pictures apart.
 def make_inputs(lengths: Sequence[int]) -> dict[str, torch.Tensor]:
-    pictures = [torch.rand(3, 64, 72, generator=torch.Generator().manual_seed(n + i)) for i, n in enumerate(lengths)]
+    width = 39 + max(lengths)
+    pictures = [torch.rand(3, 64, width, generator=torch.Generator().manual_seed(n + i)) for i, n in enumerate(lengths)]
     return {"pixel_values": 100 + 50 * torch.stack(pictures)}
 
 
@@ -25,7 +26,7 @@ def make_labels(count: int) -> list[torch.Tensor]:
     return [boxes] * count
 
 
-TINY = Tiny(
+DETECTOR = Tiny(
     config={
         "stage_channels": (4, 6, 8, 8, 8),
         "stage_depths": (1, 1, 2, 1, 1),
@@ -50,4 +51,11 @@ TINY = Tiny(
         "box_variances": (0.1, -0.2),
         "pixel_mean": (1.0,),
     },
+    without={
+        "attention": "convolutions only",
+        "linear": "convolutions only",
+        "padding": "the frames of a video are of one size",
+    },
 )
+
+TINY = {"S3FDForFaceDetection": DETECTOR}

@@ -1,5 +1,6 @@
 """TalkNCE, tiny."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,7 @@ def make_labels(count: int) -> torch.Tensor:
     return torch.stack([heard, torch.zeros_like(heard)]).expand(count, 2, 33)
 
 
-TINY = Tiny(
+LOCONET = Tiny(
     config={
         "embedding_size": 8,
         "trunk_channels": (4, 4, 6, 8),
@@ -70,3 +71,22 @@ TINY = Tiny(
         "log_mel_std": 0.0,
     },
 )
+
+_LOCONET_FIELDS = {"num_speakers", "num_context_layers", "context_kernel_size", "log_mel_std", "num_mel_bins"}
+
+TINY = {
+    "LoCoNetForActiveSpeakerDetection": LOCONET,
+    "TalkNetForActiveSpeakerDetection": dataclasses.replace(
+        LOCONET,
+        config={
+            **{name: value for name, value in LOCONET.config.items() if name not in _LOCONET_FIELDS},
+            "num_cepstral_coefficients": 16,
+        },
+        bad_values={
+            **{name: value for name, value in LOCONET.bad_values.items() if name not in _LOCONET_FIELDS},
+            "num_cepstral_coefficients": 0,
+            "audio_depths": (1, 1, 1),
+            "squeeze_ratio": 0,
+        },
+    ),
+}

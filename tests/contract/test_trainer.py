@@ -1,0 +1,61 @@
+"""transformers' Trainer: eight items give one gradient, whatever the batches and processes that share them."""
+
+import gc
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from contract.conftest import find_networks
+from contract.tiny import TINY, tiny_model
+from contract.trainer_gradients import NUM_ITEMS, collate, compute_gradients, split_items
+from safetensors.torch import load_file
+
+SCRIPT = Path(__file__).with_name("trainer_gradients.py")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _less_garbage():
+    """A Trainer collects garbage when it starts; looking through all that is imported would take most of the time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+def expected_gradients(row, model_class):
+    model, tiny = tiny_model(row, model_class), TINY[model_class.__name__]
+    model(**collate(split_items(tiny))).loss.backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+
+
+def assert_same(gradients, expected):
+    assert gradients.keys() == expected.keys()
+    for name, gradient in expected.items():
+        bound = 1e-6 + 1e-4 * torch.linalg.vector_norm(gradient)
+        assert torch.linalg.vector_norm(gradients[name] - gradient) <= bound, name
+
+
+@pytest.mark.needs("loss")
+def test_batches_that_are_accumulated_give_the_gradient_of_one_batch(row, model_class, tiny, tmp_path):
+    expected = expected_gradients(row, model_class)
+    for batch_size, accumulation_steps in ((NUM_ITEMS, 1), (NUM_ITEMS // 2, 2)):
+        model = tiny_model(row, model_class)
+        assert_same(compute_gradients(model, tiny, tmp_path, batch_size, accumulation_steps), expected)
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_gradient_of_one_batch(tmp_path):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, SCRIPT, tmp_path], env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    for row, model_class in find_networks():
+        if "loss" in TINY[model_class.__name__].without:
+            continue
+        first, second = (load_file(tmp_path / f"{model_class.__name__}-{rank}.safetensors") for rank in (0, 1))
+        assert_same(first, second)
+        assert_same(first, expected_gradients(row, model_class))
