@@ -1,5 +1,6 @@
 # make demo [AUDIO=my.wav]   what the methods do, with toy checkpoints   make lint    ruff
-# make test [TESTS=tests/golden]   run the tests                         make bench   the timings of benchmarks/
+# make test [TESTS=tests/golden]   the tests of minutes                  make bench   the timings of benchmarks/
+# make test-all                    the rest: full-size numbers, kills, launched training, statistics of the worlds
 # make method NAME=acl_ssl CLASS=ACL TITLE=ACL-SSL PAPER=2311.04066   stubs of a new method (CONTRIBUTING.md)
 # make clean   remove what these made, .venv included
 #
@@ -13,7 +14,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c c
 METADATA := setup.cfg pyproject.toml constraints.txt
 MAKEFLAGS += --no-print-directory
 
-.PHONY: demo test lint bench method clean
+.PHONY: demo test test-all lint bench method clean
 
 # AUDIO reaches the shell through the environment, so a name may hold spaces and quotes.
 export AUDIO
@@ -22,7 +23,10 @@ demo: $(VENV)/.installed-demo
 
 # Two workers of one thread each: small networks gain nothing from threads, and threads of two workers would compete.
 test: $(VENV)/.installed-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal $(TESTS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(TESTS)
+
+test-all: $(VENV)/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m slow $(TESTS)
 
 lint: $(VENV)/.installed-lint
 	@$(BIN)/ruff check .

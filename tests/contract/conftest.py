@@ -26,7 +26,9 @@ def pytest_generate_tests(metafunc):
             for row, model_class in find_networks()
             if model_class.__name__ not in TINY or not needs & TINY[model_class.__name__].without.keys()
         ]
-        metafunc.parametrize(("row", "model_class"), networks, ids=[name.__name__ for _, name in networks])
+        metafunc.parametrize(
+            ("row", "model_class"), networks, ids=[f"{row.name}-{name.__name__}" for row, name in networks]
+        )
     elif "row" in metafunc.fixturenames:
         metafunc.parametrize("row", zoo.ROWS, ids=lambda row: row.name)
 
