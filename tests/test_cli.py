@@ -366,7 +366,7 @@ def model_folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "tiny"
     row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(folder)
-    row.load(row.processor_class)(num_mel_bins=TINY["flexiast"].config["num_mel_bins"], max_length=48).save_pretrained(
+    row.load(row.processor_class)(num_mel_bins=TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], max_length=48).save_pretrained(
         folder
     )
     return folder
@@ -469,7 +469,7 @@ def sync_folder(tmp_path):
     row = zoo.find_row("mtdvocalist")
     folder = tmp_path / "sync"
     tiny_model(row, distillation=None).save_pretrained(folder)
-    config = TINY["mtdvocalist"].config
+    config = TINY["MTDVocaLiSTForSequenceClassification"].config
     row.load(row.processor_class)(
         face_size=config["image_size"][1], num_mel_bins=config["num_mel_bins"]
     ).save_pretrained(folder)
@@ -567,7 +567,7 @@ def speaker_folder(tmp_path):
     row = zoo.find_row("talknce")
     folder = tmp_path / "speakers"
     tiny_model(row).save_pretrained(folder)
-    config = TINY["talknce"].config
+    config = TINY["LoCoNetForActiveSpeakerDetection"].config
     processor = row.load(row.processor_class)(
         frame_size=config["frame_size"], num_bins=config["num_mel_bins"], num_speakers=config["num_speakers"]
     )

@@ -12,6 +12,7 @@ from transformers import BatchFeature, ProcessorMixin
 from transformers.utils import logging
 
 from avzoo.audio import compressed_stft, inverse_compressed_stft, read_audio
+from avzoo.models.layers.batches import make_batch
 from avzoo.video import Track, VideoReader, WholeFace, crop_track, grey_face, resize_as_opencv
 
 logger = logging.get_logger(__name__)
@@ -108,6 +109,7 @@ class AVDiffuSSProcessor(ProcessorMixin):
         *,
         track: Track | None = None,
         source_fps: float | None = None,
+        return_tensors: Literal["pt", "np"] | None = "pt",
     ) -> BatchFeature:
         """One mixture and one face.
 
@@ -119,19 +121,21 @@ class AVDiffuSSProcessor(ProcessorMixin):
             track: where the face is, at `frames_per_second`; both sound and pictures are then cut to it. None: the
                 frames show the face and nothing else.
             source_fps: rate of frames in memory.
+            return_tensors: "pt" for torch's tensors, "np" for NumPy's arrays.
 
         Returns:
             waveform (samples,) float32, pixel_values (frames, frame_size, frame_size) uint8.
 
         Raises:
-            ValueError: no sound, no frame, and what [`audio`] and [`video`] raise.
+            ValueError: no sound, no frame, unknown `return_tensors`, and what [`audio`] and [`video`] raise.
         """
         pixel_values = self.video(video, track=track, source_fps=source_fps)
         waveform = self.audio(video if audio is None else audio, sampling_rate)
         if track is not None:
             first, stop = (frame * self.samples_per_frame for frame in (track.start_frame, track.stop_frame))
             waveform = self._long_enough(waveform[first:stop])
-        return BatchFeature({"waveform": waveform, "pixel_values": self.align_to_audio(pixel_values, len(waveform))})
+        pixel_values = self.align_to_audio(pixel_values, len(waveform))
+        return make_batch({"waveform": waveform, "pixel_values": pixel_values}, return_tensors)
 
     def audio(self, audio: Any, sampling_rate: int | None = None) -> torch.Tensor:
         """(samples,) float32, mono, at `sampling_rate` of the processor.

@@ -152,17 +152,17 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
         check_video_windows(pixel_values, self.config)
         check_audio_windows(input_features, self.config)
         check_pairs(pixel_values, input_features, pairs)
-        visual_features = self.get_video_features(pixel_values)
-        audio_features = self.get_audio_features(input_features)
+        visual_features = self.embed_video(pixel_values)
+        audio_features = self.embed_audio(input_features)
         if pairs is not None:
             visual_features, audio_features = visual_features[pairs[:, 0]], audio_features[pairs[:, 1]]
         return self.compare(visual_features, audio_features, output_trace)
 
-    def get_video_features(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def embed_video(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(batch, frames, 3, rows, columns) to (batch, frames, hidden_size)."""
         return self.visual_encoder(pixel_values.to(self.dtype))
 
-    def get_audio_features(self, input_features: torch.Tensor) -> torch.Tensor:
+    def embed_audio(self, input_features: torch.Tensor) -> torch.Tensor:
         """(batch, 1, num_mel_bins, columns) to (batch, columns, hidden_size)."""
         return self.audio_encoder(input_features.to(self.dtype))
 
@@ -172,8 +172,8 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
         """Compute the outputs of [`forward`] from encoded windows, video window i with audio window i.
 
         Args:
-            visual_features: (batch, frames, hidden_size), as [`get_video_features`] returns them.
-            audio_features: (batch, columns, hidden_size), as [`get_audio_features`] returns them.
+            visual_features: (batch, frames, hidden_size), as [`embed_video`] returns them.
+            audio_features: (batch, columns, hidden_size), as [`embed_audio`] returns them.
         """
         av, *av_trace = self.av_encoder(audio_features, visual_features, output_trace)  # (batch, columns, hidden_size)
         va, *va_trace = self.va_encoder(visual_features, audio_features, output_trace)  # (batch, frames, hidden_size)

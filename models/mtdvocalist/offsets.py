@@ -212,14 +212,14 @@ def encode_video(
     model: nn.Module, windows: torch.Tensor, batch_size: int = DEFAULT_BATCH_SIZE, progress: bool = False
 ) -> torch.Tensor:
     """(n, frames, 3, rows, columns) to features (n, frames, hidden_size) on the model's device."""
-    encode, batches = model.vocalist.get_video_features, windows.split(batch_size)
+    encode, batches = model.vocalist.embed_video, windows.split(batch_size)
     return torch.cat([encode(batch.to(model.device)) for batch in tqdm(batches, desc="windows", disable=not progress)])
 
 
 @torch.no_grad()
 def encode_audio(model: nn.Module, windows: torch.Tensor) -> torch.Tensor:
     """(n, 1, num_mel_bins, columns) to features (n, columns, hidden_size) on the model's device."""
-    encode = model.vocalist.get_audio_features
+    encode = model.vocalist.embed_audio
     return torch.cat([encode(batch.to(model.device)) for batch in windows.split(64)])
 
 

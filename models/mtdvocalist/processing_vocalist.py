@@ -14,6 +14,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import read_audio, wav2lip_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.models.layers.batches import make_batch
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video import MouthHalf, Track, VideoReader, crop_track
 
@@ -90,7 +91,7 @@ class VocaLiSTProcessor(ProcessorMixin):
         *,
         track: Track | None = None,
         source_fps: float | None = None,
-        return_tensors: Literal["pt", "np"] = "pt",
+        return_tensors: Literal["pt", "np"] | None = "pt",
     ) -> BatchFeature:
         """Make the windows of one face in one clip.
 
@@ -112,7 +113,6 @@ class VocaLiSTProcessor(ProcessorMixin):
             ValueError: fewer frames or less sound than one window; no sound; floating-point images; a track beyond
                 the video; samples without a rate; unknown `return_tensors`; errors of `read_video` and `read_audio`.
         """
-        check_choice("return_tensors", return_tensors, ("pt", "np"))
         if sampling_rate is None and isinstance(audio, np.ndarray | torch.Tensor | list | tuple):
             raise ValueError("`audio` is samples in memory, whose rate is unknown; pass it as `sampling_rate`, in Hz.")
         mouths, own_sound = self._read_face_and_sound(video, source_fps, track, wants_sound=audio is None)
@@ -130,9 +130,7 @@ class VocaLiSTProcessor(ProcessorMixin):
             "pixel_values": self.video_windows(self.to_pixel_values(mouths)),
             "input_features": self.audio_windows(log_mel, num_windows, first_frame=first),
         }
-        if return_tensors == "np":
-            inputs = {name: value.numpy() for name, value in inputs.items()}
-        return BatchFeature(inputs)
+        return make_batch(inputs, return_tensors)
 
     def num_windows(self, num_frames: int) -> int:
         """Number of windows of a clip of `num_frames` frames.

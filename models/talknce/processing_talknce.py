@@ -14,6 +14,7 @@ from transformers import BatchFeature, ProcessorMixin
 
 from avzoo.audio import align_to_video, read_audio, speech_features_mfcc, vggish_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.models.layers.batches import make_batch
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.video import Track, VideoReader, crop_track, grey_face, resize_as_opencv
 from avzoo.video.crops import CropConvention, LowerFace, TightFace
@@ -79,6 +80,7 @@ class ActiveSpeakerProcessor(ProcessorMixin):
         *,
         tracks: Sequence[Track] | None = None,
         source_fps: float | None = None,
+        return_tensors: Literal["pt", "np"] | None = "pt",
     ) -> BatchFeature:
         """One clip: the frames of the first track, and of the others what falls into them.
 
@@ -90,13 +92,15 @@ class ActiveSpeakerProcessor(ProcessorMixin):
             tracks: faces at 25 frames per second, the one to score first. None: the frames show one face and nothing
                 else.
             source_fps: rate of frames in memory; 25 for grey pictures.
+            return_tensors: "pt" for torch's tensors, "np" for NumPy's arrays.
 
         Returns:
             pixel_values (1, num_speakers, frames, frame_size, frame_size) uint8, a missing face all 0; input_features
             (1, 4 * frames, num_bins) float32; face_mask (1, num_speakers, frames).
 
         Raises:
-            ValueError: no frame, no sound, pictures that aren't uint8; and what `read_video` and `read_audio` raise.
+            ValueError: no frame, no sound, pictures that aren't uint8, unknown `return_tensors`; and what `read_video`
+                and `read_audio` raise.
         """
         if tracks is not None and not len(tracks):
             raise ValueError("`tracks` holds no face; at least the one to score is needed.")
@@ -110,13 +114,12 @@ class ActiveSpeakerProcessor(ProcessorMixin):
         waveform = waveform[first : first + frames * SAMPLING_RATE // FRAMES_PER_SECOND]
         features = self.audio_rows(waveform, frames)
         order = self.fill_speakers(len(faces))
-        return BatchFeature(
-            {
-                "pixel_values": torch.from_numpy(faces[order])[None],
-                "input_features": features[None],
-                "face_mask": torch.from_numpy(mask[order])[None],
-            }
-        )
+        inputs = {
+            "pixel_values": torch.from_numpy(faces[order])[None],
+            "input_features": features[None],
+            "face_mask": torch.from_numpy(mask[order])[None],
+        }
+        return make_batch(inputs, return_tensors)
 
     def fill_speakers(self, num_faces: int) -> list[int]:
         """Choose `num_speakers` of a clip's faces by number, the first one first; too few are repeated in turn."""

@@ -49,7 +49,7 @@ def test_nothing_of_the_template_is_left(weights):
 def test_what_flexiasts_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
     row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(tmp_path / "model")
-    extractor = row.load(row.processor_class)(num_mel_bins=TINY[row.name].config["num_mel_bins"], max_length=48)
+    extractor = row.load(row.processor_class)(num_mel_bins=TINY[row.model_class].config["num_mel_bins"], max_length=48)
     extractor.save_pretrained(tmp_path / "model")
     write_wav(tmp_path / "recording.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
     monkeypatch.chdir(tmp_path)
@@ -64,7 +64,7 @@ def test_what_flexiasts_card_says_to_run_runs_offline(tmp_path, monkeypatch, cap
 
 
 def test_what_coarse_to_fine_asts_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.find_row("coarse_to_fine_ast"), TINY["coarse_to_fine_ast"].config
+    row, config = zoo.find_row("coarse_to_fine_ast"), TINY["CoarseToFineASTForAudioClassification"].config
     tiny_model(row, compression_factor=1).save_pretrained(tmp_path / "model")
     sizes = {"num_mel_bins": config["num_mel_bins"], "max_length": 48, "frame_multiple": 4}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
@@ -88,7 +88,7 @@ def collated(samples, extractor):
 
 
 def test_what_mtdvocalists_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.find_row("mtdvocalist"), TINY["mtdvocalist"].config
+    row, config = zoo.find_row("mtdvocalist"), TINY["MTDVocaLiSTForSequenceClassification"].config
     tiny_model(row).save_pretrained(tmp_path / "model")
     sizes = {"face_size": config["image_size"][1], "num_mel_bins": config["num_mel_bins"]}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")
@@ -138,7 +138,7 @@ def test_what_avdiffusss_card_says_to_run_runs_offline(tmp_path, monkeypatch):
 
 
 def test_what_talknces_card_says_to_run_runs_offline(tmp_path, monkeypatch, capsys):
-    row, config = zoo.find_row("talknce"), TINY["talknce"].config
+    row, config = zoo.find_row("talknce"), TINY["LoCoNetForActiveSpeakerDetection"].config
     tiny_model(row).save_pretrained(tmp_path / "model")
     sizes = {"num_bins": config["num_mel_bins"]} | {name: config[name] for name in ("frame_size", "num_speakers")}
     row.load(row.processor_class)(**sizes).save_pretrained(tmp_path / "model")

@@ -22,7 +22,7 @@ def model_folder(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("flexiast")
     row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(folder)
-    mel_bins = TINY["flexiast"].config["num_mel_bins"]
+    mel_bins = TINY["FlexiASTForAudioClassification"].config["num_mel_bins"]
     row.load(row.processor_class)(num_mel_bins=mel_bins, max_length=48).save_pretrained(folder)
     return str(folder)
 

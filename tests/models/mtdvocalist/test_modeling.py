@@ -142,8 +142,8 @@ def test_a_query_sees_keys_up_to_its_own_place_plus_the_difference_of_the_length
 @torch.no_grad()
 def test_the_first_frame_hears_only_the_first_twelve_columns():
     network, inputs = student().vocalist, windows()
-    visual = network.get_video_features(inputs["pixel_values"])
-    audio = network.get_audio_features(inputs["input_features"])
+    visual = network.embed_video(inputs["pixel_values"])
+    audio = network.embed_audio(inputs["input_features"])
     before = network.compare(visual, audio).va_hidden_states
     audio[:, 12:] = torch.rand(2, 4, 8, generator=torch.Generator().manual_seed(1))
     after = network.compare(visual, audio).va_hidden_states
@@ -422,7 +422,7 @@ def test_a_taught_student_loads_without_its_loss(tmp_path):
 
 # --- configs ----------------------------------------------------------------------------------------------------------
 
-TINY_FIELDS = TINY["mtdvocalist"].config
+TINY_FIELDS = TINY["MTDVocaLiSTForSequenceClassification"].config
 
 
 @pytest.mark.parametrize(

@@ -220,11 +220,11 @@ class Known:
         self.true_shift, self.vocalist = true_shift, self
         self.encoded, self.scored = {"video": 0, "audio": 0}, 0
 
-    def get_video_features(self, windows):
+    def embed_video(self, windows):
         self.encoded["video"] += len(windows)
         return windows.mean((2, 3, 4)).unsqueeze(-1)  # features of their own, as a network makes
 
-    def get_audio_features(self, windows):
+    def embed_audio(self, windows):
         self.encoded["audio"] += len(windows)
         return windows[:, 0] * 1.0
 
