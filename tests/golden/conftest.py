@@ -1,12 +1,17 @@
-"""Finds the golden cases under `--golden` and makes one test of each."""
+"""Finds the golden cases under `--golden`; what a case computes is computed once for all tests of it."""
 
 import sys
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE))  # the runners and the case loader lie beside this file
+sys.path.insert(0, str(HERE))  # the runners, the case loader and the comparison lie beside this file
+
+from golden_case import GoldenCase, is_full_size  # noqa: E402
+from golden_comparison import compute  # noqa: E402
 
 
 def pytest_generate_tests(metafunc):
@@ -16,5 +21,25 @@ def pytest_generate_tests(metafunc):
         folders = [path.parent for method in methods for path in sorted((root / method).glob("*/case.json"))]
         if not folders:
             raise pytest.UsageError(f"--golden {root} holds no case of {', '.join(methods)}")
-        ids = [f"{folder.parent.name}/{folder.name}" for folder in folders]
-        metafunc.parametrize("case_folder", folders, ids=ids)
+        cases = [
+            pytest.param(
+                folder,
+                id=f"{folder.parent.name}/{folder.name}",
+                marks=[pytest.mark.slow] if is_full_size(folder) else [],
+            )
+            for folder in folders
+        ]
+        metafunc.parametrize("case_folder", cases, scope="session")
+
+
+@pytest.fixture(scope="session")
+def computed(case_folder):
+    """A function that gives the case and what its runner computed, in each form."""
+
+    @cache
+    def load_and_compute():
+        case = GoldenCase.load(case_folder)
+        with TemporaryDirectory() as folder:
+            return case, compute(case, Path(folder))
+
+    return load_and_compute

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import torch
 from golden_case import GoldenCase
+from golden_comparison import difference_after
 from synchronization_outputs import possible_scores_only, synchronization_outputs
 
 from avzoo import VocaLiSTProcessor
@@ -200,5 +201,4 @@ RUNNERS = {
     "offsets": run_offsets,
 }
 
-# What both sides go through before they are compared.
-COMPARED_AS = {"offsets": possible_scores_only}
+RULES = {"offsets": {"*": difference_after(possible_scores_only)}}
