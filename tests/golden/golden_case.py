@@ -12,11 +12,11 @@ What a case expects (`GoldenCase.outputs`), and under which name its runner give
     <name>                      the tensor "out.<name>"
     expected.<name>             a table of case.json: numbers, text, and lists and dicts of them; likewise values.<name>
                                 and statistics.<name>
-    text.<name>                 the same where "outputs" of case.json describes it; all other text is input
+    text.<name>                 the same, unless "inputs" of case.json describes it
     mapping, not_in_pickle, parameters     the same, under the name of the whole field
     keys                        {key: [shape, dtype]} of a checkpoint, for a case that expects no tensor
 
-How they are compared, see `golden_comparison.py`: pixels and numbers with a fraction by the relative error of the tensor
+How they are compared (`golden_comparison.py`): pixels and numbers with a fraction by the relative error of the tensor,
 or of each entry of a table; whole numbers, truth values and text have to be equal. The bound is the case's `tolerance`,
 or an output's own in `tolerance_by_output` or `tolerance_per_output`. Where a case asks for another comparison, the
 runners of its method hold it in `RULES`.
@@ -87,14 +87,18 @@ class GoldenCase:
 
     def tables(self) -> dict[str, Table]:
         """What case.json itself expects."""
-        tables = {f"{field}.{name}": table for field in TABLES for name, table in self.description.get(field, {}).items()}
+        tables = {
+            f"{field}.{name}": table for field in TABLES for name, table in self.description.get(field, {}).items()
+        }
         tables |= {field: self.description[field] for field in SINGLE if field in self.description}
+        given = self.description.get("inputs", {})
         texts = {f"text.{name}": text for name, text in self.description.get("text", {}).items()}
-        described = self.description.get("outputs", {})
-        return tables | {name: text for name, text in texts.items() if any(fnmatchcase(name, own) for own in described)}
+        return tables | {
+            name: text for name, text in texts.items() if not any(fnmatchcase(name, pattern) for pattern in given)
+        }
 
     def question(self) -> "GoldenCase":
-        """The case as its runner gets it: of an expected tensor shape and type, of a table the name, no value of any."""
+        """The case as its runner gets it: of expected tensors shape and type, of tables the name, and no value."""
         hidden = {
             name: torch.empty_like(value, device="meta") if isinstance(value, torch.Tensor) else None
             for name, value in self.outputs.items()
@@ -115,16 +119,21 @@ class GoldenCase:
         own = self.own_tolerances
         return own.get(output, own.get(output.rpartition(".")[0], self.tolerance))
 
-    def checkpoint(self) -> dict[str, torch.Tensor]:
-        """{key: tensor} exactly as the released file holds it."""
+    def checkpoint(self, prefix: str = "") -> dict[str, torch.Tensor]:
+        """{key: tensor} exactly as the released file holds it, of all keys or of those that begin with `prefix`."""
         stored = stored_tensors(self.folder)
         seed, gain = self.description["seed"], self.description.get("gain", 1.0)
-        weights = {}
-        for key, shape, dtype in stored_keys(self.folder):
-            weights[key] = stored[f"buf.{key}"] if f"buf.{key}" in stored else drawn(key, shape, dtype, seed, gain)
         container = self.description.get("container")
-        aliases = container.get("aliases", {}) if isinstance(container, dict) else {}
-        return weights | {alias: weights[key] for alias, key in aliases.items() if key in weights}
+        aliases = container.get("aliases", {}) if isinstance(container, dict) else {}  # one parameter under two names
+        values, weights = {}, {}
+        for key, shape, dtype in stored_keys(self.folder):
+            if key.startswith(prefix):
+                name = aliases.get(key, key)
+                if name not in values:
+                    own = f"buf.{name}"
+                    values[name] = stored[own] if own in stored else drawn(name, shape, dtype, seed, gain)
+                weights[key] = values[name]
+        return weights
 
 
 def stored_tensors(folder: Path) -> dict[str, torch.Tensor]:

@@ -225,8 +225,8 @@ def run_ema(case: GoldenCase, folder) -> Iterator[Outputs]:
 
 
 def run_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
-    config, inputs = case.config, case.inputs
-    pipe = pipeline_of(case)
+    config, inputs, weights = case.config, case.inputs, case.checkpoint()
+    pipe = pipeline_of(case, weights)
     model = AVDiffuSSTrainer(
         pipe.denoiser,
         pipe.denoiser_visual_encoder,
@@ -242,11 +242,11 @@ def run_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
     outputs = {name: losses[name].detach()[None] for name in ("loss", "loss_score", "loss_denoiser")}
     for name in case.outputs:
         if name.startswith("grad."):
-            outputs[name] = official_gradient(name.removeprefix("grad."), case, model)
+            outputs[name] = official_gradient(name.removeprefix("grad."), weights, model)
     yield outputs
 
 
-def official_gradient(key: str, case: GoldenCase, model: AVDiffuSSTrainer) -> torch.Tensor:
+def official_gradient(key: str, weights: Outputs, model: AVDiffuSSTrainer) -> torch.Tensor:
     """The gradient of the parameter that the authors call `key`, turned as the authors store it."""
     network, _, rest = key.partition(".")
     ours = {"denoiser_net": "denoiser", "score_net": "score_model"}[network]
@@ -255,7 +255,7 @@ def official_gradient(key: str, case: GoldenCase, model: AVDiffuSSTrainer) -> to
         rest, keymap = rest.removeprefix("visual_encoder."), VISUAL_KEYMAP
     else:
         prefix = f"{network}."
-        own = {k.removeprefix(prefix): v for k, v in case.checkpoint().items() if k.startswith(prefix)}
+        own = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
         keymap = network_keymap(own, module_names(own))
     rule, parts = next((rule, parts) for rule in keymap.rules if (parts := rule.match(rest)) is not None)
     gradient = getattr(model, ours).get_parameter(rule.targets[0].format(**parts)).grad

@@ -55,7 +55,7 @@ def checkpoint_of(case: GoldenCase) -> Checkpoint:
 
 def part_of(case: GoldenCase, prefix: str, network: torch.nn.Module) -> torch.nn.Module:
     """`network` with the weights that a case stores under `prefix`."""
-    stored = {k.removeprefix(prefix): v for k, v in case.checkpoint().items() if k.startswith(prefix)}
+    stored = {key.removeprefix(prefix): value for key, value in case.checkpoint(prefix).items()}
     # Tables that old versions stored and newer ones compute.
     missing, unexpected = network.load_state_dict(stored, strict=False)
     assert not missing, missing
