@@ -3,7 +3,6 @@
 import sys
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -34,12 +33,11 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="session")
 def computed(case_folder):
-    """A function that gives the case and what its runner computed, in each form."""
+    """A function that gives the case and what its runner computes, in each form."""
 
     @cache
     def load_and_compute():
         case = GoldenCase.load(case_folder)
-        with TemporaryDirectory() as folder:
-            return case, compute(case, Path(folder))
+        return case, compute(case)
 
     return load_and_compute

@@ -27,6 +27,7 @@ error: nothing that a case expects is passed over.
 
 import json
 import math
+import shutil
 import zlib
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -35,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 TABLES = ("expected", "values", "statistics")  # {name: expectation}
 SINGLE = ("mapping", "not_in_pickle", "parameters")  # one expectation each
@@ -97,8 +98,8 @@ class GoldenCase:
             name: text for name, text in texts.items() if not any(fnmatchcase(name, pattern) for pattern in given)
         }
 
-    def question(self) -> "GoldenCase":
-        """The case as its runner gets it: of expected tensors shape and type, of tables the name, and no value."""
+    def question(self, folder: Path) -> "GoldenCase":
+        """The case as its runner gets it, written to `folder`: of expected tensors shape and type, but no value."""
         hidden = {
             name: torch.empty_like(value, device="meta") if isinstance(value, torch.Tensor) else None
             for name, value in self.outputs.items()
@@ -107,7 +108,11 @@ class GoldenCase:
         if "text" in description:
             texts = description["text"].items()
             description["text"] = {name: text for name, text in texts if f"text.{name}" not in hidden}
-        return replace(self, outputs=hidden, description=description)
+        copy_case(self.folder, folder)
+        (folder / "case.json").write_text(json.dumps(description), encoding="utf-8")
+        tensors = {name: value for name, value in stored_tensors(folder).items() if not name.startswith("out.")}
+        (folder / "io.safetensors").write_bytes(save(tensors))
+        return replace(self, folder=folder, outputs=hidden, description=description)
 
     @cached_property
     def own_tolerances(self) -> dict[str, float]:
@@ -134,6 +139,12 @@ class GoldenCase:
                     values[name] = stored[own] if own in stored else drawn(name, shape, dtype, seed, gain)
                 weights[key] = values[name]
         return weights
+
+
+def copy_case(source: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    for file in source.iterdir():
+        shutil.copyfile(file, target / file.name)
 
 
 def stored_tensors(folder: Path) -> dict[str, torch.Tensor]:
@@ -171,4 +182,4 @@ def drawn(key: str, shape: list[int], dtype: str, seed: int, gain: float) -> tor
         value = normal * 0.5
     else:  # keep the variance of what passes through
         value = normal * (gain / math.sqrt(max(1, math.prod(shape[1:]))))
-    return torch.from_numpy(np.asarray(value, dtype=np.float32).reshape(shape).copy()).to(torch_dtype)
+    return torch.from_numpy(np.asarray(value, dtype=np.float32).reshape(shape)).to(torch_dtype)

@@ -4,21 +4,21 @@ import copy
 import importlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from golden_case import Expected, GoldenCase, Table, stored_keys
+from golden_case import Expected, GoldenCase, Table, copy_case, stored_keys
 
 # (actual, expected, tolerance) to what is wrong, "" if nothing is.
 Rule = Callable[[torch.Tensor | Table, torch.Tensor | Table, float], str]
 
 
-def compute(case: GoldenCase, folder: Path) -> list[Expected]:
+def compute(case: GoldenCase) -> list[Expected]:
     """What the case's runner computes, one dict per form: as converted, then (where it can be) saved and loaded.
 
     The runners of a method are `RUNNERS` of `runners_<method>.py`: {kind: runner}. A runner takes the case and an empty
@@ -27,13 +27,11 @@ def compute(case: GoldenCase, folder: Path) -> list[Expected]:
     runners = runners_of(case).RUNNERS
     if case.kind not in runners:
         pytest.fail(f"no runner for kind {case.kind!r}; there are: {', '.join(sorted(runners))}")
-    forms = [
-        {
-            name: value.detach().cpu().clone() if isinstance(value, torch.Tensor) else value
-            for name, value in form.items()
-        }
-        for form in runners[case.kind](case.question(), folder)
-    ]
+    forms = []
+    with TemporaryDirectory() as question, TemporaryDirectory() as scratch:
+        for form in runners[case.kind](case.question(Path(question)), Path(scratch)):
+            tensors = {name: value for name, value in form.items() if isinstance(value, torch.Tensor)}
+            forms.append(form | {name: value.detach().cpu().clone() for name, value in tensors.items()})
     assert forms, "the runner computes nothing"
     return forms
 
@@ -197,16 +195,15 @@ def unnoticed(case: GoldenCase, outputs: Expected) -> list[str]:
     return found
 
 
-def takes_any_keys(case: GoldenCase, scratch: Path) -> bool:
+def takes_any_keys(case: GoldenCase) -> bool:
     """Whether a runner of a checkpoint's keys is content with others: then it has only repeated those of the case."""
-    folder = scratch / case.folder.parent.name / case.folder.name
-    folder.mkdir(parents=True)
-    for file in case.folder.iterdir():
-        shutil.copyfile(file, folder / file.name)
-    (key, *row), *rows = stored_keys(folder)
-    (folder / "keys.json").write_text(json.dumps([[f"unheard_of.{key}", *row], *rows]), encoding="utf-8")
-    renamed = GoldenCase.load(folder)
-    try:
-        return not any(compare(renamed, outputs) for outputs in compute(renamed, scratch))
-    except Exception:  # the runner refuses them, in its own way
-        return False
+    with TemporaryDirectory() as root:
+        folder = Path(root) / case.folder.parent.name / case.folder.name
+        copy_case(case.folder, folder)
+        (key, *row), *rows = stored_keys(folder)
+        (folder / "keys.json").write_text(json.dumps([[f"unheard_of.{key}", *row], *rows]), encoding="utf-8")
+        renamed = GoldenCase.load(folder)
+        try:
+            return not any(compare(renamed, outputs) for outputs in compute(renamed))
+        except Exception:  # the runner refuses them, in its own way
+            return False

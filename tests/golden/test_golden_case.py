@@ -34,8 +34,8 @@ def make_case(tmp_path, monkeypatch):
     return make
 
 
-def outcome(case: GoldenCase, folder) -> dict[str, str]:
-    [outputs] = compute(case, folder)
+def outcome(case: GoldenCase) -> dict[str, str]:
+    [outputs] = compute(case)
     wrong = compare(case, outputs)
     if not wrong:
         assert unnoticed(case, outputs) == []
@@ -51,7 +51,7 @@ def gives(**outputs):
     return run
 
 
-def test_tables_have_to_be_as_case_json_has_them(make_case, tmp_path):
+def test_tables_have_to_be_as_case_json_has_them(make_case):
     description = {
         "inputs": {"text.references": "", "lines": ""},
         "text": {"references": ["A  B"], "cleaned": {"x": ["A", "B"]}},
@@ -70,7 +70,7 @@ def test_tables_have_to_be_as_case_json_has_them(make_case, tmp_path):
 
     case = make_case(run, description)
     assert set(case.outputs) == {"expected.dev", "mapping", "parameters", "text.cleaned"}
-    assert outcome(case, tmp_path) == {}
+    assert outcome(case) == {}
 
 
 @pytest.mark.parametrize(
@@ -91,16 +91,16 @@ def test_tables_have_to_be_as_case_json_has_them(make_case, tmp_path):
     ],
     ids=lambda value: "" if isinstance(value, str) else "-".join(value),
 )
-def test_the_place_where_a_table_differs_is_named(make_case, tmp_path, other, message):
+def test_the_place_where_a_table_differs_is_named(make_case, other, message):
     case = make_case(gives(**{"expected.dev": GLOSSES | other}), {"expected": {"dev": GLOSSES}})
-    assert outcome(case, tmp_path) == {"expected.dev": message}
+    assert outcome(case) == {"expected.dev": message}
 
 
 def layout(weights: dict[str, torch.Tensor]) -> dict:
     return {name: [list(value.shape), str(value.dtype).removeprefix("torch.")] for name, value in weights.items()}
 
 
-def test_a_case_of_keys_alone_needs_no_tensors(make_case, tmp_path):
+def test_a_case_of_keys_alone_needs_no_tensors(make_case):
     rules = {"encoder.weight": 2, "encoder.bias": 1, "encoder.steps": 0}
 
     def convert(case, folder):
@@ -110,15 +110,15 @@ def test_a_case_of_keys_alone_needs_no_tensors(make_case, tmp_path):
 
     case = make_case(convert, keys=KEYS)
     assert case.outputs["keys"]["encoder.weight"] == [[3, 2], "float32"]
-    assert outcome(case, tmp_path) == {}
-    assert not takes_any_keys(case, tmp_path / "renamed")
+    assert outcome(case) == {}
+    assert not takes_any_keys(case)
 
 
-def test_keys_that_a_runner_only_repeats_are_noticed(make_case, tmp_path):
+def test_keys_that_a_runner_only_repeats_are_noticed(make_case):
     def repeat(case, folder):
         yield {"keys": layout(case.checkpoint())}
 
-    assert takes_any_keys(make_case(repeat, keys=KEYS), tmp_path / "renamed")
+    assert takes_any_keys(make_case(repeat, keys=KEYS))
 
 
 def test_a_placeholder_in_place_of_outputs_is_none(make_case):
@@ -127,7 +127,7 @@ def test_a_placeholder_in_place_of_outputs_is_none(make_case):
 
 
 @pytest.mark.parametrize("field", ["tolerance_by_output", "tolerance_per_output"])
-def test_outputs_may_have_a_bound_of_their_own(make_case, tmp_path, field):
+def test_outputs_may_have_a_bound_of_their_own(make_case, field):
     ones = torch.ones(4)
     outputs = {"loose": 1.05 * ones, "strict": 1.0005 * ones, "numbered.0": 1.05 * ones, "other": 1.0005 * ones}
     outputs["lost"] = float("nan") * ones
@@ -136,19 +136,19 @@ def test_outputs_may_have_a_bound_of_their_own(make_case, tmp_path, field):
         {field: {"loose": 0.1, "strict": 1e-4, "numbered": 0.1}},
         {f"out.{name}": ones.clone() for name in outputs},
     )
-    assert outcome(case, tmp_path) == {
+    assert outcome(case) == {
         "lost": "relative error nan above 0.001",
         "strict": "relative error 0.0005 above 0.0001",
     }
 
 
-def test_whole_numbers_are_equal_or_wrong(make_case, tmp_path):
+def test_whole_numbers_are_equal_or_wrong(make_case):
     many = torch.arange(2000)
     expected = {"out.ids": many, "out.mask": many > 3, "out.grey": torch.full((9,), 200, dtype=torch.uint8)}
     right = {"ids": many.int(), "mask": many > 3, "grey": torch.full((9,), 200, dtype=torch.uint8)}
-    assert outcome(make_case(gives(**right), tensors=expected), tmp_path) == {}
+    assert outcome(make_case(gives(**right), tensors=expected)) == {}
     wrong = {"ids": many.clone().index_fill_(0, torch.tensor([7]), 8), "mask": many > 4}
-    assert outcome(make_case(gives(**right | wrong), tensors=expected), tmp_path) == {
+    assert outcome(make_case(gives(**right | wrong), tensors=expected)) == {
         "ids": "1 of 2000 entries differ",
         "mask": "1 of 2000 entries differ",
     }
@@ -164,13 +164,13 @@ def difference_where_both_are_voiced(actual, expected, tolerance):
     return f"{int(far)} frames differ" if far else ""
 
 
-def test_a_kind_may_have_a_rule_of_its_own(make_case, tmp_path):
+def test_a_kind_may_have_a_rule_of_its_own(make_case):
     pitch = torch.linspace(0, 200, 100)
     tensors = {"out.f0": pitch, "out.f0_normalised": pitch / 100}
     rules = {"f0": difference_where_both_are_voiced}
 
     def runs(f0):
-        return outcome(make_case(gives(f0=f0, f0_normalised=pitch / 100), tensors=tensors, rules=rules), tmp_path)
+        return outcome(make_case(gives(f0=f0, f0_normalised=pitch / 100), tensors=tensors, rules=rules))
 
     assert runs(pitch.index_fill(0, torch.tensor([40]), 0.0)) == {}
     assert runs(pitch.index_fill(0, torch.tensor([0]), 90.0)) == {}
@@ -178,7 +178,7 @@ def test_a_kind_may_have_a_rule_of_its_own(make_case, tmp_path):
     assert runs(pitch.index_fill(0, torch.tensor([40]), 90.0)) == {"f0": "1 frames differ"}
 
 
-def test_rules_for_tables_decimals_and_one_level_of_grey(make_case, tmp_path):
+def test_rules_for_tables_decimals_and_one_level_of_grey(make_case):
     grey = torch.tensor([0, 100, 255], dtype=torch.uint8)
     tensors = {"out.grey": grey, "out.crops.0": grey.float(), "out.scores": torch.tensor([-1000.0, 2.0])}
     statistics = {"a mean/std": [0.07064, 1.11824]}
@@ -197,7 +197,7 @@ def test_rules_for_tables_decimals_and_one_level_of_grey(make_case, tmp_path):
 
     def runs(**other):
         case = make_case(gives(**right | other), {"statistics": statistics}, tensors, rules=rules)
-        return outcome(case, tmp_path)
+        return outcome(case)
 
     assert runs() == {}
     for name, (value, message) in {
@@ -209,10 +209,10 @@ def test_rules_for_tables_decimals_and_one_level_of_grey(make_case, tmp_path):
         assert runs(**{name: value}) == {name: message}
 
 
-def test_outputs_of_another_form_are_wrong(make_case, tmp_path):
+def test_outputs_of_another_form_are_wrong(make_case):
     tensors = {"out.a": torch.ones(2), "out.b": torch.ones(2), "out.c": torch.ones(2)}
     case = make_case(gives(a=torch.ones(1, 2), b=[1.0, 1.0], d=torch.ones(2)), tensors=tensors)
-    assert outcome(case, tmp_path) == {
+    assert outcome(case) == {
         "a": "[1, 2] where [2] is expected",
         "b": "no tensor where [2] is expected",
         "c": "not computed",
@@ -220,25 +220,33 @@ def test_outputs_of_another_form_are_wrong(make_case, tmp_path):
     }
 
 
-def test_a_rule_that_sees_nothing_is_found_out(make_case, tmp_path):
+def test_a_rule_that_sees_nothing_is_found_out(make_case):
     tensors = {"out.a": torch.ones(2), "out.b": torch.ones(2)}
     rules = {"b": lambda actual, expected, tolerance: ""}
     case = make_case(gives(a=torch.ones(2), b=torch.ones(2)), tensors=tensors, rules=rules)
-    [outputs] = compute(case, tmp_path)
+    [outputs] = compute(case)
     assert unnoticed(case, outputs) == ["b, spoiled in way 2"]  # way 1 is another shape
 
 
-def test_a_runner_sees_no_expected_value(make_case, tmp_path):
+def test_a_runner_sees_no_expected_value(make_case):
     def repeat(case, folder):
         yield dict(case.outputs)
 
+    def read_again(case, folder):
+        again = GoldenCase.load(case.folder)
+        yield again.outputs | {
+            "inputs": list(again.inputs),
+            "files": sorted(file.name for file in case.folder.iterdir()),
+        }
+
+    tensors = {"in.x": torch.ones(2), "out.a": torch.ones(2)}
+    description = {"inputs": {"text.lines": ""}, "expected": {"dev": GLOSSES}, "text": {"lines": "A", "cleaned": "B"}}
     with pytest.raises(NotImplementedError, match="no data"):
-        compute(make_case(repeat, tensors={"out.a": torch.ones(2)}), tmp_path)
-    table = make_case(repeat, {"expected": {"dev": GLOSSES}, "text": {"cleaned": "A"}}, name="table")
-    assert compute(table, tmp_path) == [{"expected.dev": None, "text.cleaned": None}]
-    question = table.question().description
-    assert "expected" not in question
-    assert question["text"] == {}
+        compute(make_case(repeat, tensors=tensors))
+    files = ["case.json", "io.safetensors", "keys.json"]
+    assert compute(make_case(read_again, description, tensors)) == [{"inputs": ["x"], "files": files}]
+    tables = make_case(repeat, description, name="tables")
+    assert compute(tables) == [{"expected.dev": None, "text.cleaned": None}]
 
 
 def test_what_a_case_holds_is_known_or_refused(make_case):
@@ -248,15 +256,15 @@ def test_what_a_case_holds_is_known_or_refused(make_case):
         make_case(gives(), {"tolerance_by_output": {"logit": 1e-3}}, {"out.logits": torch.ones(1)})
 
 
-def test_a_runner_that_computes_nothing_fails(make_case, tmp_path):
+def test_a_runner_that_computes_nothing_fails(make_case):
     with pytest.raises(AssertionError, match="computes nothing"):
-        compute(make_case(lambda case, folder: iter(()), tensors={"out.a": torch.ones(2)}), tmp_path)
+        compute(make_case(lambda case, folder: iter(()), tensors={"out.a": torch.ones(2)}))
 
 
-def test_a_kind_without_a_runner_fails(make_case, tmp_path):
+def test_a_kind_without_a_runner_fails(make_case):
     case = make_case(gives(), {"kind": "unheard_of"})
     with pytest.raises(pytest.fail.Exception, match="no runner for kind 'unheard_of'; there are: novel"):
-        compute(case, tmp_path)
+        compute(case)
 
 
 def test_weights_are_stored_shared_or_drawn(make_case):
