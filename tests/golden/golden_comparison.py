@@ -134,7 +134,7 @@ def spoiled(expected: torch.Tensor | Table, tolerance: float) -> Iterator[torch.
         yield expected[None]
         if is_fractional(expected):
             step = max(10 * tolerance, 8 * torch.finfo(expected.dtype).eps)
-            yield expected * (1 + step) + step
+            yield expected + step * (1 + expected.abs())
         elif expected.dtype == torch.uint8:
             yield ~expected
         else:
@@ -175,7 +175,7 @@ def spoiled_entry(entry: Table, tolerance: float) -> Table:
             return entry + 1
         case float():
             step = max(10 * tolerance, 1e-15)
-            return entry * (1 + step) + step
+            return entry + step * (1 + abs(entry))
         case str():
             return entry + "?"
         case list():

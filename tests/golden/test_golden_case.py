@@ -10,7 +10,14 @@ from golden_case import GoldenCase, drawn, is_full_size
 from golden_comparison import beyond, compare, compute, difference_after, inequality, takes_any_keys, unnoticed
 from safetensors.torch import save_file
 
-GLOSSES = {"samples": [{"label": "MORGEN  REGEN"}], "ids": [[5, 1], []], "seconds": 0.25, "stm": "a 1 b\n", "dev": True}
+GLOSSES = {
+    "samples": [{"label": "MORGEN  REGEN"}],
+    "ids": [[5, 1], []],
+    "seconds": 0.25,
+    "score": -1.0,
+    "stm": "a 1 b\n",
+    "dev": True,
+}
 KEYS = [["encoder.weight", [3, 2], "float32"], ["encoder.bias", [3], "float32"], ["encoder.steps", [], "int64"]]
 
 
