@@ -575,8 +575,8 @@ def test_inputs_that_do_not_fit_are_named(name):
 
 
 def test_talknet_names_what_it_takes():
-    with pytest.raises(ValueError, match=r"`input_features` must be \(1, 16, 13\) or \(1, 1, 16, 13\), 4 rows"):
-        network(TALKNET)(torch.zeros(1, 4, 32, 32), torch.zeros(1, 16, 16))
+    with pytest.raises(ValueError, match=r"`input_features` must be \(1, 16, 16\) or \(1, 1, 16, 16\), 4 rows"):
+        network(TALKNET)(torch.zeros(1, 4, 32, 32), torch.zeros(1, 16, 13))
 
 
 @pytest.mark.parametrize(
