@@ -335,7 +335,7 @@ def _fresh_compiler():
 @pytest.mark.needs("compilation")
 def test_compiles_to_one_graph(model, tiny):
     inputs = tiny.inputs(tiny.lengths)  # with padding
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # generating code is not ours to test
+    compiled = torch.compile(model, fullgraph=True, backend="eager")  # what comes after the graph is not ours to test
     torch.testing.assert_close(answer_of(tiny, compiled, inputs), answer_of(tiny, model, inputs), **FLOAT_NOISE)
 
 
