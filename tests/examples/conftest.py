@@ -1,22 +1,31 @@
-"""Small data sets and models that the training examples are tried on."""
+"""How the examples are run here, and small data sets and models that they are tried on."""
 
 import importlib.util
+import os
+import pickle
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers.utils import logging
 
 from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
 from avzoo.audio import write_wav
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAUNCH_TWO = "-m accelerate.commands.launch --multi_gpu --num_processes 2 --main_process_port 0 --mixed_precision no"
+LAUNCH_TWO = [*LAUNCH_TWO.split(), "--dynamo_backend", "no", "--num_machines", "1"]
 
-@pytest.fixture
-def esc50(tmp_path) -> Path:
+
+@pytest.fixture(scope="session")
+def esc50(tmp_path_factory) -> Path:
     """ESC-50's layout with ten short clips of two classes, a low and a high tone."""
-    root = tmp_path / "ESC-50"
+    root = tmp_path_factory.mktemp("data") / "ESC-50"
     (root / "meta").mkdir(parents=True)
     (root / "audio").mkdir()
     rows = ["filename,fold,target,category,esc10,src_file,take"]
@@ -31,10 +40,10 @@ def esc50(tmp_path) -> Path:
     return root
 
 
-@pytest.fixture
-def small_ast(tmp_path) -> Path:
+@pytest.fixture(scope="session")
+def small_ast(tmp_path_factory) -> Path:
     """Folder of an AST with random weights, for inputs of 48 frames, and its feature extractor."""
-    folder = tmp_path / "start"
+    folder = tmp_path_factory.mktemp("start")
     torch.manual_seed(0)
     config = FlexiASTConfig(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, position_grid=(8, 3)
@@ -45,15 +54,24 @@ def small_ast(tmp_path) -> Path:
 
 
 @pytest.fixture
-def run_main(monkeypatch, capsys, fresh_accelerate_state) -> Callable[..., tuple[int, str, str]]:
+def _quiet_logging() -> Iterator[None]:
+    """The toys silence transformers, as a script may; here others come after them."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    yield
+    logging.set_verbosity(verbosity)
+    if bars:
+        logging.enable_progress_bar()
+
+
+@pytest.fixture
+def run_main(monkeypatch, capsys, fresh_accelerate_state, _quiet_logging) -> Callable[..., tuple[int, str, str]]:
     """Runs an example in this process, which spares a new one's imports: (exit status, stdout, stderr)."""
-    examples = Path(__file__).parents[2] / "examples"
-    monkeypatch.syspath_prepend(examples)
+    monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
     def run(script: str, *options: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(examples / script), *map(str, options)])
-        spec = importlib.util.spec_from_file_location(f"example_{Path(script).stem}", examples / script)
+        monkeypatch.setattr(sys, "argv", [str(EXAMPLES / script), *map(str, options)])
+        spec = importlib.util.spec_from_file_location(f"example_{Path(script).stem}", EXAMPLES / script)
         module = importlib.util.module_from_spec(spec)
         monkeypatch.setitem(sys.modules, spec.name, module)
         spec.loader.exec_module(module)
@@ -67,5 +85,51 @@ def run_main(monkeypatch, capsys, fresh_accelerate_state) -> Callable[..., tuple
                 print(status, file=sys.stderr)
                 status = 1
         return status, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def run_toy(run_main, monkeypatch) -> Callable[..., str]:
+    """Runs an example's `--toy` in this process, its workers' jobs, too: stdout."""
+    from toy import runs
+
+    monkeypatch.setattr(runs, "ProcessPoolExecutor", Here)
+
+    def run(script: str, output: Path, options: str) -> str:
+        status, stdout, stderr = run_main(script, "--toy", *options.split(), "--output_dir", output)
+        assert status == 0, stderr
+        assert not list(output.glob(".*"))  # nothing intermediate is left
+        assert "synthetic data" in (output / "README.md").read_text()
+        return stdout
+
+    return run
+
+
+class Here(Executor):
+    """A pool whose jobs run where they are submitted; jobs and results are pickled, as they are on their way."""
+
+    def __init__(self, *_):
+        pass
+
+    def submit(self, function: Callable, *arguments: object) -> Future:
+        function, arguments = pickle.loads(pickle.dumps((function, arguments)))
+        future = Future()
+        future.set_result(pickle.loads(pickle.dumps(function(*arguments))))
+        return future
+
+
+@pytest.fixture(scope="session")
+def run_script() -> Callable[..., str]:
+    """Runs an example as its docstring says, by Python or by accelerate in two processes: stdout."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+
+    def run(script: str, *options: object, two_processes: bool = False) -> str:
+        # `--cpu` makes two launched processes one run where there is no GPU; without it each would train alone.
+        launch, more = (LAUNCH_TWO, ["--cpu"]) if two_processes else ([], [])
+        command = [sys.executable, *launch, str(EXAMPLES / script), *map(str, options), *more]
+        result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return result.stdout
 
     return run
