@@ -24,6 +24,7 @@ def detector():
     return DrawnFaceDetector()
 
 
+@pytest.mark.slow
 def test_nearly_every_face_is_found_where_it_is_and_little_else(detector):
     found = wrong = faces = 0
     for seed in range(30):
@@ -51,7 +52,7 @@ def test_frames_without_room_for_a_face_have_none(detector):
 
 
 def test_faces_of_a_clip_become_tracks_of_their_boxes(detector):
-    clip = talker_clip(17, seconds=2.0, situation="conversation", num_faces=3, size=[180, 320])
+    clip = talker_clip(17, seconds=1.0, situation="conversation", num_faces=3, size=[180, 320])
     tracks = find_face_tracks(clip["frames"], detector, source_fps=25.0)
     assert len(tracks.tracks) == 3
     for track in tracks.tracks:

@@ -72,7 +72,7 @@ def test_the_threshold_is_the_mean_difference_of_hue_saturation_and_value():
 
 
 def test_wide_frames_are_compared_small():
-    wide = np.concatenate([scene(1, 16, 540, 960), scene(2, 16, 540, 960)])
+    wide = np.concatenate([scene(1, 16, 180, 320), scene(2, 16, 180, 320)])
     small = np.stack([cv2.resize(frame, (256, 144)) for frame in wide])
     assert list(frame_differences(wide)) == list(frame_differences(small))
     assert detect_shots(wide) == [(0, 16), (16, 32)]
