@@ -62,16 +62,17 @@ def write_clip(
         options: of the container.
     """
     with av.open(str(path), "w", options=options) as container:
-        stream = container.add_stream(codec, rate=rate, options=codec_options or {})
+        fast = {"preset": "superfast"} if codec.startswith("libx26") else {}
+        stream = container.add_stream(codec, rate=rate, options={**fast, **(codec_options or {})})
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], pixel_format
         stream.bit_rate = 4_000_000  # of codecs without a quality of their own: enough to tell the numbers
         time_base = time_base or 1 / Fraction(rate)
         stream.codec_context.time_base = time_base
         track = None
         if sound is not None:
-            track = container.add_stream(
-                sound_codec, rate=sound_rate, layout={1: "mono", 2: "stereo"}[len(sound)], options={"strict": "-2"}
-            )
+            options = {"strict": "-2"} | ({"aac_coder": "fast"} if sound_codec == "aac" else {})
+            layout = {1: "mono", 2: "stereo"}[len(sound)]
+            track = container.add_stream(sound_codec, rate=sound_rate, layout=layout, options=options)
         packets = []
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format=pixel_format)

@@ -1,7 +1,6 @@
 import io
 import itertools
 import os
-import struct
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -59,23 +58,23 @@ def test_a_file_of_any_kind_gives_each_frame_once(clip):
 def test_random_access_equals_reading_from_the_beginning(clip):
     reader = VideoReader(clip)
     frames = reader.read()
-    for first in [0, 1, 10, 24, 39, 41, 49]:
+    for first in [0, 1, 24, 41, 49]:
         np.testing.assert_array_equal(reader.read(start=first / 25), frames[first:])
         np.testing.assert_array_equal(reader.read(start=first / 25, end=(first + 2) / 25), frames[first : first + 2])
         np.testing.assert_array_equal(reader.frame_at(first / 25), frames[first])
         np.testing.assert_array_equal(reader.frame_at((first + 0.99) / 25), frames[first])
 
 
-@pytest.mark.parametrize("block_frames", [1, 7, 50, 1000])
 @pytest.mark.parametrize("fps", [None, 60, 10])
-def test_blocks_put_together_are_the_whole(mp4, block_frames, fps):
-    blocks = list(iter_video(mp4, fps, (24, 32), block_frames=block_frames, start=0.2, end=1.6))
-    assert {len(block) for block in blocks[:-1]} <= {block_frames}
-    assert 0 < len(blocks[-1]) <= block_frames
-    together = np.concatenate(blocks)
-    np.testing.assert_array_equal(together, read_video(mp4, fps, (24, 32), start=0.2, end=1.6).frames)
+def test_blocks_put_together_are_the_whole(mp4, fps):
+    whole = read_video(mp4, fps, (24, 32), start=0.2, end=1.6).frames
     every = np.concatenate(list(VideoReader(mp4).frames(fps, (24, 32))))
-    np.testing.assert_array_equal(together, every[round(0.2 * (fps or 25)) : round(1.6 * (fps or 25))])
+    np.testing.assert_array_equal(whole, every[round(0.2 * (fps or 25)) : round(1.6 * (fps or 25))])
+    for block_frames in (1, 7, 50, 1000):
+        blocks = list(iter_video(mp4, fps, (24, 32), block_frames=block_frames, start=0.2, end=1.6))
+        assert {len(block) for block in blocks[:-1]} <= {block_frames}
+        assert 0 < len(blocks[-1]) <= block_frames
+        np.testing.assert_array_equal(np.concatenate(blocks), whole, err_msg=f"blocks of {block_frames}")
 
 
 def test_a_block_is_the_callers_own(mp4):
@@ -158,278 +157,6 @@ def test_a_video_shorter_than_half_a_frame_still_has_one():
     assert len(read_video(noise(2), Fraction(1, 100), source_fps=25).frames) == 1
 
 
-# Sound on the same clock.
-
-
-@pytest.mark.parametrize(
-    ("file_name", "how"),
-    [
-        ("a.mp4", {}),
-        ("a.mp4", {"sound_codec": "libmp3lame"}),
-        ("a.mov", {"sound_codec": "pcm_s16le"}),
-        ("a.mkv", {}),
-        ("a.ts", {}),
-        ("a.webm", {"codec": "libvpx-vp9", "sound_codec": "libopus"}),
-    ],
-)
-@pytest.mark.parametrize("rate", [16000, 44100])
-def test_sound_lies_on_the_clock_of_the_frames(tmp_path, file_name, how, rate):
-    path = write_clip(tmp_path / file_name, noise(), sound=chirp(48000)[None], **how)
-    video = read_video(path, sampling_rate=rate)
-    assert video.audio.dtype == np.float32
-    assert video.audio.shape == (2 * rate,)
-    assert abs(lag(video.audio, chirp(rate))) <= rate / 1000
-    part = read_video(path, start=1.2, end=1.6, sampling_rate=rate)
-    assert len(part.audio) == round(0.4 * rate)
-    np.testing.assert_allclose(part.audio, video.audio[round(1.2 * rate) : round(1.6 * rate)], atol=1e-4)
-
-
-def test_a_late_track_is_preceded_by_zeros_and_an_early_one_cut(tmp_path):
-    sound = chirp(48000)[None]
-    stamps = (12000 + 1024 * np.arange(len(range(0, 96000, 1024)))).tolist()
-    late = write_clip(tmp_path / "late.mov", noise(), sound=sound, sound_codec="pcm_s16le", sound_stamps=stamps)
-    late = read_video(late)
-    assert len(late.audio) == 96000
-    assert not late.audio[:11990].any()
-    np.testing.assert_allclose(late.audio[12048:], sound[0, 48:84000], atol=0.02)  # mov keeps starts in milliseconds
-    early = write_clip(tmp_path / "early.mkv", noise(), sound=sound, sound_codec="pcm_s16le", stamps=range(10, 60))
-    np.testing.assert_allclose(read_video(early).audio[:76800], sound[0, 19200:], atol=1e-4)
-    assert not read_video(early).audio[76800:].any()
-
-
-def test_gaps_in_the_time_stamps_of_sound_are_zeros(tmp_path):
-    stamps = [1024 * index + (24000 if index > 30 else 0) for index in range(len(range(0, 48000, 1024)))]
-    sound = chirp(48000, 1.0)[None]
-    path = write_clip(tmp_path / "a.mkv", noise(), sound=sound, sound_codec="pcm_s16le", sound_stamps=stamps)
-    audio = read_video(path).audio
-    np.testing.assert_allclose(audio[: 31 * 1024], sound[0, : 31 * 1024], atol=1e-4)
-    after = 31 * 1024 + 24000
-    assert not audio[31 * 1024 + 50 : after - 50].any()
-    assert abs(lag(audio[after : after + 16000], sound[0, 31 * 1024 : 31 * 1024 + 16000])) <= 48
-
-
-def test_sound_covers_the_frames_however_long_its_track_is(tmp_path):
-    for seconds in (1.0, 3.0):
-        sound = chirp(48000, seconds)[None]
-        path = write_clip(tmp_path / "a.mkv", noise(), sound=sound, sound_codec="pcm_f32le")
-        audio = read_video(path).audio
-        assert len(audio) == 96000
-        expected = np.zeros(96000, np.float32)
-        expected[: min(96000, sound.shape[1])] = sound[0, :96000]
-        np.testing.assert_array_equal(audio, expected)
-        track, rate = VideoReader(path).soundtrack()
-        assert rate == 48000
-        np.testing.assert_array_equal(track, sound[0])
-        padded, _ = VideoReader(path).soundtrack(start=0.5, end=4.0)
-        assert len(padded) == 3.5 * 48000
-        np.testing.assert_array_equal(padded[: sound.shape[1] - 24000], sound[0, 24000:])
-
-
-def test_frames_after_the_end_of_the_sound_are_silent(tmp_path):
-    path = write_clip(tmp_path / "a.mp4", noise(), sound=chirp(48000, 0.5)[None])
-    for start in (0.6, 1.6):
-        video = read_video(path, start=start, sampling_rate=16000)
-        assert video.audio.shape == (round((2 - start) * 16000),)
-        assert not video.audio.any()
-        assert VideoReader(path).soundtrack(16000, start=start)[0].shape == (0,)
-
-
-def test_a_sound_track_without_sound_is_silent(tmp_path):
-    path = write_clip(tmp_path / "a.mkv", noise(5), sound=np.zeros((1, 0), np.float32), sound_codec="pcm_s16le")
-    assert read_video(path).audio.tolist() == [0] * 9600
-
-
-def test_channels_are_averaged(mp4):
-    assert probe_video(mp4).channels == 2
-    audio = read_video(mp4, sampling_rate=16000).audio
-    np.testing.assert_allclose(audio[2000:-2000], 0.5 * chirp(16000)[2000:-2000], atol=0.03)
-
-
-def test_asking_for_sound_that_is_not_there(tmp_path):
-    path = write_clip(tmp_path / "silent.mp4", noise(5))
-    video = read_video(path, sampling_rate=16000)
-    assert (video.audio, video.sampling_rate) == (None, None)
-    with pytest.raises(
-        ValueError, match=r"`clip` \(silent.mp4\) has no audio stream that can be decoded \(streams: video\)"
-    ):
-        VideoReader(path, name="clip").soundtrack()
-    with pytest.raises(ValueError, match=r"`video` has no sound, only frames"):
-        VideoReader(noise(5), source_fps=25).soundtrack()
-
-
-def test_nan_in_the_sound_is_refused(tmp_path):
-    sound = chirp(48000)[None]
-    sound[0, 50_000:50_003] = np.nan
-    path = write_clip(tmp_path / "a.mkv", noise(), sound=sound, sound_codec="pcm_f32le")
-    with pytest.raises(ValueError, match=r"\(a.mkv\): 3 samples of its sound are NaN or infinite"):
-        read_video(path)
-
-
-# Pictures: orientation, size, colour.
-
-
-def quarters() -> np.ndarray:
-    """Red, green; blue, black."""
-    frames = np.zeros((3, HEIGHT, WIDTH, 3), np.uint8)
-    frames[:, : HEIGHT // 2, : WIDTH // 2, 0] = 255
-    frames[:, : HEIGHT // 2, WIDTH // 2 :, 1] = 255
-    frames[:, HEIGHT // 2 :, : WIDTH // 2, 2] = 255
-    return frames
-
-
-MATRICES = {  # (a, b, c, d) of the track header: x' = a x + c y, y' = b x + d y, y downwards
-    "upright": ((1, 0, 0, 1), 0, lambda frame: frame),
-    "90": ((0, 1, -1, 0), 90, lambda frame: np.rot90(frame, -1)),
-    "180": ((-1, 0, 0, -1), 180, lambda frame: np.rot90(frame, 2)),
-    "270": ((0, -1, 1, 0), 270, lambda frame: np.rot90(frame)),
-    "mirrored": ((-1, 0, 0, 1), 0, lambda frame: frame[:, ::-1]),
-    "upside down": ((1, 0, 0, -1), 180, lambda frame: frame[::-1]),
-    "transposed": ((0, 1, 1, 0), 270, lambda frame: frame.swapaxes(0, 1)),
-}
-
-
-@pytest.mark.parametrize("case", MATRICES)
-def test_frames_are_upright(tmp_path, case):
-    matrix, rotation, upright = MATRICES[case]
-    frames = quarters()
-    content = write_clip(
-        tmp_path / "a.mp4", frames, codec="libx264rgb", pixel_format="rgb24", codec_options={"qp": "0"}
-    ).read_bytes()
-    at = content.index(b"tkhd") + 44  # the matrix, 16.16 fixed point but for its last column
-    a, b, c, d = (value << 16 for value in matrix)
-    content = content[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + content[at + 36 :]
-    info = probe_video(content)
-    expected = upright(frames[0])
-    assert (info.rotation, info.height, info.width) == (rotation, *expected.shape[:2])
-    np.testing.assert_array_equal(read_video(content).frames, np.stack([expected] * 3))
-    scaled = read_video(content, size=(20, 30)).frames[0]
-    assert scaled.shape == (20, 30, 3)
-    corners = scaled[[[2, 2], [-3, -3]], [[2, -3], [2, -3]]]
-    np.testing.assert_allclose(corners, expected[[[2, 2], [-3, -3]], [[2, -3], [2, -3]]], atol=2)
-
-
-def test_a_photo_is_upright(tmp_path):
-    frame = quarters()[0]
-    tags = Image.Exif()
-    for tag, upright in ((1, frame), (3, np.rot90(frame, 2)), (6, np.rot90(frame, -1)), (8, np.rot90(frame))):
-        tags[0x0112] = tag  # orientation
-        Image.fromarray(frame).save(tmp_path / "a.jpg", exif=tags, quality=100, subsampling=0)
-        np.testing.assert_allclose(read_video(tmp_path / "a.jpg").frames, upright[None], atol=3)
-
-
-def test_pixels_are_made_square(tmp_path):
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(3, 2)
-        for pixels in quarters():
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode(None))
-    frames = read_video(path).frames
-    assert frames.shape == (3, HEIGHT, 96, 3)
-    assert (probe_video(path).height, probe_video(path).width) == (HEIGHT, 96)
-    assert frames[0, 5, 40, 0] > 200  # red still ends in the middle
-    assert frames[0, 5, 55, 1] > 200
-    assert read_video(path, size=(HEIGHT, WIDTH)).frames.shape == (3, HEIGHT, WIDTH, 3)
-
-
-@pytest.mark.parametrize("size", [(24, 32), (12, 60), (96, 128), (7, 5), (1, 1)])
-def test_scaling_neither_shifts_nor_aliases(tmp_path, size):
-    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
-    ramp = np.stack([4 * columns, 5 * rows, 255 - 4 * columns], axis=-1).astype(np.uint8)
-    checks = np.broadcast_to(255 * ((rows + columns) % 2)[..., None], ramp.shape).astype(np.uint8)
-    frames = np.stack([ramp, checks])
-    path = write_clip(tmp_path / "a.mkv", frames, codec="ffv1", pixel_format="bgr0")
-    rows = (np.arange(size[0]) + 0.5) * HEIGHT / size[0] - 0.5
-    columns = (np.arange(size[1]) + 0.5) * WIDTH / size[1] - 0.5
-    expected = np.stack(np.broadcast_arrays(4 * columns, 5 * rows[:, None], 255 - 4 * columns), axis=-1)
-    for source in (path, frames):
-        scaled = read_video(source, size=size, source_fps=25).frames
-        inside = (slice(size[0] // 4, -(size[0] // 4) or None), slice(size[1] // 4, -(size[1] // 4) or None))
-        np.testing.assert_allclose(scaled[0][inside], expected[inside], atol=3)
-        if size[0] <= HEIGHT / 2:
-            np.testing.assert_allclose(scaled[1][inside], 127.5, atol=8)
-
-
-def rgb_of(y: int, u: int, v: int, red: float, blue: float, limited: bool) -> np.ndarray:
-    """The definition of Y'CbCr, ITU-R BT.601 and BT.709, with their weights of red and blue."""
-    if limited:
-        luma, u, v = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
-    else:
-        luma, u, v = y / 255, (u - 128) / 255, (v - 128) / 255
-    r, b = luma + 2 * (1 - red) * v, luma + 2 * (1 - blue) * u
-    return np.clip(255 * np.array([r, (luma - red * r - blue * b) / (1 - red - blue), b]), 0, 255)
-
-
-WEIGHTS = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 6: (0.299, 0.114), 2: (0.299, 0.114)}  # 2: not declared
-
-
-@pytest.mark.parametrize("matrix", WEIGHTS)
-@pytest.mark.parametrize("limited", [True, False])
-@pytest.mark.parametrize("size", [None, (24, 32)])
-def test_colours_follow_the_declared_matrix_and_range(tmp_path, matrix, limited, size):
-    path = tmp_path / "a.mkv"
-    patches = [(81, 90, 200), (145, 60, 40), (60, 200, 110), (200, 100, 150), (235, 128, 128), (16, 128, 128)]
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"qp": "0"})
-        stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
-        stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 1 if limited else 2
-        for patch in patches:
-            frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
-            frame.colorspace, frame.color_range = matrix, 1 if limited else 2
-            for plane, value in zip(frame.planes, patch, strict=True):
-                plane.update(bytes([value]) * plane.buffer_size)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    for frame, patch in zip(read_video(path, size=size).frames, patches, strict=True):
-        expected = rgb_of(*patch, *WEIGHTS[matrix], limited)
-        np.testing.assert_allclose(frame, np.broadcast_to(expected, frame.shape), atol=2.1)
-
-
-FORMATS = [
-    ("ffv1", "gray"),
-    ("ffv1", "yuv420p10le"),
-    ("ffv1", "yuva420p"),
-    ("ffv1", "bgra"),
-    ("ffv1", "yuv444p16le"),
-    ("libx264", "yuv444p"),
-    ("prores_ks", "yuv422p10le"),
-    ("prores_ks", "yuva444p10le"),
-    ("png", "rgba"),
-    ("png", "rgb48be"),
-    ("png", "ya8"),
-    ("qtrle", "argb"),
-    ("rawvideo", "bgr24"),
-    ("mjpeg", "yuvj422p"),
-    ("libx264rgb", "rgb24"),
-]
-
-
-@pytest.mark.parametrize(("codec", "pixel_format"), FORMATS)
-def test_every_pixel_format_becomes_rgb(tmp_path, codec, pixel_format):
-    ending = {"png": "mov", "qtrle": "mov", "prores_ks": "mov", "rawvideo": "avi"}.get(codec, "mkv")
-    path = write_clip(tmp_path / f"a.{ending}", noise(8), codec=codec, pixel_format=pixel_format)
-    for size in (None, (24, 32)):
-        frames = read_video(path, size=size).frames
-        assert frames.shape[-1] == 3
-        np.testing.assert_allclose(frames.mean(axis=(1, 2)), 14 + 4 * np.arange(8)[:, None].repeat(3, 1), atol=2)
-
-
-def test_odd_and_single_pixel_frames(tmp_path):
-    for height, width in [(1, 1), (1, 9), (9, 1), (7, 13)]:
-        path = write_clip(tmp_path / "a.mov", noise(4, height, width), codec="png", pixel_format="rgb24")
-        np.testing.assert_array_equal(read_video(path).frames, noise(4, height, width))
-        assert read_video(path, size=(3, 4)).frames.shape == (4, 3, 4, 3)
-
-
-def test_a_huge_picture_is_converted_one_by_one(tmp_path):
-    frames = np.broadcast_to(np.uint8([200, 100, 50]), (1, 4320, 7680, 3))
-    path = write_clip(tmp_path / "a.avi", frames, codec="mjpeg", pixel_format="yuvj420p")
-    small = read_video(path, size=(9, 16)).frames
-    np.testing.assert_allclose(small, np.broadcast_to([200, 100, 50], small.shape), atol=3)
-
-
 def test_more_than_the_machine_has_is_refused_before_it_is_tried(mp4, monkeypatch):
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1000, "SC_PHYS_PAGES": 400}.__getitem__)
     with pytest.raises(MemoryError, match=r"\(clip.mp4\): 51 frames of 48x64 take 0.0 GB.*`iter_video`"):
@@ -457,12 +184,13 @@ def sources_of(path: Path) -> dict:
     }
 
 
-@pytest.mark.parametrize("kind", sources_of(Path(__file__)))
-def test_every_kind_of_file_gives_the_same(mp4, kind):
-    video, expected = read_video(sources_of(mp4)[kind], 30, start=0.5), read_video(mp4, 30, start=0.5)
-    np.testing.assert_array_equal(video.frames, expected.frames)
-    np.testing.assert_array_equal(video.audio, expected.audio)
-    assert (video.fps, video.sampling_rate) == (30, 48000)
+def test_every_kind_of_file_gives_the_same(mp4):
+    expected = read_video(mp4, 30, start=0.5)
+    for kind, source in sources_of(mp4).items():
+        video = read_video(source, 30, start=0.5)
+        np.testing.assert_array_equal(video.frames, expected.frames, err_msg=kind)
+        np.testing.assert_array_equal(video.audio, expected.audio, err_msg=kind)
+        assert (video.fps, video.sampling_rate) == (30, 48000), kind
 
 
 def decoder_of(frames: np.ndarray, times: np.ndarray) -> SimpleNamespace:
@@ -583,7 +311,6 @@ def cut(path: Path, share: float) -> Path:
     return path
 
 
-@pytest.mark.parametrize("share", [0.4, 0.7, 0.9])
 @pytest.mark.parametrize(
     ("file_name", "how"),
     [
@@ -594,13 +321,16 @@ def cut(path: Path, share: float) -> Path:
         ("cut.flv", {}),
     ],
 )
-def test_a_file_cut_short_is_refused_with_what_could_be_decoded(tmp_path, file_name, how, share):
-    path = cut(write_clip(tmp_path / file_name, noise(100) // 2, **how), share)
-    with pytest.raises(
-        ValueError, match=rf"`clip` \({file_name}\) breaks off: \d\.\d+ s could be decoded \(.+\)\. The"
-    ):
-        read_video(path, name="clip")
-    assert len(read_video(path, end=0.4).frames) == 10
+def test_a_file_cut_short_is_refused_with_what_could_be_decoded(tmp_path, file_name, how):
+    path = write_clip(tmp_path / file_name, noise(100) // 2, **how)
+    content = path.read_bytes()
+    for share in (0.4, 0.7, 0.9):
+        path.write_bytes(content[: round(share * len(content))])
+        with pytest.raises(
+            ValueError, match=rf"`clip` \({file_name}\) breaks off: \d\.\d+ s could be decoded \(.+\)\. The"
+        ):
+            read_video(path, name="clip")
+        assert len(read_video(path, end=0.4).frames) == 10, share
 
 
 def test_a_last_packet_that_is_not_whole_is_not_lost_in_silence(tmp_path):
@@ -726,10 +456,10 @@ def test_a_bad_source_or_argument_is_refused(source, arguments, error, message):
         read_video(source, **{"source_fps": 25, **arguments})
 
 
-@pytest.mark.parametrize("start", [2.0, 100.0])
-def test_a_start_after_the_end_is_refused(clip, start):
-    with pytest.raises(ValueError, match=rf"`start` \({start:g} s\) is not before the end of `video` .*, 2 s"):
-        read_video(clip, start=start)
+def test_a_start_after_the_end_is_refused(clip):
+    for start in (2.0, 100.0):
+        with pytest.raises(ValueError, match=rf"`start` \({start:g} s\) is not before the end of `video` .*, 2 s"):
+            read_video(clip, start=start)
 
 
 def test_a_time_outside_the_video_is_refused(mp4):

@@ -38,7 +38,7 @@ def source(request, tmp_path_factory) -> Path:
     fps, rate, how = SOURCES[request.param]
     path = tmp_path_factory.mktemp("source") / request.param
     how = {"codec_options": WITH_B_FRAMES if "codec" not in how else {}, **how}
-    return write_clip(path, noise(), fps, sound=np.stack([chirp(rate)] * 2), sound_rate=rate, **how)
+    return write_clip(path, noise(25), fps, sound=np.stack([chirp(rate, 1.0)] * 2), sound_rate=rate, **how)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def mp4(tmp_path_factory) -> Path:
 
 def sound_of(source: Path, seconds: float, samples: int) -> np.ndarray:
     """So many samples of the sound of `source`, `seconds` later."""
-    sound, rate = VideoReader(source).soundtrack()
+    sound, rate = soundtrack(source)
     count = round(seconds * rate)
     sound = np.pad(sound, (count, 0)) if count >= 0 else sound[-count:]
     return np.pad(sound, (0, max(0, samples - len(sound))))[:samples]
@@ -58,6 +58,11 @@ def sound_of(source: Path, seconds: float, samples: int) -> np.ndarray:
 @functools.lru_cache
 def original(source: Path) -> Video:
     return read_video(source)
+
+
+@functools.lru_cache
+def soundtrack(source: Path) -> tuple[np.ndarray, int]:
+    return VideoReader(source).soundtrack()
 
 
 def assert_moved(path: Path, source: Path, seconds: float, within: float = 0.0) -> None:
@@ -105,7 +110,7 @@ def test_webm_stays_webm(tmp_path):
 
 def test_there_and_back_again_is_the_original(mp4, tmp_path):
     path = shift_sound(mp4, tmp_path / "b.mp4", 0.2)
-    np.testing.assert_array_equal(read_video(shift_sound(path, path, -0.2)).audio, read_video(mp4).audio)
+    np.testing.assert_array_equal(read_video(shift_sound(path, path, -0.2)).audio, original(mp4).audio)
 
 
 def test_a_shift_of_zero_changes_nothing(source, tmp_path):
@@ -135,7 +140,7 @@ def test_late_sound_moves_too(tmp_path, ending):
 @pytest.mark.parametrize("name", ["aac.mp4", "pcm.mov"])
 def test_matroska_begins_within_a_packet_of_its_first_picture(tmp_path, name):
     fps, rate, how = SOURCES[name]
-    source = write_clip(tmp_path / name, noise(), fps, sound=chirp(rate)[None], sound_rate=rate, **how)
+    source = write_clip(tmp_path / name, noise(25), fps, sound=chirp(rate, 1.0)[None], sound_rate=rate, **how)
     with av.open(str(shift_sound(source, tmp_path / "b.mkv", -7.3 / fps))) as container:
         (first,) = itertools.islice(container.decode(video=0), 1)
         assert 0 < first.pts * first.time_base < Fraction(1024, rate) + Fraction(1, 1000)
@@ -307,7 +312,7 @@ def test_hevc_keeps_the_name_that_apple_knows(tmp_path):
 
 @pytest.mark.parametrize("seconds", [20, -20])
 def test_sound_lies_beside_its_pictures_in_the_file(tmp_path, seconds):
-    source = write_clip(tmp_path / "a.mp4", noise(60), 2, sound=chirp(8000, 30)[None], sound_rate=8000)
+    source = write_clip(tmp_path / "a.mp4", noise(30), 1, sound=chirp(8000, 30)[None], sound_rate=8000)
     with av.open(str(shift_sound(source, tmp_path / "b.mp4", seconds))) as container:
         order = sorted((packet.pos, packet.dts * packet.time_base) for packet in container.demux() if packet.size)
     times = np.array([float(time) for _, time in order])
