@@ -70,13 +70,18 @@ def folder(tmp_path, monkeypatch, secret) -> Path:
 # Files that name others.
 
 
-@pytest.mark.parametrize("name", PLAYLISTS)
 @pytest.mark.parametrize(("reader", "source"), WAYS)
-def test_a_playlist_is_refused(folder, reader, source, name):
-    (folder / "hls.m3u8").write_text(HLS)
-    (folder / name).write_text(PLAYLISTS[name])
-    with pytest.raises(ValueError, match="is no audio or video file but a playlist: it names other files"):
-        READERS[reader](SOURCES[source](name))
+def test_a_playlist_is_refused(folder, reader, source):
+    for name, content in PLAYLISTS.items():
+        (folder / name).write_text(content)
+    answers = {}
+    for name in PLAYLISTS:
+        try:
+            answers[name] = READERS[reader](SOURCES[source](name))
+        except ValueError as error:
+            answers[name] = str(error)
+    refusal = "is no audio or video file but a playlist: it names other files"
+    assert not {name: answer for name, answer in answers.items() if refusal not in str(answer)}
     assert not (folder / "shifted.mp4").exists()
 
 

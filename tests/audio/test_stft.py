@@ -79,10 +79,10 @@ def test_a_list_of_any_lengths_equals_its_singles():
 
 @pytest.mark.parametrize("exponent", [0.5, 1, 1.5])
 def test_gradients_are_right(exponent):
-    waveform = sound(70, dtype=torch.float64).requires_grad_()
+    waveform = sound(44, dtype=torch.float64).requires_grad_()
     spectrogram = compressed_stft(waveform.detach(), exponent=exponent, **SMALL).requires_grad_()
     assert torch.autograd.gradcheck(lambda w: compressed_stft(w, exponent=exponent, **SMALL), waveform)
-    assert torch.autograd.gradcheck(lambda s: inverse_compressed_stft(s, 70, exponent=exponent, **SMALL), spectrogram)
+    assert torch.autograd.gradcheck(lambda s: inverse_compressed_stft(s, 44, exponent=exponent, **SMALL), spectrogram)
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.5])

@@ -36,9 +36,8 @@ def test_the_noise_in_the_state_is_what_the_equation_adds_up_to(theta, least, mo
     """d var / dt = g^2 - 2 theta var, from 0, in small steps."""
     scheduler = OUVEScheduler(theta, least, most)
     steps, variance = 20000, 0.0
-    for index in range(steps):
-        middle = torch.tensor((index + 0.5) / steps, dtype=torch.float64)
-        change = float(scheduler.diffusion(middle)) ** 2
+    middles = (torch.arange(steps, dtype=torch.float64) + 0.5) / steps
+    for change in (scheduler.diffusion(middles) ** 2).tolist():
         variance = (variance * (1 - theta / steps) + change / steps) / (1 + theta / steps)
     assert float(scheduler.std(torch.ones((), dtype=torch.float64))) ** 2 == pytest.approx(variance, rel=1e-4)
 

@@ -1,6 +1,7 @@
 """Phases inside transformers' `Trainer`: when they change, at which rates, and where a checkpoint goes on."""
 
 import gc
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -58,12 +59,18 @@ def logged(trainer, name):
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
-def test_phases_change_after_their_last_step_and_training_ends_with_them(tmp_path):
-    watch = Watch()
-    run = trainer(tmp_path, [PhaseCallback(PLAN), watch])
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nothing interrupted: its weights, the frames of its inputs, and a checkpoint of every step."""
+    folder, watch = tmp_path_factory.mktemp("whole"), Watch()
+    run = trainer(folder, [PhaseCallback(PLAN), watch], save_strategy="steps", save_steps=1)
     run.train()
-    assert watch.frames == [12] * 3 + [24] * 3 + [48] * 3
-    assert run.state.global_step == 9  # of the 27 that `num_train_epochs` would be
+    return SimpleNamespace(folder=folder, weights=weights(run.model), frames=watch.frames, run=run)
+
+
+def test_phases_change_after_their_last_step_and_training_ends_with_them(whole):
+    assert whole.frames == [12] * 3 + [24] * 3 + [48] * 3
+    assert whole.run.state.global_step == 9  # of the 27 that `num_train_epochs` would be
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 5])
@@ -80,14 +87,6 @@ def test_accumulated_batches_are_one_step(tmp_path):
     assert watch.frames == [12] * 2 + [24] * 2 + [48] * 2
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """The weights of a run that nothing interrupted."""
-    run = trainer(tmp_path_factory.mktemp("whole"), [PhaseCallback(PLAN)])
-    run.train()
-    return weights(run.model)
-
-
 def interrupted(folder, step, schedule=PLAN, **options):
     """A run that ends before one of its steps; gives the checkpoint that was written after the step before."""
     with pytest.raises(KeyboardInterrupt):
@@ -101,19 +100,18 @@ def load(checkpoint):
 
 @pytest.mark.parametrize("step", [2, 3, 7], ids=["middle", "change", "last_phase"])
 def test_a_resumed_run_ends_with_the_same_bits(tmp_path, whole, step):
-    checkpoint = interrupted(tmp_path, step)
+    checkpoint = interrupted(tmp_path, step) if step == 2 else whole.folder / f"checkpoint-{step}"
     run = trainer(tmp_path, [PhaseCallback(PLAN)], load(checkpoint))
     run.train(resume_from_checkpoint=str(checkpoint))
     assert run.state.global_step == 9
-    torch.testing.assert_close(weights(run.model), whole, rtol=0, atol=0)
+    torch.testing.assert_close(weights(run.model), whole.weights, rtol=0, atol=0)
 
 
-def test_resuming_a_finished_run_takes_no_step(tmp_path):
-    trainer(tmp_path, [PhaseCallback(PLAN)], save_strategy="steps", save_steps=3).train()
-    model = load(tmp_path / "checkpoint-9")
+def test_resuming_a_finished_run_takes_no_step(whole):
+    model = load(whole.folder / "checkpoint-9")
     before = weights(model)
     with pytest.raises(ValueError, match="the schedule is over"):
-        trainer(tmp_path, [PhaseCallback(PLAN)], model).train(resume_from_checkpoint=True)
+        trainer(whole.folder, [PhaseCallback(PLAN)], model).train(resume_from_checkpoint=True)
     torch.testing.assert_close(weights(model), before, rtol=0, atol=0)
 
 
@@ -163,15 +161,15 @@ def test_evaluating_after_an_interruption_does_not_move_the_phase(tmp_path):
 # What it refuses
 
 
-def test_resuming_with_another_schedule_is_refused(tmp_path):
-    checkpoint = interrupted(tmp_path, 2)
+def test_resuming_with_another_schedule_is_refused(tmp_path, whole):
+    checkpoint = whole.folder / "checkpoint-2"
     run = trainer(tmp_path, [PhaseCallback(phases(4, 2, 1))], load(checkpoint))
     with pytest.raises(ValueError, match=r"`schedule` of phase 1: .* was begun with 'cosine', .* has 'constant'"):
         run.train(resume_from_checkpoint=str(checkpoint))
 
 
-def test_resuming_with_the_model_of_another_phase_is_refused(tmp_path):
-    checkpoint = interrupted(tmp_path, 3)
+def test_resuming_with_the_model_of_another_phase_is_refused(tmp_path, whole):
+    checkpoint = whole.folder / "checkpoint-3"
     run = trainer(tmp_path, [PhaseCallback(PLAN)])
     with pytest.raises((ValueError, RuntimeError), match=r"compression_factor|size mismatch"):  # torch's is the first
         run.train(resume_from_checkpoint=str(checkpoint))

@@ -245,13 +245,13 @@ def scores_of(network: Known, count: int = 40, max_shift: int = 8, **options) ->
 
 @pytest.mark.parametrize("stride", [1, 3])
 @pytest.mark.parametrize("coarse_step", [2, 3, 5, 8])
-@pytest.mark.parametrize("true_shift", range(-8, 9))
-def test_coarse_to_fine_finds_a_broad_peak(true_shift, coarse_step, stride):
-    full = scores_of(Known(true_shift), stride=stride)
-    coarse = scores_of(Known(true_shift), stride=stride, coarse_step=coarse_step)
-    assert clip_offset(coarse).offset_frames == clip_offset(full).offset_frames == -true_shift
-    scored = coarse.isfinite()
-    assert torch.equal(coarse[scored], full[scored])
+def test_coarse_to_fine_finds_a_broad_peak(coarse_step, stride):
+    for true_shift in range(-8, 9):
+        full = scores_of(Known(true_shift), stride=stride)
+        coarse = scores_of(Known(true_shift), stride=stride, coarse_step=coarse_step)
+        assert clip_offset(coarse).offset_frames == clip_offset(full).offset_frames == -true_shift
+        scored = coarse.isfinite()
+        assert torch.equal(coarse[scored], full[scored]), true_shift
 
 
 def test_coarse_to_fine_skips_shifts_far_from_the_peak():
