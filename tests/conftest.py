@@ -1,5 +1,6 @@
 """What every test stands on: no network, and the folder of golden cases."""
 
+import gc
 import socket
 from pathlib import Path
 
@@ -13,6 +14,12 @@ def pytest_addoption(parser):
         default=Path(__file__).parent / "golden" / "cases",
         help="folder of golden cases, DIR/<method>/<case>/case.json",
     )
+
+
+def pytest_collection_finish():
+    """Training collects garbage when it starts and ends; looking through all that is imported would take longest."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -105,6 +105,7 @@ def test_pairs_are_evaluated(voxceleb2, model, run_main, tmp_path):
     assert re.search(r"2 voices of pairs.pckl\nsi_sdr +-?\d+\.\d{3}\n", stdout), stdout
 
 
+@pytest.mark.slow
 def test_the_toy_prints_its_table_and_saves_a_pipeline(run_toy, monkeypatch, tmp_path):
     for name, value in {"BATCH_SIZE": 2, "TRAIN_SECONDS": 1.04, "TEST_SECONDS": 1.04}.items():
         monkeypatch.setattr(f"toy.avdiffuss.{name}", value)

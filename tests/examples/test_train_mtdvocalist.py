@@ -109,6 +109,7 @@ def test_a_teacher_is_trained_as_the_authors_draw_and_evaluated(lrs2, networks, 
     assert all(0 <= value <= 100 for values in shares.values() for value in values)
 
 
+@pytest.mark.slow
 def test_the_toy_prints_its_table_and_saves_a_model(run_toy, monkeypatch, tmp_path):
     monkeypatch.setattr("toy.mtdvocalist.CLIPS_PER_BATCH", 2)
     monkeypatch.setattr("toy.mtdvocalist.MAX_SHIFT", 3)
