@@ -77,7 +77,7 @@ def test_a_frozen_denoiser_stays_as_it_is(voxceleb2, model, run_main, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_together(voxceleb2, model, run_script, tmp_path):
-    run_script(SCRIPT, *training(voxceleb2, model, tmp_path / "out"), two_processes=True)
+    run_script(SCRIPT, *training(voxceleb2, model, tmp_path / "out"), ranks="forked")
     assert len(changed(model, tmp_path / "out")) == 4
 
 

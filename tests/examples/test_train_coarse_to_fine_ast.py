@@ -42,7 +42,7 @@ def test_it_trains_in_phases_on_a_dataset_layout(esc50, small_ast, run_main, tmp
 @pytest.mark.slow
 def test_two_processes_train_in_phases_on_a_dataset_layout(esc50, small_ast, run_script, tmp_path):
     options = arguments(esc50, small_ast, tmp_path / "two", PLAN)
-    assert_trained_in_phases(tmp_path / "two", run_script(SCRIPT, *options, two_processes=True), esc50)
+    assert_trained_in_phases(tmp_path / "two", run_script(SCRIPT, *options, ranks="forked"), esc50)
 
 
 def test_a_phase_that_cannot_be_read_is_named(esc50, small_ast, run_main, tmp_path):

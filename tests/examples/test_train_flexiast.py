@@ -36,7 +36,7 @@ def test_it_trains_on_a_dataset_layout(esc50, small_ast, run_main, tmp_path):
 @pytest.mark.slow
 def test_two_processes_train_on_a_dataset_layout(esc50, small_ast, run_script, tmp_path):
     """Ranks draw one patch size per step; were they to disagree, gradients would not match and weights would part."""
-    run_script(SCRIPT, *arguments(esc50, small_ast, tmp_path / "two"), two_processes=True)
+    run_script(SCRIPT, *arguments(esc50, small_ast, tmp_path / "two"), ranks="accelerate")
     assert_trained(tmp_path / "two", esc50)
 
 

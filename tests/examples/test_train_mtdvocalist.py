@@ -90,7 +90,7 @@ def test_a_student_trains_with_a_teacher_whose_targets_are_kept(lrs2, networks, 
 def test_two_processes_train_a_student_with_a_teacher_whose_targets_are_kept(lrs2, networks, run_script, tmp_path):
     (student, teacher), folder, cache = networks, tmp_path / "out", tmp_path / "cache"
     options = [*training(lrs2, student, folder), "--num_epochs", 2, *distilling(teacher, cache)]
-    run_script(SCRIPT, *options, two_processes=True)
+    run_script(SCRIPT, *options, ranks="forked")
     # Both processes' own: four clips in an epoch of one step, others in the next.
     assert assert_distilled(folder, student, cache) in (16, 20, 24)
 

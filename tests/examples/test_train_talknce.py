@@ -87,7 +87,7 @@ def test_it_trains_on_avas_layout(ava, start, run_main, tmp_path):
 
 @pytest.mark.slow
 def test_two_processes_train_on_avas_layout(ava, start, run_script, tmp_path):
-    run_script(SCRIPT, *arguments(ava, start, tmp_path / "out"), two_processes=True)
+    run_script(SCRIPT, *arguments(ava, start, tmp_path / "out"), ranks="forked")
     assert_trained(tmp_path / "out")
 
 

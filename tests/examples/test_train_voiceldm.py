@@ -82,7 +82,7 @@ def test_cached_values_are_not_computed_again(lists, run_main, tmp_path):
 @pytest.mark.slow
 def test_two_processes_share_the_cache(lists, run_main, run_script, tmp_path):
     options = ["--cache", tmp_path / "cache"]
-    run_script(SCRIPT, *training(lists, tmp_path / "out"), *options, two_processes=True)
+    run_script(SCRIPT, *training(lists, tmp_path / "out"), *options, ranks="forked")
     assert np.memmap(tmp_path / "cache" / "filled.u8", np.bool_).all()
     kept = (tmp_path / "cache" / "values.f16").read_bytes()
     status, _, stderr = run_main(SCRIPT, *training(lists, tmp_path / "again"), *options)
