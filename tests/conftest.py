@@ -16,10 +16,16 @@ def pytest_addoption(parser):
     )
 
 
-def pytest_collection_finish():
-    """Training collects garbage when it starts and ends; looking through all that is imported would take longest."""
-    gc.collect()
-    gc.freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What tests import is no garbage; to look through it again and again would take longer than many tests do."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.collect()
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

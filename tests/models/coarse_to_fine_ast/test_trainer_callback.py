@@ -1,5 +1,6 @@
 """Phases inside transformers' `Trainer`: when they change, at which rates, and where a checkpoint goes on."""
 
+import gc
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,13 @@ from avzoo.models.coarse_to_fine_ast.trainer_callback import PhaseCallback
 from avzoo.training import make_schedule
 
 PLAN = phases(4, 2, 1, schedule="cosine", warmup_steps=1)  # 10 clips in batches of 4: 3 steps an epoch
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _less_garbage():
+    """A Trainer collects garbage when it starts; looking through all that is imported would take most of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def collate(clips):
