@@ -1,6 +1,5 @@
 """transformers' Trainer: eight items give one gradient, whatever the batches and processes that share them."""
 
-import gc
 import os
 import subprocess
 import sys
@@ -14,15 +13,6 @@ from contract.trainer_gradients import NUM_ITEMS, collate, compute_gradients, sp
 from safetensors.torch import load_file
 
 SCRIPT = Path(__file__).with_name("trainer_gradients.py")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _less_garbage():
-    """A Trainer collects garbage when it starts; looking through all that is imported would take most of the time."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 def expected_gradients(row, model_class):
