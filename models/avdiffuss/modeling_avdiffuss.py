@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from diffusers.utils import BaseOutput
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
@@ -220,8 +221,11 @@ class AVDiffuSSDownBlock(nn.Module):
             self.downsampler = residual_block(channels, channels, resample=fir_downsample)
             self.pyramid_projection = nn.Conv2d(input_channels, channels, 1)
 
-    def forward(self, hidden_states, pyramid, time_embedding, context, mask) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """The states that the way up comes back to, in order, and the input at the next level's size."""
+    def forward(self, hidden_states, pyramid, time_embedding, context, mask) -> tuple[torch.Tensor, ...]:
+        """The input at the next level's size, and the states that the way up comes back to, in order.
+
+        All in one flat tuple: re-entrant checkpointing sees no tensor inside a list, neither here nor on the way up.
+        """
         skips = []
         for index, resnet in enumerate(self.resnets):
             hidden_states = resnet(hidden_states, time_embedding)
@@ -231,7 +235,7 @@ class AVDiffuSSDownBlock(nn.Module):
         if self.downsampler is not None:
             pyramid = fir_downsample(pyramid)
             skips.append(self.pyramid_projection(pyramid) + self.downsampler(hidden_states, time_embedding))
-        return skips, pyramid
+        return pyramid, *skips
 
 
 class AVDiffuSSMidBlock(nn.Module):
@@ -264,7 +268,7 @@ class AVDiffuSSUpBlock(nn.Module):
         self.upsampler = residual_block(channels, channels, resample=fir_upsample) if up else None
 
     def forward(
-        self, hidden_states, skips, pyramid, time_embedding, context, mask
+        self, hidden_states, pyramid, time_embedding, context, mask, *skips
     ) -> tuple[torch.Tensor, torch.Tensor]:
         for resnet, skip in zip(self.resnets, skips, strict=True):
             hidden_states = resnet(torch.cat([hidden_states, skip], dim=1), time_embedding)
@@ -278,7 +282,7 @@ class AVDiffuSSUpBlock(nn.Module):
         return hidden_states, pyramid
 
 
-class AVDiffuSSModel(ModelMixin, ConfigMixin):
+class AVDiffuSSModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """Complex spectrograms and a face to one complex spectrogram: a voice, or the score of a diffusion state.
 
     Without times it is a network that predicts the voice from the mixture; with them it tells the score of a state,
@@ -396,13 +400,13 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
 
         skips = [self.input_projection(pyramid)]
         for block in self.down_blocks:
-            states, pyramid = self._run(block, skips[-1], pyramid, time_embedding, context, mask)
+            pyramid, *states = self._run(block, skips[-1], pyramid, time_embedding, context, mask)
             skips += states
         hidden_states = self._run(self.mid_block, skips[-1], time_embedding)
         pyramid = None
         for block in self.up_blocks:
             joined = [skips.pop() for _ in block.resnets]
-            hidden_states, pyramid = self._run(block, hidden_states, joined, pyramid, time_embedding, context, mask)
+            hidden_states, pyramid = self._run(block, hidden_states, pyramid, time_embedding, context, mask, *joined)
         if time_embedding is not None:
             pyramid = pyramid / timestep[:, None, None, None]
         with torch.autocast(pyramid.device.type, enabled=False):
@@ -423,7 +427,7 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         mask: torch.Tensor | None,
     ) -> torch.Tensor | None:
         """Times, (batch,), where there are any."""
-        config = self.config
+        config, batch_size = self.config, sample.shape[0]
         if not sample.is_complex():
             raise TypeError(f"`sample` must be complex spectrograms, got {sample.dtype}.")
         multiple = 2 ** (len(config.channel_multipliers) - 1)
@@ -441,11 +445,11 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         if sees and (
             context is None
             or context.ndim != 3
-            or context.shape[::2] != (len(sample), config.cross_attention_dim)
-            or not context.shape[1]
+            or context.shape[::2] != (batch_size, config.cross_attention_dim)
+            or context.shape[1] == 0
         ):
             raise ValueError(
-                f"`encoder_hidden_states` must be ({len(sample)}, visual frames, {config.cross_attention_dim}) with at "
+                f"`encoder_hidden_states` must be ({batch_size}, visual frames, {config.cross_attention_dim}) with at "
                 f"least one frame, got {None if context is None else tuple(context.shape)}."
             )
         if mask is not None and (context is None or mask.shape != context.shape[:2]):
@@ -457,9 +461,9 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin):
         if timestep is None:
             return None
         times = torch.as_tensor(timestep, dtype=torch.float32, device=sample.device)
-        if times.shape not in ((), (1,), (len(sample),)):
-            raise ValueError(f"`timestep` must be one number or ({len(sample)},), got {tuple(times.shape)}.")
-        return times.expand(len(sample))
+        if times.shape not in ((), (1,), (batch_size,)):
+            raise ValueError(f"`timestep` must be one number or ({batch_size},), got {tuple(times.shape)}.")
+        return times.expand(batch_size)
 
     def _check_sizes(self, widths: Sequence[int]) -> None:
         config = self.config
