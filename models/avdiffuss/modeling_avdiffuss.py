@@ -478,6 +478,8 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
         ):
             if config[name] < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {config[name]}.")
+        if not config.fourier_scale > 0:
+            raise ValueError(f"`fourier_scale` must be above 0, got {config.fourier_scale}.")
         if not widths or any(width < 4 or width % 4 or (width > 128 and width % 32) for width in widths):
             raise ValueError(
                 f"`base_channels` times `channel_multipliers` must be multiples of 4, above 128 of 32; got {widths}."
