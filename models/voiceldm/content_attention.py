@@ -5,9 +5,12 @@ expect it. All frames of the padding are the same vector, and n equal keys have 
 raised by ln n. So one padded frame is kept, with that bias; the rest is masked, and a batch equals its items.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 
 
 def fold_padding(frame_lengths: torch.Tensor, padded_lengths: torch.Tensor, num_frames: int) -> torch.Tensor:
@@ -29,12 +32,18 @@ def fold_padding(frame_lengths: torch.Tensor, padded_lengths: torch.Tensor, num_
     return torch.where(positions < lengths, 0.0, bias)
 
 
-class ContentAttentionProcessor(AttnProcessor2_0):
-    """diffusers' attention, with a bias for each content frame; pass it to the UNet as
+class ContentAttentionProcessor:
+    """An attention of diffusers, whichever it is, with a bias for each content frame; pass it to the UNet as
     `cross_attention_kwargs={"content_bias": bias}`, (batch, frames).
 
     UNet2DConditionModel's own `encoder_attention_mask` is no substitute: it keeps only three digits of ln n.
+
+    Args:
+        inner: the processor that computes.
     """
+
+    def __init__(self, inner: Callable[..., torch.Tensor]):
+        self.inner = inner
 
     def __call__(
         self,
@@ -47,13 +56,21 @@ class ContentAttentionProcessor(AttnProcessor2_0):
     ) -> torch.Tensor:
         if encoder_hidden_states is not None and content_bias is not None:
             attention_mask = content_bias[:, None].to(hidden_states.dtype)
-        return super().__call__(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
-def attend_with_bias(unet: UNet2DConditionModel) -> None:
-    """Let every attention of `unet` take `content_bias`; results without one don't change."""
-    if not all(isinstance(processor, ContentAttentionProcessor) for processor in unet.attn_processors.values()):
-        unet.set_attn_processor(ContentAttentionProcessor())
+@contextmanager
+def attend_with_bias(unet: UNet2DConditionModel) -> Iterator[None]:
+    """Within the context, every attention of `unet` takes `content_bias`; after it, its processors are as before.
+
+    Each processor goes on computing, be it sliced or another that was set. Results without a bias don't change.
+    """
+    before = dict(unet.attn_processors)
+    unet.set_attn_processor({name: ContentAttentionProcessor(inner) for name, inner in before.items()})
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(before)  # which empties the dictionary
 
 
 __all__ = ["ContentAttentionProcessor", "attend_with_bias", "fold_padding"]

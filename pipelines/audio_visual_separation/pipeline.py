@@ -134,6 +134,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             presets=copy.deepcopy(presets or PRESETS),
             avzoo_source=avzoo_source,
         )
+        self._interrupt = False
+        self._num_timesteps = 0
         self.use_preset(preset)
 
     # ------------------------------------------------------------------------------------------------ settings
@@ -152,6 +154,23 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         check_choice("preset", name, self.config.presets)
         self.register_to_config(preset=name)
         return self
+
+    @property
+    def num_timesteps(self) -> int:
+        """Times of the last call, or of the one in progress, for each batch of windows."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the call in progress stops after its step; a callback may set it.
+
+        Voices are then as far as they have come, and the first estimate in windows that the diffusion hasn't reached.
+        """
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
 
     # ------------------------------------------------------------------------------------------------ the call
 
@@ -240,6 +259,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         # 4. Each batch of windows through both networks
         batches = list(self._make_batches(audible, recordings, batch_size))
         self.scheduler.set_timesteps(settings["num_inference_steps"], device=self._execution_device)
+        self._interrupt, self._num_timesteps = False, len(self.scheduler.timesteps)
         with self.progress_bar(total=len(batches) * (1 if denoiser_only else len(self.scheduler.timesteps))) as bar:
             for batch in batches:
                 waveforms, peaks = zip(*(normalize_peak(segment.waveform) for segment in batch), strict=True)
@@ -249,7 +269,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                 faces = torch.stack(pictures).to(self._execution_device)
                 estimate = self.denoiser(mixture, None, self._encode_faces(self.denoiser_visual_encoder, faces)).sample
                 voice = estimate
-                if not denoiser_only:
+                if not denoiser_only and not self.interrupt:
                     draw = self._draw_noise(batch, recordings, estimate)
                     options = (callback_on_step_end, callback_on_step_end_tensor_inputs, bar)
                     score = self._make_score(mixture, estimate, faces)
@@ -257,7 +277,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
                         voice = self._follow_probability_flow(score, mixture, estimate, draw, *options)
                     else:
                         voice = self._reverse_diffusion(score, mixture, estimate, draw, settings, *options)
-                else:
+                elif denoiser_only:
                     bar.update()
                 for results, spectrograms in ((voices, voice), (estimates, estimate)):
                     for segment, spectrogram, peak in zip(batch, spectrograms[:, 0], peaks, strict=True):
@@ -323,6 +343,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             tensors |= self._call_back(callback, callback_names, index, time, tensors)
             sample, mean = tensors["sample"], tensors["mean"]
             bar.update()
+            if self.interrupt:
+                break
         return mean
 
     def _follow_probability_flow(self, score, mixture, estimate, draw, callback, callback_names, bar) -> torch.Tensor:
@@ -344,6 +366,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             changed = self._call_back(callback, callback_names, index, time, tensors)
             sample = changed.get("sample", changed.get("mean", sample))
             bar.update()
+            if self.interrupt:
+                break
         return sample
 
     def _make_score(self, mixture: torch.Tensor, estimate: torch.Tensor, faces: torch.Tensor) -> Callable:

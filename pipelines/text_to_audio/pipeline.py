@@ -6,6 +6,7 @@ from glory20h/VoiceLDM@16ebc7a (voiceldm/pipeline.py).
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ from .guidance import (
 )
 from .long_text import LongTextMixin
 from .loudness import normalize_waveforms
-from .presets import DEFAULTS, PRESETS, build_scheduler, find_preset
+from .presets import DEFAULTS, PRESETS, build_scheduler, find_preset, is_preset
 
 # A clip of L seconds has int(L * 1.024 * frames per second) frames: trained on 10.24 s, called 10 s.
 LENGTH_FACTOR = 1.024
@@ -78,6 +79,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         audio_encoder, feature_extractor: CLAP's audio tower; only audio prompts need it.
         null_content: null text of the content in guidance. The released weights expect "_".
         presets: name -> scheduler, its settings, steps and scales; see [`VoiceLDMPipeline.use_preset`].
+        preset: the one in use. None: the first that the scheduler belongs to.
         avzoo_source: where converted weights came from.
 
     Every component but `unet`, `content_encoder` and `scheduler` can be left out if its output is passed or not needed.
@@ -109,6 +111,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         feature_extractor: ClapFeatureExtractor | None = None,
         null_content: str = "_",
         presets: dict | None = None,
+        preset: str | None = None,
         avzoo_source: dict | None = None,
     ):
         super().__init__()
@@ -124,11 +127,12 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
             audio_encoder=audio_encoder,
             feature_extractor=feature_extractor,
         )
-        self.register_to_config(null_content=null_content, presets=presets or PRESETS, avzoo_source=avzoo_source)
+        self.register_to_config(
+            null_content=null_content, presets=presets or PRESETS, preset=preset, avzoo_source=avzoo_source
+        )
         self._decoding_chunk_length: int | None = None  # latent frames; None: all at once
-        self._preset: tuple[str, Any] | None = None  # the name in use, and the scheduler built for it
-        self.interrupt = False
-        attend_with_bias(unet)
+        self._interrupt = False
+        self._num_timesteps = 0
 
     # ------------------------------------------------------------------------------------------------ settings
 
@@ -144,15 +148,30 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
             ValueError: no preset of that name.
         """
         self.scheduler = build_scheduler(name, self.config.presets, self.scheduler)
-        self._preset = (name, self.scheduler)
+        self.register_to_config(preset=name)
         return self
 
     @property
     def preset(self) -> str | None:
         """Name of the preset that the scheduler belongs to; None for a scheduler of no preset."""
-        if self._preset is not None and self._preset[1] is self.scheduler:
-            return self._preset[0]
-        return find_preset(self.scheduler, self.config.presets)  # as after loading
+        name = self.config.preset
+        if name in self.config.presets and is_preset(self.scheduler, self.config.presets[name]):
+            return name
+        return find_preset(self.scheduler, self.config.presets)  # another scheduler was set
+
+    @property
+    def num_timesteps(self) -> int:
+        """Timesteps of the last call, or of the one in progress."""
+        return self._num_timesteps
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the call in progress stops after its step; a callback may set it."""
+        return self._interrupt
+
+    @interrupt.setter
+    def interrupt(self, value: bool) -> None:
+        self._interrupt = value
 
     def _defaults(self) -> dict[str, Any]:
         """Steps, length and scales of calls that don't give them."""
@@ -458,11 +477,13 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> torch.Tensor:
         """Denoise latents (waveforms, channels, latent frames, latent bands) over all timesteps of the scheduler."""
-        attend_with_bias(self.unet)
         attention = {"content_bias": conditions.content_bias} if conditions.content_bias.any() else None
         num_rows = len(conditions.weights)
-        self.interrupt = False  # a callback may set it to stop after its step
-        with self.progress_bar(total=len(self.scheduler.timesteps)) as progress_bar:
+        self._interrupt, self._num_timesteps = False, len(self.scheduler.timesteps)
+        with (
+            attend_with_bias(self.unet) if attention else nullcontext(),
+            self.progress_bar(total=self.num_timesteps) as progress_bar,
+        ):
             for index, timestep in enumerate(self.scheduler.timesteps):
                 if self.interrupt:
                     break

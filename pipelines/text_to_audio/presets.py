@@ -46,13 +46,15 @@ def build_scheduler(name: str, presets: Mapping[str, Any], current: SchedulerMix
     return scheduler_class.from_config({**_remove_preset_settings(current.config, presets), **preset["settings"]})
 
 
+def is_preset(scheduler: SchedulerMixin, preset: Mapping[str, Any]) -> bool:
+    """Whether a scheduler is of the preset's class and has its settings."""
+    settings = {key: scheduler.config.get(key) for key in preset["settings"]}
+    return type(scheduler).__name__ == preset["scheduler"] and settings == preset["settings"]
+
+
 def find_preset(scheduler: SchedulerMixin, presets: Mapping[str, Any]) -> str | None:
-    """Return the name of the preset that has this scheduler class and these settings; None if there is none."""
-    for name, preset in presets.items():
-        settings = {key: scheduler.config.get(key) for key in preset["settings"]}
-        if type(scheduler).__name__ == preset["scheduler"] and settings == preset["settings"]:
-            return name
-    return None
+    """Return the name of the first preset that has this scheduler class and these settings; None if there is none."""
+    return next((name for name, preset in presets.items() if is_preset(scheduler, preset)), None)
 
 
 def _remove_preset_settings(config: Mapping[str, Any], presets: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,4 +66,4 @@ def _remove_preset_settings(config: Mapping[str, Any], presets: Mapping[str, Any
     return settings | {"_use_default_values": unchosen}
 
 
-__all__ = ["DEFAULTS", "PRESETS", "build_scheduler", "find_preset"]
+__all__ = ["DEFAULTS", "PRESETS", "build_scheduler", "find_preset", "is_preset"]

@@ -116,7 +116,6 @@ def test_bias_of_a_folded_frame():
 def test_one_biased_frame_equals_all_the_padding(parts, dtype, tolerance):
     """What lies beyond it is masked, whatever it is."""
     unet = copy.deepcopy(parts["unet"]).to(dtype)
-    attend_with_bias(unet)
     generator = seeded(0)
     sample = torch.randn(1, 4, 16, 16, generator=generator).to(dtype)
     own = torch.randn(1, 5, 16, generator=generator).to(dtype)
@@ -128,7 +127,8 @@ def test_one_biased_frame_equals_all_the_padding(parts, dtype, tolerance):
 
     def with_bias(bias: torch.Tensor) -> torch.Tensor:
         options = {"class_labels": label, "cross_attention_kwargs": {"content_bias": bias}}
-        return unet(sample, 500, folded, **options).sample
+        with attend_with_bias(unet):
+            return unet(sample, 500, folded, **options).sample
 
     torch.testing.assert_close(with_bias(bias), full, rtol=tolerance, atol=tolerance)
     unweighted = bias.clamp(max=0)
@@ -145,7 +145,8 @@ def test_folded_pairs_of_a_batch_equal_the_padded_pair_of_each_text(pipe):
         for row, (ours, our_bias) in enumerate(((frames, bias), (null_frames, null_bias))):
             expected = pipe.unet(sample, 300, official.frames[row : row + 1], class_labels=label).sample
             options = {"class_labels": label, "cross_attention_kwargs": {"content_bias": our_bias[index : index + 1]}}
-            actual = pipe.unet(sample, 300, ours[index : index + 1], **options).sample
+            with attend_with_bias(pipe.unet):
+                actual = pipe.unet(sample, 300, ours[index : index + 1], **options).sample
             torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
