@@ -56,7 +56,8 @@ class ContentAttentionProcessor:
     ) -> torch.Tensor:
         if encoder_hidden_states is not None and content_bias is not None:
             attention_mask = content_bias[:, None].to(hidden_states.dtype)
-        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
+        options = {} if temb is None else {"temb": temb}  # which not every processor takes
+        return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, **options)
 
 
 @contextmanager
