@@ -220,7 +220,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             batch_size: windows computed at once; bounds the memory.
             output_type: "np" or "pt".
             callback_on_step_end: called with (pipeline, step, time, tensors) after each step of each batch of windows.
-                A "sample" that it gives back is gone on with; a "mean" of the last step is the result.
+                A "sample" that it gives back is gone on with; a "mean" of the last step is the result. It may set
+                `pipe.interrupt` to stop there.
             callback_on_step_end_tensor_inputs: of "sample" and "mean" (state and state without the step's noise; the
                 same with "heun"), "initial_estimate", "mixture"; each (windows, 1, bins, frames) complex.
 

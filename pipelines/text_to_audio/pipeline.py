@@ -83,6 +83,10 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         avzoo_source: where converted weights came from.
 
     Every component but `unet`, `content_encoder` and `scheduler` can be left out if its output is passed or not needed.
+    The last four settings are no components: `from_pipe` takes them into another pipeline, `components` doesn't.
+
+    Raises:
+        ValueError: a preset that isn't among the presets.
     """
 
     model_cpu_offload_seq = "description_encoder->audio_encoder->content_encoder->unet->vae->vocoder"
@@ -115,6 +119,9 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         avzoo_source: dict | None = None,
     ):
         super().__init__()
+        presets = presets or PRESETS
+        if preset is not None:
+            check_choice("preset", preset, presets)
         self.register_modules(
             unet=unet,
             content_encoder=content_encoder,
@@ -127,9 +134,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
             audio_encoder=audio_encoder,
             feature_extractor=feature_extractor,
         )
-        self.register_to_config(
-            null_content=null_content, presets=presets or PRESETS, preset=preset, avzoo_source=avzoo_source
-        )
+        self.register_to_config(null_content=null_content, presets=presets, preset=preset, avzoo_source=avzoo_source)
         self._decoding_chunk_length: int | None = None  # latent frames; None: all at once
         self._interrupt = False
         self._num_timesteps = 0
@@ -322,7 +327,8 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
             normalize: remove the mean of each waveform and scale its peak to 1; silence stays silence.
             output_type: "np" or "pt", (batch, samples) float32; "mel", (batch, 1, frames, bands) tensors; "latent".
             return_dict: False: a tuple.
-            callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return new "latents".
+            callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; may return new "latents",
+                and set `pipe.interrupt` to stop there.
             callback_on_step_end_tensor_inputs: names of the tensors for the callback; "latents" or none.
 
         Returns:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from contract.diffusion import PIPELINES, SCHEDULERS, TinyPipeline, find_public_classes
 from diffusers import DiffusionPipeline, SchedulerMixin
 from diffusers.models.attention_processor import SlicedAttnProcessor
@@ -338,6 +339,15 @@ def test_half_precision_stays_finite_and_near(tiny, expected, dtype):
     assert result.dtype == torch.float32
     assert result.isfinite().all()
     assert distance(result, exact) < tiny.half_distance
+
+
+def test_networks_whose_layers_come_one_by_one_compute_the_same(tiny, expected):
+    """What sequential offloading does, from this memory to itself."""
+    pipe = tiny.assemble()
+    for name in module_names(pipe):
+        cpu_offload(getattr(pipe, name), torch.device("cpu"), offload_buffers=True)
+        assert any(tensor.is_meta for tensor in getattr(pipe, name).parameters()), name
+    torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
 
 
 def test_attention_is_sliced_where_it_can_be(tiny, expected):

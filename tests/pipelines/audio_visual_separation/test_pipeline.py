@@ -448,6 +448,26 @@ def test_a_callback_can_replace_the_state(pipe, sampler):
 
 
 @pytest.mark.parametrize("sampler", ["predictor-corrector", "heun"])
+def test_windows_that_an_interrupted_walk_has_not_reached_hold_the_first_estimate(pipe, sampler):
+    def stop(pipe, step, time, tensors):
+        pipe.interrupt = True
+
+    options = {"sampler": sampler, "callback_on_step_end": stop, "batch_size": 1, "window_overlap": 0.0}
+    calls, results = [], []
+    hook = pipe.score_model.register_forward_pre_hook(lambda module, args: calls.append(1))
+    try:
+        results.append(
+            pipe(sound(2 * WINDOW), face(10), generator=seeded(0), output_type="pt", corrector="none", **options)
+        )
+    finally:
+        hook.remove()
+    assert len(calls) == (1 if sampler == "predictor-corrector" else 2)  # of Heun's step
+    (voice,), (estimate,) = results[0].audios, results[0].initial_estimates
+    torch.testing.assert_close(voice[WINDOW:], estimate[WINDOW:], **EXACT)
+    assert differ(voice[:WINDOW], estimate[:WINDOW])
+
+
+@pytest.mark.parametrize("sampler", ["predictor-corrector", "heun"])
 def test_what_a_callback_puts_in_the_place_of_the_last_mean_is_the_result(pipe, sampler):
     name = "mean" if sampler == "predictor-corrector" else "sample"
     options = {"callback_on_step_end_tensor_inputs": [name], "sampler": sampler}

@@ -74,6 +74,11 @@ def test_two_presets_of_one_scheduler_are_told_apart(parts):
     assert len(watched_unet(pipe, lambda: spoken(pipe, num_inference_steps=None, output_type="latent"))) == 2
 
 
+def test_a_preset_that_is_not_among_the_presets_is_refused(parts):
+    with pytest.raises(ValueError, match=r"`preset` must be one of fast, reference, got 'slow'"):
+        assembled(parts, preset="slow")
+
+
 @pytest.mark.parametrize("scheduler", ["NoScheduler", "AutoencoderKL", "utils"])
 def test_unknown_presets_and_schedulers_are_refused(parts, scheduler):
     pipe = assembled(parts, presets={"mine": {**PRESETS["fast"], "scheduler": scheduler}})
