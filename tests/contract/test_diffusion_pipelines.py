@@ -39,9 +39,7 @@ def made(tiny) -> DiffusionPipeline:
 @pytest.fixture
 def pipe(tiny, made) -> DiffusionPipeline:
     """With the networks of all the tests; they change none."""
-    pipe = tiny.pipeline_class(**made.components)
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
+    return quiet(tiny.pipeline_class(**made.components))
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +59,13 @@ def call(tiny: TinyPipeline, pipe: DiffusionPipeline, arguments: Mapping[str, An
     return list(pipe(**{**arguments, **defaults, **options}).audios)
 
 
-def module_names(pipe: DiffusionPipeline) -> set[str]:
-    return {name for name, component in pipe.components.items() if isinstance(component, torch.nn.Module)}
+def networks_of(pipe: DiffusionPipeline) -> dict[str, torch.nn.Module]:
+    return {name: component for name, component in pipe.components.items() if isinstance(component, torch.nn.Module)}
+
+
+def quiet(pipe: DiffusionPipeline) -> DiffusionPipeline:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def distance(actual: torch.Tensor, expected: torch.Tensor) -> float:
@@ -79,8 +82,7 @@ def settings_of(pipe: DiffusionPipeline) -> dict[str, Any]:
 
 
 def test_components_make_the_same_pipeline(tiny, made, expected):
-    again = tiny.pipeline_class(**made.components)
-    again.set_progress_bar_config(disable=True)
+    again = quiet(tiny.pipeline_class(**made.components))
     assert set(made.components) == set(tiny.components())
     torch.testing.assert_close(call(tiny, again), expected, **EXACT)
 
@@ -88,8 +90,7 @@ def test_components_make_the_same_pipeline(tiny, made, expected):
 def test_settings_stay_in_a_pipeline_made_of_another(tiny, made):
     """They are no components: `from_pipe` takes them along, as diffusers' own pipelines have it."""
     told = tell(tiny, made)
-    again = tiny.pipeline_class.from_pipe(told)
-    again.set_progress_bar_config(disable=True)
+    again = quiet(tiny.pipeline_class.from_pipe(told))
     assert settings_of(again) == settings_of(told)
     assert [name for name in tiny.settings if settings_of(told)[name] == settings_of(made)[name]] == []
     torch.testing.assert_close(call_by_settings(tiny, again), call_by_settings(tiny, told), **EXACT)
@@ -97,9 +98,7 @@ def test_settings_stay_in_a_pipeline_made_of_another(tiny, made):
 
 def tell(tiny: TinyPipeline, made: DiffusionPipeline) -> DiffusionPipeline:
     """A pipeline with settings of its own."""
-    told = tiny.pipeline_class(**made.components, **tiny.settings)
-    told.set_progress_bar_config(disable=True)
-    return told
+    return quiet(tiny.pipeline_class(**made.components, **tiny.settings))
 
 
 def call_by_settings(tiny: TinyPipeline, pipe: DiffusionPipeline) -> list[torch.Tensor]:
@@ -115,43 +114,40 @@ def test_a_saved_pipeline_has_the_same_settings_and_weights_and_computes_the_sam
     assert {name for name, value in index.items() if isinstance(value, list)} == set(told.components)
     expected = call_by_settings(tiny, told)
     for pipeline_class in (tiny.pipeline_class, DiffusionPipeline):
-        loaded = pipeline_class.from_pretrained(tmp_path)
-        loaded.set_progress_bar_config(disable=True)
+        loaded = quiet(pipeline_class.from_pretrained(tmp_path))
         assert type(loaded) is tiny.pipeline_class
         assert settings_of(loaded) == settings_of(told)
-        for name in module_names(told):
-            written, read = getattr(told, name).state_dict(), getattr(loaded, name).state_dict()
-            torch.testing.assert_close(dict(read), dict(written), **EXACT)
+        for name, network in networks_of(loaded).items():
+            written = getattr(told, name).state_dict()
+            torch.testing.assert_close(dict(network.state_dict()), dict(written), **EXACT)
         torch.testing.assert_close(call_by_settings(tiny, loaded), expected, **NEAR)
+    half = quiet(DiffusionPipeline.from_pretrained(tmp_path, dtype=torch.bfloat16))
+    assert {network.dtype for network in networks_of(half).values()} == {torch.bfloat16}
+    assert call_by_settings(tiny, half)[0].isfinite().all()
 
 
 def test_components_that_can_be_left_out_are_listed_and_stay_out(tiny, made, tmp_path):
     parameters = inspect.signature(tiny.pipeline_class.__init__).parameters
     optional = {name for name in made.components if parameters[name].default is None}
-    assert (
-        set(tiny.pipeline_class._optional_components) == optional == {name for names in tiny.without for name in names}
-    )
+    assert set(tiny.pipeline_class._optional_components) == optional
+    assert {name for names in tiny.without for name in names} == optional
     for number, (missing, arguments) in enumerate(tiny.without.items()):
         folder = tmp_path / str(number)
-        less = tiny.pipeline_class(**{**made.components, **dict.fromkeys(missing)})
-        less.set_progress_bar_config(disable=True)
+        less = quiet(tiny.pipeline_class(**{**made.components, **dict.fromkeys(missing)}))
         less.save_pretrained(folder)
         assert not any((folder / name).exists() for name in missing)
-        loaded = tiny.pipeline_class.from_pretrained(folder)
-        loaded.set_progress_bar_config(disable=True)
+        loaded = quiet(tiny.pipeline_class.from_pretrained(folder))
         assert all(getattr(loaded, name) is None for name in missing)
         torch.testing.assert_close(call(tiny, loaded, **arguments), call(tiny, less, **arguments), **NEAR)
 
 
 def test_offloading_knows_every_network_in_the_order_of_use(tiny, pipe):
     sequence = pipe.model_cpu_offload_seq.split("->")
-    assert set(sequence) == module_names(pipe)
-    assert len(set(sequence)) == len(sequence)
+    assert sorted(sequence) == sorted(networks_of(pipe))
     used: list[str] = []
-    methods = {name: getattr(pipe, name) for name in sequence}
     with contextlib.ExitStack() as stack:
-        for name, module in methods.items():
-            for inner in (module, *module.modules()):  # the decoder of a VAE alone is called
+        for name, network in networks_of(pipe).items():
+            for inner in network.modules():  # of a VAE, the decoder alone is called
                 hook = inner.register_forward_pre_hook(lambda module, args, name=name: used.append(name))
                 stack.callback(hook.remove)
         call(tiny, pipe)
@@ -162,30 +158,24 @@ def test_offloading_knows_every_network_in_the_order_of_use(tiny, pipe):
 
 def test_every_network_moves_with_the_pipeline(tiny):
     pipe = tiny.assemble()
-    assert pipe.device.type == "cpu"
-    assert all(
-        tensor.device.type == "cpu" for name in module_names(pipe) for tensor in getattr(pipe, name).parameters()
-    )
-    pipe.to("meta")
-    assert pipe.device.type == "meta"
-    assert all(tensor.is_meta for name in module_names(pipe) for tensor in getattr(pipe, name).parameters())
+    for device in ("cpu", "meta"):
+        pipe.to(device)
+        assert pipe.device.type == device
+        for name, network in networks_of(pipe).items():
+            assert {tensor.device.type for tensor in network.parameters()} == {device}, name
 
 
 def test_a_call_leaves_every_network_as_it_was(tiny, pipe):
-    before = {name: copy.deepcopy(getattr(pipe, name).state_dict()) for name in module_names(pipe)}
-    processors = {
-        name: dict(getattr(pipe, name).attn_processors)
-        for name in before
-        if hasattr(getattr(pipe, name), "attn_processors")
-    }
-    scheduler = dict(pipe.scheduler.config)
+    networks = networks_of(pipe)
+    weights = {name: copy.deepcopy(dict(network.state_dict())) for name, network in networks.items()}
+    processors = {name: dict(getattr(network, "attn_processors", {})) for name, network in networks.items()}
+    settings = dict(pipe.scheduler.config)
     call(tiny, pipe)
-    for name, weights in before.items():
-        torch.testing.assert_close(dict(getattr(pipe, name).state_dict()), dict(weights), **EXACT)
-        assert not getattr(pipe, name).training
-    for name, known in processors.items():
-        assert dict(getattr(pipe, name).attn_processors) == known
-    assert dict(pipe.scheduler.config) == scheduler
+    for name, network in networks.items():
+        torch.testing.assert_close(dict(network.state_dict()), weights[name], **EXACT)
+        assert dict(getattr(network, "attn_processors", {})) == processors[name]
+        assert not network.training
+    assert dict(pipe.scheduler.config) == settings
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -320,9 +310,7 @@ def test_a_bar_is_shown_where_it_is_wanted(tiny, pipe, capfd):
 def test_nothing_prints_or_warns(tiny, made, tmp_path, capfd, caplog):
     with caplog.at_level(logging.WARNING):
         made.save_pretrained(tmp_path)
-        loaded = tiny.pipeline_class.from_pretrained(tmp_path)
-        loaded.set_progress_bar_config(disable=True)
-        call(tiny, loaded)
+        call(tiny, quiet(tiny.pipeline_class.from_pretrained(tmp_path)))
     assert capfd.readouterr().out == ""
     assert caplog.records == []
 
@@ -334,7 +322,7 @@ def test_nothing_prints_or_warns(tiny, made, tmp_path, capfd, caplog):
 def test_half_precision_stays_finite_and_near(tiny, expected, dtype):
     half = tiny.assemble()
     half.to(dtype)
-    assert {getattr(half, name).dtype for name in module_names(half)} == {dtype}
+    assert {network.dtype for network in networks_of(half).values()} == {dtype}
     (result,), (exact,) = call(tiny, half), expected
     assert result.dtype == torch.float32
     assert result.isfinite().all()
@@ -344,9 +332,9 @@ def test_half_precision_stays_finite_and_near(tiny, expected, dtype):
 def test_networks_whose_layers_come_one_by_one_compute_the_same(tiny, expected):
     """What sequential offloading does, from this memory to itself."""
     pipe = tiny.assemble()
-    for name in module_names(pipe):
-        cpu_offload(getattr(pipe, name), torch.device("cpu"), offload_buffers=True)
-        assert any(tensor.is_meta for tensor in getattr(pipe, name).parameters()), name
+    for name, network in networks_of(pipe).items():
+        cpu_offload(network, torch.device("cpu"), offload_buffers=True)
+        assert any(tensor.is_meta for tensor in network.parameters()), name
     torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
 
 
@@ -354,12 +342,8 @@ def test_attention_is_sliced_where_it_can_be(tiny, expected):
     pipe = tiny.assemble()
     pipe.enable_attention_slicing(1)
     torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
-    sliced = [
-        module
-        for name in module_names(pipe)
-        for module in getattr(pipe, name).modules()
-        if isinstance(getattr(module, "processor", None), SlicedAttnProcessor)
-    ]
+    inner = [module for network in networks_of(pipe).values() for module in network.modules()]
+    sliced = [module for module in inner if isinstance(getattr(module, "processor", None), SlicedAttnProcessor)]
     assert bool(sliced) != bool(tiny.no_attention_slicing)
 
 
