@@ -39,7 +39,7 @@ class ActiveSpeakerProcessor(ProcessorMixin):
         num_speakers: faces of a clip. Fewer are filled up by the others in turn, or by the first if it is alone.
     """
 
-    model_input_names = ["pixel_values", "input_features"]
+    model_input_names = ["pixel_values", "input_features", "face_mask"]
 
     def __init__(
         self,

@@ -17,8 +17,9 @@ COLOURED = list(np.random.default_rng(0).integers(0, 255, (FRAMES, 96, 96, 3), d
     [(ActiveSpeakerProcessor(), GREY), (AVDiffuSSProcessor(), GREY), (VocaLiSTProcessor(), COLOURED)],
     ids=lambda value: type(value).__name__ if hasattr(value, "save_pretrained") else "",
 )
-def test_the_kind_of_tensor_is_chosen(processor, video):
+def test_the_kind_of_tensor_is_chosen_and_the_names_are_told(processor, video):
     batch = processor(video, SOUND, 16000)
+    assert set(processor.model_input_names) == batch.keys()
     for choice, kind in ((None, torch.Tensor), ("pt", torch.Tensor), ("np", np.ndarray)):
         chosen = processor(video, SOUND, 16000, return_tensors=choice)
         assert chosen.keys() == batch.keys()
