@@ -3,15 +3,14 @@
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors.torch import load_file, save_file
-from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
+from small_flexiast import INTERMEDIATE, LAYERS, RELEASED, WIDTH, ast_file, flexiast_file, spectrogram, transformers_ast
+from transformers import ASTFeatureExtractor
 
 import avzoo
 import avzoo.model_cards
@@ -19,84 +18,6 @@ from avzoo import FlexiASTFeatureExtractor, FlexiASTForAudioClassification, zoo
 from avzoo.conversion import convert_checkpoint, save_converted
 from avzoo.models.flexiast.labels import label_names
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
-
-WIDTH, LAYERS, INTERMEDIATE = 8, 2, 12
-RELEASED = {"audioset": (527, 2), "vggsound": (309, 1), "voxceleb": (1251, 1)}  # classes, prefix tokens
-NAN = float("nan")
-
-
-def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    return {key: 0.3 * torch.randn(shape, generator=generator) for key, shape in shapes.items()}
-
-
-def timm_shapes(classes: int, prefix_tokens: int, width: int = WIDTH) -> dict[str, tuple[int, ...]]:
-    """What FlexiAST and AST files share."""
-    shapes = {"v.cls_token": (1, 1, width)}
-    if prefix_tokens == 2:
-        shapes["v.dist_token"] = (1, 1, width)
-    for n in range(LAYERS):
-        for name, (rows, columns) in {
-            "attn.qkv": (3 * width, width),
-            "attn.proj": (width, width),
-            "mlp.fc1": (INTERMEDIATE, width),
-            "mlp.fc2": (width, INTERMEDIATE),
-        }.items():
-            shapes |= {f"v.blocks.{n}.{name}.weight": (rows, columns), f"v.blocks.{n}.{name}.bias": (rows,)}
-        shapes |= {f"v.blocks.{n}.norm{i}.{leaf}": (width,) for i in (1, 2) for leaf in ("weight", "bias")}
-    shapes |= {f"{norm}.{leaf}": (width,) for norm in ("v.norm", "mlp_head.0") for leaf in ("weight", "bias")}
-    return shapes | {"mlp_head.1.weight": (classes, width), "mlp_head.1.bias": (classes,)}
-
-
-def flexiast_file(classes: int = 5, prefix_tokens: int = 1, leftover_patch: int = 16, seed: int = 0, **sizes) -> dict:
-    """A state dict laid out like the released ones, tiny; its leftovers are NaN, which would show anywhere."""
-    grid = sizes.get("grid", (8, 64))
-    needed = timm_shapes(classes, prefix_tokens) | {
-        "patch_embed.proj.weight": (WIDTH, 1, 16, 16),
-        "patch_embed.proj.bias": (WIDTH,),
-        "pos_embed.pos_embed": (1, prefix_tokens + grid[0] * grid[1], WIDTH),
-    }
-    old_positions = prefix_tokens + (128 // leftover_patch) * (1024 // leftover_patch)
-    leftovers = {
-        "v.patch_embed.proj.weight": (WIDTH, 1, leftover_patch, leftover_patch),
-        "v.patch_embed.proj.bias": (WIDTH,),
-        "v.pos_embed": (1, old_positions, WIDTH),
-        "v.head.weight": (1000, WIDTH),
-        "v.head.bias": (1000,),
-        "v.head_dist.weight": (1000, WIDTH),
-        "v.head_dist.bias": (1000,),
-    }
-    tensors = random_tensors(needed, seed) | {key: torch.full(shape, NAN) for key, shape in leftovers.items()}
-    return {f"module.{key}": tensor for key, tensor in tensors.items()}
-
-
-def ast_file(classes: int = 5, grid: tuple[int, int] = (12, 101), patch: int = 16, width: int = WIDTH) -> dict:
-    """A state dict laid out like those of YuanGongND/ast, tiny."""
-    shapes = timm_shapes(classes, 2, width) | {
-        "v.patch_embed.proj.weight": (width, 1, patch, patch),
-        "v.patch_embed.proj.bias": (width,),
-        "v.pos_embed": (1, 2 + grid[0] * grid[1], width),
-        "v.head.weight": (1000, width),
-        "v.head_dist.weight": (1000, width),
-    }
-    return {f"module.{key}": tensor for key, tensor in random_tensors(shapes).items()}
-
-
-def transformers_ast(stride: int = 10, max_length: int = 120, **config) -> ASTForAudioClassification:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-    sizes |= {"num_mel_bins": 64, "patch_size": 16, "num_labels": 3}
-    sizes |= {"frequency_stride": stride, "time_stride": stride, "max_length": max_length}
-    model = ASTForAudioClassification(ASTConfig(**{**sizes, **config})).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(std=0.2, generator=generator)
-    return model
-
-
-def spectrogram(frames: int = 1024, mel_bins: int = 128) -> torch.Tensor:
-    return torch.randn(2, frames, mel_bins, generator=torch.Generator().manual_seed(1))
-
 
 # --- FlexiAST files ---------------------------------------------------------------------------------------------------
 
@@ -499,39 +420,6 @@ def test_a_file_cut_short_is_an_os_error(tmp_path, layout):
 @pytest.fixture
 def model() -> FlexiASTForAudioClassification:
     return convert_checkpoint("flexiast", flexiast_file(309))
-
-
-LOAD = """
-import sys, torch
-import avzoo
-from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
-folder, inputs, outputs = sys.argv[1:]
-model = AutoModelForAudioClassification.from_pretrained(folder)
-assert type(model) is avzoo.FlexiASTForAudioClassification and not model.training
-assert type(AutoModel.from_pretrained(folder)) is avzoo.FlexiASTModel
-extractor = AutoFeatureExtractor.from_pretrained(folder)
-assert (extractor.mean, extractor.std, extractor.max_length) == (-5.0767093, 4.4533687, 1024)
-with torch.no_grad():
-    torch.save({size: model(torch.load(inputs), size).logits for size in (16, 24)}, outputs)
-"""
-
-
-def test_what_is_written_loads_elsewhere_with_the_same_logits(model, tmp_path):
-    folder = save_converted(model, tmp_path / "converted")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "preprocessor_config.json",
-    ]
-    torch.save(spectrogram(), tmp_path / "inputs.pt")
-    command = [sys.executable, "-c", LOAD, folder, tmp_path / "inputs.pt", tmp_path / "outputs.pt"]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    with torch.no_grad():
-        for size, logits in torch.load(tmp_path / "outputs.pt").items():
-            assert torch.equal(logits, model(spectrogram(), size).logits)
 
 
 def test_the_config_says_where_the_weights_came_from(tmp_path):

@@ -1,75 +1,14 @@
 """The authors' VocaLiST and MTDVocaLiST files become ours: every weight in its place, and the pixels they expect."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_mtdvocalist import JUNK, STUDENT, TEACHER, logits_of, released, small_file, without
 
 from avzoo import MTDVocaLiSTForSequenceClassification, VocaLiSTForSequenceClassification, VocaLiSTProcessor, zoo
 from avzoo.conversion import convert_checkpoint, save_converted
-
-CASES = Path(__file__).parents[1] / "golden/cases/mtdvocalist"
-SMALLER = {16: 2, 32: 3, 64: 4, 128: 6, 200: 8, 600: 24, 800: 16}
-JUNK = [
-    f"{name}_transformer.{leaf}"
-    for name in ("av", "va", "mem")
-    for leaf in ("version", "embed_positions._float_tensor")
-]
-STUDENT = {"channel_order": "rgb", "rescale_factor": 1.0, "resize": "torch"}
-TEACHER = {"channel_order": "bgr", "rescale_factor": 1 / 255, "resize": "opencv"}
-
-
-def keys_of(case: str) -> list[tuple[str, list[int], str]]:
-    return json.loads((CASES / case / "keys.json").read_text())
-
-
-def small_file(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The student's keys, narrow, with one layer per encoder. What lies there uninitialised is NaN."""
-    generator = torch.Generator().manual_seed(0)
-    weights = {}
-    for key, shape, dtype in keys_of("student_full"):
-        if any(f".layers.{layer}." in key for layer in (1, 2, 3)):
-            continue
-        sizes = [SMALLER.get(size, size) for size in shape]
-        if not getattr(torch, dtype).is_floating_point:
-            weights[key] = torch.tensor(123)  # training batches
-        elif key in JUNK:
-            weights[key] = torch.full(sizes, float("nan"))
-        else:
-            weights[key] = torch.randn(sizes, generator=generator) * 0.3
-            if key.endswith("running_var"):
-                weights[key] = weights[key].abs() + 0.5
-    return weights | changes
-
-
-def without(*parts: str) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in small_file().items() if not any(part in key for part in parts)}
-
-
-def released(case: str) -> dict[str, dict[str, torch.Tensor]]:
-    """A file of full size, without values."""
-    shapes = {
-        key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in keys_of(case)
-    }
-    return {"state_dict": shapes}
-
-
-def windows() -> dict[str, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    return {
-        "pixel_values": torch.randint(0, 256, (2, 5, 3, 48, 96), dtype=torch.uint8, generator=generator),
-        "input_features": 8 * torch.rand(2, 1, 80, 16, generator=generator) - 4,
-    }
-
-
-@torch.no_grad()
-def logits_of(model) -> torch.Tensor:
-    return model(**windows()).logits
 
 
 def same_weights(model, other) -> bool:
@@ -327,56 +266,6 @@ def test_an_unknown_variant_is_named():
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
-
-LOAD = """
-import sys, torch
-import avzoo
-from transformers import AutoModelForSequenceClassification, AutoProcessor
-folder, inputs, outputs, name = sys.argv[1:]
-model = AutoModelForSequenceClassification.from_pretrained(folder)
-assert type(model) is getattr(avzoo, name) and not model.training
-processor = AutoProcessor.from_pretrained(folder)
-clip = torch.load(inputs)
-with torch.no_grad():
-    made = processor(clip["faces"], clip["sound"], 16000)
-    torch.save({"logits": model(**clip["windows"]).logits, "of_clip": model(**made).logits}, outputs)
-"""
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("variant", ["student", "teacher"])
-def test_what_is_written_loads_elsewhere_with_the_same_bits(tmp_path, variant):
-    model = convert_checkpoint("mtdvocalist", small_file(), variant=variant)
-    folder = save_converted(model, tmp_path / "converted")
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "README.md",
-        "config.json",
-        "model.safetensors",
-        "processor_config.json",
-    ]
-    generator = torch.Generator().manual_seed(1)
-    clip = {
-        "faces": torch.randint(0, 256, (6, 60, 50, 3), dtype=torch.uint8, generator=generator),
-        "sound": torch.randn(6 * 640, generator=generator) / 10,
-        "windows": windows(),
-    }
-    torch.save(clip, tmp_path / "inputs.pt")
-    command = [
-        sys.executable,
-        "-c",
-        LOAD,
-        folder,
-        tmp_path / "inputs.pt",
-        tmp_path / "outputs.pt",
-        type(model).__name__,
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    outputs = torch.load(tmp_path / "outputs.pt")
-    assert torch.equal(outputs["logits"], logits_of(model))
-    processor = VocaLiSTProcessor(**(STUDENT if variant == "student" else TEACHER))
-    assert torch.equal(outputs["of_clip"], model(**processor(clip["faces"], clip["sound"], 16000)).logits)
 
 
 def test_nothing_of_the_junk_is_written(tmp_path):

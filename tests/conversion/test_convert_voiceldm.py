@@ -1,88 +1,35 @@
 """Conversion of the authors' VoiceLDM checkpoints: every weight, and the components from other sources."""
 
 import dataclasses
-import functools
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import sentencepiece
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UniPCMultistepScheduler
-from golden.golden_case import drawn
 from safetensors.torch import save_file
+from small_voiceldm import (
+    NO_PARTS,
+    PARTS,
+    SETTINGS,
+    converted,
+    keys_of,
+    released,
+    same_weights,
+    small_file,
+    without,
+    write_sources,
+)
 from transformers import (
-    ClapAudioConfig,
-    ClapConfig,
-    ClapFeatureExtractor,
     ClapModel,
-    ClapTextConfig,
-    RobertaTokenizer,
     SpeechT5Config,
     SpeechT5ForTextToSpeech,
     SpeechT5HifiGan,
-    SpeechT5HifiGanConfig,
     SpeechT5Tokenizer,
 )
 
 from avzoo import VoiceLDMContentEncoderConfig, zoo
 from avzoo.conversion import convert_checkpoint, save_converted
 from avzoo.conversion.convert_voiceldm import load_part, new_pipeline
-
-CASES = Path(__file__).parents[1] / "golden/cases/voiceldm"
-NO_PARTS = {"audioldm": None, "clap": None, "speecht5": None}
-SETTINGS = {
-    "beta_start": 0.0015,
-    "beta_end": 0.0195,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-}
-
-
-def keys_of(case: str) -> list[tuple[str, list[int], str]]:
-    """Of the released file alone, without the parts from elsewhere that whole-call cases list too."""
-    listed = json.loads((CASES / case / "keys.json").read_text())
-    return [row for row in listed if row[0].startswith(("unet.", "durator.", "text_encoder."))]
-
-
-@functools.cache
-def _small_file() -> dict[str, torch.Tensor]:
-    return {key: drawn(key, shape, dtype, 0, 1.0) for key, shape, dtype in keys_of("generate_dual")}
-
-
-def small_file(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
-    """A file of the released layout, narrow: 32 to 160 wide, two layers of text."""
-    return {**_small_file(), **changes}
-
-
-def without(*parts: str) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in small_file().items() if not any(part in key for part in parts)}
-
-
-def released(case: str) -> dict[str, torch.Tensor]:
-    """A file of full size, without values."""
-    return {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in keys_of(case)}
-
-
-def converted(checkpoint: Any, variant: str | None = None, config: dict | None = None, **parts: Any):
-    """Without any of the parts from elsewhere that are not named."""
-    sources = {"checkpoint": checkpoint, "scheduler": DDIMScheduler(**SETTINGS), **NO_PARTS, **parts}
-    return convert_checkpoint("voiceldm", sources, variant=variant, config=config)
-
-
-def same_weights(pipe, other) -> bool:
-    for name in ("unet", "content_encoder"):
-        first, second = getattr(pipe, name).state_dict(), getattr(other, name).state_dict()
-        if first.keys() != second.keys() or not all(torch.equal(first[key], second[key]) for key in first):
-            return False
-    return True
 
 
 @pytest.fixture(scope="module")
@@ -347,85 +294,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(name):
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[str, Path]:
-    """Folders laid out as the three repositories are, tiny: a pipeline's, CLAP's, SpeechT5's."""
-    root = tmp_path_factory.mktemp("sources")
-    torch.manual_seed(0)
-    DDIMScheduler(**SETTINGS).save_pretrained(root / "audioldm" / "scheduler")
-    AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(4, 4, 8),
-        latent_channels=8,
-        norm_num_groups=4,
-        scaling_factor=0.9,
-    ).save_pretrained(root / "audioldm" / "vae")
-    vocoder = SpeechT5HifiGanConfig(
-        model_in_dim=64,
-        upsample_initial_channel=32,
-        upsample_rates=(5, 4, 2, 2, 2),
-        upsample_kernel_sizes=(16, 16, 8, 4, 4),
-        resblock_kernel_sizes=(3,),
-        resblock_dilation_sizes=((1, 3),),
-        normalize_before=False,
-        initializer_range=0.2,
-    )
-    SpeechT5HifiGan(vocoder).save_pretrained(root / "audioldm" / "vocoder")
-    text = ClapTextConfig(
-        vocab_size=64,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=40,
-        projection_dim=48,
-    )
-    sound = ClapAudioConfig(
-        window_size=4,
-        num_mel_bins=16,
-        spec_size=64,
-        patch_size=4,
-        patch_stride=[4, 4],
-        hidden_size=64,
-        projection_dim=48,
-        depths=[1, 1],
-        num_attention_heads=[2, 2],
-        patch_embeds_hidden_size=32,
-    )
-    ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=sound.to_dict(), projection_dim=48)).save_pretrained(
-        root / "clap"
-    )
-    ClapFeatureExtractor(feature_size=16, sampling_rate=8000, hop_length=80, max_length_s=1).save_pretrained(
-        root / "clap"
-    )
-    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefghijklmnopqrstuvwxyz"]
-    RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]).save_pretrained(root / "clap")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["the quick brown fox jumps over the lazy dog"]),
-        model_prefix=str(root / "characters"),
-        model_type="char",
-        vocab_size=50,
-        hard_vocab_limit=False,
-        bos_id=0,
-        pad_id=1,
-        eos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    SpeechT5Tokenizer(str(root / "characters.model")).save_pretrained(root / "speecht5")
-    return {name: root / name for name in ("audioldm", "clap", "speecht5")}
-
-
-PARTS = {
-    "vae": AutoencoderKL,
-    "vocoder": SpeechT5HifiGan,
-    "description_encoder": object,
-    "description_tokenizer": object,
-    "audio_encoder": object,
-    "feature_extractor": ClapFeatureExtractor,
-    "content_tokenizer": SpeechT5Tokenizer,
-}
+    return write_sources(tmp_path_factory.mktemp("sources"))
 
 
 def test_folders_stand_in_for_the_repositories(sources):
@@ -510,41 +379,6 @@ def test_a_folder_without_the_weights_of_the_part_is_refused(sources, part, fold
 
 
 # --- what is written --------------------------------------------------------------------------------------------------
-
-LOAD = """
-import sys, torch
-import avzoo
-from diffusers import DiffusionPipeline
-folder, out = sys.argv[1:]
-pipe = DiffusionPipeline.from_pretrained(folder)
-assert type(pipe) is avzoo.VoiceLDMPipeline and pipe.preset == "fast" and pipe.config.null_content == "_"
-pipe.set_progress_bar_config(disable=True)
-audio = pipe("a fox", "hello", audio_length_in_s=0.64, num_inference_steps=2, output_type="pt",
-             generator=torch.Generator().manual_seed(0)).audios
-torch.save({"audio": audio, "source": dict(pipe.config.avzoo_source)}, out)
-"""
-
-
-def test_a_saved_pipeline_loads_and_computes_the_same(sources, tmp_path):
-    torch.save(small_file(), tmp_path / "voiceldm-own.ckpt")
-    pipe = convert_checkpoint("voiceldm", {"checkpoint": tmp_path / "voiceldm-own.ckpt", **sources})
-    folder = save_converted(pipe, tmp_path / "converted")
-    assert sorted(path.name for path in folder.iterdir()) == sorted(
-        [*PARTS, "unet", "content_encoder", "scheduler", "model_index.json", "README.md"]
-    )
-    assert "`voiceldm-own.ckpt`" in (folder / "README.md").read_text()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", LOAD, folder, tmp_path / "out.pt"]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    there = torch.load(tmp_path / "out.pt")
-    assert there["source"]["file"] == "voiceldm-own.ckpt"
-    assert there["source"]["sha256"] == pipe.config.avzoo_source["sha256"]
-    pipe.set_progress_bar_config(disable=True)
-    options = {"audio_length_in_s": 0.64, "num_inference_steps": 2, "output_type": "pt"}
-    audio = pipe("a fox", "hello", generator=torch.Generator().manual_seed(0), **options).audios
-    assert audio.abs().max() == pytest.approx(1.0, abs=1e-3)
-    torch.testing.assert_close(there["audio"], audio, rtol=1e-3, atol=1e-4)
 
 
 def test_a_converted_folder_is_a_source_of_parts(sources, small, tmp_path):

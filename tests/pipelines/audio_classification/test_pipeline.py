@@ -362,6 +362,7 @@ for recording in recordings:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_ten_minutes_take_no_more_memory_than_one(tmp_path):
     model = write_model(tmp_path / "model", num_mel_bins=128, max_length=1024, patch_size=16, position_grid=(8, 64))

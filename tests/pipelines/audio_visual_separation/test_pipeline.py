@@ -4,9 +4,6 @@ import copy
 import io
 import json
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -604,21 +601,6 @@ def test_half_precision_stays_finite_and_near(parts, pipe):
 
 # --- folders ----------------------------------------------------------------------------------------------------------
 
-LOAD = """
-import sys, torch
-import avzoo
-from diffusers import DiffusionPipeline
-folder, out = sys.argv[1:]
-pipe = DiffusionPipeline.from_pretrained(folder)
-assert type(pipe) is avzoo.AVDiffuSSPipeline and pipe.config.preset == "fast"
-pipe.set_progress_bar_config(disable=True)
-given = torch.load(out)
-voice = pipe(given["audio"], given["face"], num_inference_steps=2, generator=torch.Generator().manual_seed(0),
-             output_type="pt").audios[0]
-torch.save(voice, out)
-"""
-
-
 # Loaded weights lie elsewhere in memory; at an address that is no multiple of 64 bytes, CPUs may sum in another order.
 NEARLY = {"rtol": 1e-4, "atol": 1e-4}
 
@@ -630,23 +612,17 @@ def assert_same_weights(one: AVDiffuSSPipeline, other: AVDiffuSSPipeline) -> Non
             torch.testing.assert_close(dict(first.state_dict()), dict(second.state_dict()), **EXACT)
 
 
-def test_a_saved_pipeline_holds_the_same_weights_here_and_computes_the_same_elsewhere(parts, tmp_path):
+def test_a_saved_pipeline_holds_the_same_weights_and_computes_the_same(parts, tmp_path):
+    """In another process, too: tests/conversion/test_loading_elsewhere.py."""
     pipe = assembled(parts, preset="fast", window_length_in_s=0.3)
-    folder, out = tmp_path / "saved", tmp_path / "out.pt"
-    pipe.save_pretrained(folder)
+    pipe.save_pretrained(tmp_path)
     expected = separated(pipe, sound(7000))
     for pipeline_class in (AVDiffuSSPipeline, DiffusionPipeline):
-        loaded = pipeline_class.from_pretrained(folder)
+        loaded = pipeline_class.from_pretrained(tmp_path)
         loaded.set_progress_bar_config(disable=True)
         assert type(loaded) is AVDiffuSSPipeline
         assert_same_weights(loaded, pipe)
         torch.testing.assert_close(separated(loaded, sound(7000)), expected, **NEARLY)
-    torch.save({"audio": torch.from_numpy(sound(7000)), "face": torch.from_numpy(face(11))}, out)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    command = [sys.executable, "-c", LOAD, folder, out]
-    answer = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment)
-    assert answer.returncode == 0, answer.stderr
-    torch.testing.assert_close(torch.load(out), expected, **NEARLY)
 
 
 def test_settings_travel_with_the_weights(parts, tmp_path):
