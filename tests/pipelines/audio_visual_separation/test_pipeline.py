@@ -1,93 +1,47 @@
-"""AVDiffuSS's pipeline, tiny and complete: batches, noise, windows, samplers, levels, folders, wrong inputs."""
+"""AVDiffuSS's pipeline, tiny and complete: batches, noise, levels, steps, media, folders."""
 
 import copy
 import io
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from contract.tiny.avdiffuss import tiny_separation_parts
 from diffusers import DiffusionPipeline
+from tiny_separation import (
+    BINS,
+    COLUMNS,
+    EXACT,
+    NEAR,
+    NEARLY,
+    PER_FRAME,
+    SIDE,
+    WINDOW,
+    assembled,
+    differ,
+    face,
+    seeded,
+    separated,
+    sound,
+    watched,
+)
 
 from avzoo import AVDiffuSSModel, AVDiffuSSPipeline
 from avzoo.audio import write_wav
-from avzoo.models.avdiffuss.windows import CrossFade, NoiseField, Windows
+from avzoo.models.avdiffuss.windows import NoiseField
 from avzoo.pipelines.audio_visual_separation.pipeline import PRESETS
 from avzoo.video import write_video
-
-RATE, PER_FRAME, SIDE, BINS, HOP = 16000, 640, 32, 64, 64
-# Sums in another order, and a few steps of a network that amplifies what they differ by.
-NEAR = {"rtol": 1e-3, "atol": 1e-4}
-EXACT = {"rtol": 0, "atol": 0}
-WINDOW, COLUMNS = 5 * PER_FRAME, 56  # of the pipeline below
-
-
-@pytest.fixture(scope="module")
-def parts() -> dict[str, Any]:
-    return tiny_separation_parts()
-
-
-@pytest.fixture
-def pipe(parts) -> AVDiffuSSPipeline:
-    return assembled(parts)
-
-
-def assembled(parts: dict[str, Any], **changes: Any) -> AVDiffuSSPipeline:
-    pipe = AVDiffuSSPipeline(**{**parts, "window_length_in_s": WINDOW / RATE, **changes})
-    pipe.set_progress_bar_config(disable=True)
-    return pipe
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def sound(samples: int = WINDOW, seed: int = 0) -> np.ndarray:
-    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
-
-
-def face(frames: int = 5, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(100 + seed).integers(0, 256, (frames, SIDE, SIDE), dtype=np.uint8)
-
-
-def separated(pipe: AVDiffuSSPipeline, audio: Any = None, video: Any = None, **options: Any) -> Any:
-    """One voice as a tensor, or the voices of a list."""
-    audio = sound() if audio is None else audio
-    video = face(-(-len(audio) // PER_FRAME)) if video is None else video
-    defaults = {"num_inference_steps": 2, "corrector": "none", "generator": seeded(0), "output_type": "pt"}
-    voices = pipe(audio, video, **{**defaults, **options}).audios
-    return voices if isinstance(audio, list) or isinstance(video, list) else voices[0]
-
-
-def watched(module: torch.nn.Module, call: Callable[[], Any]) -> list[tuple[torch.Tensor, ...]]:
-    """Arguments of every call of a network."""
-    seen: list[tuple[torch.Tensor, ...]] = []
-    hook = module.register_forward_pre_hook(lambda module, args: seen.append(args))
-    try:
-        call()
-    finally:
-        hook.remove()
-    return seen
-
-
-def differ(first: torch.Tensor, second: torch.Tensor) -> bool:
-    return bool(torch.linalg.vector_norm(first - second) > 0.01 * torch.linalg.vector_norm(second))
-
 
 # --- batches ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"sampler": "heun"}, {"denoiser_only": True}, {"corrector": "ald"}])
+@pytest.mark.parametrize("options", [{"sampler": "heun"}, {"denoiser_only": True}, {"corrector": "ald"}])
 def test_a_batch_of_several_lengths_is_its_items(pipe, options):
-    lengths = (WINDOW, 1500, 7000, WINDOW)
+    lengths = (WINDOW, 700, 1500, WINDOW)
     sounds = [sound(length, seed) for seed, length in enumerate(lengths)]
     faces = [face(-(-length // PER_FRAME), seed) for seed, length in enumerate(lengths)]
-    faces[3] = face(6, seed=3)  # as long a sound as the first, but another number of pictures
+    faces[3] = face(3, seed=3)  # as long a sound as the first, but another number of pictures
     together = separated(pipe, sounds, faces, generator=[seeded(i) for i in range(4)], batch_size=3, **options)
     for index in range(4):
         alone = separated(pipe, sounds[index], faces[index], generator=seeded(index), batch_size=1, **options)
@@ -97,24 +51,24 @@ def test_a_batch_of_several_lengths_is_its_items(pipe, options):
 
 
 def test_one_mixture_goes_with_every_face(pipe):
-    faces = [face(seed=seed) for seed in range(3)]
-    together = separated(pipe, sound(), faces, generator=[seeded(i) for i in range(3)])
-    for index in range(3):
+    faces = [face(seed=seed) for seed in range(2)]
+    together = separated(pipe, sound(), faces, generator=[seeded(i) for i in range(2)])
+    for index in range(2):
         alone = separated(pipe, sound(), faces[index], generator=seeded(index))
         torch.testing.assert_close(together[index], alone, **NEAR)
-    same_noise = separated(pipe, sound(), faces, generator=[seeded(0) for _ in range(3)])
+    same_noise = separated(pipe, sound(), faces, generator=[seeded(0) for _ in range(2)])
     assert differ(same_noise[0], same_noise[1])  # told apart by their faces
 
 
 def test_one_face_goes_with_every_mixture(pipe):
-    sounds = [sound(seed=seed) for seed in range(3)]
-    together = separated(pipe, sounds, face(), generator=[seeded(i) for i in range(3)])
-    for index in range(3):
+    sounds = [sound(seed=seed) for seed in range(2)]
+    together = separated(pipe, sounds, face(), generator=[seeded(i) for i in range(2)])
+    for index in range(2):
         torch.testing.assert_close(together[index], separated(pipe, sounds[index], generator=seeded(index)), **NEAR)
 
 
 def test_one_open_video_goes_with_every_mixture(pipe, tmp_path):
-    write_video(tmp_path / "face.mp4", np.repeat(face(5)[..., None], 3, -1), 25)
+    write_video(tmp_path / "face.mp4", np.repeat(face()[..., None], 3, -1), 25)
     sounds = [sound(seed=1), sound(seed=2)]
     expected = separated(pipe, sounds, str(tmp_path / "face.mp4"))
     with (tmp_path / "face.mp4").open("rb") as file:
@@ -123,19 +77,24 @@ def test_one_open_video_goes_with_every_mixture(pipe, tmp_path):
 
 
 def test_the_two_networks_look_through_their_own_eyes_once(pipe):
-    calls = {}
-    for name in ("denoiser_visual_encoder", "score_visual_encoder"):
-        # 6 windows in batches of 4 and 2
-        calls[name] = watched(getattr(pipe, name), lambda: separated(pipe, sound(WINDOW + 5 * 1280), batch_size=4))
-    for seen in calls.values():
-        assert [len(faces) for (faces,) in seen] == [4, 2]
+    """At the 6 windows in batches of 4 and 2."""
+    seen = {}
+
+    def call():
+        seen["score"] = watched(pipe.score_visual_encoder, lambda: separated(pipe, sound(7 * PER_FRAME), batch_size=4))
+
+    seen["denoiser"] = watched(pipe.denoiser_visual_encoder, call)
+    assert {name: [len(faces) for (faces,) in calls] for name, calls in seen.items()} == {
+        "score": [4, 2],
+        "denoiser": [4, 2],
+    }
 
 
 def test_without_eyes_of_its_own_the_second_network_sees_what_the_first_does(parts):
-    shared = assembled(parts, score_visual_encoder=None)
+    shared = separated(assembled(parts, score_visual_encoder=None))
     twice = assembled(parts, score_visual_encoder=parts["denoiser_visual_encoder"])
-    assert torch.equal(separated(shared), separated(twice))
-    assert differ(separated(shared), separated(assembled(parts)))
+    assert torch.equal(shared, separated(twice))
+    assert differ(shared, separated(assembled(parts)))
 
 
 # --- noise ------------------------------------------------------------------------------------------------------------
@@ -163,9 +122,9 @@ def test_one_generator_gives_every_item_noise_of_its_own(pipe):
 @pytest.mark.parametrize(
     ("options", "draws"),
     [
-        ({"num_inference_steps": 3, "corrector": "ald", "corrector_steps": 2}, 10),
+        ({"num_inference_steps": 2, "corrector": "ald", "corrector_steps": 2}, 7),
         ({"num_inference_steps": 3, "corrector": "none"}, 4),
-        ({"num_inference_steps": 3, "sampler": "heun"}, 1),
+        ({"num_inference_steps": 2, "sampler": "heun"}, 1),
     ],
 )
 def test_noise_that_is_passed_is_used_in_the_order_of_drawing(pipe, options, draws):
@@ -186,26 +145,25 @@ def test_noise_of_a_batch_is_given_item_by_item(pipe):
         alone = separated(pipe, noise=[draw[index] for draw in noise])
         torch.testing.assert_close(together[index], alone, **NEAR)
     with pytest.raises(
-        ValueError, match=r"`noise\[0\]` must be complex \(\[1,\] 64, 56 or more\) for item 0, got \(2, 64, 56\)"
+        ValueError, match=r"`noise\[0\]` must be complex \(\[1,\] 64, 24 or more\) for item 0, got \(2, 64, 24\)"
     ):
         separated(pipe, noise=noise)
 
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((BINS, COLUMNS - 1), torch.complex64), ((BINS, COLUMNS), torch.float32), ((COLUMNS,), torch.complex64)],
+    [
+        ((BINS, COLUMNS - 1), torch.complex64),
+        ((BINS, COLUMNS), torch.float32),
+        ((COLUMNS,), torch.complex64),
+        ((BINS - 1, COLUMNS), torch.complex64),
+        ((1, COLUMNS), torch.complex64),  # it would be spread over all bins in silence
+    ],
 )
 def test_noise_that_does_not_fit_is_named(pipe, shape, dtype):
     noise = [torch.zeros(shape, dtype=dtype)] * 5
-    with pytest.raises(ValueError, match=r"`noise\[0\]` must be complex \(\[1,\] 64, 56 or more\) for item 0, got"):
+    with pytest.raises(ValueError, match=r"`noise\[0\]` must be complex \(\[1,\] 64, 24 or more\) for item 0, got"):
         separated(pipe, noise=noise)
-
-
-@pytest.mark.parametrize("bins", [1, BINS - 1])
-def test_noise_of_another_number_of_bins_is_named(pipe, bins):
-    """A single one would be spread over all bins in silence."""
-    with pytest.raises(ValueError, match=r"`noise\[0\]` must be complex"):
-        separated(pipe, noise=[torch.zeros(bins, COLUMNS, dtype=torch.complex64)] * 5)
 
 
 def test_a_list_of_generators_has_one_for_each_item(pipe):
@@ -216,17 +174,18 @@ def test_a_list_of_generators_has_one_for_each_item(pipe):
 # --- levels -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("gain", [1e-4, 0.5, 7.0])
-def test_a_louder_mixture_gives_a_louder_voice(pipe, gain):
-    torch.testing.assert_close(separated(pipe, gain * sound()) / gain, separated(pipe), **NEAR)
+def test_a_louder_mixture_gives_a_louder_voice(pipe):
+    voice = separated(pipe)
+    for gain in (1e-4, 0.5, 7.0):
+        torch.testing.assert_close(separated(pipe, gain * sound()) / gain, voice, **NEAR)
 
 
 @pytest.mark.parametrize("options", [{}, {"denoiser_only": True}, {"sampler": "heun"}])
 def test_silence_has_no_voice_in_it(pipe, options):
     calls = []
-    voices = watched(pipe.denoiser, lambda: calls.append(separated(pipe, np.zeros(7000, np.float32), **options)))
+    voices = watched(pipe.denoiser, lambda: calls.append(separated(pipe, np.zeros(1500, np.float32), **options)))
     assert voices == []
-    assert calls[0].shape == (7000,)
+    assert calls[0].shape == (1500,)
     assert not calls[0].any()
 
 
@@ -240,139 +199,28 @@ def test_a_silent_window_of_a_long_recording_is_silent_and_disturbs_no_other(pip
     assert voice[:WINDOW].std() > 0.01
 
 
-# --- windows ----------------------------------------------------------------------------------------------------------
-
-
-def test_one_window_is_the_whole(pipe):
-    assert torch.equal(separated(pipe), separated(pipe, window_length_in_s=math.inf))
-    assert torch.equal(separated(pipe), separated(pipe, window_length_in_s=10.0))
-    longer = sound(2 * WINDOW)
-    assert differ(separated(pipe, longer), separated(pipe, longer, window_length_in_s=math.inf))
-
-
-@pytest.mark.parametrize("overlap", [0.0, 0.5, 0.8])
-def test_the_batch_size_changes_nothing(pipe, overlap):
-    audio = sound(7000)
-    expected = separated(pipe, audio, batch_size=1, window_overlap=overlap)
-    assert expected.shape == (7000,)
-    for batch_size in (2, 100):
-        voice = separated(pipe, audio, batch_size=batch_size, window_overlap=overlap)
-        torch.testing.assert_close(voice, expected, **NEAR)
-
-
-def test_no_more_windows_are_computed_at_once_than_asked_for(pipe):
-    """Whatever the length: memory is bounded."""
-    sizes = []
-
-    def count(pipe, step, time, tensors):
-        sizes.append(tuple(tensors["sample"].shape))
-
-    separated(
-        pipe, sound(10 * WINDOW), batch_size=3, num_inference_steps=1, corrector="none", callback_on_step_end=count
-    )
-    assert set(sizes[:-1]) == {(3, 1, BINS, COLUMNS)}
-    assert sizes[-1][0] <= 3
-    assert sum(size[0] for size in sizes) == 1 + -(-9 * WINDOW // 1280)
-
-
-def test_each_window_sees_the_frames_that_belong_to_it(pipe):
-    pictures = face(15)
-    audio = sound(15 * PER_FRAME)
-    calls = watched(pipe.denoiser_visual_encoder, lambda: separated(pipe, audio, pictures, batch_size=1))
-    starts = [int((pictures == seen[0, 0].numpy()).all((1, 2)).argmax()) for (seen,) in calls]
-    assert starts == [0, 2, 4, 6, 8, 10]
-    for (seen,), start in zip(calls, starts, strict=True):
-        np.testing.assert_array_equal(seen[0].numpy(), pictures[start : start + 5])
-
-
-def test_where_the_video_ends_early_windows_see_its_last_frame(pipe):
-    pictures = face(7)
-    calls = watched(
-        pipe.denoiser_visual_encoder, lambda: separated(pipe, sound(15 * PER_FRAME), pictures, batch_size=1)
-    )
-    np.testing.assert_array_equal(calls[2][0][0].numpy(), pictures[[4, 5, 6, 6, 6]])
-    np.testing.assert_array_equal(calls[5][0][0].numpy(), pictures[[6] * 5])
-
-
-def test_overlapping_windows_get_the_same_noise_where_they_overlap(pipe):
-    pipe.scheduler = copy.deepcopy(pipe.scheduler)
-    drawn = []
-    init_sample = pipe.scheduler.init_sample
-    pipe.scheduler.init_sample = lambda mean, noise: drawn.append(noise) or init_sample(mean, noise)
-    separated(pipe, sound(9 * PER_FRAME), batch_size=1)
-    first, second, third = drawn
-    columns = 1280 // HOP  # from one window to the next
-    assert first.abs().min() > 0
-    assert torch.equal(first[..., columns:], second[..., :-columns])
-    assert torch.equal(second[..., columns:], third[..., :-columns])
-    assert not torch.equal(first[..., :-columns], second[..., :-columns])
-
-
-@pytest.mark.parametrize(
-    ("num_samples", "overlap", "starts"),
-    [
-        (3200, 0.5, [0]),
-        (10, 0.5, [0]),
-        (3201, 0.5, [0, 640]),
-        (3840, 0.5, [0, 640]),
-        (4481, 0.5, [0, 1280, 1920]),
-        (9600, 0.0, [0, 3200, 6400]),
-        (9601, 0.0, [0, 3200, 6400, 7040]),
-        (5000, 0.99, [0, 640, 1280, 1920]),
-    ],
-)
-def test_windows_lie_where_columns_and_frames_begin_together(num_samples, overlap, starts):
-    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
-    assert windows.starts == starts
-    covered = np.zeros(num_samples, bool)
-    for start in windows.starts:
-        covered[start : start + 3200] = True
-    assert covered.all()
-
-
-@pytest.mark.parametrize("num_samples", [10, 3200, 3201, 4481, 9000, 12345])
-@pytest.mark.parametrize("overlap", [0.0, 0.3, 0.5, 0.8])
-def test_windows_that_agree_are_joined_without_a_trace(num_samples, overlap):
-    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
-    whole, fade = torch.randn(num_samples, generator=seeded(0)), CrossFade(windows)
-    for start in reversed(windows.starts):
-        fade.add(start, whole[start : start + 3200])
-    torch.testing.assert_close(fade.result(), whole, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("num_samples", [3201, 4481, 9000, 12345])
-@pytest.mark.parametrize("overlap", [0.3, 0.5, 0.8])
-def test_windows_that_do_not_agree_are_joined_without_a_jump(num_samples, overlap):
-    """One window of ones among zeros: its part rises and falls by little steps."""
-    windows = Windows.with_overlap(num_samples, 3200, overlap, 640)
-    for chosen in windows.starts:
-        fade = CrossFade(windows)
-        for start in windows.starts:
-            length = min(3200, num_samples - start)
-            fade.add(start, torch.full((length,), float(start == chosen)))
-        part = fade.result()
-        assert part.diff().abs().max() < 0.01
-        assert 0 <= part.min() <= part.max() <= 1 + 1e-6
-        assert part.max() > 0.3
-
-
 # --- steps ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "evaluations"),
-    [
-        ({"num_inference_steps": 4, "corrector": "none"}, 4),
-        ({"num_inference_steps": 4, "corrector": "ald"}, 8),
-        ({"num_inference_steps": 4, "corrector": "ald", "corrector_steps": 3}, 16),
-        ({"num_inference_steps": 4, "corrector": "ald", "sampler": "heun"}, 7),
+def test_the_score_is_asked_for_so_often(pipe):
+    expected = [
+        ({"num_inference_steps": 3, "corrector": "none"}, 3),
+        ({"num_inference_steps": 3, "corrector": "ald"}, 6),
+        ({"num_inference_steps": 3, "corrector": "ald", "corrector_steps": 3}, 12),
+        ({"num_inference_steps": 3, "corrector": "ald", "sampler": "heun"}, 5),
         ({"num_inference_steps": 1, "sampler": "heun"}, 1),
         ({"denoiser_only": True}, 0),
-    ],
-)
-def test_the_score_is_asked_for_so_often(pipe, options, evaluations):
-    assert len(watched(pipe.score_model, lambda: separated(pipe, **options))) == evaluations
-    assert len(watched(pipe.denoiser, lambda: separated(pipe, **options))) == 1
+    ]
+    found = []
+    for options, _ in expected:
+        scores = []
+
+        def call(options=options, scores=scores):
+            scores.extend(watched(pipe.score_model, lambda: separated(pipe, sound(500), **options)))
+
+        denoised = len(watched(pipe.denoiser, call))
+        found.append((options, len(scores), denoised))
+    assert found == [(options, evaluations, 1) for options, evaluations in expected]
 
 
 @pytest.mark.parametrize(("condition", "beside"), [("post_denoiser", "e"), ("noisy", "m"), ("both", "me")])
@@ -403,11 +251,11 @@ def test_the_first_estimate_is_all_there_is_without_a_score_network(parts, pipe)
 def test_settings_that_are_not_named_are_the_presets(parts, pipe):
     def evaluations(pipe, **options):
         options = {"num_inference_steps": None, "corrector": None, **options}
-        return [call[1] for call in watched(pipe.score_model, lambda: separated(pipe, **options))]
+        return len(watched(pipe.score_model, lambda: separated(pipe, sound(500), **options)))
 
     assert PRESETS["fast"] == {"num_inference_steps": 20, "corrector": "none", "corrector_steps": 1, "snr": 0.5}
-    assert len(evaluations(assembled(parts, preset="fast"))) == 20
-    assert len(evaluations(pipe, corrector_steps=2, num_inference_steps=2)) == 6
+    assert evaluations(assembled(parts, preset="fast")) == 20
+    assert evaluations(pipe, corrector_steps=2, num_inference_steps=2) == 6
     own = {"short": {"num_inference_steps": 2, "corrector": "ald", "corrector_steps": 1, "snr": 0.2}}
     voice = separated(assembled(parts, presets=own, preset="short"), num_inference_steps=None, corrector=None)
     assert torch.equal(voice, separated(pipe, corrector="ald", snr=0.2))
@@ -426,7 +274,8 @@ def test_a_callback_sees_every_step_of_every_batch(pipe):
     def note(given, step, time, tensors):
         seen.append((given is pipe, step, round(float(time), 3), tuple(tensors)))
 
-    separated(pipe, sound(2 * WINDOW), batch_size=2, num_inference_steps=3, callback_on_step_end=note)
+    options = {"batch_size": 2, "num_inference_steps": 3, "callback_on_step_end": note}
+    separated(pipe, sound(2 * WINDOW), **options)  # 3 windows
     assert seen == [(True, step, time, ("sample",)) for step, time in enumerate((1.0, 0.515, 0.03))] * 2
 
 
@@ -477,9 +326,10 @@ def test_the_bar_counts_every_step(pipe, monkeypatch):
     progress_bar = pipe.progress_bar
     monkeypatch.setattr(pipe, "progress_bar", lambda **options: bars.append(progress_bar(**options)) or bars[-1])
     monkeypatch.setattr(pipe, "_progress_bar_config", {"file": io.StringIO()})
-    separated(pipe, sound(2 * WINDOW), batch_size=2, num_inference_steps=3)  # 4 windows
-    separated(pipe, sound(2 * WINDOW), batch_size=2, num_inference_steps=3, sampler="heun")
-    separated(pipe, sound(2 * WINDOW), batch_size=3, denoiser_only=True)
+    audio = sound(5 * PER_FRAME)  # 4 windows
+    separated(pipe, audio, batch_size=2, num_inference_steps=3)
+    separated(pipe, audio, batch_size=2, num_inference_steps=3, sampler="heun")
+    separated(pipe, audio, batch_size=3, denoiser_only=True)
     assert [(bar.n, bar.total) for bar in bars] == [(6, 6), (6, 6), (2, 2)]
 
 
@@ -491,36 +341,37 @@ def test_files_of_any_rate_are_brought_to_what_the_networks_know(pipe, tmp_path)
     channels = np.stack([sound(1600, 1), sound(1600, 2)])
     write_wav(tmp_path / "mixture.wav", channels, 8000)
     write_video(tmp_path / "face.mp4", np.repeat(face(6)[..., None], 3, -1), 30)
+    options = {"denoiser_only": True, "window_length_in_s": math.inf}
     calls = watched(
-        pipe.denoiser_visual_encoder, lambda: separated(pipe, tmp_path / "mixture.wav", tmp_path / "face.mp4")
+        pipe.denoiser_visual_encoder,
+        lambda: separated(pipe, tmp_path / "mixture.wav", tmp_path / "face.mp4", **options),
     )
     assert [tuple(seen.shape) for (seen,) in calls] == [(1, 5, SIDE, SIDE)]
-    from_files = pipe(tmp_path / "mixture.wav", face(), generator=seeded(0), num_inference_steps=2)
-    from_memory = pipe(channels, face(), sampling_rate=8000, generator=seeded(0), num_inference_steps=2)
+    from_files = pipe(tmp_path / "mixture.wav", face(), generator=seeded(0), denoiser_only=True)
+    from_memory = pipe(channels, face(), sampling_rate=8000, generator=seeded(0), denoiser_only=True)
     assert from_files.audios[0].shape == (3200,)
     np.testing.assert_array_equal(from_files.audios[0], from_memory.audios[0])
-    mean = pipe(channels.mean(0), face(), sampling_rate=8000, generator=seeded(0), num_inference_steps=2)
+    mean = pipe(channels.mean(0), face(), sampling_rate=8000, generator=seeded(0), denoiser_only=True)
     np.testing.assert_allclose(mean.audios[0], from_memory.audios[0], rtol=1e-3, atol=1e-4)
 
 
 def test_frames_of_another_rate_are_told_so(pipe):
-    calls = watched(pipe.denoiser_visual_encoder, lambda: separated(pipe, video=face(10), source_fps=50))
-    assert [tuple(seen.shape) for (seen,) in calls] == [(1, 5, SIDE, SIDE)]
+    calls = watched(
+        pipe.denoiser_visual_encoder, lambda: separated(pipe, video=face(4), source_fps=50, denoiser_only=True)
+    )
+    assert [tuple(seen.shape) for (seen,) in calls] == [(1, 2, SIDE, SIDE)]
 
 
-@pytest.mark.parametrize(("frames", "what"), [(15, "is left out"), (2, "its last picture is held")])
+@pytest.mark.parametrize(("frames", "what"), [(14, "is left out"), (2, "its last picture is held")])
 def test_a_video_of_another_length_is_cut_or_held_and_told(pipe, tmp_path, caplog, frames, what):
     write_video(tmp_path / "face.mp4", np.repeat(face(frames)[..., None], 3, -1), 25)
-    audio = sound(9 * PER_FRAME)
+    audio, options = sound(8 * PER_FRAME), {"window_length_in_s": math.inf, "denoiser_only": True}
     with caplog_of(caplog):
-        calls = watched(
-            pipe.denoiser_visual_encoder,
-            lambda: separated(pipe, audio, tmp_path / "face.mp4", window_length_in_s=math.inf),
-        )
-    assert [seen.shape[1] for (seen,) in calls] == [9]
+        calls = watched(pipe.denoiser_visual_encoder, lambda: separated(pipe, audio, tmp_path / "face.mp4", **options))
+    assert [seen.shape[1] for (seen,) in calls] == [8]
     assert what in caplog.text
     if frames == 2:
-        assert torch.equal(calls[0][0][0, 1:], calls[0][0][0, 1:2].expand(8, -1, -1))
+        assert torch.equal(calls[0][0][0, 1:], calls[0][0][0, 1:2].expand(7, -1, -1))
 
 
 class caplog_of:
@@ -569,13 +420,13 @@ def test_networks_that_ignore_the_face_do_not_depend_on_it(parts):
         for name, parameter in network.named_parameters():
             if ".output_projection." in name:
                 torch.nn.init.zeros_(parameter)
-    levels = assembled({**parts, **blind}).face_dependence(sound(), face(), face(seed=1), num_inference_steps=2)
+    levels = assembled({**parts, **blind}).face_dependence(sound(), face(), face(seed=1), num_inference_steps=1)
     assert levels == {"blank": -math.inf, "swapped": -math.inf}
 
 
 def test_face_dependence_looks_at_what_the_call_looks_at(pipe, tmp_path):
     """The video goes on after the sound."""
-    write_video(tmp_path / "face.mp4", np.repeat(face(25)[..., None], 3, -1), 25)
+    write_video(tmp_path / "face.mp4", np.repeat(face(10)[..., None], 3, -1), 25)
     options = {"denoiser_only": True}
     (expected,) = watched(pipe.denoiser_visual_encoder, lambda: pipe(sound(), str(tmp_path / "face.mp4"), **options))
     seen = watched(
@@ -601,9 +452,6 @@ def test_half_precision_stays_finite_and_near(parts, pipe):
 
 # --- folders ----------------------------------------------------------------------------------------------------------
 
-# Loaded weights lie elsewhere in memory; at an address that is no multiple of 64 bytes, CPUs may sum in another order.
-NEARLY = {"rtol": 1e-4, "atol": 1e-4}
-
 
 def assert_same_weights(one: AVDiffuSSPipeline, other: AVDiffuSSPipeline) -> None:
     for name in ("denoiser", "denoiser_visual_encoder", "score_model", "score_visual_encoder"):
@@ -614,15 +462,14 @@ def assert_same_weights(one: AVDiffuSSPipeline, other: AVDiffuSSPipeline) -> Non
 
 def test_a_saved_pipeline_holds_the_same_weights_and_computes_the_same(parts, tmp_path):
     """In another process, too: tests/conversion/test_loading_elsewhere.py."""
-    pipe = assembled(parts, preset="fast", window_length_in_s=0.3)
+    pipe = assembled(parts, preset="fast", window_length_in_s=0.08)
     pipe.save_pretrained(tmp_path)
-    expected = separated(pipe, sound(7000))
-    for pipeline_class in (AVDiffuSSPipeline, DiffusionPipeline):
-        loaded = pipeline_class.from_pretrained(tmp_path)
-        loaded.set_progress_bar_config(disable=True)
-        assert type(loaded) is AVDiffuSSPipeline
-        assert_same_weights(loaded, pipe)
-        torch.testing.assert_close(separated(loaded, sound(7000)), expected, **NEARLY)
+    expected = separated(pipe, sound(1500))
+    loaded = DiffusionPipeline.from_pretrained(tmp_path)
+    loaded.set_progress_bar_config(disable=True)
+    assert type(loaded) is AVDiffuSSPipeline
+    assert_same_weights(loaded, pipe)
+    torch.testing.assert_close(separated(loaded, sound(1500)), expected, **NEARLY)
 
 
 def test_settings_travel_with_the_weights(parts, tmp_path):
@@ -670,92 +517,3 @@ def test_the_defaults_are_the_authors(parts):
     )
     assert pipe.sampling_rate == 16000
     assert PRESETS["reference"] == {"num_inference_steps": 30, "corrector": "ald", "corrector_steps": 1, "snr": 0.5}
-
-
-# --- what cannot work -------------------------------------------------------------------------------------------------
-
-NAN = sound()
-NAN[100] = np.nan
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"audio": NAN}, r"`audio`.*(NaN|finite)"),
-        ({"audio": sound(63)}, r"`audio` has 63 samples at 16000 Hz; at least 64 are needed"),
-        ({"audio": sound(0), "video": face()}, r"`audio`"),
-        ({"video": face(0)}, r"`video` holds no picture, its shape is \(0, 32, 32\); at least one is needed"),
-        ({"video": []}, r"`audio` and `video` must be lists of one length.*got 1 and 0"),
-        ({"audio": [sound()] * 2, "video": [face()] * 3}, r"`audio` and `video` must be lists.*got 2 and 3"),
-        ({"corrector": "langevin"}, r"`corrector` must be one of ald, none, got 'langevin'"),
-        ({"sampler": "ode"}, r"`sampler` must be one of predictor-corrector, heun, got 'ode'"),
-        ({"output_type": "pil"}, r'`output_type` must be "np" or "pt", got \'pil\''),
-        ({"batch_size": 0}, r"`batch_size` must be at least 1, got 0"),
-        ({"num_inference_steps": 0}, r"`num_inference_steps` must be at least 1, got 0"),
-        ({"corrector_steps": 0}, r"`corrector_steps` must be at least 1, got 0"),
-        ({"snr": 0.0}, r"`snr` must be above 0, got 0.0"),
-        ({"snr": math.nan}, r"`snr` must be above 0, got nan"),
-        ({"window_overlap": 1}, r"`window_overlap` must be at least 0 and below 1, got 1"),
-        ({"window_overlap": -0.1}, r"`window_overlap` must be at least 0 and below 1, got -0.1"),
-        ({"window_length_in_s": 0}, r"`window_length_in_s` must be above 0, got 0"),
-        (
-            {"callback_on_step_end_tensor_inputs": ["latents"]},
-            r"_tensor_inputs` may name .*'sample'.*got \['latents'\]",
-        ),
-    ],
-)
-def test_a_bad_argument_is_refused_before_anything_is_computed(pipe, changes, message):
-    def call():
-        with pytest.raises(ValueError, match=message):
-            separated(pipe, **{"audio": sound(), "video": face(), **changes})
-
-    assert watched(pipe.denoiser, call) == []
-
-
-def test_a_fractional_number_of_steps_is_refused_before_anything_is_computed(pipe):
-    def call():
-        with pytest.raises(TypeError, match=r"`num_inference_steps` must be a whole number, got 2\.5"):
-            separated(pipe, audio=sound(), video=face(), num_inference_steps=2.5)
-
-    assert watched(pipe.denoiser, call) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"condition": "clean"}, r"`condition` must be one of post_denoiser, noisy, both, got 'clean'"),
-        ({"preset": "slow"}, r"`preset` must be one of reference, fast, got 'slow'"),
-        ({"condition": "both"}, r"`score_model` must be a network of num_spectrograms=3, .* got 2, True"),
-    ],
-)
-def test_an_unknown_condition_preset_or_network_is_refused(parts, changes, message):
-    with pytest.raises(ValueError, match=message):
-        assembled(parts, **changes)
-
-
-def test_networks_in_each_others_place_are_refused(parts):
-    score, denoiser = parts["score_model"], parts["denoiser"]
-    with pytest.raises(ValueError, match=r"`score_model` must be a network of num_spectrograms=2, .* got 1, False"):
-        assembled(parts, score_model=denoiser)
-    with pytest.raises(ValueError, match=r"`denoiser` must be a network of num_spectrograms=1, .* got 2, True"):
-        assembled(parts, denoiser=score)
-
-
-def test_noise_is_checked_before_anything_is_computed(pipe):
-    def call():
-        with pytest.raises(ValueError, match="`noise` holds 1 draws"):
-            separated(pipe, noise=[torch.zeros(BINS, COLUMNS, dtype=torch.complex64)])
-
-    assert watched(pipe.denoiser, call) == []
-
-
-def test_pictures_that_are_not_of_bytes_are_refused_whatever_their_size(pipe):
-    """Those between 0 and 1 would look black."""
-    for side in (SIDE, 48):
-        with pytest.raises(ValueError, match=r"`video` must be uint8 pictures of 0..255, got float32"):
-            separated(pipe, video=np.zeros((5, side, side), np.float32))
-
-
-def test_the_path_of_a_missing_file_is_named(pipe, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.mp4"):
-        pipe(sound(), Path(tmp_path / "missing.mp4"))
