@@ -1,5 +1,6 @@
 """Long texts: cutting them into segments, joining the segments, reading them in one scene."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_voiceldm import (
+    assembled,
     noise_of,
     row_of,
     seeded,
@@ -162,60 +164,77 @@ def read(pipe: VoiceLDMPipeline, text: str = LONG, **options: Any) -> np.ndarray
     return pipe.read_long_text("a hall", text, **{**SHORT_SEGMENTS, "generator": seeded(0), **options}).audios
 
 
-def segments_of(pipe: VoiceLDMPipeline, monkeypatch, call: Callable[[], Any]) -> list[str]:
+def segments_of(pipe: VoiceLDMPipeline, call: Callable[[], Any]) -> list[str]:
     encode, seen = pipe.encode_content, []
 
     def watched(content, *args, **kwargs):
         seen.extend(content)
         return encode(content, *args, **kwargs)
 
-    monkeypatch.setattr(pipe, "encode_content", watched)
-    call()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipe, "encode_content", watched)
+        call()
     return seen
 
 
-def test_a_long_text_is_read_in_order_and_completely(pipe, monkeypatch):
-    segments = segments_of(pipe, monkeypatch, lambda: read(pipe))
-    assert len(segments) > 3
-    assert " ".join(segments) == LONG.replace("3 cats", "three cats")
-    assert max(map(len, segments)) <= int((3.0 - 1.25) * 14)
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A long text, read once for several tests."""
+
+    audio: np.ndarray
+    segments: list[str]
+    calls: list[dict[str, Any]]  # of the denoiser
 
 
-def test_segments_share_description_and_first_noise(pipe):
-    calls = watched_unet(pipe, lambda: read(pipe))
-    starts = calls[::2]  # two steps each
+@pytest.fixture(scope="module")
+def reading(parts) -> Reading:
+    pipe, audio, segments = assembled(parts), [], []
+
+    def call():
+        segments.extend(segments_of(pipe, lambda: audio.append(read(pipe, guidance_scale=1.0))))
+
+    calls = watched_unet(pipe, call)
+    return Reading(audio[0], segments, calls)
+
+
+def test_a_long_text_is_read_in_order_and_completely(reading):
+    assert len(reading.segments) > 3
+    assert " ".join(reading.segments) == LONG.replace("3 cats", "three cats")
+    assert max(map(len, reading.segments)) <= int((3.0 - 1.25) * 14)
+
+
+def test_segments_share_description_and_first_noise(reading):
+    starts = reading.calls[::2]  # two steps each
     assert len(starts) > 3
     shortest = min(call["sample"].shape[2] for call in starts)
     for call in starts:
         assert torch.equal(call["class_labels"], starts[0]["class_labels"])
         assert torch.equal(call["sample"][:1, :, :shortest], starts[0]["sample"][:1, :, :shortest])
-    assert (starts[0]["sample"] != calls[1]["sample"]).any()
+    assert (starts[0]["sample"] != reading.calls[1]["sample"]).any()
 
 
-def test_a_long_text_has_the_length_of_its_segments_minus_the_fades(pipe, monkeypatch):
-    audio = []
-    segments = segments_of(pipe, monkeypatch, lambda: audio.append(read(pipe)))
-    samples = [int(min(len(segment) / 14 + 1.25, 3.0) * 16000) for segment in segments]
-    assert audio[0].shape == (1, sum(samples) - (len(segments) - 1) * 4000)
-    assert audio[0].dtype == np.float32
-    assert np.abs(audio[0]).max() == pytest.approx(1.0, abs=1e-3)
+def test_a_long_text_has_the_length_of_its_segments_minus_the_fades(reading):
+    samples = [int(min(len(segment) / 14 + 1.25, 3.0) * 16000) for segment in reading.segments]
+    assert reading.audio.shape == (1, sum(samples) - (len(samples) - 1) * 4000)
+    assert reading.audio.dtype == np.float32
+    assert np.abs(reading.audio).max() == pytest.approx(1.0, abs=1e-3)
 
 
-def test_a_long_text_does_not_click_where_segments_meet(pipe, monkeypatch):
+def test_a_long_text_does_not_click_where_segments_meet(reading):
     """A click is a large second difference; in the fades there is none larger than within the segments."""
-    audio = []
-    segments = segments_of(pipe, monkeypatch, lambda: audio.append(read(pipe)[0]))
-    jumps, position, fades = np.abs(np.diff(audio[0], n=2)), 0, np.zeros(len(audio[0]) - 2, bool)
-    for segment in segments[:-1]:
+    audio = reading.audio[0]
+    jumps, position, fades = np.abs(np.diff(audio, n=2)), 0, np.zeros(len(audio) - 2, bool)
+    for segment in reading.segments[:-1]:
         position += int(min(len(segment) / 14 + 1.25, 3.0) * 16000) - 4000
         fades[position - 4 : position + 4004] = True
     assert jumps[fades].max() <= 1.2 * jumps[~fades].max()
 
 
-def test_five_thousand_characters_are_read_to_the_end(pipe, monkeypatch, caplog):
-    text = "There is more to say about the weather. " * 125
+def test_a_thousand_characters_are_read_to_the_end(pipe, caplog):
+    text = "There is more to say about the weather. " * 25
     options = {"characters_per_second": 100, "num_inference_steps": 1, "guidance_scale": 1.0}
-    segments = segments_of(pipe, monkeypatch, lambda: read(pipe, text, **options))
+    segments = segments_of(pipe, lambda: read(pipe, text, **options))
+    assert len(segments) > 5
     assert " ".join(segments) == text.strip()
     assert "cut off" not in caplog.text
 
@@ -227,18 +246,19 @@ def test_a_text_of_one_segment_is_read(pipe):
 def test_segments_have_room_for_long_cross_fades(pipe):
     """However little a segment has to say."""
     options = {"segment_length_in_s": 6.0, "pause_in_s": 2.0, "crossfade_in_s": 2.0}
+    options |= {"num_inference_steps": 1, "guidance_scale": 1.0}
     assert read(pipe, "Yes. And this is another sentence, somewhat longer.", **options).ndim == 2
     assert read(pipe, "Yes.", **options).ndim == 2
 
 
 def test_a_long_text_is_read_in_the_scene_of_an_audio_prompt(pipe):
     recording = row_of(noise_of(2.0))
-    options = {**SHORT_SEGMENTS, "audio_prompt_start_in_s": 0.5}
-    text = "It rains today. We stay at home."
-    heard = pipe.read_long_text(None, text, recording, **{**options, "generator": seeded(0)}).audios
+    text, options = "It rains today. We stay at home.", {**SHORT_SEGMENTS, "num_inference_steps": 1}
+    given = {"generator": seeded(0), "audio_prompt_start_in_s": 0.5}
+    heard = pipe.read_long_text(None, text, recording, **{**options, **given}).audios
     embeds = pipe.encode_audio_prompt(recording, 0.5)
-    options = {**SHORT_SEGMENTS, "generator": seeded(0)}
-    assert np.array_equal(heard, pipe.read_long_text(None, text, description_embeds=embeds, **options).audios)
+    given = {"generator": seeded(0), "description_embeds": embeds}
+    assert np.array_equal(heard, pipe.read_long_text(None, text, **{**options, **given}).audios)
 
 
 def test_a_long_text_can_be_a_tensor(pipe):

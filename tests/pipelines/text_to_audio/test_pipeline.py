@@ -23,19 +23,25 @@ def test_a_batch_is_its_items(pipe):
 
 
 def test_an_unguided_batch_is_its_items(pipe):
-    together = spoken(pipe, PROMPTS, TEXTS, generator=[seeded(i) for i in range(4)], guidance_scale=1.0)
-    for index, (description, content) in enumerate(zip(PROMPTS, TEXTS, strict=True)):
-        alone = spoken(pipe, description, content, generator=seeded(index), guidance_scale=1.0)
+    options = {"guidance_scale": 1.0, "output_type": "latent"}
+    together = spoken(pipe, PROMPTS[1:3], TEXTS[1:3], generator=[seeded(i) for i in range(2)], **options)
+    for index in range(2):
+        alone = spoken(pipe, PROMPTS[1 + index], TEXTS[1 + index], generator=seeded(index), **options)
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_single_prompt_is_repeated_for_every_item_of_the_other_list(pipe):
     noise = torch.randn(1, 4, 16, 16, generator=seeded(0))
-    for prompts in (("rain", TEXTS[:2]), (["rain"], TEXTS[:2]), (PROMPTS[:2], "hello"), (PROMPTS[:2], ("hello",))):
-        both = spoken(pipe, *prompts, latents=noise.repeat(2, 1, 1, 1))
-        for index in range(2):
-            alone = spoken(pipe, *((p if isinstance(p, str) else p[index % len(p)]) for p in prompts), latents=noise)
-            torch.testing.assert_close(both[index], alone[0], rtol=1e-4, atol=1e-4)
+    options = {"num_inference_steps": 1, "output_type": "latent"}
+    for name, single, several in (("description", "rain", TEXTS[:2]), ("content", "hello", PROMPTS[:2])):
+
+        def prompts(one, other, name=name):
+            return (one, other) if name == "description" else (other, one)
+
+        alone = torch.cat([spoken(pipe, *prompts(single, other), latents=noise, **options) for other in several])
+        for form in (single, [single], (single,)):
+            both = spoken(pipe, *prompts(form, several), latents=noise.repeat(2, 1, 1, 1), **options)
+            torch.testing.assert_close(both, alone, rtol=1e-4, atol=1e-4, msg=lambda text, f=form: f"{f}: {text}")
 
 
 def test_waveforms_of_one_prompt_are_adjacent(pipe):
@@ -43,7 +49,7 @@ def test_waveforms_of_one_prompt_are_adjacent(pipe):
         pipe, PROMPTS[:2], TEXTS[:2], num_waveforms_per_prompt=2, generator=[seeded(index) for index in range(4)]
     )
     assert len(four) == 4
-    for index in range(4):
+    for index in (1, 2):  # the last of the first prompt, the first of the last
         alone = spoken(pipe, PROMPTS[index // 2], TEXTS[index // 2], generator=seeded(index))
         torch.testing.assert_close(four[index], alone[0], rtol=1e-4, atol=1e-4)
 
@@ -72,13 +78,14 @@ def test_latents_that_are_passed_replace_the_noise(pipe):
 
 @pytest.mark.parametrize("options", [{}, {"guidance_scale": 3.0}, {"guidance_scale": 1.0}])
 def test_embeds_give_the_same_bits_as_their_texts(pipe, options):
-    content = pipe.encode_content(TEXTS, None if options.get("guidance_scale") == 1 else "_")
+    prompts, texts = PROMPTS[1:3], TEXTS[1:3]
+    content = pipe.encode_content(texts, None if options.get("guidance_scale") == 1 else "_")
     frames, bias, null_frames, null_bias = content
     embedded = spoken(
         pipe,
         None,
         None,
-        description_embeds=pipe.encode_description(PROMPTS),
+        description_embeds=pipe.encode_description(prompts),
         negative_description_embeds=pipe.encode_description(""),
         content_embeds=frames,
         content_bias=bias,
@@ -86,7 +93,7 @@ def test_embeds_give_the_same_bits_as_their_texts(pipe, options):
         negative_content_bias=null_bias,
         **options,
     )
-    assert torch.equal(embedded, spoken(pipe, PROMPTS, TEXTS, **options))
+    assert torch.equal(embedded, spoken(pipe, prompts, texts, **options))
 
 
 def test_embeds_need_no_encoders(parts, pipe):
@@ -107,24 +114,29 @@ def test_embeds_need_no_encoders(parts, pipe):
 
 
 def test_negative_prompts_replace_the_null_texts(pipe):
-    assert torch.equal(spoken(pipe, negative_description="", negative_content="_"), spoken(pipe))
-    assert not torch.equal(spoken(pipe, negative_description="rain"), spoken(pipe))
-    assert not torch.equal(spoken(pipe, negative_content="ah"), spoken(pipe))
+    plain = spoken(pipe)
+    assert torch.equal(spoken(pipe, negative_description="", negative_content="_"), plain)
+    assert not torch.equal(spoken(pipe, negative_description="rain"), plain)
+    assert not torch.equal(spoken(pipe, negative_content="ah"), plain)
 
 
 def test_numbers_are_spelled_out_by_default(pipe):
-    assert torch.equal(spoken(pipe, content="3 dogs"), spoken(pipe, content="three dogs"))
-    assert not torch.equal(spoken(pipe, content="3 dogs", spell_out=False), spoken(pipe, content="three dogs"))
+    spelled = spoken(pipe, content="three dogs")
+    assert torch.equal(spoken(pipe, content="3 dogs"), spelled)
+    assert not torch.equal(spoken(pipe, content="3 dogs", spell_out=False), spelled)
 
 
 # --- lengths ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [0.01, 0.3, 0.41, 0.5, 1.0, 1.7, 2.345, 5, 10.0, 60])
-def test_the_waveform_has_exactly_the_requested_samples(pipe, seconds):
-    audio = spoken(pipe, audio_length_in_s=seconds, num_inference_steps=1, guidance_scale=1.0)
-    assert audio.shape == (1, int(seconds * 16000))
-    assert audio.abs().max() == pytest.approx(1.0, abs=1e-3)
+def test_the_waveform_has_exactly_the_requested_samples(pipe):
+    wrong = []
+    for seconds in (0.01, 0.3, 0.41, 0.5, 1.0, 1.7, 2.345, 5):
+        audio = spoken(pipe, audio_length_in_s=seconds, num_inference_steps=1, guidance_scale=1.0)
+        peak = float(audio.abs().max())
+        if audio.shape != (1, int(seconds * 16000)) or abs(peak - 1) > 1e-3:
+            wrong.append(f"{seconds} s: shape {tuple(audio.shape)}, peak {peak}")
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.parametrize("seconds", [1.7, 2.345, 5, 7, 10, 12.5, 60])
@@ -163,7 +175,7 @@ def test_each_output_type_is_computed_from_the_one_before(pipe):
 
 def test_return_dict_false_returns_the_same_as_a_tuple(pipe):
     (audio,) = pipe(
-        "a hall", "hello", audio_length_in_s=0.64, num_inference_steps=3, generator=seeded(0), return_dict=False
+        "a hall", "hello", audio_length_in_s=0.64, num_inference_steps=2, generator=seeded(0), return_dict=False
     )
     assert torch.equal(torch.from_numpy(audio), spoken(pipe))
 
@@ -209,7 +221,8 @@ def test_a_callback_sees_every_step_and_may_change_the_latents(pipe):
         seen.append((given is pipe, index, int(timestep), tuple(tensors["latents"].shape)))
         return {"latents": torch.zeros_like(tensors["latents"])} if index == 2 else None
 
-    assert not spoken(pipe, output_type="latent", callback_on_step_end=callback).any()
+    options = {"num_inference_steps": 3, "output_type": "latent", "callback_on_step_end": callback}
+    assert not spoken(pipe, **options).any()
     assert seen == [(True, 0, 667, (1, 4, 16, 16)), (True, 1, 334, (1, 4, 16, 16)), (True, 2, 1, (1, 4, 16, 16))]
 
 
@@ -217,7 +230,7 @@ def test_a_callback_without_tensor_inputs_gets_none(pipe):
     given = []
     options = {"callback_on_step_end": lambda pipe, index, timestep, tensors: given.append(tensors)}
     spoken(pipe, callback_on_step_end_tensor_inputs=(), **options)
-    assert given == [{}, {}, {}]
+    assert given == [{}, {}]
 
 
 def test_a_callback_can_interrupt(pipe):
@@ -226,7 +239,7 @@ def test_a_callback_can_interrupt(pipe):
 
     calls = watched_unet(pipe, lambda: spoken(pipe, callback_on_step_end=callback))
     assert len(calls) == 1
-    assert len(watched_unet(pipe, lambda: spoken(pipe))) == 3  # the next call isn't interrupted
+    assert len(watched_unet(pipe, lambda: spoken(pipe))) == 2  # the next call isn't interrupted
 
 
 def test_interrupt_is_false_before_the_first_call(pipe):
@@ -238,9 +251,9 @@ def test_interrupt_is_false_before_the_first_call(pipe):
 
 @torch.no_grad()
 def test_a_spectrogram_vocoded_in_chunks_equals_the_whole(parts, monkeypatch):
-    vocoder, spectrogram = parts["vocoder"], torch.randn(2, 100, 64, generator=seeded(0))
+    vocoder, spectrogram = parts["vocoder"], torch.randn(2, 50, 64, generator=seeded(0))
     whole = vocoder(spectrogram)
-    for size in (1, 20, 33, 99, 100, 500):
+    for size in (1, 20, 33, 49, 50, 500):
         torch.testing.assert_close(vocode(vocoder, spectrogram, size), whole, rtol=1e-6, atol=1e-6)
     context = vocoder_context(vocoder.config)
     monkeypatch.setattr(spectrograms, "vocoder_context", lambda config: context // 2)
@@ -249,7 +262,7 @@ def test_a_spectrogram_vocoded_in_chunks_equals_the_whole(parts, monkeypatch):
 
 @torch.no_grad()
 def test_chunked_decoding_has_the_length_of_the_whole_and_nearly_its_values(pipe):
-    latents = torch.randn(2, 4, 200, 16, generator=seeded(0))
+    latents = torch.randn(1, 4, 130, 16, generator=seeded(0))
     whole = pipe.decode_latents(latents)
     pipe.enable_chunked_decoding(2.56)
     widths = []

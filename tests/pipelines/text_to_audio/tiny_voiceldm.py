@@ -82,7 +82,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def spoken(pipe: VoiceLDMPipeline, description: Any = "a hall", content: Any = "hello", **options: Any) -> torch.Tensor:
     """A short result as a tensor."""
-    defaults = {"audio_length_in_s": 0.64, "num_inference_steps": 3, "output_type": "pt", "generator": seeded(0)}
+    defaults = {"audio_length_in_s": 0.64, "num_inference_steps": 2, "output_type": "pt", "generator": seeded(0)}
     return pipe(description, content, **{**defaults, **options}).audios
 
 
