@@ -1,5 +1,6 @@
 """A file of the authors' MTDVocaLiST layout, small."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def keys_of(case: str) -> list[tuple[str, list[int], str]]:
 
 def small_file(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
     """The student's keys, narrow, with one layer per encoder. What lies there uninitialised is NaN."""
+    return {**_small_file(), **changes}
+
+
+@functools.cache
+def _small_file() -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     weights = {}
     for key, shape, dtype in keys_of("student_full"):
@@ -36,7 +42,7 @@ def small_file(**changes: torch.Tensor) -> dict[str, torch.Tensor]:
             weights[key] = torch.randn(sizes, generator=generator) * 0.3
             if key.endswith("running_var"):
                 weights[key] = weights[key].abs() + 0.5
-    return weights | changes
+    return weights
 
 
 def without(*parts: str) -> dict[str, torch.Tensor]:

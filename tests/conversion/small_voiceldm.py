@@ -68,11 +68,12 @@ def converted(checkpoint: Any, variant: str | None = None, config: dict | None =
 
 
 def same_weights(pipe, other) -> bool:
-    for name in ("unet", "content_encoder"):
-        first, second = getattr(pipe, name).state_dict(), getattr(other, name).state_dict()
-        if first.keys() != second.keys() or not all(torch.equal(first[key], second[key]) for key in first):
-            return False
-    return True
+    return all(same_state(getattr(pipe, name), getattr(other, name)) for name in ("unet", "content_encoder"))
+
+
+def same_state(network: torch.nn.Module, other: torch.nn.Module) -> bool:
+    first, second = network.state_dict(), other.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 PARTS = {

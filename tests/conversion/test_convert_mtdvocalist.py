@@ -1,5 +1,6 @@
 """The authors' VocaLiST and MTDVocaLiST files become ours: every weight in its place, and the pixels they expect."""
 
+import functools
 import json
 
 import pytest
@@ -14,6 +15,12 @@ from avzoo.conversion import convert_checkpoint, save_converted
 def same_weights(model, other) -> bool:
     first, second = model.state_dict(), other.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@functools.cache
+def small():
+    """The small file, converted once; to be looked at only."""
+    return convert_checkpoint("mtdvocalist", small_file())
 
 
 # --- which file it is -------------------------------------------------------------------------------------------------
@@ -74,14 +81,14 @@ def test_a_narrow_teacher_can_be_named():
 
 
 def test_sizes_are_read_off_the_file():
-    config = convert_checkpoint("mtdvocalist", small_file()).config
+    config = small().config
     assert (config.hidden_size, config.num_hidden_layers, config.ffn_ratio) == (8, 1, 2)
     assert config.conv_channels == (2, 3, 4, 6, 8)
     assert config.distillation is None
 
 
 def test_the_number_of_heads_has_to_be_told():
-    eight = convert_checkpoint("mtdvocalist", small_file())
+    eight = small()
     two = convert_checkpoint("mtdvocalist", small_file(), config={"num_attention_heads": 2})
     assert (eight.config.num_attention_heads, two.config.num_attention_heads) == (8, 2)
     assert same_weights(eight, two)
@@ -93,7 +100,7 @@ def test_the_number_of_heads_has_to_be_told():
 
 def test_every_weight_finds_one_place():
     """Told by the sums of their magnitudes, which no rearrangement changes; stacked projections are added up."""
-    weights, model = small_file(), convert_checkpoint("mtdvocalist", small_file())
+    weights, model = small_file(), small()
     theirs = sorted(
         value.abs().double().sum().item()
         for key, value in weights.items()
@@ -113,7 +120,7 @@ def test_every_weight_finds_one_place():
 
 
 def test_stacked_projections_are_queries_then_keys_then_values():
-    weights, network = small_file(), convert_checkpoint("mtdvocalist", small_file()).vocalist
+    weights, network = small_file(), small().vocalist
     for theirs, ours in (("av", network.av_encoder), ("va", network.va_encoder), ("mem", network.fusion_encoder)):
         attention = ours.layers[0].attention
         projections = (attention.q_proj, attention.k_proj, attention.v_proj)
@@ -124,7 +131,7 @@ def test_stacked_projections_are_queries_then_keys_then_values():
 
 
 def test_time_comes_before_the_axes_of_the_picture():
-    weights, network = small_file(), convert_checkpoint("mtdvocalist", small_file()).vocalist
+    weights, network = small_file(), small().vocalist
     stem, ours = weights["vid_prenet.0.conv_block.0.weight"], network.visual_encoder.blocks[0].convolution.weight
     assert stem.shape == ours.shape == (2, 3, 7, 7, 7)
     for channel, colour, row, column, time in ((0, 0, 1, 2, 3), (1, 2, 6, 0, 5), (1, 1, 3, 4, 0)):
@@ -149,13 +156,13 @@ def test_time_comes_before_the_axes_of_the_picture():
     ],
 )
 def test_tensors_of_one_shape_are_not_mixed_up(theirs, ours):
-    weights, model = small_file(), convert_checkpoint("mtdvocalist", small_file())
+    weights, model = small_file(), small()
     assert torch.equal(model.state_dict()[ours], weights[theirs])
 
 
 def test_what_was_never_initialised_is_left_out():
     assert all(small_file()[key].isnan().all() for key in JUNK)
-    model = convert_checkpoint("mtdvocalist", small_file())
+    model = small()
     assert all(value.isfinite().all() for value in model.state_dict().values())
     assert logits_of(model).isfinite().all()
 
@@ -176,13 +183,12 @@ def test_what_was_never_initialised_is_left_out():
 )
 def test_wrappings_do_not_matter(wrap, tmp_path):
     torch.save(wrap(small_file()), tmp_path / "file.pth")
-    expected = convert_checkpoint("mtdvocalist", small_file())
-    assert same_weights(convert_checkpoint("mtdvocalist", tmp_path / "file.pth"), expected)
+    assert same_weights(convert_checkpoint("mtdvocalist", tmp_path / "file.pth"), small())
 
 
 def test_a_file_without_counters_of_batches_converts():
     model = convert_checkpoint("mtdvocalist", without("num_batches_tracked"))
-    assert torch.equal(logits_of(model), logits_of(convert_checkpoint("mtdvocalist", small_file())))
+    assert torch.equal(logits_of(model), logits_of(small()))
     counters = [value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")]
     assert [counter.item() for counter in counters] == [0] * 31
 
@@ -195,7 +201,7 @@ def test_half_precision_becomes_single():
 
 
 def test_the_checkpoint_is_not_tied_to_the_model():
-    weights = small_file()
+    weights = {key: value.clone() for key, value in small_file().items()}
     model = convert_checkpoint("mtdvocalist", weights)
     before = logits_of(model)
     for value in weights.values():
@@ -269,7 +275,7 @@ def test_an_unknown_variant_is_named():
 
 
 def test_nothing_of_the_junk_is_written(tmp_path):
-    folder = save_converted(convert_checkpoint("mtdvocalist", small_file()), tmp_path / "converted")
+    folder = save_converted(small(), tmp_path / "converted")
     written = load_file(folder / "model.safetensors")
     assert all(value.isfinite().all() for value in written.values())
     assert not any("version" in name or "_float_tensor" in name for name in written)

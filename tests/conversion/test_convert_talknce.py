@@ -1,5 +1,6 @@
 """The authors' LoCoNet, TalkNCE and TalkNet files, at any size: every weight in its place, junk, what is refused."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -24,6 +25,11 @@ def released(case: str) -> list[tuple[str, list[int], str]]:
 
 def small_file(case: str, **changes: torch.Tensor) -> dict[str, torch.Tensor]:
     """The released file's keys, each width divided by 8; kernels, and what squeezes channels, keep their size."""
+    return {**_small_file(case), **changes}
+
+
+@functools.cache
+def _small_file(case: str) -> dict[str, torch.Tensor]:
     generator, weights = torch.Generator().manual_seed(0), {}
     for key, shape, kind in released(case):
         squeezed = {"se.fc.0.weight": 0, "se.fc.0.bias": 0, "se.fc.2.weight": 1}.get(key[key.find("se.fc") :])
@@ -37,7 +43,23 @@ def small_file(case: str, **changes: torch.Tensor) -> dict[str, torch.Tensor]:
             weights[key] = torch.rand(sizes, generator=generator) + 0.5
         else:
             weights[key] = 0.3 * torch.randn(sizes, generator=generator)
-    return weights | changes
+    return weights
+
+
+@functools.cache
+def small(case: str):
+    """The small file, converted once; to be looked at only."""
+    return convert_checkpoint("talknce", small_file(case))
+
+
+@functools.cache
+def expected_logits(case: str) -> torch.Tensor:
+    return logits_of(small(case))
+
+
+def same_weights(model, case: str) -> bool:
+    first, second = model.state_dict(), small(case).state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 @torch.no_grad()
@@ -54,7 +76,7 @@ def logits_of(model) -> torch.Tensor:
 @BOTH
 def test_every_number_of_the_file_is_in_the_model_once(case):
     weights = small_file(case)
-    model = convert_checkpoint("talknce", weights)
+    model = small(case)
     theirs = torch.cat(
         [value.flatten() for key, value in weights.items() if key != UNUSED and value.is_floating_point()]
     )
@@ -85,7 +107,7 @@ def test_the_released_sizes_are_the_defaults(case, model_class, config_class, ke
 
 
 def test_sizes_of_a_loconet_are_told_by_its_shapes():
-    config = convert_checkpoint("talknce", small_file(LOCONET)).config
+    config = small(LOCONET).config
     assert config.model_type == "loconet"
     assert (config.embedding_size, config.feed_forward_ratio, config.num_temporal_layers) == (16, 4, 5)
     assert config.trunk_channels == config.audio_channels == (8, 16, 32, 64)
@@ -96,7 +118,7 @@ def test_sizes_of_a_loconet_are_told_by_its_shapes():
 
 
 def test_sizes_of_a_talknet_are_told_by_its_shapes():
-    config = convert_checkpoint("talknce", small_file(TALKNET)).config
+    config = small(TALKNET).config
     assert config.model_type == "talknet"
     assert (config.embedding_size, config.feed_forward_ratio, config.num_temporal_layers) == (16, 4, 5)
     assert (config.trunk_channels, config.audio_channels) == ((8, 16, 32, 64), (2, 4, 8, 16))
@@ -106,7 +128,7 @@ def test_sizes_of_a_talknet_are_told_by_its_shapes():
 
 def test_where_some_weights_of_a_loconet_go():
     weights = {key.removeprefix(PREFIX): value for key, value in small_file(LOCONET).items()}
-    model = convert_checkpoint("talknce", small_file(LOCONET))
+    model = small(LOCONET)
     stacked = weights["model.crossA2V.self_attn.in_proj_weight"]
     assert torch.equal(model.cross_audio.attention.q_proj.weight, stacked[:16])
     assert torch.equal(model.cross_audio.attention.v_proj.weight, stacked[32:])
@@ -124,7 +146,7 @@ def test_where_some_weights_of_a_loconet_go():
 def test_a_talknet_hears_along_the_other_side():
     """The authors' pictures of the sound stand, coefficients by rows; ours lie."""
     weights = small_file(TALKNET)
-    model = convert_checkpoint("talknce", weights)
+    model = small(TALKNET)
     assert torch.equal(model.audio.stem_conv.weight, weights["model.audioEncoder.conv1.weight"].transpose(2, 3))
     theirs = weights["model.audioEncoder.layer3.2.conv2.weight"]
     assert torch.equal(model.audio.stages[2][2].conv2.weight, theirs.transpose(2, 3))
@@ -137,9 +159,7 @@ def test_a_talknet_hears_along_the_other_side():
 @pytest.mark.parametrize("prefix", ["", "module.", "model.module.", "model."])
 def test_prefixes_of_a_wrapper_do_not_matter(case, prefix):
     plain = {key.removeprefix(PREFIX): value for key, value in small_file(case).items()}
-    expected = logits_of(convert_checkpoint("talknce", plain))
-    model = convert_checkpoint("talknce", {prefix + key: value for key, value in plain.items()})
-    torch.testing.assert_close(logits_of(model), expected, rtol=0, atol=0)
+    assert same_weights(convert_checkpoint("talknce", {prefix + key: value for key, value in plain.items()}), case)
 
 
 @BOTH
@@ -147,15 +167,13 @@ def test_counters_may_be_missing(case):
     weights = small_file(case)
     without = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
     assert len(without) < len(weights)
-    expected = logits_of(convert_checkpoint("talknce", weights))
-    torch.testing.assert_close(logits_of(convert_checkpoint("talknce", without)), expected, rtol=0, atol=0)
+    model = convert_checkpoint("talknce", without)
+    torch.testing.assert_close(logits_of(model), expected_logits(case), rtol=0, atol=0)
 
 
 def test_the_shortcut_that_talknet_never_calls_may_be_missing():
-    weights = small_file(TALKNET)
-    without = {key: value for key, value in weights.items() if key != UNUSED}
-    expected = logits_of(convert_checkpoint("talknce", weights))
-    torch.testing.assert_close(logits_of(convert_checkpoint("talknce", without)), expected, rtol=0, atol=0)
+    without = {key: value for key, value in small_file(TALKNET).items() if key != UNUSED}
+    assert same_weights(convert_checkpoint("talknce", without), TALKNET)
 
 
 # --- variants, settings, files ----------------------------------------------------------------------------------------
@@ -194,7 +212,7 @@ def test_settings_win_that_shapes_do_not_tell(case):
     weights = small_file(case)
     model = convert_checkpoint("talknce", weights, config=fields)
     assert {name: getattr(model.config, name) for name in fields} == fields
-    assert (logits_of(model) - logits_of(convert_checkpoint("talknce", weights))).abs().max() > 1e-3
+    assert (logits_of(model) - expected_logits(case)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize(
@@ -233,14 +251,17 @@ def test_files_are_read_and_remembered(case, ending, tmp_path):
     model = convert_checkpoint("talknce", path)
     source = model.config.avzoo_source
     assert (source["method"], source["file"]) == ("talknce", path.name)
-    expected = logits_of(convert_checkpoint("talknce", weights))
-    torch.testing.assert_close(logits_of(model), expected, rtol=0, atol=0)
-    model.save_pretrained(tmp_path / "saved")
-    loaded, report = type(model).from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert same_weights(model, case)
+
+
+@BOTH
+def test_what_is_saved_loads_completely_and_computes_the_same(case, tmp_path):
+    model = small(case)
+    model.save_pretrained(tmp_path)
+    loaded, report = type(model).from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values()), report
-    weights = model.state_dict()
-    assert all(torch.equal(value, weights[name]) for name, value in loaded.state_dict().items())
-    torch.testing.assert_close(logits_of(loaded), expected, rtol=1e-5, atol=1e-6)  # memory lies otherwise
+    assert same_weights(loaded, case)
+    torch.testing.assert_close(logits_of(loaded), expected_logits(case), rtol=1e-5, atol=1e-6)  # memory lies otherwise
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
