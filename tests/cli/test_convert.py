@@ -1,0 +1,253 @@
+"""`avzoo convert`: a folder for transformers, or a reason and nothing half-written."""
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from refusals import refused
+from safetensors.torch import save_file
+
+import avzoo
+
+NEEDS_NO_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+def ast_tensors(distilled: bool = True, width: int = 64, mlp: int = 96, classes: int = 5) -> dict[str, torch.Tensor]:
+    """An original AST file at a small size: one block, patch 16, stride 16, 8 x 4 positions."""
+    shapes = {
+        "v.cls_token": (1, 1, width),
+        "v.pos_embed": (1, 1 + distilled + 8 * 4, width),
+        "v.patch_embed.proj.weight": (width, 1, 16, 16),
+        "v.patch_embed.proj.bias": (width,),
+        "v.blocks.0.norm1.weight": (width,),
+        "v.blocks.0.norm1.bias": (width,),
+        "v.blocks.0.attn.qkv.weight": (3 * width, width),
+        "v.blocks.0.attn.qkv.bias": (3 * width,),
+        "v.blocks.0.attn.proj.weight": (width, width),
+        "v.blocks.0.attn.proj.bias": (width,),
+        "v.blocks.0.norm2.weight": (width,),
+        "v.blocks.0.norm2.bias": (width,),
+        "v.blocks.0.mlp.fc1.weight": (mlp, width),
+        "v.blocks.0.mlp.fc1.bias": (mlp,),
+        "v.blocks.0.mlp.fc2.weight": (width, mlp),
+        "v.blocks.0.mlp.fc2.bias": (width,),
+        "v.norm.weight": (width,),
+        "v.norm.bias": (width,),
+        "mlp_head.0.weight": (width,),
+        "mlp_head.0.bias": (width,),
+        "mlp_head.1.weight": (classes, width),
+        "mlp_head.1.bias": (classes,),
+    }
+    if distilled:
+        shapes["v.dist_token"] = (1, 1, width)
+    generator = torch.Generator().manual_seed(0)
+    return {f"module.{key}": torch.randn(shape, generator=generator) * 0.1 for key, shape in shapes.items()}
+
+
+def flexiast_tensors() -> dict[str, torch.Tensor]:
+    """A FlexiAST file at the same size, leftovers of its AST included."""
+    tensors = ast_tensors(distilled=False)
+    kernel, positions = tensors["module.v.patch_embed.proj.weight"], tensors["module.v.pos_embed"]
+    return tensors | {
+        "module.patch_embed.proj.weight": kernel + 1,
+        "module.patch_embed.proj.bias": tensors["module.v.patch_embed.proj.bias"],
+        "module.pos_embed.pos_embed": positions + 1,
+        "module.v.head.weight": torch.zeros(10, 64),
+    }
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    path = tmp_path / "files" / "small.pth"
+    path.parent.mkdir()
+    torch.save(ast_tensors(), path)
+    return path
+
+
+@pytest.fixture
+def output(tmp_path):
+    """Where to convert to; the folder it is in is empty before."""
+    folder = tmp_path / "outputs"
+    folder.mkdir()
+    yield folder / "converted"
+    leftovers = [path.name for path in folder.iterdir() if path.name != "converted"]
+    assert not leftovers, leftovers
+
+
+def test_a_converted_ast_loads_with_transformers(avzoo_command, checkpoint, output):
+    import hashlib
+
+    from transformers import AutoFeatureExtractor, AutoModel, AutoModelForAudioClassification
+
+    status, out, _ = avzoo_command("convert", "flexiast", checkpoint, output)
+    assert (status, out) == (0, f"{output}\n")
+    model = AutoModelForAudioClassification.from_pretrained(output)
+    assert isinstance(AutoModel.from_pretrained(output), avzoo.FlexiASTModel)
+    assert isinstance(AutoFeatureExtractor.from_pretrained(output), avzoo.FlexiASTFeatureExtractor)
+    torch.testing.assert_close(model.classifier.dense.weight, ast_tensors()["module.mlp_head.1.weight"])
+    source = model.config.avzoo_source
+    assert source["file"] == "small.pth"
+    assert source["sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert (source["method"], source["variant"], source["avzoo_version"]) == ("flexiast", "ast", avzoo.__version__)
+    card = (output / "README.md").read_text(encoding="utf-8")
+    assert source["sha256"] in card
+    assert "`small.pth`" in card
+
+
+def test_a_flexiast_file_keeps_its_own_kernel(avzoo_command, checkpoint, output):
+    torch.save(flexiast_tensors(), checkpoint)
+    assert avzoo_command("convert", "flexiast", checkpoint, output)[0] == 0
+    model = avzoo.FlexiASTForAudioClassification.from_pretrained(output)
+    kernel = model.flexiast.embeddings.patch_embeddings.weight
+    torch.testing.assert_close(kernel, flexiast_tensors()["module.patch_embed.proj.weight"])
+
+
+def test_config_fields_and_variant_are_taken(avzoo_command, checkpoint, output):
+    settings = [
+        "--variant",
+        "flexify",
+        "--config",
+        "num_attention_heads=4",
+        "layer_norm_eps=1e-12",
+        "patch_size=(8,16)",
+    ]
+    assert avzoo_command("convert", "flexiast", checkpoint, output, *settings)[0] == 0
+    config = avzoo.FlexiASTConfig.from_pretrained(output)
+    assert config.num_attention_heads == 4
+    assert config.layer_norm_eps == 1e-12
+    assert config.patch_size == (8, 16)
+    assert config.avzoo_source["variant"] == "flexify"
+
+
+def test_safetensors_and_an_empty_folder_are_fine(avzoo_command, tmp_path, output):
+    save_file(ast_tensors(), tmp_path / "small.safetensors")
+    output.mkdir()
+    assert avzoo_command("convert", "flexiast", tmp_path / "small.safetensors", output)[0] == 0
+    assert {path.name for path in output.iterdir()} == {
+        "README.md",
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    }
+
+
+class RunsCode:
+    def __reduce__(self):
+        return os.mkdir, ("this_code_ran",)
+
+
+def spoil_nothing(path):
+    pass
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def write_code(path):
+    path.write_bytes(pickle.dumps({"module.v.cls_token": RunsCode()}))
+
+
+def save_code(path):
+    torch.save({"module.v.cls_token": RunsCode()}, path)
+
+
+def write_text(path):
+    path.write_text("<html>quota exceeded</html>")
+
+
+def save_a_list(path):
+    torch.save([torch.zeros(3)], path)
+
+
+def save_another_method(path):
+    torch.save({"encoder.weight": torch.zeros(3)}, path)
+
+
+def save_one_key_more(path):
+    torch.save({**ast_tensors(), "module.lipsync.fc.bias": torch.zeros(3)}, path)
+
+
+def save_one_key_less(path):
+    torch.save({key: value for key, value in ast_tensors().items() if "fc2.bias" not in key}, path)
+
+
+def wrap(path):
+    torch.save({"epoch": 3, "model": ast_tensors()}, path)
+
+
+BAD_CHECKPOINTS = [
+    (Path.unlink, [], "`{path}` does not exist"),
+    (truncate, [], "`{path}` cannot be read, it is cut short or damaged"),
+    (empty, [], "`{path}`"),
+    (write_text, [], "`{path}`"),
+    (write_code, [], "could run code"),
+    (save_code, [], "could run code"),
+    (save_a_list, [], "holds a list, not a dictionary of tensors"),
+    (wrap, [], "`epoch` holds a int"),
+    (save_another_method, [], "is no FlexiAST or AST checkpoint", "`encoder.weight`"),
+    (save_one_key_more, [], "1 key has no rule (`lipsync.fc.bias`)"),
+    (save_one_key_less, [], "1 tensor stays empty (`flexiast.layers.0.mlp.fc2.bias`)"),
+    (spoil_nothing, ["--variant", "audiosett"], "no variant of flexiast is called 'audiosett'", "vggsound"),
+    (spoil_nothing, ["--variant", "vggsound"], "is a plain AST checkpoint", "'vggsound'"),
+    (spoil_nothing, ["--config", "num_heads=4"], "`config` has no field 'num_heads'", "num_attention_heads"),
+    (spoil_nothing, ["--config", "num_attention_heads=7"], "`hidden_size` (64)", "`num_attention_heads` (7)"),
+    (spoil_nothing, ["--config", "num_attention_heads=many"], "num_attention_heads", "many"),
+    (spoil_nothing, ["--config", "num_attention_heads"], "expected KEY=VALUE, got 'num_attention_heads'"),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "reasons"),
+    [(spoil, options, reasons) for spoil, options, *reasons in BAD_CHECKPOINTS],
+    ids=lambda value: getattr(value, "__name__", None) or (value[-1] if value else "plain"),
+)
+def test_a_bad_conversion_says_why_and_writes_nothing(
+    avzoo_command, checkpoint, output, spoil, options, reasons, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    spoil(checkpoint)
+    answer = avzoo_command("convert", "flexiast", checkpoint, output, *options)
+    refused(answer, *(reason.format(path=checkpoint) for reason in reasons))
+    assert not output.exists()
+    assert not Path("this_code_ran").exists()
+
+
+def test_an_unknown_method_converts_nothing(avzoo_command, checkpoint, output):
+    refused(avzoo_command("convert", "flexist", checkpoint, output), "no method is called 'flexist'")
+    assert not output.exists()
+
+
+def test_a_folder_with_something_in_it_is_left_alone(avzoo_command, checkpoint, output):
+    output.mkdir()
+    (output / "thesis.txt").write_text("years of work")
+    refused(avzoo_command("convert", "flexiast", checkpoint, output), f"`{output}` exists and is not an empty folder")
+    assert [path.name for path in output.iterdir()] == ["thesis.txt"]
+
+
+def test_an_output_inside_a_file_is_refused(avzoo_command, checkpoint):
+    refused(avzoo_command("convert", "flexiast", checkpoint, checkpoint / "converted"), str(checkpoint))
+
+
+@NEEDS_NO_ROOT
+def test_an_output_that_cannot_be_written_is_refused(avzoo_command, checkpoint, output):
+    output.parent.chmod(0o500)
+    try:
+        refused(avzoo_command("convert", "flexiast", checkpoint, output), str(output.parent))
+    finally:
+        output.parent.chmod(0o700)
+
+
+def test_a_conversion_that_breaks_off_leaves_nothing(avzoo_command, checkpoint, output, monkeypatch):
+    def break_off(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(avzoo.FlexiASTFeatureExtractor, "save_pretrained", break_off)
+    refused(avzoo_command("convert", "flexiast", checkpoint, output), "No space left on device")
+    assert not output.exists()
