@@ -106,11 +106,12 @@ def test_each_face_gets_its_own_record(pipe):
     assert records[0]["curve"] != records[1]["curve"]
 
 
-@pytest.mark.parametrize("options", [{"batch_size": 1}, {"batch_size": 3}, {"progress": True}])
-def test_scores_do_not_depend_on_batch_size_and_progress(pipe, options):
+def test_scores_do_not_depend_on_batch_size_and_progress(pipe):
     video = noisy_video(45)
-    (expected,), (record,) = pipe(video, faces="frame"), pipe(video, faces="frame", **options)
-    np.testing.assert_allclose(list(record["curve"].values()), list(expected["curve"].values()), rtol=1e-4, atol=1e-6)
+    (expected,) = pipe(video, faces="frame")
+    for options in ({"batch_size": 1}, {"batch_size": 3}, {"progress": True}):
+        curve = list(pipe(video, faces="frame", **options)[0]["curve"].values())
+        np.testing.assert_allclose(curve, list(expected["curve"].values()), rtol=1e-4, atol=1e-6, err_msg=str(options))
 
 
 def test_a_stride_scores_every_nth_window(pipe):
@@ -146,10 +147,10 @@ def test_bytes_and_open_files_are_videos_too(pipe, tmp_path):
 @pytest.mark.parametrize("fps", [24, 29.97, 60])
 def test_any_frame_rate_is_resampled_to_25(pipe, tmp_path, fps):
     path = tmp_path / "clip.mp4"
-    video = noisy_video(60)
-    write_video(path, video.frames, fps, audio=video.audio[: round(60 / fps * RATE)], sampling_rate=RATE)
+    video = noisy_video(30)
+    write_video(path, video.frames, fps, audio=video.audio[: round(30 / fps * RATE)], sampling_rate=RATE)
     (record,) = pipe(str(path), faces="frame")
-    assert record["end"] == pytest.approx(60 / fps, abs=0.021)
+    assert record["end"] == pytest.approx(30 / fps, abs=0.021)
 
 
 # Faces that can't be compared
@@ -223,8 +224,8 @@ def test_audio_windows_read_in_blocks_equal_those_of_the_whole_sound(pipe, first
 
 def test_a_scorer_keeps_features_of_a_few_windows_only(pipe):
     scorer = OffsetScorer(pipe.model, 3)
-    inputs = pipe.processor(noisy_video(300))
-    for start in range(0, 296, 8):
+    inputs = pipe.processor(noisy_video(100))
+    for start in range(0, 96, 8):
         scorer.add(inputs.pixel_values[start : start + 8], inputs.input_features[start : start + 8])
         assert len(scorer._audio) <= 16
         assert len(scorer._video) <= 8
@@ -302,7 +303,7 @@ def sync():
     )
 
 
-@pytest.mark.parametrize("offset", [-12, -5, 0, 7, 14])
+@pytest.mark.parametrize("offset", [-12, 0, 7])
 def test_the_toy_checkpoint_finds_a_known_offset(sync, offset):
     clips = Talkers(1, 5, split=f"offset {offset}", seconds=3.0, identities=[72, 96], offset_frames=offset)
     clip = clips[0]
