@@ -173,8 +173,8 @@ def test_memory_does_not_grow_with_the_video(pipe, monkeypatch):
 
     monkeypatch.setattr(LiveScene, "forget", watched)
     monkeypatch.setattr(SoundChunks, "chunk", heard)
-    faces = tracks_of(track(0, 0, 240), track(1, 0, 240, 30.0), frames=240)
-    pipe(noisy_video(240), faces=faces)
+    faces = tracks_of(track(0, 0, 160), track(1, 0, 160, 30.0), frames=160)
+    pipe(noisy_video(160), faces=faces)
     # Two faces, a chunk and two blocks of 32 frames each, of which none is cut
     assert max(held) <= 2 * (15 + 2 * 32)
     assert max(sounds) <= 3
@@ -194,12 +194,12 @@ def test_the_other_face_is_context(pipe):
     assert np.abs(np.subtract(alone["scores"], together["scores"])).max() > 1e-3
 
 
-def test_twelve_faces_and_one_that_comes_back(either):
+def test_twelve_faces_and_one_that_comes_back(pipe):
     video = noisy_video(26)
     tracks = [track(index, index, 8 + index, 3.0 * index) for index in range(12)]
     tracks += [track(12, 0, 5, 20.0), track(13, 17, 26, 20.0)]
-    records = either(video, faces=tracks_of(*tracks, frames=26))
-    all_close(scores_of(records), by_hand(either, video, tracks, either.processor.durations))
+    records = pipe(video, faces=tracks_of(*tracks, frames=26))
+    all_close(scores_of(records), by_hand(pipe, video, tracks, pipe.processor.durations))
 
 
 def test_a_frame_that_is_a_face_is_one_track(either, tmp_path):

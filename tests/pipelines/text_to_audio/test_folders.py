@@ -50,9 +50,9 @@ def test_tokenizers_give_the_ids_of_the_released_ones(whole_pipe):
 
 
 def test_a_batch_by_real_tokenizers_equals_its_items(whole_pipe):
-    options = {"output_type": "latent"}
-    together = spoken(whole_pipe, PROMPTS, TEXTS, generator=[seeded(i) for i in range(4)], **options)
-    for index, (description, content) in enumerate(zip(PROMPTS, TEXTS, strict=True)):
+    options, prompts, texts = {"output_type": "latent"}, PROMPTS[1:3], TEXTS[1:3]
+    together = spoken(whole_pipe, prompts, texts, generator=[seeded(i) for i in range(2)], **options)
+    for index, (description, content) in enumerate(zip(prompts, texts, strict=True)):
         alone = spoken(whole_pipe, description, content, generator=seeded(index), **options)
         torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 

