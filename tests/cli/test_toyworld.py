@@ -16,7 +16,7 @@ from avzoo.video import write_video
 def talking(tmp_path_factory) -> Path:
     """Two clips of talkers with their labels, written by the command itself."""
     folder = tmp_path_factory.mktemp("talkers") / "made" / "here"
-    settings = ("seconds=1.0", "size=[120,200]", "num_faces=2", "situation=conversation")
+    settings = ("seconds=0.6", "size=[120,200]", "num_faces=2", "situation=conversation")
     assert main(["toyworld", "talkers", "--n", "2", "--out", str(folder), "--seed", "4", "--set", *settings]) == 0
     return folder
 
@@ -27,11 +27,11 @@ def test_toyworld_writes_videos_and_labels(talking):
     ]
     labels = json.loads((talking / "talkers-train-0000000.json").read_text(encoding="utf-8"))
     assert len(labels["faces"]) == 2
-    assert np.shape(labels["speaking"]) == (2, 25)
+    assert np.shape(labels["speaking"]) == (2, 15)
 
 
 def test_toyworld_names_what_it_wrote_and_writes_the_same_again(talking, avzoo_command, tmp_path):
-    settings = ("seconds=1.0", "size=[120,200]", "num_faces=2", "situation=conversation")
+    settings = ("seconds=0.6", "size=[120,200]", "num_faces=2", "situation=conversation")
     status, out, _ = avzoo_command(
         "toyworld", "talkers", "--n", 2, "--out", tmp_path, "--seed", 4, "--workers", 2, "--set", *settings
     )
@@ -71,12 +71,12 @@ def test_tracks_finds_the_faces_of_a_talkers_clip_and_draws_them(talking, avzoo_
 
 def test_tracks_takes_boxes_and_answers_on_stdout(talking, avzoo_command, tmp_path):
     table = tmp_path / "boxes.csv"
-    rows = [f"{frame},10,10,60,70,3" for frame in range(5, 20)]
+    rows = [f"{frame},10,10,60,70,3" for frame in range(2, 12)]
     table.write_text("\n".join(["frame,x1,y1,x2,y2,track_id", *rows]))
     status, out, err = avzoo_command("tracks", talking / "talkers-train-0000001.mp4", "--boxes", table)
     assert (status, err) == (0, "")
     (track,) = json.loads(out)["tracks"]
-    assert (track["track_id"], track["start_frame"], len(track["boxes"])) == (3, 5, 15)
+    assert (track["track_id"], track["start_frame"], len(track["boxes"])) == (3, 2, 10)
 
 
 def test_tracks_says_when_nobody_is_there(avzoo_command, tmp_path):

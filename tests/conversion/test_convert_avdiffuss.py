@@ -233,12 +233,8 @@ def test_a_converted_pipeline_keeps_no_memory_of_its_file():
     assert torch.equal(pipe.denoiser.input_projection.weight, expected)
 
 
-def test_counters_of_batches_may_be_missing():
-    assert same_weights(converted(without("num_batches_tracked")), plain())
-
-
-def test_the_prefix_of_parallel_training_is_taken_off():
-    prefixed = {f"module.{key}": value for key, value in small_weights().items()}
+def test_the_prefix_of_parallel_training_is_taken_off_and_counters_of_batches_may_be_missing():
+    prefixed = {f"module.{key}": value for key, value in without("num_batches_tracked").items()}
     assert same_weights(converted(prefixed), plain())
 
 

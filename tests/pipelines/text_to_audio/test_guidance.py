@@ -58,8 +58,8 @@ def test_rows_and_weights_of_guidance(scales, is_null, expected):
     ],
 )
 def test_rows_of_weight_zero_are_not_computed(pipe, options, rows):
-    calls = watched_unet(pipe, lambda: spoken(pipe, output_type="latent", **options))
-    assert [len(call["sample"]) for call in calls] == [rows] * 2
+    calls = watched_unet(pipe, lambda: spoken(pipe, num_inference_steps=1, output_type="latent", **options))
+    assert [len(call["sample"]) for call in calls] == [rows]
 
 
 @torch.no_grad()
