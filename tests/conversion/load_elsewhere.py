@@ -85,7 +85,6 @@ def own_voiceldm(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
     pipe = avzoo.VoiceLDMPipeline.from_pretrained(folder)
     return {
         "settings": [pipe.preset, pipe.config.null_content],
-        "described": spoken(pipe, description="a fox"),
         "prompted": spoken(pipe, audio_prompt={"array": given["recording"].numpy(), "sampling_rate": 16000}),
     }
 

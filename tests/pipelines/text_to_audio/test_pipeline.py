@@ -251,7 +251,7 @@ def test_interrupt_is_false_before_the_first_call(pipe):
 
 @torch.no_grad()
 def test_a_spectrogram_vocoded_in_chunks_equals_the_whole(parts, monkeypatch):
-    vocoder, spectrogram = parts["vocoder"], torch.randn(2, 30, 64, generator=seeded(0))
+    vocoder, spectrogram = parts["vocoder"], torch.randn(1, 30, 64, generator=seeded(0))
     whole = vocoder(spectrogram)
     for size in (1, 13, 29, 30, 500):
         torch.testing.assert_close(vocode(vocoder, spectrogram, size), whole, rtol=1e-6, atol=1e-6)
