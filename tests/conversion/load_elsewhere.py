@@ -63,7 +63,7 @@ def avdiffuss(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
         "preset": pipe.config.preset,
         "spec_factor": pipe.processor.spec_factor,
         "source": dict(pipe.config.get("avzoo_source") or {}),
-        "voice": pipe(given["audio"], given["face"], num_inference_steps=2, **options).audios[0],
+        "voice": pipe(given["audio"], given["face"], num_inference_steps=given["steps"], **options).audios[0],
     }
 
 
