@@ -30,7 +30,7 @@ def model_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny"
     row = zoo.find_row("flexiast")
     tiny_model(row).save_pretrained(folder)
-    row.load(row.processor_class)(num_mel_bins=TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], max_length=48).save_pretrained(
-        folder
-    )
+    row.load(row.processor_class)(
+        num_mel_bins=TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], max_length=48
+    ).save_pretrained(folder)
     return folder
