@@ -45,6 +45,16 @@ def _no_network():
     patch.undo()
 
 
+@pytest.fixture(scope="session")
+def run_forked():
+    """`run_forked({name: steps})` runs programs that need a fresh Python process each."""
+    from forked import Forked
+
+    run = Forked()
+    yield run
+    run.stop()
+
+
 @pytest.fixture
 def fresh_accelerate_state():
     """accelerate remembers the precision of the process's first run."""
