@@ -70,11 +70,15 @@ def test_the_row_alone_needs_no_torch(checkout, path):
 def test_the_stubs_pass_the_contract_suite(checkout, path, run_forked):
     start = f"import os, sys, pytest; os.chdir({str(checkout)!r})"
     place = f"os.environ['PYTHONPATH'] = {path!r}; sys.path.insert(1, {path!r})"
-    # What compiles and exports is as slow here as in the suite itself, and no stub is likely to break it alone.
-    chosen = "throw_away and not compiles and not exports and not exporter"
-    arguments = ["-q", "-p", "no:cacheprovider", "tests/contract", "tests/model_cards", "-k", chosen]
-    # The code of pytest is 5 where no test was chosen.
-    run_forked({"the contract suite": [start, place, f"code = pytest.main({arguments})", "assert code == 0, code"]})
+    programs = {}
+    for arguments in (
+        # What compiles and exports is as slow here as in the suite itself, and no stub is likely to break it alone.
+        ["tests/contract", "-k", "throw_away and not compiles and not exports and not exporter"],
+        ["tests/model_cards/test_cards.py"],
+    ):
+        run = f"code = pytest.main(['-q', '-p', 'no:cacheprovider', *{arguments}])"
+        programs[arguments[0]] = [start, place, run, "assert code == 0, code"]  # 5 where no test was chosen
+    run_forked(programs)
 
 
 def test_a_name_that_is_taken_is_refused_and_nothing_is_written(checkout):

@@ -1,0 +1,154 @@
+"""What model cards tell the reader to run, runs offline: with a tiny network, or the toy checkpoint in two steps."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract.tiny import TINY, tiny_model
+
+import avzoo
+from avzoo import zoo
+from avzoo.audio import write_wav
+from avzoo.model_cards import render_card
+from avzoo.toyworld.talkers import Talkers
+from avzoo.video import write_video
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def save_tiny_model(name: str, processor: dict | None = None, **overrides) -> None:
+    """The tiny network under "model", with its processor where there is one."""
+    row = zoo.find_row(name)
+    tiny_model(row, **overrides).save_pretrained("model")
+    if processor is not None:
+        row.load(row.processor_class)(**processor).save_pretrained("model")
+
+
+def link_toy_checkpoint(name: str) -> None:
+    """The toy checkpoint under "model", its presets with two steps."""
+    folder = Path("model")
+    folder.mkdir()
+    for entry in Path(avzoo.toy_checkpoint(name)).iterdir():
+        (folder / entry.name).symlink_to(entry)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    for preset in index["presets"].values():
+        preset["num_inference_steps"] = 2
+    (folder / "model_index.json").unlink()
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def write_talkers(file: str, **settings) -> None:
+    """A second of talking faces, which are drawn, so no detector is fetched."""
+    talkers = Talkers(1, split="cards", seconds=1.0, **settings)
+    talkers.write(talkers[0], Path.cwd())[0].rename(file)
+
+
+def write_tone(file: str) -> None:
+    write_wav(file, np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
+
+
+def run_card(name: str, num_lines: list[int], namespace: dict | None = None, **replacements: str) -> dict:
+    """Run the blocks of a card, which have so many lines, and return the names they define.
+
+    Args:
+        namespace: names that the card expects.
+        replacements: {text of the card: what is run instead}.
+    """
+    blocks = re.findall(r"```python\n(.*?)```", str(render_card(name, model_folder="model")), re.DOTALL)
+    assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == num_lines
+    namespace = {} if namespace is None else namespace
+    for block in blocks:
+        for text, replacement in replacements.items():
+            block = block.replace(text, replacement)
+        exec(block, namespace)
+    return namespace
+
+
+def test_flexiasts_card_runs(capsys):
+    save_tiny_model("flexiast", {"num_mel_bins": TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], "max_length": 48})
+    write_tone("recording.wav")
+    # The text names sizes of the released networks, which are too large for the tiny one.
+    run_card("flexiast", [3, 3], **{"patch_size=32": "patch_size=8", "(16, 48)": "(4, 12)"})
+    assert capsys.readouterr().out.count("'score'") >= 3
+
+
+def test_coarse_to_fine_asts_card_runs(capsys):
+    num_mel_bins = TINY["CoarseToFineASTForAudioClassification"].config["num_mel_bins"]
+    processor = {"num_mel_bins": num_mel_bins, "max_length": 48, "frame_multiple": 4}
+    save_tiny_model("coarse_to_fine_ast", processor, compression_factor=1)
+    write_tone("recording.wav")
+
+    def collate(samples):
+        noise = np.random.default_rng(0).normal(0, 0.1, (len(samples), 8000)).astype(np.float32)
+        features = namespace["extractor"](noise, sampling_rate=16000, return_tensors="pt")
+        return {"input_values": features.input_values, "labels": torch.tensor(samples)}
+
+    namespace = {"dataset": range(2), "collate": collate}
+    smaller = {"batch_size=12": "batch_size=2, cpu=True, progress_bar=False"}
+    run_card("coarse_to_fine_ast", [3, 15], namespace, **smaller)
+    assert "'score'" in capsys.readouterr().out
+    assert namespace["trained"].config.compression_factor == 1
+    assert avzoo.FlexiASTForAudioClassification.from_pretrained("ast").config.position_grid == (4, 12)
+
+
+def test_mtdvocalists_card_runs(capsys):
+    config = TINY["MTDVocaLiSTForSequenceClassification"].config
+    processor = {"face_size": config["image_size"][1], "num_mel_bins": config["num_mel_bins"]}
+    save_tiny_model("mtdvocalist", processor)
+    write_talkers("clip.mp4")
+    run_card("mtdvocalist", [3, 3])
+    printed = capsys.readouterr().out
+    assert "'offset_frames'" in printed
+    assert "the sound" in printed.splitlines()[-1]
+
+
+def test_voiceldms_card_runs():
+    link_toy_checkpoint("voiceldm")
+    namespace = run_card("voiceldm", [3, 9])
+    assert namespace["audio"].shape == (20000,)
+    assert namespace["batch"].shape == (4, 20000)
+
+
+def test_avdiffusss_card_runs():
+    link_toy_checkpoint("avdiffuss")
+    write_talkers("interview.mp4", situation="mixture", identities=[0, 4])
+    write_talkers("face.mp4", situation="single", identities=[0, 4])
+    write_tone("mixture.wav")
+    namespace = run_card("avdiffuss", [3, 2])
+    assert namespace["voice"].shape == (8000,)
+    assert [len(voice.track) for voice in namespace["voices"]] == [25, 25]
+
+
+def test_talknces_card_runs(capsys):
+    config = TINY["LoCoNetForActiveSpeakerDetection"].config
+    save_tiny_model(
+        "talknce",
+        {
+            "num_bins": config["num_mel_bins"],
+            "frame_size": config["frame_size"],
+            "num_speakers": config["num_speakers"],
+        },
+    )
+    write_talkers("meeting.mp4", situation="mixture")
+    run_card("talknce", [3, 5])
+    printed = capsys.readouterr().out
+    assert printed.count("'track_id'") == 2
+    assert "tensor(" in printed.splitlines()[-1]
+
+
+def test_s3fds_card_runs(capsys):
+    save_tiny_model("s3fd")
+    noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=np.uint8)
+    write_video("clip.mp4", noise, 25)
+    run_card("s3fd", [3, 5])
+    assert "'num_frames': 12" in capsys.readouterr().out
+
+
+def test_every_card_is_run_here():
+    assert {f"test_{row.name}s_card_runs" for row in zoo.ROWS} <= globals().keys()
