@@ -1,20 +1,24 @@
 """What holds for every world: clips that depend on their seed alone, caches, streams, workers, files."""
 
+import contextlib
+import functools
 import json
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
 
 pytest.importorskip("espeakng_loader")
 
-from avzoo.toyworld import WORLDS, world
+from avzoo.toyworld import WORLDS, world, worlds
 from avzoo.toyworld.worlds import World, clip_seed
 
 SETTINGS = {
     "talkers": {"seconds": 0.4, "size": 48, "situation": ["conversation", "off_screen"]},
     "sessions": {"seconds": 0.6},
     "scenes": {"seconds": 0.4, "size": 64},
-    "signs": {"size": 48},
+    "signs": {"size": 48, "num_glosses": 1, "num_frames": 10},
     "captions": {"seconds": 2.0},
     "sound_events": {"seconds": 0.4},
 }
@@ -27,6 +31,12 @@ def name(request):
 
 def clips_of(name: str, count: int = 3, **options) -> World:
     return world(name)(count, seed=5, **{**SETTINGS[name], **options})
+
+
+@functools.cache
+def rendered(name: str) -> list[dict]:
+    """Three clips of every world, to compare with."""
+    return list(clips_of(name))
 
 
 def assert_same(one: dict, other: dict) -> None:
@@ -45,39 +55,45 @@ def test_every_world_has_its_settings_here():
 
 def test_a_clip_is_a_pure_function_of_its_seed(name):
     data = clips_of(name)
-    first = data[1]
-    data[2], data[0]
-    assert_same(first, clips_of(name)[1])
+    data[2]
+    assert_same(data[1], rendered(name)[1])
 
 
 def test_another_seed_or_split_is_another_clip(name):
-    clips = [clips_of(name)[0], clips_of(name, split="test")[0], world(name)(1, seed=6, **SETTINGS[name])[0]]
+    clips = [rendered(name)[0], clips_of(name, split="test")[0], world(name)(1, seed=6, **SETTINGS[name])[0]]
     media = [clip["audio" if "audio" in clip else "frames"] for clip in clips]
     assert not np.array_equal(media[0], media[1])
     assert not np.array_equal(media[0], media[2])
 
 
 def test_a_larger_set_begins_with_the_smaller_one(name):
-    assert_same(clips_of(name)[-1], clips_of(name, count=10)[2])
+    assert_same(clips_of(name, count=10)[2], rendered(name)[-1])
     with pytest.raises(IndexError, match="clip 3 of a data set of 3"):
         clips_of(name)[3]
 
 
 def test_a_cached_clip_equals_a_rendered_one(name, tmp_path, monkeypatch):
-    rendered, data = clips_of(name)[1], clips_of(name, cache_dir=tmp_path)
-    assert_same(data[1], rendered)  # written
+    expected, data = rendered(name)[1], clips_of(name, cache_dir=tmp_path)
+    assert_same(data[1], expected)  # written
     (file,) = tmp_path.rglob("*.*")
     monkeypatch.setattr(type(data), "render", lambda *arguments: pytest.fail("rendered although cached"))
-    assert_same(data[1], rendered)  # read
+    assert_same(data[1], expected)  # read
     monkeypatch.undo()
     file.write_bytes(file.read_bytes()[:-100])
-    assert_same(data[1], rendered)  # damaged, so made again
+    assert_same(data[1], expected)  # damaged, so made again
     assert [path for path in tmp_path.rglob("*.*")] == [file]
 
 
-def test_worker_processes_make_the_same_bytes_in_the_same_order(name):
-    data = clips_of(name)
-    for alone, shared in zip(data.iterate(0), data.iterate(2, clips_at_once=1), strict=True):
+@pytest.fixture(scope="module")
+def processes():
+    """What `iterate` starts, once for all worlds."""
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+def test_worker_processes_make_the_same_bytes_in_the_same_order(name, processes, monkeypatch):
+    monkeypatch.setattr(worlds, "ProcessPoolExecutor", lambda *given, **named: contextlib.nullcontext(processes))
+    for alone, shared in zip(rendered(name), clips_of(name).iterate(2, clips_at_once=1), strict=True):
         assert_same(alone, shared)
 
 
@@ -87,7 +103,7 @@ def test_the_stream_gives_the_same_clips_and_goes_on_where_it_stopped(name):
     assert stream.num_shards == 3
     reader = iter(stream)
     first = next(reader)
-    for field, value in data[0].items():
+    for field, value in rendered(name)[0].items():
         np.testing.assert_array_equal(first[field], value) if isinstance(value, np.ndarray) else None
     state = stream.state_dict()
     resumed = data.as_iterable_dataset()
@@ -110,9 +126,8 @@ def test_a_stream_that_goes_on_renders_one_clip_again_at_most(name, monkeypatch)
 
 
 def test_a_clip_can_be_written_as_files(name, tmp_path):
-    data = clips_of(name)
-    clip = data[0]
-    files = data.write(clip, tmp_path)
+    clip = rendered(name)[0]
+    files = clips_of(name).write(clip, tmp_path)
     assert sorted(tmp_path.iterdir()) == sorted(files)
     assert len(files) >= 2
     labels = json.loads((tmp_path / f"{clip['id']}.json").read_text(encoding="utf-8"))
@@ -121,11 +136,11 @@ def test_a_clip_can_be_written_as_files(name, tmp_path):
             assert labels[field] == value, field
 
 
-def test_the_stream_feeds_a_loader_with_workers(name):
+def test_the_stream_feeds_a_loader_with_workers():
     from torch.utils.data import DataLoader
 
-    loader = DataLoader(clips_of(name).as_iterable_dataset(), batch_size=None, num_workers=2)
-    assert sorted(clip["id"] for clip in loader) == [f"{name}-train-{index:07d}" for index in range(3)]
+    loader = DataLoader(clips_of("scenes").as_iterable_dataset(), batch_size=None, num_workers=2)
+    assert sorted(clip["id"] for clip in loader) == [f"scenes-train-{index:07d}" for index in range(3)]
 
 
 # What a world is given.
