@@ -1,4 +1,5 @@
 import collections
+import itertools
 import json
 import re
 import sys
@@ -18,7 +19,13 @@ from avzoo.toyworld.sound.voices import VOICES
 
 @pytest.fixture(scope="module")
 def clips():
-    return list(Captions(200, seconds=3.0))
+    return list(Captions(100, seconds=3.0))
+
+
+@pytest.fixture(scope="module")
+def many_clips(clips):
+    data = Captions(200, seconds=3.0)
+    return clips + [data[index] for index in range(100, 200)]
 
 
 # -------------------------------------------------------------------------------------------------- clip
@@ -70,7 +77,7 @@ def test_the_whole_transcript_is_spoken_within_the_clip(clips):
 
 def test_words_are_louder_than_the_time_around_them():
     differences = []
-    for seed in range(12):
+    for seed in range(8):
         clip = caption_clip(seed, kind="speech", seconds=4.0)
         inside = np.zeros(len(clip["audio"]), bool)
         inside[int(clip["words"][0]["start"] * 16000) : int(clip["words"][-1]["end"] * 16000)] = True
@@ -80,21 +87,20 @@ def test_words_are_louder_than_the_time_around_them():
     assert np.median(differences) > 12
 
 
-@pytest.mark.parametrize("name", SOUNDS)
-def test_a_sound_lies_between_onset_and_offset(name):
-    for seed in range(3):
+def test_a_sound_lies_between_onset_and_offset():
+    for name, seed in itertools.product(SOUNDS, range(3)):
         generator = np.random.default_rng(seed)
         track, first, stop = captions._place_sound(generator, DESCRIBED_SOUNDS[name], 64000, (0, 64000))
-        assert stop - first > 400
-        assert np.isfinite(track).all()
+        assert stop - first > 400, name
+        assert np.isfinite(track).all(), name
         loudest = np.max(np.abs(track))
-        assert np.max(np.abs(track[:first]), initial=0) <= 0.03 * loudest
-        assert np.max(np.abs(track[stop:]), initial=0) <= 0.03 * loudest
+        assert np.max(np.abs(track[:first]), initial=0) <= 0.03 * loudest, name
+        assert np.max(np.abs(track[stop:]), initial=0) <= 0.03 * loudest, name
 
 
 def test_sounds_have_the_levels_of_their_labels():
     seen = collections.Counter()
-    for seed in range(60):
+    for seed in range(40):
         total, events = captions._render_sounds(np.random.default_rng(seed), "speech and sounds", 48000, (9000, 30000))
         if len(events) == 1:
             event = events[0]
@@ -219,8 +225,8 @@ def test_a_caption_states_times_as_labelled(clips):
             spoken = clip["words"][0]["start"], clip["words"][-1]["end"]
             assert end <= spoken[0] or start >= spoken[1], caption
             found["apart"] += 1
-    assert found["then"] > 10
-    assert found["while"] > 20
+    assert found["then"] > 5
+    assert found["while"] > 10
 
 
 def test_overlapping_sounds_are_not_put_in_order():
@@ -252,25 +258,25 @@ def test_a_caption_states_the_place_as_labelled(clips):
 
 def test_a_hall_reverberates_after_the_last_word():
     def level_after(seed):
-        clip = caption_clip(seed, kind="speech", seconds=5.0)
+        clip = caption_clip(seed, kind="speech", seconds=4.0)
         stop = int(clip["words"][-1]["end"] * 16000)
-        if stop > 72000:
+        if stop > 56000:
             return None
         voice = clip["audio"][int(clip["words"][0]["start"] * 16000) : stop]
         after = clip["audio"][stop + 1600 : stop + 4800]
         return clip["place"], 10 * np.log10(np.mean(after**2) / np.mean(voice**2))
 
     levels = collections.defaultdict(list)
-    for found in filter(None, map(level_after, range(60))):
+    for found in filter(None, map(level_after, range(24))):
         levels[found[0]].append(found[1])
     assert np.median(levels["hall"]) > np.median(levels["room"] + levels["quiet room"]) + 6
 
 
 def test_captions_are_varied(clips):
-    assert len({clip["caption"] for clip in clips}) > 180
+    assert len({clip["caption"] for clip in clips}) > 90
     first_words = collections.Counter(clip["caption"].split()[0] for clip in clips)
     assert len(first_words) >= 5
-    assert max(first_words.values()) < 150
+    assert max(first_words.values()) < 75
     assert all(clip["caption"][0].isupper() and "  " not in clip["caption"] for clip in clips)
 
 
@@ -286,8 +292,8 @@ def test_every_run_of_four_clips_holds_each_kind():
 
 
 def test_a_label_is_that_of_the_rendered_clip_and_splits_differ(clips):
-    data = Captions(200, seconds=3.0)
-    assert [clip["kind"] for clip in clips] == [data.label(index) for index in range(200)]
+    data = Captions(100, seconds=3.0)
+    assert [clip["kind"] for clip in clips] == [data.label(index) for index in range(100)]
     assert Captions(1, split="test", seconds=3.0)[0]["caption"] != clips[0]["caption"]
 
 
@@ -311,16 +317,17 @@ def balanced_halves(labels):
     return np.concatenate([each[::2] for each in chosen]), np.concatenate([each[1::2] for each in chosen])
 
 
-def test_audio_statistics_predict_neither_speech_nor_the_sound(clips):
-    features = np.stack([audio_statistics(clip["audio"]) for clip in clips])
-    spoken = np.array([clip["voice"] is not None for clip in clips])
+@pytest.mark.slow
+def test_audio_statistics_predict_neither_speech_nor_the_sound(many_clips):
+    features = np.stack([audio_statistics(clip["audio"]) for clip in many_clips])
+    spoken = np.array([clip["voice"] is not None for clip in many_clips])
     train, test = balanced_halves(spoken)
     speech = linear_probe_accuracy(features[train], spoken[train], features[test], spoken[test])
-    heard = np.array([bool(clip["events"]) for clip in clips])
+    heard = np.array([bool(clip["events"]) for clip in many_clips])
     train, test = balanced_halves(heard)
     sounds = linear_probe_accuracy(features[train], heard[train], features[test], heard[test])
-    single = np.array([index for index, clip in enumerate(clips) if clip["events"]])
-    names = np.array([clips[index]["events"][0]["sound"] for index in single])
+    single = np.array([index for index, clip in enumerate(many_clips) if clip["events"]])
+    names = np.array([many_clips[index]["events"][0]["sound"] for index in single])
     half = len(single) // 2
     event = linear_probe_accuracy(features[single[:half]], names[:half], features[single[half:]], names[half:])
     print(f"from trivial statistics: speech {speech:.3f}, sounds {sounds:.3f}, chance 0.5; event {event:.3f}, 1/22")
@@ -329,10 +336,11 @@ def test_audio_statistics_predict_neither_speech_nor_the_sound(clips):
     assert event < 0.2
 
 
-def test_spectra_predict_speech(clips):
-    features = np.stack([spectral_statistics(clip["audio"]) for clip in clips])
-    alone = np.array([index for index, clip in enumerate(clips) if clip["kind"] != "speech and sounds"])
-    kinds = np.array([clips[index]["kind"] for index in alone])
+@pytest.mark.slow
+def test_spectra_predict_speech(many_clips):
+    features = np.stack([spectral_statistics(clip["audio"]) for clip in many_clips])
+    alone = np.array([index for index, clip in enumerate(many_clips) if clip["kind"] != "speech and sounds"])
+    kinds = np.array([many_clips[index]["kind"] for index in alone])
     train, test = balanced_halves(kinds)
     accuracy = linear_probe_accuracy(features[alone[train]], kinds[train], features[alone[test]], kinds[test])
     print(f"speech or sounds from spectra: {accuracy:.3f}, chance 0.5")

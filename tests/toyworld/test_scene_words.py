@@ -17,7 +17,14 @@ def count(pattern, text):
 
 @pytest.fixture(scope="module")
 def scene_words():
-    return list(SceneWords(640))
+    """Every word in every scene twice."""
+    return list(SceneWords(128))
+
+
+@pytest.fixture(scope="module")
+def many_scene_words(scene_words):
+    data = SceneWords(640)
+    return scene_words + [data[index] for index in range(128, 640)]
 
 
 def test_a_clip_is_a_pure_function_of_its_seed():
@@ -47,9 +54,9 @@ def test_a_clip_is_float32_of_the_requested_length(seconds, sampling_rate):
 
 
 def test_64_clips_hold_every_word_in_every_scene_once(scene_words):
-    data = SceneWords(640)
-    assert [(clip["word"], clip["scene"]) for clip in scene_words] == [data.label(index) for index in range(640)]
-    for start in range(0, 640, 64):
+    data = SceneWords(128)
+    assert [(clip["word"], clip["scene"]) for clip in scene_words] == [data.label(index) for index in range(128)]
+    for start in range(0, 128, 64):
         pairs = {(clip["word"], clip["scene"]) for clip in scene_words[start : start + 64]}
         assert len(pairs) == len(WORDS) * len(SCENES) == 64
 
@@ -107,7 +114,8 @@ def test_a_caption_names_the_scene_and_the_speaker_and_not_the_word(scene_words)
         )
         assert not count(rf"\b{clip['word']}\b", caption), caption
     for scene in SCENES:
-        assert len({clip["caption"] for clip in scene_words if clip["scene"] == scene}) > 20
+        captions = [clip["caption"] for clip in scene_words if clip["scene"] == scene]
+        assert len(set(captions)) > len(captions) / 2
 
 
 def test_labels_fit_into_json_and_the_cache(tmp_path):
@@ -117,11 +125,12 @@ def test_labels_fit_into_json_and_the_cache(tmp_path):
     assert rendered == {name: value for name, value in cached.items() if name != "audio"}
 
 
-def test_audio_statistics_do_not_predict_the_word(scene_words):
-    words, scenes = (np.array([clip[name] for clip in scene_words]) for name in ("word", "scene"))
+@pytest.mark.slow
+def test_audio_statistics_do_not_predict_the_word(many_scene_words):
+    words, scenes = (np.array([clip[name] for clip in many_scene_words]) for name in ("word", "scene"))
     accuracy = {}
     for kind, features in (("loudness", audio_statistics), ("spectrum", spectral_statistics)):
-        rows = np.stack([features(clip["audio"]) for clip in scene_words])
+        rows = np.stack([features(clip["audio"]) for clip in many_scene_words])
         for name, labels in (("word", words), ("scene", scenes)):
             accuracy[kind, name] = linear_probe_accuracy(rows[:320], labels[:320], rows[320:], labels[320:])
     print(f"of eight words and eight scenes: {accuracy}, chance 0.125")

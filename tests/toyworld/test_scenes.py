@@ -17,7 +17,7 @@ CERTAIN = {"off_screen_chance": 0.0, "silent_chance": 0.0}
 
 @pytest.fixture(scope="module")
 def clips():
-    return [scene(seed, **SMALL) for seed in range(100)]
+    return [scene(seed, **SMALL) for seed in range(60)]
 
 
 def same(one, other):
@@ -68,7 +68,7 @@ def test_every_thing_is_seen_and_some_are_partly_hidden(clips):
 
 
 def test_a_thing_is_as_large_whatever_it_is():
-    for seed in range(3):
+    for seed in range(2):
         settings = {"size": 160, "seconds": 0.1, "num_objects": 1, **CERTAIN}
         masks = [scene(seed, **settings, category=name)["masks"][0] for name in SCENE_CATEGORIES]
         sides = np.sqrt([mask.sum() for mask in masks])  # long things, the guitar before all, are cut down to fit
@@ -110,18 +110,17 @@ def test_sources_are_visible_off_screen_or_silent(clips):
 
 
 def test_several_things_may_sound_together():
-    for seed in range(20):
+    for seed in range(8):
         clip = scene(seed, **SMALL, **CERTAIN, num_sounding=2)
         assert len(clip["sounding"]) == len(clip["heard"]) == 2
         assert clip["sounding_index"] is None
         assert len(clip["objects"]) >= 2
 
 
-@pytest.mark.parametrize("category", SCENE_CATEGORIES)
-def test_the_sounding_category_can_be_chosen(category):
+def test_the_sounding_category_can_be_chosen():
     for seed, settings in enumerate(({"off_screen_chance": 1, "silent_chance": 0}, CERTAIN)):
-        clip = scene(seed, **SMALL, **settings, category=category)
-        assert clip["heard"] == [category]
+        heard = [scene(seed, **SMALL, **settings, category=category)["heard"] for category in SCENE_CATEGORIES]
+        assert heard == [[category] for category in SCENE_CATEGORIES]
 
 
 def test_settings_of_the_sound_leave_the_picture_alone():
@@ -141,16 +140,16 @@ def test_pictures_of_any_size(size):
     assert len(clip["objects"]) == 4
 
 
-@pytest.mark.parametrize("name", OBJECT_SOUNDS)
-def test_a_sound_is_finite_and_goes_on(name):
-    generator = np.random.default_rng(0)
-    for _ in range(6):
-        sound = OBJECT_SOUNDS[name](generator, 48000, 16000)
-        assert sound.shape == (48000,)
-        assert np.isfinite(sound).all()
-        halves = [np.abs(part).max() for part in np.split(sound, 2)]
-        assert min(halves) > 0.01 * max(halves)
-    assert len(OBJECT_SOUNDS[name](generator, 4001, 16000)) == 4001
+def test_a_sound_is_finite_and_goes_on():
+    for name, play in OBJECT_SOUNDS.items():
+        generator = np.random.default_rng(0)
+        for _ in range(4):
+            sound = play(generator, 48000, 16000)
+            assert sound.shape == (48000,), name
+            assert np.isfinite(sound).all(), name
+            halves = [np.abs(part).max() for part in np.split(sound, 2)]
+            assert min(halves) > 0.01 * max(halves), name
+        assert len(play(generator, 4001, 16000)) == 4001, name
 
 
 def test_every_category_is_drawn_and_sounds():

@@ -273,6 +273,7 @@ def session(clips):
     return np.array([clip["session"] for clip in clips])
 
 
+@pytest.mark.slow
 def test_loudness_and_the_like_do_not_tell_the_speaker(clips, speaker):
     features = np.stack([audio_statistics(clip["audio"]) for clip in clips])
     accuracy = linear_probe_accuracy(features[:120], speaker[:120], features[120:], speaker[120:])
@@ -280,6 +281,7 @@ def test_loudness_and_the_like_do_not_tell_the_speaker(clips, speaker):
     assert accuracy < 0.3
 
 
+@pytest.mark.slow
 def test_spectra_tell_the_speaker_within_a_session_and_less_across(clips, speaker, session):
     features = np.stack([spectral_statistics(clip["audio"]) for clip in clips])
     within = []
@@ -296,6 +298,7 @@ def test_spectra_tell_the_speaker_within_a_session_and_less_across(clips, speake
     assert 0.2 < np.mean(across) < np.mean(within) - 0.1
 
 
+@pytest.mark.slow
 def test_the_session_is_a_confound_of_a_naive_comparison(clips, speaker, session):
     features = np.stack([spectral_statistics(clip["audio"]) for clip in clips])
     features = (features - features.mean(axis=0)) / features.std(axis=0)

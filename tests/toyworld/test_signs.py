@@ -30,7 +30,7 @@ LEFT_HANDED = [number for number in range(NUM_SIGNERS) if signer(number).left_ha
 
 @pytest.fixture(scope="module")
 def clips():
-    return [sign_sentence(seed, size=48, num_glosses=1 + seed % 4) for seed in range(8)]
+    return [sign_sentence(seed, size=48, num_glosses=1 + seed) for seed in range(4)]
 
 
 def test_a_clip_is_a_pure_function_of_its_seed(clips):
@@ -48,7 +48,7 @@ def test_a_clip_agrees_with_its_labels(clips):
         count = len(clip["frames"])
         assert (clip["frames"].shape, clip["frames"].dtype) == ((count, 48, 48, 3), np.uint8)
         assert (clip["hands"].shape, clip["hands"].dtype) == ((count, 2, 2), np.float32)
-        assert (clip["fps"], len(clip["glosses"])) == (25, 1 + number % 4)
+        assert (clip["fps"], len(clip["glosses"])) == (25, 1 + number)
         assert [GLOSSES[label] for label in clip["labels"]] == clip["glosses"]
         assert clip["signer"] in range(NUM_SIGNERS)
         edges = [edge for span in clip["spans"] for edge in span]
@@ -110,7 +110,7 @@ def test_a_clip_may_have_a_given_length(num_frames, num_glosses):
 def test_glosses_and_signer_can_be_chosen():
     clip = sign_sentence(3, size=48, glosses=["SUN", "RAIN", "SUN"], signers=[5])
     assert (clip["glosses"], clip["signer"]) == (["SUN", "RAIN", "SUN"], 5)
-    clip = sign_sentence(3, size=48, vocabulary=["SUN", "RAIN"], num_glosses=4)
+    clip = sign_sentence(3, size=48, vocabulary=["SUN", "RAIN"], num_glosses=4, num_frames=40)
     assert clip["glosses"] in (["SUN", "RAIN"] * 2, ["RAIN", "SUN"] * 2)
 
 
@@ -286,6 +286,7 @@ def test_a_gloss_is_told_by_its_movement_but_not_by_trivial_statistics(pairs):
     assert movement > place + 0.1
 
 
+@pytest.mark.slow
 def test_the_length_of_a_clip_does_not_tell_what_is_signed():
     # Without `num_frames` a clip is as long as its sentence: its length tells how many glosses, not which.
     generator = np.random.default_rng(0)

@@ -41,11 +41,13 @@ def test_there_are_enough_different_people():
         assert len({voice.language for voice in people}) == 12
 
 
-@pytest.mark.parametrize("voice", VOICES[::7], ids=lambda voice: voice.name)
-def test_a_voice_is_as_high_as_it_says(voice):
-    utterance = say(sentence(np.random.default_rng(5), voice.language, 9), voice)
+def test_a_voice_is_as_high_as_it_says():
+    ratios = {}
+    for voice in VOICES[::7]:
+        utterance = say(sentence(np.random.default_rng(5), voice.language, 9), voice)
+        ratios[voice.name] = median_pitch_hz(utterance.audio, 16000) / voice.pitch_hz
     # The pitch of a phrase depends on its melody: a fifth up or down.
-    assert 0.8 < median_pitch_hz(utterance.audio, 16000) / voice.pitch_hz < 1.25
+    assert {name: ratio for name, ratio in ratios.items() if not 0.8 < ratio < 1.25} == {}
 
 
 def test_a_shorter_vocal_tract_moves_the_resonances_and_neither_pitch_nor_pace():
@@ -89,20 +91,19 @@ def test_an_utterance_is_as_loud_and_as_long_at_any_rate(sampling_rate):
     )
 
 
-@pytest.mark.parametrize("voice", VOICES[:16], ids=lambda voice: voice.name)
-def test_every_written_word_has_its_time(voice):
-    generator = np.random.default_rng(3)
-    for _ in range(3):
-        text = sentence(generator, voice.language)
-        utterance = say(text, voice)
-        assert [word["word"] for word in utterance.words] == [word.strip(".,") for word in text.split()]
-        times = [time for word in utterance.words for time in (word["start"], word["end"])]
-        assert times == sorted(times)
-        assert times[0] >= 0
-        assert times[-1] <= utterance.seconds + 1e-4
-        assert all(type(time) is float for time in times)
-        for one, other in itertools.pairwise(utterance.phonemes):
-            assert one["end"] == other["start"]
+def test_every_written_word_has_its_time():
+    for voice in VOICES[:16]:
+        generator = np.random.default_rng(3)
+        for _ in range(2):
+            text = sentence(generator, voice.language)
+            utterance = say(text, voice)
+            assert [word["word"] for word in utterance.words] == [word.strip(".,") for word in text.split()], voice
+            times = [time for word in utterance.words for time in (word["start"], word["end"])]
+            assert times == sorted(times), voice
+            assert 0 <= times[0] < times[-1] <= utterance.seconds + 1e-4, voice
+            assert {type(time) for time in times} == {float}, voice
+            for one, other in itertools.pairwise(utterance.phonemes):
+                assert one["end"] == other["start"], voice
 
 
 def test_words_that_are_run_together_keep_their_own_times():
@@ -177,22 +178,23 @@ def test_a_text_without_words_is_refused(text, message):
 # --------------------------------------------------------------------------------------------- sentences
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_sentence_has_as_many_words_as_asked(language):
-    generator = np.random.default_rng(0)
-    for num_words in (*range(1, 13), 40):
-        text = sentence(generator, language, num_words)
-        assert len(text.split()) == num_words
-        assert text[0].isupper()
-        assert text.endswith(".")
+def test_a_sentence_has_as_many_words_as_asked():
+    for language in LANGUAGES:
+        generator = np.random.default_rng(0)
+        for num_words in (*range(1, 13), 40):
+            text = sentence(generator, language, num_words)
+            assert len(text.split()) == num_words, (language, text)
+            assert text[0].isupper(), (language, text)
+            assert text.endswith("."), (language, text)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_grammar_leaves_no_name_of_a_rule_behind(language):
-    generator = np.random.default_rng(0)
-    texts = [sentence(generator, language) for _ in range(400)]
-    assert not any(word.isupper() and len(word) > 1 for text in texts for word in text.split())
-    assert len(set(texts)) > 350
+def test_a_grammar_leaves_no_name_of_a_rule_behind():
+    for language in LANGUAGES:
+        generator = np.random.default_rng(0)
+        texts = [sentence(generator, language) for _ in range(400)]
+        left = [text for text in texts if any(word.isupper() and len(word) > 1 for word in text.split())]
+        assert not left, language
+        assert len(set(texts)) > 350, language
 
 
 def test_sentences_hold_many_words_and_depend_on_the_generator_alone():
