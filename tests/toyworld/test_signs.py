@@ -249,7 +249,7 @@ def test_a_clip_is_written_as_a_video_people_can_watch(tmp_path):
 @pytest.fixture(scope="module")
 def pairs():
     """Training and test clips of the paired glosses, two per clip, all clips of one length."""
-    settings = {"size": 48, "num_frames": 32, "num_glosses": 2, "vocabulary": list(itertools.chain(*PAIRS))}
+    settings = {"size": 48, "num_frames": 24, "num_glosses": 2, "vocabulary": list(itertools.chain(*PAIRS))}
     return list(Signs(120, **settings)), list(Signs(80, split="test", **settings))
 
 
