@@ -71,7 +71,9 @@ def run_card(name: str, num_lines: list[int], namespace: dict | None = None, **r
 
 
 def test_flexiasts_card_runs(capsys):
-    save_tiny_model("flexiast", {"num_mel_bins": TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], "max_length": 48})
+    save_tiny_model(
+        "flexiast", {"num_mel_bins": TINY["FlexiASTForAudioClassification"].config["num_mel_bins"], "max_length": 48}
+    )
     write_tone("recording.wav")
     # The text names sizes of the released networks, which are too large for the tiny one.
     run_card("flexiast", [3, 3], **{"patch_size=32": "patch_size=8", "(16, 48)": "(4, 12)"})
