@@ -365,10 +365,11 @@ def test_compiles_to_one_graph_with_a_mask(name):
     tiny = NETWORKS[name]
     model = tiny.make(next(iter(tiny.configurations)))
     inputs = tiny.inputs(model.config, tiny.lengths)
-    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")  # generating code is not ours to test
+    compiled = torch.compile(model, fullgraph=True, backend="eager")  # what comes after the graph is not ours to test
     torch.testing.assert_close(answer_of(compiled, inputs), answer_of(model, inputs), **FLOAT_NOISE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_one_exported_program_takes_other_batches_and_lengths(name):
     tiny = NETWORKS[name]

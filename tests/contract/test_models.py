@@ -359,6 +359,7 @@ def inputs_to_export(tiny):
     return inputs, others, dynamic
 
 
+@pytest.mark.slow
 @pytest.mark.needs("compilation")
 def test_one_exported_program_answers_any_batch_and_length(shallow, tiny):
     inputs, others, dynamic = inputs_to_export(tiny)

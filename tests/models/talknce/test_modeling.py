@@ -515,14 +515,6 @@ def test_gradients_reach_all_of_talknet_and_checkpointing_keeps_them():
         torch.testing.assert_close(gradients[1][name], gradient, **SAME)
 
 
-@torch.no_grad()
-def test_talknet_exports():
-    model = network(TALKNET)
-    inputs = clip_for(model, 5)
-    program = torch.export.export(model, args=(), kwargs=inputs)
-    torch.testing.assert_close(program.module()(**inputs).logits, model(**inputs).logits, **CLOSE)
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
