@@ -1,8 +1,6 @@
 """AVDiffuSS's networks: what they see and how, shapes, masks, gradients, folders, precision, what is refused."""
 
 import itertools
-import json
-import logging
 import math
 
 import numpy as np
@@ -201,19 +199,6 @@ def test_one_spectrogram_comes_out_whatever_goes_in(count, times):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("changes", [{}, TIMES])
-def test_a_batch_is_its_items(changes):
-    model = network(**changes)
-    sample = spectrograms(3, model.config.num_spectrograms, 8, 6)
-    times = torch.tensor([0.03, 0.5, 1.0]) if changes else None
-    together = model(sample, times, seen(3, 5, 8)).sample
-    for index in range(3):
-        one = slice(index, index + 1)
-        alone = model(sample[one], times[one] if changes else None, seen(3, 5, 8)[one]).sample
-        torch.testing.assert_close(together[one], alone, **CLOSE)
-
-
-@torch.no_grad()
 def test_a_masked_frame_of_the_face_is_as_one_cut_off():
     model, sample, face = network(), spectrograms(2, 1, 8, 6), seen(2, 7, 8)
     mask = torch.tensor([[1] * 4 + [0] * 3, [1] * 7])
@@ -320,15 +305,6 @@ def test_every_parameter_gets_a_gradient(changes):
         assert gradient.any(), name
 
 
-@pytest.mark.parametrize("changes", [{}, TIMES])
-def test_gradient_checkpointing_gives_the_same_gradients(changes):
-    plain, model = gradients(network(**changes)), network(**changes)
-    model.enable_gradient_checkpointing()
-    assert model.is_gradient_checkpointing
-    for name, gradient in gradients(model).items():
-        assert torch.equal(gradient, plain[name]), name
-
-
 def test_frequencies_are_drawn_once_and_never_learned():
     model = network(**TIMES, fourier_scale=16.0)
     assert "time_embedding.frequencies" in model.state_dict()
@@ -354,21 +330,6 @@ def test_a_new_network_begins_at_nearly_nothing():
 
 
 # --- folders and precision --------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("changes", [{}, TIMES, {"cross_attention_sizes": (0, 0)}])
-def test_a_saved_network_has_the_same_weights_and_computes_the_same(changes, tmp_path):
-    model = network(**changes)
-    model.save_pretrained(tmp_path)
-    assert json.loads((tmp_path / "config.json").read_text())["_class_name"] == "AVDiffuSSModel"
-    loaded, report = AVDiffuSSModel.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(report.values()), report
-    sample = spectrograms(1, model.config.num_spectrograms, 8, 6)
-    arguments = (sample, 0.4 if changes == TIMES else None, seen(1, 3, 8))
-    torch.testing.assert_close(dict(loaded.state_dict()), dict(model.state_dict()), rtol=0, atol=0)
-    # Weights in other places of memory may be summed in another order.
-    torch.testing.assert_close(loaded(*arguments).sample, model(*arguments).sample)
 
 
 @torch.no_grad()
@@ -495,10 +456,3 @@ def test_times_of_another_number_are_named():
 def test_sizes_that_cannot_work_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         AVDiffuSSModel(**{**TINY, **changes})
-
-
-def test_nothing_is_logged_when_a_network_is_saved_and_loaded(tmp_path, caplog):
-    with caplog.at_level(logging.WARNING):
-        network().save_pretrained(tmp_path)
-        AVDiffuSSModel.from_pretrained(tmp_path)
-    assert caplog.records == []

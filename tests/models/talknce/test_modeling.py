@@ -477,44 +477,6 @@ def test_losses_are_means_over_frames_and_padding_does_not_count(model_class):
     torch.testing.assert_close(batched.loss_nce, (alone[0].loss_nce + alone[1].loss_nce) / 2, **CLOSE)
 
 
-# --- TalkNet keeps what the contract suite asks of LoCoNet ------------------------------------------------------------
-
-
-@torch.no_grad()
-def test_a_saved_talknet_computes_the_same(tmp_path):
-    model = network(TALKNET)
-    model.save_pretrained(tmp_path)
-    loaded, report = TALKNET.from_pretrained(tmp_path, output_loading_info=True)
-    assert not any(report.values()), report
-    inputs = clip_for(model, 5)
-    expected = model(**inputs).logits
-    torch.testing.assert_close(loaded(**inputs).logits, expected, rtol=1e-5, atol=1e-6)  # memory lies otherwise
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_talknet_stays_near_in_half_precision(dtype):
-    model = network(TALKNET)
-    inputs = padded([clip_for(model, 5), clip_for(model, 3)])
-    exact, half = model(**inputs).logits, model.to(dtype)(**inputs).logits
-    assert half.dtype == dtype
-    assert torch.linalg.vector_norm(half.float() - exact) < 0.1 * torch.linalg.vector_norm(exact)
-
-
-def test_gradients_reach_all_of_talknet_and_checkpointing_keeps_them():
-    gradients = []
-    for checkpointing in (False, True):
-        model = network(TALKNET, talknce_weight=0.3).train()
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        inputs = padded([clip_for(model, 6), clip_for(model, 4)])
-        model(**inputs, labels=labels_for(6).expand(2, -1, -1)).loss.backward()
-        gradients.append({name: parameter.grad for name, parameter in model.named_parameters()})
-    assert not [name for name, gradient in gradients[0].items() if gradient is None or not gradient.any()]
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, **SAME)
-
-
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
