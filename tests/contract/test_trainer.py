@@ -29,11 +29,14 @@ def assert_same(gradients, expected):
 
 
 @pytest.mark.needs("loss")
-def test_batches_that_are_accumulated_give_the_gradient_of_one_batch(row, model_class, tiny, tmp_path):
-    expected = expected_gradients(row, model_class)
-    for batch_size, accumulation_steps in ((NUM_ITEMS, 1), (NUM_ITEMS // 2, 2)):
-        model = tiny_model(row, model_class)
-        assert_same(compute_gradients(model, tiny, tmp_path, batch_size, accumulation_steps), expected)
+@pytest.mark.parametrize(
+    ("batch_size", "accumulation_steps"), [pytest.param(NUM_ITEMS, 1, marks=pytest.mark.slow), (NUM_ITEMS // 2, 2)]
+)
+def test_the_trainer_takes_the_gradient_of_all_items(
+    row, model_class, model, tiny, tmp_path, batch_size, accumulation_steps
+):
+    gradients = compute_gradients(model, tiny, tmp_path, batch_size, accumulation_steps)
+    assert_same(gradients, expected_gradients(row, model_class))
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ BACKGROUND = {"source", "method", "notes", "meaning", "made_with", "released_che
 BACKGROUND |= {"float32_noise", "noise_float32_vs_float64", "noise_floor", "noise_floor_float32_vs_float64"}
 BACKGROUND |= {"roundtrip_float32", "roundtrip_float64", "padding_effect", "agreement_with_kaldi_native_fbank_1_22_4"}
 
-HEAVY = 15_000_000  # weights
+HEAVY = 12_000_000  # weights
 
 Table = dict | list | str | float | int | bool | None
 Expected = dict[str, torch.Tensor | Table]

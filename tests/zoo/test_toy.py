@@ -57,25 +57,22 @@ def test_it_knows_the_synthetic_classes(tagger):
     assert sum(right) / len(right) > 0.7
 
 
-@pytest.mark.parametrize(
-    ("num_inference_steps", "each", "least"),
-    [(10, 2, 5), pytest.param(20, 4, 9, marks=pytest.mark.slow)],  # by chance a third of three scenes times `each`
-)
-def test_what_it_says_sounds_like_the_scene_it_was_asked_for(num_inference_steps, each, least):
+@pytest.mark.slow
+def test_what_it_says_sounds_like_the_scene_it_was_asked_for():
     pipe = avzoo.VoiceLDMPipeline.from_pretrained(avzoo.toy_checkpoint("voiceldm"))
     pipe.set_progress_bar_config(disable=True)
     for network in (pipe.unet, pipe.content_encoder, pipe.vae, pipe.description_encoder):  # stored in half precision
         assert network.dtype == torch.float32
     asked = ["Rain falls while a man speaks.", "A siren wails while a woman talks.", "A man speaks in silence."]
-    noise = [torch.Generator().manual_seed(seed) for seed in range(len(asked) * each)]
+    noise = [torch.Generator().manual_seed(seed) for seed in range(4 * len(asked))]
     options = {"desc_guidance_scale": 4.0, "cont_guidance_scale": 1.0, "output_type": "pt"}
-    options["num_inference_steps"] = num_inference_steps
-    audios = pipe([scene for scene in asked for _ in range(each)], "seven", generator=noise, **options).audios
+    options["num_inference_steps"] = 20
+    audios = pipe([scene for scene in asked for _ in range(4)], "seven", generator=noise, **options).audios
     recordings = [{"array": audio.numpy(), "sampling_rate": pipe.sampling_rate} for audio in audios]
     heard, meant = pipe.encode_audio_prompt(recordings), pipe.encode_description(asked)
     nearest = torch.cdist(heard, meant).argmin(1)
-    right = int(nearest.eq(torch.arange(len(asked)).repeat_interleave(each)).sum())
-    assert right >= least, nearest
+    right = int(nearest.eq(torch.arange(len(asked)).repeat_interleave(4)).sum())
+    assert right >= 9, nearest  # of 12; 4 by chance
     again = pipe(asked[:1], "seven", generator=torch.Generator().manual_seed(0), **options).audios
     torch.testing.assert_close(again, audios[:1], rtol=1e-3, atol=1e-3)
 
