@@ -97,7 +97,9 @@ class AVDiffuSSVisualEncoder(FaceTrunkMixin, AVDiffuSSPreTrainedModel):
 
         values = (pixel_values.float() / 255 - self.config.pixel_mean) / self.config.pixel_std
         values = values * mask[:, 0, :, None, None]  # as beyond the ends of the clip
-        hidden_states = self.run_trunk(self.run_stem(values.to(self.dtype))).mT  # (batch, 2 * width, frames)
+        hidden_states = self.run_trunk(
+            self.run_stem(values.to(self.stem_conv.weight.dtype))
+        ).mT  # (batch, 2 * width, frames)
         for layer in self.temporal_layers:
             hidden_states = layer(hidden_states, mask)
         hidden_states = self.output_conv(hidden_states * mask.to(hidden_states.dtype))

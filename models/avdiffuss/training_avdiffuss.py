@@ -83,12 +83,12 @@ class AVDiffuSSTrainer(nn.Module):
             noise: as `target`, variance 1.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze_denoiser):
-            seen = self.denoiser_visual_encoder(pixel_values).last_hidden_state
+            seen = self.denoiser_visual_encoder(pixel_values, return_dict=True).last_hidden_state
             estimate = self.denoiser(mixture, None, seen).sample
         if self.score_model is None:
             return AVDiffuSSStep(estimate, None)
         encoder = self.score_visual_encoder or self.denoiser_visual_encoder
-        seen = encoder(pixel_values).last_hidden_state
+        seen = encoder(pixel_values, return_dict=True).last_hidden_state
         # The estimate is where the state drifts to and stands beside it; both ways the score's loss reaches the
         # denoiser, as in the authors' training.
         state = self.scheduler.add_noise(target, estimate, noise, timestep)

@@ -44,8 +44,9 @@ class FlexiASTPatchEmbeddings(nn.Conv2d):
         batch, frames, _ = input_values.shape
         rows, columns = geometry.grid(self.num_mel_bins, frames)
         mel_side, time_side = geometry.size
-        whole = input_values[:, : columns * time_side, : rows * mel_side]
-        patches = whole.reshape(batch, columns, time_side, rows, mel_side).permute(0, 3, 1, 4, 2)
+        # Not a slice and a reshape: a graph would remember whether the slice cut anything off.
+        patches = input_values.unfold(1, time_side, time_side).unfold(2, mel_side, mel_side)
+        patches = patches.permute(0, 2, 1, 4, 3)  # (batch, rows, columns, mel side, time side)
         return nn.functional.linear(patches.reshape(batch, rows * columns, -1), kernel.flatten(1), self.bias)
 
 
@@ -278,7 +279,9 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
             check_attention_mask(attention_mask, input_values)
             num_frames = count_frames(attention_mask)
 
-        hidden_states, token_mask = self.embeddings(input_values.to(self.dtype), geometry, num_frames)
+        hidden_states, token_mask = self.embeddings(
+            input_values.to(self.embeddings.cls_token.dtype), geometry, num_frames
+        )
         if token_mask is not None:
             token_mask = create_bidirectional_mask(
                 config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask

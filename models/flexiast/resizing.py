@@ -205,8 +205,8 @@ def interpolate_to_columns(source: int, columns: torch.Tensor, width: int) -> to
     outputs = torch.arange(width, device=columns.device)[:, None]
     inputs = torch.arange(source, device=columns.device)
     columns = columns[:, None, None]
-    distance = ((2 * inputs + 1) * columns - (2 * outputs + 1) * source).abs()
-    weights = (1 - distance / (2 * columns.clamp(min=source))).clamp(min=0)
+    distance = ((2 * inputs + 1) * columns - (2 * outputs + 1) * source).abs().float()
+    weights = (1 - distance / (2 * columns.clamp(min=source)).float()).clamp(min=0)
     weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     return weights * (outputs < columns)
 

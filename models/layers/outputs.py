@@ -17,7 +17,8 @@ def with_output_options(forward: Callable[..., Any]) -> Callable[..., Any]:
     Raises:
         ValueError: the config asks for an output that this `forward` does not have.
     """
-    known = [name for name in EXTRA_OUTPUTS if name in inspect.signature(forward).parameters]
+    signature = inspect.signature(forward)
+    known = [name for name in EXTRA_OUTPUTS if name in signature.parameters]
 
     @functools.wraps(forward)
     def wrapper(self, *args, return_dict: bool | None = None, **kwargs):
@@ -33,4 +34,6 @@ def with_output_options(forward: Callable[..., Any]) -> Callable[..., Any]:
         return_dict = self.config.return_dict if return_dict is None else return_dict
         return output if return_dict else output.to_tuple()
 
+    option = inspect.Parameter("return_dict", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=bool | None)
+    wrapper.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])
     return wrapper

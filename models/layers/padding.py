@@ -16,4 +16,4 @@ def count_frames(attention_mask: torch.Tensor) -> torch.Tensor:
             raise ValueError("`attention_mask` must mark padding only at the end of a clip, but a 1 follows a 0.")
         if not mask[:, 0].all():
             raise ValueError("`attention_mask` has a clip with no frame; at least its first must be a 1.")
-    return mask.sum(dim=1)
+    return mask.sum(dim=1).clamp(min=1)  # where it is not checked, a clip without a frame must not divide by zero

@@ -48,6 +48,10 @@ class VocaLiSTConfig(PreTrainedConfig):
     """
 
     model_type = "vocalist"
+    # transformers' Trainer gathers what it evaluates: the logits.
+    keys_to_ignore_at_inference = [
+        *("classification_loss", "distillation_loss", "pooler_output", "attention_scores", "attention_values"),
+    ]
 
     hidden_size: int = 512
     num_hidden_layers: int = 4

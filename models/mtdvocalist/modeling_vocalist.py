@@ -94,6 +94,9 @@ class VocaLiSTPreTrainedModel(PreTrainedModel):
         config.validate()  # overrides given to from_pretrained have not been checked yet
         super().__init__(config, *args, **kwargs)
 
+    def get_input_embeddings(self) -> nn.Module:
+        return getattr(self, self.base_model_prefix, self).visual_encoder.blocks[0].convolution
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         """torch's default for convolutions, Xavier uniform for linear layers (as the authors'), neutral norms."""
@@ -160,11 +163,11 @@ class VocaLiSTModel(VocaLiSTPreTrainedModel):
 
     def embed_video(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(batch, frames, 3, rows, columns) to (batch, frames, hidden_size)."""
-        return self.visual_encoder(pixel_values.to(self.dtype))
+        return self.visual_encoder(pixel_values.to(self.get_input_embeddings().weight.dtype))
 
     def embed_audio(self, input_features: torch.Tensor) -> torch.Tensor:
         """(batch, 1, num_mel_bins, columns) to (batch, columns, hidden_size)."""
-        return self.audio_encoder(input_features.to(self.dtype))
+        return self.audio_encoder(input_features.to(self.get_input_embeddings().weight.dtype))
 
     def compare(
         self, visual_features: torch.Tensor, audio_features: torch.Tensor, output_trace: bool = False
@@ -334,14 +337,15 @@ class MTDVocaLiSTForSequenceClassification(VocaLiSTForSequenceClassification):
         outputs = super().forward(pixel_values, input_features, output_trace=True, pairs=pairs, return_dict=True)
         check_labels(outputs.logits, labels)
         losses = self.mtd_loss(outputs.logits, labels, CrossModalTrace.from_outputs(outputs), teacher)
-        outputs.loss, outputs.classification_loss, outputs.distillation_loss = (
-            losses.loss,
-            losses.classification_loss,
-            losses.distillation_loss,
+        return SynchronizationOutput(
+            loss=losses.loss,
+            logits=outputs.logits,
+            classification_loss=losses.classification_loss,
+            distillation_loss=losses.distillation_loss,
+            pooler_output=outputs.pooler_output,
+            attention_scores=outputs.attention_scores if output_trace else None,
+            attention_values=outputs.attention_values if output_trace else None,
         )
-        if not output_trace:
-            outputs.attention_scores = outputs.attention_values = None
-        return outputs
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ class S3FDDetector:
         for start in range(0, len(frames), self.batch_size):
             small = scale_as_opencv(frames[start : start + self.batch_size], self.scale)
             pixel_values = torch.from_numpy(small).permute(0, 3, 1, 2).to(self.model.device)
-            outputs = self.model(pixel_values)
+            outputs = self.model(pixel_values, return_dict=True)
             for boxes, scores in zip(outputs.boxes.cpu().numpy(), outputs.scores.float().cpu().numpy(), strict=True):
                 found.append(self._select_detections(boxes, scores, width, height))
         return found

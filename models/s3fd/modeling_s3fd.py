@@ -145,7 +145,7 @@ class S3FDForFaceDetection(PreTrainedModel):
         """
         check_pixel_values(pixel_values)
         mean = torch.tensor(self.config.pixel_mean, dtype=torch.float32, device=pixel_values.device)
-        features = (pixel_values.float() - mean[:, None, None]).to(self.dtype)
+        features = (pixel_values.float() - mean[:, None, None]).to(self.conv_fc6.weight.dtype)
         if self.training and self.stages[0].gradient_checkpointing:
             features.requires_grad_()  # reentrant checkpoints give no gradient to a stage whose input has none
         levels = self.compute_levels(features)

@@ -32,6 +32,12 @@ class ActiveSpeakerConfig(PreTrainedConfig):
         talknce_temperature, nce_frames, nce_direction: see [`TalkNCELoss`].
     """
 
+    # transformers' Trainer gathers what it evaluates: the scores.
+    keys_to_ignore_at_inference = [
+        *("logits_audio", "logits_visual", "audio_embeddings", "visual_embeddings", "audio_hidden_state"),
+        *("visual_hidden_state", "last_hidden_state", "loss_av", "loss_audio", "loss_visual", "loss_nce"),
+    ]
+
     embedding_size: int = 128
     trunk_channels: list[int] | tuple[int, int, int, int] = (64, 128, 256, 512)
     num_temporal_layers: int = 5

@@ -100,6 +100,9 @@ class ActiveSpeakerPreTrainedModel(PreTrainedModel):
     _supports_attention_backend = True
     _no_split_modules = ["FaceResidualStage", "FaceTemporalLayer", "AttentionLayer", "SpeakerContext"]
 
+    def get_input_embeddings(self) -> nn.Module:
+        return self.visual.stem_conv
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module):
         """torch's own draws, neutral norms."""
@@ -164,7 +167,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         audio = self.embed_audio(input_features, lengths)
         output = self.classify(audio, visual, lengths)
         if labels is not None:
-            self._add_losses(output, labels, face_mask, attention_mask)
+            output = ActiveSpeakerOutput(**self._compute_losses(output, labels, face_mask, attention_mask), **output)
         if single:
             for name, value in list(output.items()):
                 if value.ndim == 4:
@@ -176,7 +179,7 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         if input_features.ndim == 3:
             input_features = input_features[:, None]
         clips, tracks = input_features.shape[:2]
-        rows = input_features.flatten(0, 1).to(self.dtype)
+        rows = input_features.flatten(0, 1).to(self.get_input_embeddings().weight.dtype)
         return self.audio(rows, repeat_lengths(lengths, tracks)).unflatten(0, (clips, tracks))
 
     def classify(
@@ -226,30 +229,31 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
     def _audio_encoder(self, config: ActiveSpeakerConfig) -> nn.Module:
         raise NotImplementedError
 
-    def _add_losses(
+    def _compute_losses(
         self,
         output: ActiveSpeakerOutput,
         labels: torch.Tensor,
         face_mask: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-    ) -> None:
+    ) -> dict[str, torch.Tensor]:
         config = self.config
         valid_mask = torch.ones_like(labels, dtype=torch.bool) if face_mask is None else face_mask.bool()
         if attention_mask is not None:
             valid_mask = valid_mask & attention_mask.bool()[:, None]
+        losses = {}
         weights = {"loss_av": 1.0, "loss_audio": config.auxiliary_weight, "loss_visual": config.auxiliary_weight}
         for name, logits in (
             ("loss_av", output.logits),
             ("loss_audio", output.logits_audio),
             ("loss_visual", output.logits_visual),
         ):
-            output[name] = compute_frame_loss(logits, labels, valid_mask)
-        loss = sum(weight * output[name] for name, weight in weights.items())
+            losses[name] = compute_frame_loss(logits, labels, valid_mask)
+        loss = sum(weight * losses[name] for name, weight in weights.items())
         if config.talknce_weight:
             first = (output.audio_embeddings[:, 0], output.visual_embeddings[:, 0], labels[:, 0])
-            output["loss_nce"] = self.talknce_loss(*first, valid_mask[:, 0])
-            loss = loss + config.talknce_weight * output["loss_nce"]
-        output["loss"] = loss
+            losses["loss_nce"] = self.talknce_loss(*first, valid_mask[:, 0])
+            loss = loss + config.talknce_weight * losses["loss_nce"]
+        return {"loss": loss, **losses}
 
     def _check_inputs(self, pixel_values, input_features, labels, face_mask, attention_mask) -> None:
         if pixel_values.ndim != 5 or 0 in pixel_values.shape or not self.accepts_size(pixel_values.shape[-2:]):

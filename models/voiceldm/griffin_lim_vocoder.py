@@ -66,7 +66,7 @@ class GriffinLimVocoder(PreTrainedModel):
             hop_size=config.hop_length,
             num_iterations=config.num_iterations,
         )
-        return waveform.to(self.dtype)
+        return waveform.to(self.log_gain.dtype)
 
 
 __all__ = ["GriffinLimVocoder", "GriffinLimVocoderConfig"]

@@ -40,7 +40,7 @@ class VoiceLDMDenoiser(nn.Module):
             input_ids, attention_mask: (batch, tokens), the texts as one padded batch. The denoiser attends to the
                 padding, as in the authors' code.
         """
-        frames = self.content_encoder(input_ids, attention_mask).frames
+        frames = self.content_encoder(input_ids, attention_mask, return_dict=True).frames
         return self.unet(noisy_latents, timesteps, frames, class_labels=description_embeds, return_dict=False)[0]
 
     def gradient_checkpointing_enable(self) -> None:

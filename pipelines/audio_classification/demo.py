@@ -88,7 +88,7 @@ def measure_patch_sizes(
     for size in sorted({*PATCH_SIZES, 12, 24, 40}):
         model(features[:2], size)  # warm-up: resize matrices are cached per size
         start = time.perf_counter()
-        predicted = model(features, size).logits.argmax(-1)
+        predicted = model(features, size, return_dict=True).logits.argmax(-1)
         elapsed = time.perf_counter() - start
         curve[size] = (float(np.mean(predicted.numpy() == labels)), elapsed / len(clips))
     return curve

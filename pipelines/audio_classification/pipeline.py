@@ -92,7 +92,7 @@ class AudioClassificationPipeline(ChunkPipeline):
 
     def _forward(self, model_inputs: dict[str, Any], patch_size=None) -> dict[str, Any]:
         is_last, span = model_inputs.pop("is_last"), model_inputs.pop("span")
-        logits = self.model(**model_inputs, patch_size=patch_size).logits
+        logits = self.model(**model_inputs, patch_size=patch_size, return_dict=True).logits
         return {"is_last": is_last, "span": span, "logits": logits.float()}
 
     def postprocess(

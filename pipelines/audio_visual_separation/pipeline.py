@@ -384,7 +384,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         return score
 
     def _encode_faces(self, encoder: AVDiffuSSVisualEncoder, faces: torch.Tensor) -> torch.Tensor:
-        return encoder(faces).last_hidden_state
+        return encoder(faces, return_dict=True).last_hidden_state
 
     def _call_back(self, callback, names, index: int, time: torch.Tensor, tensors: dict) -> Mapping:
         if callback is None:

@@ -107,7 +107,7 @@ class ConditionEncoderMixin:
             return lengths.view(-1, batch_size).amax(0).repeat(len(texts) // batch_size)
 
         padded_lengths = pair_maximum(tokens.attention_mask.sum(1))
-        output = encoder(tokens.input_ids, tokens.attention_mask, padded_lengths=padded_lengths)
+        output = encoder(tokens.input_ids, tokens.attention_mask, padded_lengths=padded_lengths, return_dict=True)
         bias = fold_padding(output.frame_lengths, pair_maximum(output.frame_lengths), output.frames.shape[1])
         if negative_content is None:
             return output.frames, bias, None, None

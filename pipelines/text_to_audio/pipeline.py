@@ -135,6 +135,8 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
             feature_extractor=feature_extractor,
         )
         self.register_to_config(null_content=null_content, presets=presets, preset=preset, avzoo_source=avzoo_source)
+        if preset is not None and not is_preset(scheduler, presets[preset]) and find_preset(scheduler, presets):
+            self.use_preset(preset)  # a scheduler of no preset is the caller's own and stays
         self._decoding_chunk_length: int | None = None  # latent frames; None: all at once
         self._interrupt = False
         self._num_timesteps = 0

@@ -200,6 +200,15 @@ def test_a_tuple_is_the_output_without_what_is_none(model, tiny):
     assert type(model(**inputs, return_dict=True)) is type(output)
 
 
+@pytest.mark.needs("loss")
+@torch.no_grad()
+def test_the_loss_comes_first(model, tiny):
+    inputs, labels = tiny.inputs(tiny.lengths), tiny.labels(len(tiny.lengths))
+    output = model(**inputs, labels=labels)
+    assert next(iter(output)) == "loss"
+    torch.testing.assert_close(model(**inputs, labels=labels, return_dict=False)[0], output.loss, **EXACT)
+
+
 @pytest.mark.needs("outputs")
 @pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
 @torch.no_grad()
@@ -248,6 +257,23 @@ def test_what_a_network_is_without_is_not_there(model, tiny):
     assert tiny.without.keys() <= found.keys() | {"compilation"}
     assert all(tiny.without.values())
     assert ("labels" in parameters) == (tiny.loss is None and "training" not in tiny.without)
+
+
+def replicate(model):
+    """A copy as DataParallel makes them: its weights are attributes, and it has no parameters."""
+    replicas = {module: module._replicate_for_data_parallel() for module in model.modules()}
+    for module, replica in replicas.items():
+        for name, child in module._modules.items():
+            replica._modules[name] = child if child is None else replicas[child]
+        for name, parameter in module._parameters.items():
+            replica._parameters.pop(name, None)
+            setattr(replica, name, parameter if parameter is None else parameter.detach())
+    return replicas[model]
+
+
+def test_a_replica_of_data_parallel_computes_the_same(model, tiny):
+    inputs = tiny.inputs(tiny.lengths)
+    torch.testing.assert_close(answer_of(tiny, replicate(model), inputs), answer_of(tiny, model, inputs), **EXACT)
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -322,6 +348,20 @@ def test_low_rank_adapters_train_save_load_and_merge(row, model_class, model, ti
     torch.testing.assert_close(answer_of(tiny, merged, inputs), trained, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.needs("linear")
+def test_low_rank_adapters_get_gradients_through_reentrant_checkpoints(row, model_class, model, tiny):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(0)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+    inputs, labels = tiny.inputs(tiny.lengths), tiny.labels(len(tiny.lengths))
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.enable_input_require_grads()
+    tiny.losses(adapted.train(), inputs, labels).backward()
+    without = [name for name, value in adapted.named_parameters() if value.requires_grad and value.grad is None]
+    assert not without
+
+
 # --- compilers and exporters ----------------------------------------------------------------------------------------
 
 
@@ -347,9 +387,10 @@ def test_compiles_to_one_graph(shallow, tiny):
 
 
 def inputs_to_export(tiny):
-    """A padded batch of 2; others of 1 and 3, and one of 2 of another length; and which axes differ between them."""
-    padded, longer = tiny.inputs(tiny.lengths), tiny.inputs([length + 8 for length in tiny.lengths])
-    inputs, others = first_items(padded, 2), [first_items(padded, 1), padded, first_items(longer, 2)]
+    """A padded batch of 2; others of 1 and 3, and two of other lengths; and which axes differ between them."""
+    padded, *longer = (tiny.inputs([length + more for length in tiny.lengths]) for more in (0, 3, 8))
+    inputs = first_items(padded, 2)
+    others = [first_items(padded, 1), padded, *(first_items(batch, 2) for batch in longer)]
     dynamic = {}
     for name, value in inputs.items():
         dynamic[name] = None

@@ -23,6 +23,14 @@ def test_the_stored_grid_comes_back_to_the_bit():
     assert torch.equal(interpolate_to_columns(64, torch.tensor([64]), 64)[0], torch.eye(64))
 
 
+def test_the_weights_are_of_single_precision_whatever_the_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert interpolate_to_columns(5, torch.tensor([3]), 4).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_each_clip_has_the_positions_it_has_alone():
     positions = torch.randn(1, 2 + 3 * 7, 5, generator=torch.Generator().manual_seed(0))
     columns, rows, width = torch.tensor([9, 7, 2]), 4, 9

@@ -366,6 +366,12 @@ def test_the_trace_is_handed_out_beside_a_teacher_only_if_asked_for():
     assert model(**inputs, labels=labels, teacher=trace, output_trace=True).attention_values is not None
 
 
+def test_beside_a_teacher_the_loss_comes_first_and_no_trace_is_kept():
+    model, inputs, trace = student(), windows(), teacher_trace(teacher(), **windows())
+    output = model(**inputs, labels=torch.ones(len(inputs["pixel_values"])), teacher=trace)
+    assert list(output) == ["loss", "logits", "classification_loss", "distillation_loss", "pooler_output"]
+
+
 def test_what_a_teacher_says_has_no_gradient():
     trace = teacher_trace(teacher(), **windows())
     tensors = [*trace.scores.values(), *trace.relations.values(), trace.logits]

@@ -56,6 +56,13 @@ def pipe(folder):
     return transformers.pipeline("audio-classification", model=str(folder))
 
 
+def test_a_config_that_asks_for_tuples_changes_no_answer(folder, pipe):
+    other = transformers.pipeline("audio-classification", model=str(folder))
+    other.model.config.return_dict = False
+    sound = {"raw": melody(1.0), "sampling_rate": RATE}
+    assert other(dict(sound)) == pipe(dict(sound))
+
+
 def melody(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
     """(samples,) float32, exact in 16 bits: tones below 3 kHz that change every tenth of a second, and white noise."""
     random = np.random.default_rng(seed)

@@ -80,6 +80,14 @@ def test_two_presets_of_one_scheduler_are_told_apart(parts):
     assert len(watched_unet(pipe, lambda: spoken(pipe, num_inference_steps=None, output_type="latent"))) == 2
 
 
+def test_a_pipeline_is_made_with_the_preset_asked_for_unless_the_scheduler_is_ones_own(parts):
+    fast = assembled(parts, preset="fast")
+    assert fast.preset == "fast"
+    assert type(fast.scheduler).__name__ == PRESETS["fast"]["scheduler"]
+    own = diffusers.LMSDiscreteScheduler.from_config(parts["scheduler"].config)
+    assert assembled({**parts, "scheduler": own}, preset="fast").scheduler is own
+
+
 def test_a_preset_that_is_not_among_the_presets_is_refused(parts):
     with pytest.raises(ValueError, match=r"`preset` must be one of fast, reference, got 'slow'"):
         assembled(parts, preset="slow")
