@@ -263,7 +263,8 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
             mean of the prefix tokens.
 
         Raises:
-            ValueError: a shape, the patch size or the mask does not fit.
+            ValueError: a shape, the patch size or the mask does not fit. A mask on a GPU is not checked; a clip that is
+                shorter than a patch counts as one patch there.
         """
         check_input_values(input_values, self.config.num_mel_bins)
         if output_attentions and self.config._attn_implementation != "eager":
