@@ -16,6 +16,7 @@ from typing import Any
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
+from avzoo.files import give_umask_modes
 
 
 def convert_checkpoint(
@@ -92,7 +93,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
         if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
             row.load(row.processor_class)(**source["processor"]).save_pretrained(unfinished)
         render_card(row.name, source=source).save(unfinished / "README.md")
-        unfinished.chmod(0o777 & ~_umask())
+        give_umask_modes(unfinished)
         os.replace(unfinished, folder)
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -117,12 +118,6 @@ def _check_fields(row: zoo.Row, converter: ModuleType, config: Mapping[str, Any]
     unknown = sorted(config.keys() - known)
     if unknown:
         raise ValueError(f"`config` has no field {unknown[0]!r}; {owner} has: {', '.join(sorted(known))}.")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 __all__ = ["convert_checkpoint", "save_converted"]

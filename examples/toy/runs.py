@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
+from avzoo.files import give_umask_modes
 from avzoo.model_cards import render_card
 from avzoo.processes import count_available_cores
 
@@ -46,6 +47,8 @@ def open_output(output_dir: str) -> Iterator[tuple[Path, Path]]:
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".toy-") as scratch:
         yield output, Path(scratch)
+    for weights in output.rglob("*.safetensors"):  # which the library makes for their owner alone
+        give_umask_modes(weights)
 
 
 def save_card(method: str, output: Path, measured: dict[str, str], command: str | None = None) -> None:

@@ -1,6 +1,7 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, with the modes that the umask gives."""
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,33 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
         yield unfinished
+        give_umask_modes(unfinished)
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def give_umask_modes(path: str | os.PathLike) -> None:
+    """Give a file, or a folder with all in it, the modes that it would have had from `open` and `mkdir`.
+
+    safetensors and `tempfile` make files that only their owner may read.
+    """
+    path, mask = Path(path), read_umask()
+    for place in (path, *(path.rglob("*") if path.is_dir() else ())):
+        if place.is_symlink():  # what it points to is not ours
+            continue
+        if place.is_dir():
+            place.chmod(0o777 & ~mask | place.stat().st_mode & stat.S_ISGID)  # an inherited group stays
+        else:
+            place.chmod(0o666 & ~mask)
+
+
+def read_umask() -> int:
+    """The umask of this process."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+            return next(int(line.split()[1], 8) for line in status if line.startswith("Umask:"))
+    except (OSError, StopIteration):  # not Linux; other threads that make a file in between make it without a mask
+        mask = os.umask(0)
+        os.umask(mask)
+        return mask

@@ -251,3 +251,16 @@ def test_a_conversion_that_breaks_off_leaves_nothing(avzoo_command, checkpoint, 
     monkeypatch.setattr(avzoo.FlexiASTFeatureExtractor, "save_pretrained", break_off)
     refused(avzoo_command("convert", "flexiast", checkpoint, output), "No space left on device")
     assert not output.exists()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)
+def test_a_converted_folder_has_the_modes_that_the_umask_gives(avzoo_command, checkpoint, output, umask):
+    before = os.umask(umask)
+    try:
+        assert avzoo_command("convert", "flexiast", checkpoint, output)[0] == 0
+    finally:
+        os.umask(before)
+    assert oct(output.stat().st_mode & 0o777) == oct(0o777 & ~umask)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in output.iterdir()}
+    assert modes == dict.fromkeys(modes, oct(0o666 & ~umask))
+    assert "model.safetensors" in modes

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 from safetensors.numpy import save_file
 
+from avzoo.files import write_atomically
 from avzoo.video.drawn_faces import (
     CELL,
     CELLS,
@@ -153,7 +154,8 @@ def _solve_weights(faces: np.ndarray, offsets: np.ndarray, others: np.ndarray) -
 
 def main() -> None:
     """Write the file of weights."""
-    save_file({"weights": fit_face_detector()}, WEIGHTS_FILE)
+    with write_atomically(WEIGHTS_FILE) as unfinished:
+        save_file({"weights": fit_face_detector()}, unfinished)
 
 
 if __name__ == "__main__":

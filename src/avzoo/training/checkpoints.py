@@ -24,6 +24,8 @@ from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from transformers.utils import logging
 
+from avzoo.files import give_umask_modes
+
 from .ema import ExponentialMovingAverage
 
 _COMPLETE = re.compile(r"checkpoint-(\d+)")
@@ -66,6 +68,7 @@ def save_checkpoint(
     if ema is not None:
         save_file(_make_contiguous(ema.state_dict()), temporary / "ema.safetensors")
     (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
+    give_umask_modes(temporary)
     _replace_folder(temporary, folder)
     remove_oldest(output_dir, keep)
 
@@ -142,6 +145,7 @@ def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
                 part.save_pretrained(temporary)
     if not hasattr(model, "save_pretrained"):
         save_model(model, str(temporary / "model.safetensors"))
+    give_umask_modes(temporary)
     for path in sorted(temporary.rglob("*")):
         target = folder / path.relative_to(temporary)
         if path.is_dir():

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from avzoo.files import give_umask_modes
+
 
 def save_in_half(pipe: Any, folder: str | os.PathLike) -> None:
     """Save a pipeline in float16; loaded, its networks are float32 again.
@@ -20,6 +22,8 @@ def save_in_half(pipe: Any, folder: str | os.PathLike) -> None:
     for network in networks.values():
         network.float()
     folder = Path(folder)
+    for name in networks:
+        give_umask_modes(folder / name)
     for path in [folder / "model_index.json", *(folder / name / "config.json" for name in networks)]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings.pop("_name_or_path", None)

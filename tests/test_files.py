@@ -1,0 +1,122 @@
+"""What writers leave: files and folders with the modes that the umask gives."""
+
+import os
+import stat
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from contract.tiny import TINY, tiny_model
+from safetensors.torch import save_file
+
+from avzoo import zoo
+from avzoo.audio import write_wav
+from avzoo.feature_cache import FeatureCache
+from avzoo.files import give_umask_modes, read_umask, write_atomically
+from avzoo.model_cards import render_card
+from avzoo.records import Records
+from avzoo.toyworld import world
+from avzoo.training import checkpoints
+from avzoo.video import FaceTracks, save_tracks, write_video
+from avzoo.video.drawing import write_picture
+
+FRAMES = np.zeros((2, 16, 16, 3), np.uint8)
+
+
+def write_weights(folder: Path) -> None:
+    with write_atomically(folder / "weights.safetensors") as unfinished:
+        save_file({"weight": torch.zeros(2)}, unfinished)
+
+
+def write_media(folder: Path) -> None:
+    write_wav(folder / "sound.wav", np.zeros(100, np.float32), 16000)
+    write_video(folder / "film.mp4", FRAMES, 25)
+    write_picture(folder / "picture.png", FRAMES[0])
+
+
+def write_toyworld(folder: Path) -> None:
+    clips = world("sound_events")(1, 0)
+    (folder / "clips").mkdir()
+    clips.write(clips[0], folder / "clips")
+
+
+def write_tables(folder: Path) -> None:
+    header = dict.fromkeys(("task", "model", "source", "score", "device", "dtype"), "any")
+    Records(**header, records=[{"start": 0.0, "end": 1.0, "label": "dog", "score": 0.5}]).save(folder / "labels.json")
+    save_tracks(folder / "tracks.json", FaceTracks([], 25.0, 16, 16, 2))
+    render_card("flexiast").save(folder / "README.md")
+
+
+def write_cache(folder: Path) -> None:
+    FeatureCache(folder / "cache", 2).write([0], {"mel": np.zeros((1, 3))})
+
+
+def write_training(folder: Path) -> None:
+    row = zoo.find_row("flexiast")
+    model, bare = tiny_model(row), torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(bare.parameters(), lr=1.0)
+    average = checkpoints.ExponentialMovingAverage(bare, 0.9)
+    arguments = {"model": bare, "optimizer": optimizer, "ema": average, "state": {}, "keep": 2}
+    checkpoints.save_checkpoint(folder, 1, **arguments)
+    bins = TINY["FlexiASTForAudioClassification"].config["num_mel_bins"]
+    checkpoints.save_best(folder, model, row.load(row.processor_class)(num_mel_bins=bins))
+    (folder / "final").mkdir()
+    checkpoints.save_trained(folder / "final", bare)
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def assert_modes(folder: Path, umask: int) -> None:
+    written = sorted(folder.rglob("*"))
+    assert written
+    for path in written:
+        expected = (0o777 if path.is_dir() else 0o666) & ~umask
+        assert oct(stat.S_IMODE(path.stat().st_mode)) == oct(expected), path
+
+
+@pytest.mark.parametrize(
+    "write", [write_weights, write_media, write_toyworld, write_tables, write_cache, write_training]
+)
+def test_what_is_written_has_the_mode_that_the_umask_gives(write, umask, tmp_path):
+    folder = tmp_path / "written"
+    folder.mkdir()
+    write(folder)
+    assert_modes(folder, umask)
+
+
+def test_a_folder_of_private_files_is_opened_up_but_not_what_its_links_point_to(umask, tmp_path):
+    private = tmp_path / "private"
+    private.touch(0o600)
+    folder = tmp_path / "folder"
+    (folder / "unet").mkdir(parents=True, mode=0o700)
+    (folder / "unet" / "weights").touch(0o600)
+    give_umask_modes(folder)
+    assert_modes(folder, umask)
+    (folder / "link").symlink_to(private)
+    give_umask_modes(folder)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
+def test_the_umask_is_read_without_being_changed(umask):
+    assert read_umask() == umask
+    with pytest.MonkeyPatch.context() as patch:  # where there is no /proc
+        patch.setattr("builtins.open", lambda *arguments, **options: (_ for _ in ()).throw(FileNotFoundError()))
+        assert read_umask() == umask
+    assert read_umask() == umask
+
+
+def test_the_umask_is_the_same_in_every_thread(umask):
+    seen = []
+    threads = [threading.Thread(target=lambda: seen.append(read_umask())) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [umask] * 8
