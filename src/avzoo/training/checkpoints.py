@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,6 @@ from huggingface_hub import HfApi
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from transformers.utils import logging
-
-from avzoo.files import give_umask_modes
 
 from .ema import ExponentialMovingAverage
 
@@ -68,7 +67,7 @@ def save_checkpoint(
     if ema is not None:
         save_file(_make_contiguous(ema.state_dict()), temporary / "ema.safetensors")
     (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
-    give_umask_modes(temporary)
+    give_usual_modes(temporary)
     _replace_folder(temporary, folder)
     remove_oldest(output_dir, keep)
 
@@ -145,7 +144,7 @@ def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
                 part.save_pretrained(temporary)
     if not hasattr(model, "save_pretrained"):
         save_model(model, str(temporary / "model.safetensors"))
-    give_umask_modes(temporary)
+    give_usual_modes(temporary)
     for path in sorted(temporary.rglob("*")):
         target = folder / path.relative_to(temporary)
         if path.is_dir():
@@ -175,6 +174,17 @@ def upload_trained(repository: str, folder: Path) -> None:
         commit_message="Upload the trained model",
         ignore_patterns=["checkpoint-*/**", "phase-*/**", "phases.json", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
     )
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Give the files of a folder the mode that `open` gives: safetensors makes files that only their owner may read."""
+    example = folder / f"mode{_TEMPORARY}"
+    example.touch()
+    mode = stat.S_IMODE(example.stat().st_mode)
+    example.unlink()
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            path.chmod(mode)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from avzoo.files import give_umask_modes
+from .checkpoints import give_usual_modes
 
 
 def save_in_half(pipe: Any, folder: str | os.PathLike) -> None:
@@ -23,7 +23,7 @@ def save_in_half(pipe: Any, folder: str | os.PathLike) -> None:
         network.float()
     folder = Path(folder)
     for name in networks:
-        give_umask_modes(folder / name)
+        give_usual_modes(folder / name)
     for path in [folder / "model_index.json", *(folder / name / "config.json" for name in networks)]:
         settings = json.loads(path.read_text(encoding="utf-8"))
         settings.pop("_name_or_path", None)
