@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from avzoo import zoo
+from avzoo.conversion import variants
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
 from avzoo.files import give_umask_modes
 
@@ -33,14 +34,16 @@ def convert_checkpoint(
         checkpoint: a path (.pth .pt .ckpt .bin .safetensors, or a folder) or a mapping {key: tensor} exactly as the
             file holds it. Methods of several parts take {part: path or object}, with the authors' file itself under
             "checkpoint"; the method's row in the zoo lists the parts, and None omits one.
-        variant: name of the released checkpoint; None: inferred from keys and shapes.
+        variant: name of the released checkpoint; None: inferred from keys and shapes, and from the name of the
+            released file where these are the same for several.
         config: override config values that can't be inferred from tensor shapes (heads, strides, epsilons).
 
     Returns:
         A `PreTrainedModel`, or the pipeline of a diffusers method. `config.avzoo_source` records its origin.
 
     Raises:
-        ValueError: unknown method, variant or config field; keys that do not match, listed; a file that would run code.
+        ValueError: unknown method, variant or config field; keys that do not match, listed; a file that would run code;
+            several variants that fit, listed.
         OSError: a file that is missing, truncated or damaged.
     """
     row = zoo.find_row(method)
@@ -56,6 +59,10 @@ def convert_checkpoint(
         "sha256": source.sha256,
         "avzoo_version": importlib.import_module("avzoo").__version__,
     }
+    told = variants.AS_ASKED if variant is not None else variants.BY_SHAPES
+    if variant is None and hasattr(converter, "fitting_variants"):
+        variant, told = variants.choose_variant(row, converter.fitting_variants(source), source)
+    record["variant_told"] = told
     if row.diffusion_pipeline:
         pipe, variant, origins = converter.convert(source, variant, config, parts)
         pipe.register_to_config(avzoo_source={**record, "variant": variant, "parts": origins})

@@ -14,6 +14,7 @@ import torch
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename, split_rows
+from avzoo.conversion.variants import choose_variant, is_released_file
 from avzoo.models.mtdvocalist import (
     MTDVocaLiSTConfig,
     MTDVocaLiSTForSequenceClassification,
@@ -74,22 +75,19 @@ def convert(
 ) -> tuple[VocaLiSTForSequenceClassification, str, dict[str, Any]]:
     """Convert a checkpoint; returns the model, its variant, and the arguments of its processor.
 
-    Teacher and student expect different pixels, and no file records which. Without `variant`, it is inferred from the
-    file's name if it is a released one, else from the width: 512 is the original teacher, any other a student.
+    The teachers have the same shapes and expect different pixels, and no file records which. Without `variant`, a width
+    of 512 is the teacher that the file's name tells; one of the student's, or of no released network, is a student.
 
     Args:
         variant: name of one of the row's variants in the zoo.
         config: override config values that can't be inferred from tensor shapes; the number of heads is 8 by default.
     """
-    if isinstance(checkpoint.content.get("state_dict"), Mapping):
-        checkpoint = replace(checkpoint, content=checkpoint.content["state_dict"])
+    checkpoint = _unwrapped(checkpoint)
     state_dict = checkpoint.state_dict()
     fields = _fields_from_shapes(state_dict, checkpoint.name)
     row = zoo.find_row("mtdvocalist")
     if variant is None:
-        by_width = "teacher" if fields["hidden_size"] == VocaLiSTConfig().hidden_size else "student"
-        by_name = [known.name for known in row.variants if known.checkpoint == checkpoint.file]
-        variant = by_name[0] if by_name else by_width
+        variant, _ = choose_variant(row, _fitting(fields["hidden_size"], checkpoint), checkpoint)
     known = row.find_variant(variant)
     config_class, model_class = (
         (MTDVocaLiSTConfig, MTDVocaLiSTForSequenceClassification)
@@ -100,6 +98,28 @@ def convert(
     with torch.device("meta"):  # no weight is drawn at random first
         model = model_class(config_class(**fields))
     return load_weights(model, VOCALIST_KEYMAP, state_dict, checkpoint.name), variant, dict(known.processor)
+
+
+def fitting_variants(checkpoint: Checkpoint) -> list[str]:
+    """All teachers have the same keys and shapes."""
+    checkpoint = _unwrapped(checkpoint)
+    return _fitting(_fields_from_shapes(checkpoint.state_dict(), checkpoint.name)["hidden_size"], checkpoint)
+
+
+def _fitting(hidden_size: int, checkpoint: Checkpoint) -> list[str]:
+    row = zoo.find_row("mtdvocalist")
+    if hidden_size == VocaLiSTConfig().hidden_size:
+        return [variant.name for variant in row.variants if variant.name != "student"]
+    is_own = hidden_size != MTDVocaLiSTConfig().hidden_size  # no released network is as wide
+    if is_own and any(is_released_file(variant, checkpoint.file) for variant in row.variants):
+        return [variant.name for variant in row.variants]
+    return ["student"]
+
+
+def _unwrapped(checkpoint: Checkpoint) -> Checkpoint:
+    if isinstance(checkpoint.content.get("state_dict"), Mapping):
+        return replace(checkpoint, content=checkpoint.content["state_dict"])
+    return checkpoint
 
 
 def _fields_from_shapes(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

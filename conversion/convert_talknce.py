@@ -16,6 +16,7 @@ from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, load_weights, rename, split_rows
 from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
+from avzoo.conversion.variants import choose_variant
 from avzoo.models.talknce import (
     LoCoNetConfig,
     LoCoNetForActiveSpeakerDetection,
@@ -114,14 +115,14 @@ def convert(
     """The model, the variant it is, and the arguments of its processor.
 
     Args:
-        variant: which released file; None: "loconet" or "talknet", told by the keys.
+        variant: which released file; None: told by the keys, and of a TalkNet by the file's name.
         config: fields that win over what shapes tell. They do not tell heads, who asks in the cross attention, and
             the height of the sound's features.
     """
     tensors = _without_prefix(checkpoint.state_dict(), checkpoint.name)
-    kind = "loconet" if any(key.startswith("model.convAV.") for key in tensors) else "talknet"
+    kind = _kind(tensors)
     row = zoo.find_row("talknce")
-    variant = variant or kind
+    variant = variant or choose_variant(row, _fitting(kind), checkpoint)[0]
     if not variant.startswith(kind):
         raise ValueError(f"{checkpoint.name} holds a {kind}, which variant={variant!r} is not for.")
     stated = row.find_variant(variant)
@@ -143,6 +144,19 @@ def convert(
     if kind == "loconet":
         processor["num_speakers"] = model.config.num_speakers
     return load_weights(model, keymap, tensors, checkpoint.name), variant, processor
+
+
+def fitting_variants(checkpoint: Checkpoint) -> list[str]:
+    """Both TalkNets have the same keys and shapes, and expect other cuts of a face."""
+    return _fitting(_kind(_without_prefix(checkpoint.state_dict(), checkpoint.name)))
+
+
+def _fitting(kind: str) -> list[str]:
+    return [variant.name for variant in zoo.find_row("talknce").variants if variant.name.startswith(kind)]
+
+
+def _kind(tensors: Mapping[str, torch.Tensor]) -> str:
+    return "loconet" if any(key.startswith("model.convAV.") for key in tensors) else "talknet"
 
 
 def _without_prefix(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:

@@ -431,6 +431,7 @@ def test_the_config_says_where_the_weights_came_from(tmp_path):
     assert source == {
         "method": "flexiast",
         "variant": "vggsound",
+        "variant_told": "by its shapes",
         "file": "VGGSound_ViT224_Flexified.pth",
         "sha256": digest,
         "avzoo_version": avzoo.__version__,

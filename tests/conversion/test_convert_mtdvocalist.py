@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 from small_mtdvocalist import JUNK, STUDENT, TEACHER, logits_of, released, small_file, without
 
 from avzoo import MTDVocaLiSTForSequenceClassification, VocaLiSTForSequenceClassification, VocaLiSTProcessor, zoo
-from avzoo.conversion import convert_checkpoint, save_converted
+from avzoo.conversion import convert_checkpoint, convert_mtdvocalist, save_converted
+from avzoo.conversion.checkpoints import Checkpoint
 
 
 def same_weights(model, other) -> bool:
@@ -27,14 +28,14 @@ def small():
 
 
 @pytest.mark.parametrize(
-    ("case", "model_class", "parameters", "variant", "processor"),
+    ("case", "asked", "model_class", "parameters", "variant", "processor"),
     [
-        ("student_full", MTDVocaLiSTForSequenceClassification, 13_280_961, "student", STUDENT),
-        ("teacher_full", VocaLiSTForSequenceClassification, 80_106_561, "teacher", TEACHER),
+        ("student_full", None, MTDVocaLiSTForSequenceClassification, 13_280_961, "student", STUDENT),
+        ("teacher_full", "teacher", VocaLiSTForSequenceClassification, 80_106_561, "teacher", TEACHER),
     ],
 )
-def test_student_and_teacher_are_told_by_their_width(case, model_class, parameters, variant, processor):
-    model = convert_checkpoint("mtdvocalist", released(case))
+def test_a_student_is_told_by_its_width(case, asked, model_class, parameters, variant, processor):
+    model = convert_checkpoint("mtdvocalist", released(case), variant=asked)
     assert type(model) is model_class
     assert sum(parameter.numel() for parameter in model.parameters()) == parameters
     assert not model.training
@@ -50,6 +51,25 @@ def test_a_released_file_is_known_by_its_name(known, tmp_path):
         known.name,
         dict(known.processor),
     )
+
+
+@pytest.mark.parametrize("file", [None, "Best.pth", "pure_MTDVocaLiST.pth"])
+def test_a_teacher_of_another_name_is_asked_for(file):
+    checkpoint = Checkpoint(released("teacher_full"), "checkpoint", file)
+    with pytest.raises(ValueError, match=r"any of 4 variants of mtdvocalist.*--variant NAME") as told:
+        convert_mtdvocalist.convert(checkpoint)
+    listed = str(told.value).partition("in Python: ")[2]
+    known = [variant.name for variant in zoo.find_row("mtdvocalist").variants if variant.name != "student"]
+    assert [entry.split(" (")[0] for entry in listed.split("; ")] == known
+    assert "student (" not in listed
+
+
+@pytest.mark.parametrize("known", zoo.find_row("mtdvocalist").variants[1:], ids=lambda known: known.name)
+@pytest.mark.parametrize("rename", [str, lambda name: name.replace(".pth", ".PTH")], ids=["as it is", "capitals"])
+def test_a_wide_teacher_is_told_by_its_name(known, rename):
+    checkpoint = Checkpoint(released("teacher_full"), "checkpoint", rename(known.checkpoint))
+    _, variant, processor = convert_mtdvocalist.convert(checkpoint)
+    assert (variant, processor) == (known.name, dict(known.processor))
 
 
 @pytest.mark.parametrize(

@@ -46,10 +46,15 @@ def _small_file(case: str) -> dict[str, torch.Tensor]:
     return weights
 
 
+def convert(case: str, checkpoint, **options):
+    """Of a TalkNet one has to say which one it is."""
+    return convert_checkpoint("talknce", checkpoint, variant=None if "loconet" in case else "talknet", **options)
+
+
 @functools.cache
 def small(case: str):
     """The small file, converted once; to be looked at only."""
-    return convert_checkpoint("talknce", small_file(case))
+    return convert(case, small_file(case))
 
 
 @functools.cache
@@ -159,7 +164,7 @@ def test_a_talknet_hears_along_the_other_side():
 @pytest.mark.parametrize("prefix", ["", "module.", "model.module.", "model."])
 def test_prefixes_of_a_wrapper_do_not_matter(case, prefix):
     plain = {key.removeprefix(PREFIX): value for key, value in small_file(case).items()}
-    assert same_weights(convert_checkpoint("talknce", {prefix + key: value for key, value in plain.items()}), case)
+    assert same_weights(convert(case, {prefix + key: value for key, value in plain.items()}), case)
 
 
 @BOTH
@@ -167,13 +172,13 @@ def test_counters_may_be_missing(case):
     weights = small_file(case)
     without = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
     assert len(without) < len(weights)
-    model = convert_checkpoint("talknce", without)
+    model = convert(case, without)
     torch.testing.assert_close(logits_of(model), expected_logits(case), rtol=0, atol=0)
 
 
 def test_the_shortcut_that_talknet_never_calls_may_be_missing():
     without = {key: value for key, value in small_file(TALKNET).items() if key != UNUSED}
-    assert same_weights(convert_checkpoint("talknce", without), TALKNET)
+    assert same_weights(convert(TALKNET, without), TALKNET)
 
 
 # --- variants, settings, files ----------------------------------------------------------------------------------------
@@ -183,7 +188,7 @@ def test_the_shortcut_that_talknet_never_calls_may_be_missing():
     ("case", "variant", "expected"),
     [
         (LOCONET, None, {"audio_features": "log_mel", "crop": "tight", "score": "probability", "num_speakers": 3}),
-        (TALKNET, None, {"audio_features": "mfcc", "crop": "lower_face", "score": "logit", "num_speakers": 1}),
+        (TALKNET, "talknet", {"audio_features": "mfcc", "crop": "lower_face", "score": "logit", "num_speakers": 1}),
         (TALKNET, "talknet_ava", {"audio_features": "mfcc", "crop": "tight", "score": "logit", "num_speakers": 1}),
     ],
 )
@@ -206,11 +211,47 @@ def test_a_variant_of_the_other_network_is_refused(case, variant):
         convert_checkpoint("talknce", small_file(case), variant=variant)
 
 
+@pytest.mark.parametrize(
+    ("file", "variant", "crop"),
+    [
+        ("pretrain_AVA.model", "talknet_ava", "tight"),
+        ("pretrain_TalkSet.model", "talknet", "lower_face"),
+        ("pretrain_AVA.MODEL", "talknet_ava", "tight"),
+    ],
+)
+def test_a_released_talknet_is_told_by_its_name(file, variant, crop, tmp_path, monkeypatch):
+    torch.save(small_file(TALKNET), tmp_path / file)
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / file, file):
+        source = convert_checkpoint("talknce", path).config.avzoo_source
+        assert (source["variant"], source["variant_told"]) == (variant, "by its file name")
+        assert source["processor"]["crop"] == crop
+
+
+@pytest.mark.parametrize("file", ["renamed.model", "pretrain_AVA.model.bak", "talknce_ava_pretrained.model", None])
+def test_a_talknet_of_another_name_is_asked_for(file, tmp_path):
+    checkpoint = small_file(TALKNET)
+    if file is not None:
+        torch.save(checkpoint, tmp_path / file)
+        checkpoint = tmp_path / file
+    with pytest.raises(ValueError, match=r"any of 2 variants.*--variant NAME.*: talknet \(.*; talknet_ava \(") as told:
+        convert_checkpoint("talknce", checkpoint)
+    assert "loconet" not in str(told.value)
+    source = convert_checkpoint("talknce", checkpoint, variant="talknet_ava").config.avzoo_source
+    assert (source["variant"], source["variant_told"]) == ("talknet_ava", "as asked")
+
+
+def test_a_loconet_is_told_by_its_shapes_whatever_its_name(tmp_path):
+    torch.save(small_file(LOCONET), tmp_path / "pretrain_AVA.model")
+    source = convert_checkpoint("talknce", tmp_path / "pretrain_AVA.model").config.avzoo_source
+    assert (source["variant"], source["variant_told"]) == ("loconet", "by its shapes")
+
+
 @BOTH
 def test_settings_win_that_shapes_do_not_tell(case):
     fields = {"cross_attention_query": "own", "num_attention_heads": 4, "join_tracks": False}
     weights = small_file(case)
-    model = convert_checkpoint("talknce", weights, config=fields)
+    model = convert(case, weights, config=fields)
     assert {name: getattr(model.config, name) for name in fields} == fields
     assert (logits_of(model) - expected_logits(case)).abs().max() > 1e-3
 
@@ -220,7 +261,7 @@ def test_settings_win_that_shapes_do_not_tell(case):
 )
 def test_the_height_of_the_sound_may_be_told(case, config):
     """Nothing in the shapes tells it; the processor follows."""
-    model = convert_checkpoint("talknce", small_file(case), config=config)
+    model = convert(case, small_file(case), config=config)
     assert model.num_bins == next(iter(config.values()))
     assert logits_of(model).isfinite().all()
     assert model.config.avzoo_source["processor"]["num_bins"] == model.num_bins
@@ -240,7 +281,7 @@ def test_the_height_of_the_sound_may_be_told(case, config):
 )
 def test_an_unknown_setting_is_named(case, field, message):
     with pytest.raises(ValueError, match=message):
-        convert_checkpoint("talknce", small_file(case), config={field: 2})
+        convert(case, small_file(case), config={field: 2})
 
 
 @BOTH
@@ -248,7 +289,7 @@ def test_an_unknown_setting_is_named(case, field, message):
 def test_files_are_read_and_remembered(case, ending, tmp_path):
     path, weights = tmp_path / f"checkpoint.{ending}", small_file(case)
     torch.save(weights, path) if ending == "model" else save_file(weights, path)
-    model = convert_checkpoint("talknce", path)
+    model = convert(case, path)
     source = model.config.avzoo_source
     assert (source["method"], source["file"]) == ("talknce", path.name)
     assert same_weights(model, case)
@@ -306,7 +347,7 @@ def test_a_missing_key_is_no_riddle(case, key):
     weights = small_file(case)
     del weights[PREFIX * (case == LOCONET) + key]
     with pytest.raises(ValueError, match=r"stays? empty \(`|lacks `|has no `lossAV"):
-        convert_checkpoint("talknce", weights)
+        convert(case, weights)
 
 
 def test_a_key_beside_the_wrapper_is_named():
@@ -319,7 +360,7 @@ def test_a_key_beside_the_wrapper_is_named():
 )
 def test_a_key_too_many_is_named(case, key):
     with pytest.raises(ValueError, match=rf"1 key has no rule \(`{key.removeprefix(PREFIX)}`\)"):
-        convert_checkpoint("talknce", small_file(case, **{key: torch.zeros(3)}))
+        convert(case, small_file(case, **{key: torch.zeros(3)}))
 
 
 def test_another_network_is_refused():

@@ -139,7 +139,7 @@ def embeddings_of(outputs) -> Outputs:
 def run_talknet(case: GoldenCase, folder) -> Iterator[Outputs]:
     """The tracks of a case are those of one clip, joined as the authors' code joins them."""
     inputs = case.inputs
-    converted = convert_checkpoint("talknce", case.checkpoint(), config={"join_tracks": True})
+    converted = convert_checkpoint("talknce", case.checkpoint(), variant="talknet", config={"join_tracks": True})
     for model in saved(converted, folder):
         outputs = model(inputs["face_crops"][None], inputs["mfcc"][None], labels=inputs["labels"][None])
         results = {"audio_embeds": outputs.audio_embeddings, **embeddings_of(outputs)}
@@ -157,7 +157,7 @@ def run_talknet_windows(case: GoldenCase, folder) -> Iterator[Outputs]:
     faces = case.inputs["face_crops"]
     frames = min(len(rows) // 4, len(faces))
     track = FaceTrack(0, faces[:frames], rows[: 4 * frames])
-    converted = convert_checkpoint("talknce", case.checkpoint())
+    converted = convert_checkpoint("talknce", case.checkpoint(), variant="talknet")
     for model in saved(converted, folder):
         scores = SceneScorer(model, [track]).scores(0, case.config["durations"])
         mean = scores.mean(0)
