@@ -17,7 +17,8 @@ from typing import Any
 from avzoo import zoo
 from avzoo.conversion import variants
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
-from avzoo.files import give_umask_modes
+from avzoo.conversion.keymap import count_taken
+from avzoo.files import check_readable, give_umask_modes
 
 
 def convert_checkpoint(
@@ -39,7 +40,8 @@ def convert_checkpoint(
         config: override config values that can't be inferred from tensor shapes (heads, strides, epsilons).
 
     Returns:
-        A `PreTrainedModel`, or the pipeline of a diffusers method. `config.avzoo_source` records its origin.
+        A `PreTrainedModel`, or the pipeline of a diffusers method. `config.avzoo_source` records its origin:
+        file and sha256, variant and how it was told, tensors used, and those ignored under the reason why.
 
     Raises:
         ValueError: unknown method, variant or config field; keys that do not match, listed; a file that would run code;
@@ -49,9 +51,11 @@ def convert_checkpoint(
     row = zoo.find_row(method)
     if variant is not None:
         row.find_variant(variant)
+    main, parts = _split_parts(row, checkpoint)
+    if not isinstance(main, Mapping):
+        check_readable(main, "checkpoint")  # before anything is imported, which takes seconds
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
     _check_fields(row, converter, config or {})
-    main, parts = _split_parts(row, checkpoint)
     source = read_checkpoint(main, unpickle_stubs=getattr(converter, "UNPICKLE_STUBS", ()))
     record = {
         "method": row.name,
@@ -63,13 +67,31 @@ def convert_checkpoint(
     if variant is None and hasattr(converter, "fitting_variants"):
         variant, told = variants.choose_variant(row, converter.fitting_variants(source), source)
     record["variant_told"] = told
+    with count_taken() as taken:
+        # A pipeline also takes parts, and tells their origins; a model tells the arguments of its processor.
+        further = (parts,) if row.diffusion_pipeline else ()
+        model, variant, told_by_it = converter.convert(source, variant, config, *further)
+    record |= {"variant": variant, "tensors_used": taken.num_used, "tensors_ignored": taken.ignored}
     if row.diffusion_pipeline:
-        pipe, variant, origins = converter.convert(source, variant, config, parts)
-        pipe.register_to_config(avzoo_source={**record, "variant": variant, "parts": origins})
-        return pipe
-    model, variant, processor = converter.convert(source, variant, config)
-    model.config.avzoo_source = {**record, "variant": variant, "processor": processor}
+        model.register_to_config(avzoo_source={**record, "parts": told_by_it})
+    else:
+        model.config.avzoo_source = {**record, "processor": told_by_it}
     return model
+
+
+def describe_conversion(model: Any) -> str:
+    """A few lines on a converted model: its variant and how it was told, the tensors used and ignored, the digest."""
+    source = _find_source(model)
+    lines = [
+        f"{source['method']}, variant {source['variant']}, told {source['variant_told']}".replace("told as", "as"),
+        f"{source['tensors_used']} tensors used, {sum(map(len, source['tensors_ignored'].values()))} ignored",
+    ]
+    for why, keys in source["tensors_ignored"].items():
+        shown = ", ".join(keys[:2]) + (f", ... ({len(keys)})" if len(keys) > 2 else "")
+        lines.append(f"  ignored {shown}: {why}")
+    if source["sha256"] is not None:
+        lines.append(f"sha256 {source['sha256']} of {source['file']}")
+    return "\n".join(lines)
 
 
 def save_converted(model: Any, folder: str | os.PathLike) -> Path:
@@ -84,10 +106,7 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     """
     from avzoo.model_cards import render_card
 
-    source = model.config.get("avzoo_source") if isinstance(model.config, Mapping) else None
-    source = source or getattr(model.config, "avzoo_source", None)
-    if source is None:
-        raise ValueError("`model` has no record of its source; it must come from `convert_checkpoint`.")
+    source = _find_source(model)
     row = zoo.find_row(source["method"])
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -106,6 +125,14 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     return folder
+
+
+def _find_source(model: Any) -> Mapping[str, Any]:
+    source = model.config.get("avzoo_source") if isinstance(model.config, Mapping) else None
+    source = source or getattr(model.config, "avzoo_source", None)
+    if source is None:
+        raise ValueError("`model` has no record of its source; it must come from `convert_checkpoint`.")
+    return source
 
 
 def _split_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
@@ -127,4 +154,4 @@ def _check_fields(row: zoo.Row, converter: ModuleType, config: Mapping[str, Any]
         raise ValueError(f"`config` has no field {unknown[0]!r}; {owner} has: {', '.join(sorted(known))}.")
 
 
-__all__ = ["convert_checkpoint", "save_converted"]
+__all__ = ["convert_checkpoint", "describe_conversion", "save_converted"]

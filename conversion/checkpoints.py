@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from avzoo.files import check_readable
+
 CheckpointSource = str | Path | Mapping[str, Any]
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
@@ -70,10 +72,9 @@ def read_checkpoint(source: CheckpointSource, unpickle_stubs: Sequence[str] = ()
     if isinstance(source, Mapping):
         return Checkpoint(source, name="checkpoint")
     path = Path(source)
+    check_readable(path, "checkpoint")
     if path.is_dir():
         return _read_folder(path)
-    if not path.exists():
-        raise FileNotFoundError(f"checkpoint `{path}` does not exist.")
     content = _read_file(path, unpickle_stubs)
     return Checkpoint(content, name=f"checkpoint `{path.name}`", file=path.name, sha256=compute_sha256([path]))
 

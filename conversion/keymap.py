@@ -14,10 +14,12 @@ Every key of the source must match a rule, and every tensor of the target must b
 Otherwise nothing is converted, and the error lists the keys and tensors left over.
 """
 
+import contextlib
+import contextvars
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
@@ -39,6 +41,28 @@ class Rule:
         """Values of the pattern's placeholders in `key`, or None if the key does not match."""
         found = _compile_pattern(self.pattern).fullmatch(key)
         return None if found is None else found.groupdict()
+
+
+@dataclass
+class Taken:
+    """Which tensors of a checkpoint were taken: how many, and those left out under the reason why."""
+
+    num_used: int = 0
+    ignored: dict[str, list[str]] = field(default_factory=dict)
+
+
+_taken: contextvars.ContextVar[Taken | None] = contextvars.ContextVar("taken", default=None)
+
+
+@contextlib.contextmanager
+def count_taken() -> Iterator[Taken]:
+    """Context manager that counts what [`load_weights`] takes in it, of one network or of several."""
+    taken = Taken()
+    token = _taken.set(taken)
+    try:
+        yield taken
+    finally:
+        _taken.reset(token)
 
 
 def rename(source: str, target: str | Sequence[str], operation: TensorOperation | None = None) -> Rule:
@@ -64,6 +88,13 @@ class KeyMap:
 
     def __init__(self, *rules: Rule):
         self.rules = rules
+        self._found: dict[str, Rule | None] = {}
+
+    def find_rule(self, key: str) -> Rule | None:
+        """The first rule that matches `key`."""
+        if key not in self._found:
+            self._found[key] = next((rule for rule in self.rules if rule.match(key) is not None), None)
+        return self._found[key]
 
     def apply(
         self,
@@ -89,15 +120,13 @@ class KeyMap:
         unknown: list[str] = []
         twice: list[str] = []
         for key, tensor in source.items():
-            for rule in self.rules:
-                parts = rule.match(key)
-                if parts is not None:
-                    results = _apply_rule(rule, key, tensor, parts)
-                    twice += [f"{target} from {key}" for target in results if target in filled]
-                    filled.update(results)
-                    break
-            else:
+            rule = self.find_rule(key)
+            if rule is None:
                 unknown.append(key)
+                continue
+            results = _apply_rule(rule, key, tensor, rule.match(key) or {})
+            twice += [f"{target} from {key}" for target in results if target in filled]
+            filled.update(results)
         problems = [
             _describe("key", unknown, "has no rule", "have no rule"),
             _describe("tensor", twice, "is filled twice", "are filled twice"),
@@ -140,9 +169,22 @@ def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tenso
     counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     weights = keymap.apply(counters | dict(tensors), shapes, name)
+    _count(keymap, tensors)
     owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     model.load_state_dict(owned, assign=True)
     return model.eval()
+
+
+def _count(keymap: KeyMap, tensors: Mapping[str, torch.Tensor]) -> None:
+    taken = _taken.get()
+    if taken is None:
+        return
+    for key in tensors:
+        rule = keymap.find_rule(key)
+        if rule is not None and rule.targets:
+            taken.num_used += 1
+        elif rule is not None:
+            taken.ignored.setdefault(rule.why, []).append(key)
 
 
 @functools.cache

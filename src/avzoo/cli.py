@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
+from avzoo.files import check_readable
 from avzoo.pipelines.shared.commands import (
     add_common_options,
     add_face_options,
@@ -181,17 +182,25 @@ def print_card(options: argparse.Namespace) -> None:
 
 
 def convert_file(options: argparse.Namespace) -> None:
-    from avzoo.conversion import convert_checkpoint, save_converted
-
-    silence_transformers()
+    row = zoo.find_row(options.method)
+    if options.variant is not None:
+        row.find_variant(options.variant)
     config = {name: parse_literal(value) for name, value in map(split_pair, options.config)}
     parts = {name: None if value == "none" else value for name, value in map(split_pair, options.part)}
     if options.checkpoint is not None and parts:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
         raise ValueError("give a checkpoint, or its components by --part NAME=PATH.")
+    if options.checkpoint is not None:
+        check_readable(options.checkpoint, "checkpoint")
+
+    from avzoo.conversion import convert_checkpoint, describe_conversion, save_converted  # seconds, with torch
+
+    silence_transformers()
     model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
-    print(save_converted(model, options.output))
+    folder = save_converted(model, options.output)
+    print(describe_conversion(model), file=sys.stderr)
+    print(folder)
 
 
 def find_tracks(options: argparse.Namespace) -> None:

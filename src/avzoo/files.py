@@ -54,3 +54,18 @@ def read_umask() -> int:
         mask = os.umask(0)
         os.umask(mask)
         return mask
+
+
+def check_readable(path: str | os.PathLike, what: str) -> None:
+    """Check that a file or a folder can be read; `what` it is begins the message.
+
+    Raises:
+        FileNotFoundError: it does not exist. PermissionError: it can't be read. OSError: it is a pipe or a device.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{what} `{path}` does not exist.")
+    if not path.is_file() and not path.is_dir():
+        raise OSError(f"{what} `{path}` is neither a file nor a folder.")
+    if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
+        raise PermissionError(f"{what} `{path}` can't be read: permission denied.")

@@ -2,6 +2,9 @@
 
 import os
 import pickle
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -264,3 +267,59 @@ def test_a_converted_folder_has_the_modes_that_the_umask_gives(avzoo_command, ch
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in output.iterdir()}
     assert modes == dict.fromkeys(modes, oct(0o666 & ~umask))
     assert "model.safetensors" in modes
+
+
+def test_a_conversion_says_what_it_took_and_how_it_knew(avzoo_command, checkpoint, output):
+    import hashlib
+
+    torch.save(flexiast_tensors(), checkpoint)
+    status, out, err = avzoo_command("convert", "flexiast", checkpoint, output)
+    assert (status, out) == (0, f"{output}\n")
+    assert err.splitlines() == [
+        "flexiast, variant flexiast, told by its shapes",
+        "22 tensors used, 4 ignored",
+        "  ignored v.pos_embed: position grid of the AST it was initialised from; its evaluation skips it",
+        "  ignored v.patch_embed.proj.weight, v.patch_embed.proj.bias: kernel of the AST it was initialised from; its "
+        "evaluation skips it",
+        "  ignored v.head.weight: ImageNet head of the backbone; `forward` never reaches it",
+        f"sha256 {hashlib.sha256(checkpoint.read_bytes()).hexdigest()} of small.pth",
+    ]
+    source = avzoo.FlexiASTConfig.from_pretrained(output).avzoo_source
+    assert (source["variant_told"], source["tensors_used"]) == ("by its shapes", 22)
+    ignored = source["tensors_ignored"]
+    assert ignored["ImageNet head of the backbone; `forward` never reaches it"] == ["v.head.weight"]
+    assert source["tensors_used"] + sum(map(len, ignored.values())) == len(flexiast_tensors())
+
+
+def test_a_variant_that_was_asked_for_is_told_so(avzoo_command, checkpoint, output):
+    err = avzoo_command("convert", "flexiast", checkpoint, output, "--variant", "flexify")[2]
+    assert err.splitlines()[:2] == ["flexiast, variant flexify, as asked", "23 tensors used, 0 ignored"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["flexiast", "nofile.pth", "out"], "checkpoint `nofile.pth` does not exist."),
+        (["flexiast", "pipe", "out"], "checkpoint `pipe` is neither a file nor a folder."),
+        (["flexist", "nofile.pth", "out"], "no method is called 'flexist'"),
+        (["flexiast", "nofile.pth", "out", "--variant", "audiosett"], "no variant of flexiast is called 'audiosett'"),
+        (["voiceldm", "nofile.pth", "out", "--part", "clap=none"], "checkpoint `nofile.pth` does not exist."),
+    ],
+)
+def test_what_can_not_be_is_told_before_torch_is_imported(arguments, reason, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    program = "import sys; from avzoo.cli import main; status = main(sys.argv[1:])\n"
+    program += "assert 'torch' not in sys.modules and 'transformers' not in sys.modules; sys.exit(status)"
+    command = [sys.executable, "-c", program, "convert", *arguments]
+    begin = time.perf_counter()
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60)
+    seconds = time.perf_counter() - begin
+    refused((ended.returncode, ended.stdout, ended.stderr), reason)
+    assert seconds < 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+@NEEDS_NO_ROOT
+def test_a_checkpoint_that_may_not_be_read_is_refused(avzoo_command, checkpoint, output):
+    checkpoint.chmod(0)
+    refused(avzoo_command("convert", "flexiast", checkpoint, output), f"`{checkpoint}` can't be read")

@@ -432,6 +432,8 @@ def test_the_config_says_where_the_weights_came_from(tmp_path):
         "method": "flexiast",
         "variant": "vggsound",
         "variant_told": "by its shapes",
+        "tensors_used": source["tensors_used"],
+        "tensors_ignored": source["tensors_ignored"],
         "file": "VGGSound_ViT224_Flexified.pth",
         "sha256": digest,
         "avzoo_version": avzoo.__version__,

@@ -131,6 +131,14 @@ def test_sizes_of_a_talknet_are_told_by_its_shapes():
     assert (config.join_tracks, config.talknce_weight) == (False, 0.0)
 
 
+@BOTH
+def test_each_tensor_is_told_to_be_used_or_ignored(case):
+    source = small(case).config.avzoo_source
+    ignored = [key for keys in source["tensors_ignored"].values() for key in keys]
+    assert ignored == ([UNUSED] if case == TALKNET else [])
+    assert source["tensors_used"] == len(small_file(case)) - len(ignored)
+
+
 def test_where_some_weights_of_a_loconet_go():
     weights = {key.removeprefix(PREFIX): value for key, value in small_file(LOCONET).items()}
     model = small(LOCONET)
