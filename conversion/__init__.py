@@ -7,8 +7,6 @@ of one method; `keymap.py` is the mechanism they share.
 import dataclasses
 import importlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -18,7 +16,7 @@ from avzoo import zoo
 from avzoo.conversion import variants
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
 from avzoo.conversion.keymap import count_taken
-from avzoo.files import check_readable, give_umask_modes
+from avzoo.files import check_readable, write_folder_atomically
 
 
 def convert_checkpoint(
@@ -97,34 +95,34 @@ def describe_conversion(model: Any) -> str:
 def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     """Write a converted model, its processor and its card to a folder for `from_pretrained`.
 
-    The folder is written atomically: after an error there is none.
+    The folder is written atomically: after an error there is none, and what a killed process left is swept.
 
     Raises:
         ValueError: the model does not come from [`convert_checkpoint`].
         FileExistsError: `folder` exists and is not empty.
+        BlockingIOError: another process is writing `folder`.
         OSError: `folder` cannot be written.
+    """
+    _find_source(model)
+    with write_folder_atomically(folder) as unfinished:
+        write_converted(model, unfinished)
+    return Path(folder)
+
+
+def write_converted(model: Any, folder: Path) -> None:
+    """Write a converted model, its processor and its card into a folder that exists.
+
+    Raises:
+        ValueError: the model does not come from [`convert_checkpoint`].
     """
     from avzoo.model_cards import render_card
 
     source = _find_source(model)
     row = zoo.find_row(source["method"])
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"`{folder}` exists and is not an empty folder; name another.")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # Written to a temporary folder beside it and renamed, so that an interruption leaves no incomplete folder.
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        model.save_pretrained(unfinished)
-        if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
-            row.load(row.processor_class)(**source["processor"]).save_pretrained(unfinished)
-        render_card(row.name, source=source).save(unfinished / "README.md")
-        give_umask_modes(unfinished)
-        os.replace(unfinished, folder)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    return folder
+    model.save_pretrained(folder)
+    if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
+        row.load(row.processor_class)(**source["processor"]).save_pretrained(folder)
+    render_card(row.name, source=source).save(folder / "README.md")
 
 
 def _find_source(model: Any) -> Mapping[str, Any]:
@@ -154,4 +152,4 @@ def _check_fields(row: zoo.Row, converter: ModuleType, config: Mapping[str, Any]
         raise ValueError(f"`config` has no field {unknown[0]!r}; {owner} has: {', '.join(sorted(known))}.")
 
 
-__all__ = ["convert_checkpoint", "describe_conversion", "save_converted"]
+__all__ = ["convert_checkpoint", "describe_conversion", "save_converted", "write_converted"]

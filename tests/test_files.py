@@ -1,7 +1,9 @@
-"""What writers leave: files and folders with the modes that the umask gives."""
+"""What writers leave: files and folders with the modes that the umask gives, whole or not at all."""
 
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from safetensors.torch import save_file
 from avzoo import zoo
 from avzoo.audio import write_wav
 from avzoo.feature_cache import FeatureCache
-from avzoo.files import give_umask_modes, read_umask, write_atomically
+from avzoo.files import give_umask_modes, read_umask, write_atomically, write_folder_atomically
 from avzoo.model_cards import render_card
 from avzoo.records import Records
 from avzoo.toyworld import world
@@ -120,3 +122,108 @@ def test_the_umask_is_the_same_in_every_thread(umask):
     for thread in threads:
         thread.join()
     assert seen == [umask] * 8
+
+
+# --- folders that are there or not ------------------------------------------------------------------------------------
+
+
+def write_note(folder: Path, text: str = "whole", name: str = "note") -> None:
+    with write_folder_atomically(folder) as unfinished:
+        (unfinished / name).write_text(text)
+
+
+def test_a_folder_comes_with_the_modes_of_the_umask_and_nothing_beside_it(umask, tmp_path):
+    (tmp_path / "in").mkdir()
+    write_note(tmp_path / "in" / "new" / "folder")
+    assert_modes(tmp_path / "in", umask)
+    assert [path.name for path in (tmp_path / "in").rglob("*")] == ["new", "folder", "note"]
+
+
+def test_an_error_leaves_neither_the_folder_nor_the_folders_above_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        write_note(tmp_path / "new" / "folder", name="no such folder/note")
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["..", "file", "file/inside"])
+def test_a_folder_that_can_not_be_is_refused(tmp_path, name):
+    (tmp_path / "file").write_text("years of work")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match=r"file|empty folder"):
+        write_note(tmp_path / "empty" / name if name == ".." else tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "file"]
+
+
+def test_an_empty_folder_is_taken_through_a_link_or_as_the_current_one(tmp_path, monkeypatch):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    write_note(tmp_path / "link")
+    assert (tmp_path / "empty" / "note").read_text() == "whole"
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    write_note(Path())
+    assert (tmp_path / "other" / "note").read_text() == "whole"
+
+
+KILLED = """
+import os, signal, sys
+from avzoo.files import write_folder_atomically
+with write_folder_atomically(sys.argv[1]) as unfinished:
+    (unfinished / "weights").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+HOLDS = """
+import sys
+from avzoo.files import write_folder_atomically
+with write_folder_atomically(sys.argv[1]) as unfinished:
+    (unfinished / "note").write_text("first")
+    print("writing", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_what_a_killed_process_left_is_swept_by_the_next(tmp_path):
+    folder = tmp_path / "folder"
+    subprocess.run([sys.executable, "-c", KILLED, folder], check=False)
+    assert any(tmp_path.iterdir())
+    assert not folder.exists()
+    (tmp_path / ".folder-settings").mkdir()  # another's
+    write_note(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".folder-settings", "folder"]
+    assert [path.name for path in folder.iterdir()] == ["note"]
+
+
+def test_of_two_processes_that_write_one_folder_the_second_is_refused(tmp_path):
+    folder = tmp_path / "folder"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as first:
+        assert first.stdout.readline() == "writing\n"
+        with pytest.raises(BlockingIOError, match=f"^another process is writing `{folder}`; wait until it has ended"):
+            write_note(folder)
+        write_note(tmp_path / "another")
+        first.communicate("\n")
+    assert first.returncode == 0
+    assert (folder / "note").read_text() == "first"
+    with pytest.raises(FileExistsError, match="is not an empty folder"):
+        write_note(folder)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["another", "folder"]
+
+
+def test_of_many_threads_that_write_one_folder_one_wins(tmp_path):
+    errors = []
+
+    def write(text: str) -> None:
+        try:
+            write_note(tmp_path / "folder", text)
+        except OSError as error:
+            errors.append(type(error))
+
+    threads = [threading.Thread(target=write, args=(str(number),)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 15
+    assert set(errors) <= {BlockingIOError, FileExistsError}
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
-from avzoo.files import check_readable
+from avzoo.files import check_readable, write_folder_atomically
 from avzoo.pipelines.shared.commands import (
     add_common_options,
     add_face_options,
@@ -194,13 +194,14 @@ def convert_file(options: argparse.Namespace) -> None:
     if options.checkpoint is not None:
         check_readable(options.checkpoint, "checkpoint")
 
-    from avzoo.conversion import convert_checkpoint, describe_conversion, save_converted  # seconds, with torch
+    with write_folder_atomically(options.output) as unfinished:  # refused now rather than after minutes
+        from avzoo.conversion import convert_checkpoint, describe_conversion, write_converted  # seconds, with torch
 
-    silence_transformers()
-    model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
-    folder = save_converted(model, options.output)
+        silence_transformers()
+        model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
+        write_converted(model, unfinished)
     print(describe_conversion(model), file=sys.stderr)
-    print(folder)
+    print(Path(options.output))
 
 
 def find_tracks(options: argparse.Namespace) -> None:

@@ -1,11 +1,17 @@
-"""Atomic writing of files, with the modes that the umask gives."""
+"""Atomic writing of files and folders, with the modes that the umask gives."""
 
 import os
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks
+    fcntl = None
 
 
 @contextmanager
@@ -28,6 +34,76 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def write_folder_atomically(folder: str | os.PathLike) -> Iterator[Path]:
+    """Context manager that yields a temporary folder and renames it to `folder` at the end, unless an error is raised.
+
+    The temporary folder lies beside `folder`. What a killed process left there is deleted first.
+
+    Raises:
+        FileExistsError: `folder` exists and is not an empty folder.
+        BlockingIOError: another process, or another thread, is writing `folder`.
+        OSError: `folder` can't be written.
+    """
+    target = Path(folder).resolve()
+    _refuse_filled(target, folder)
+    missing = [parent for parent in target.parents if not parent.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.avzoo-unfinished")
+    try:
+        with _lock(target.with_name(f".{target.name}.avzoo-lock"), folder):
+            _refuse_filled(target, folder)  # the process that held the lock may have written it
+            if unfinished.exists():
+                shutil.rmtree(unfinished)
+            unfinished.mkdir()
+            try:
+                yield unfinished
+                give_umask_modes(unfinished)
+                os.replace(unfinished, target)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
+    except BaseException:
+        for parent in missing:  # the innermost first
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _refuse_filled(target: Path, folder: str | os.PathLike) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"`{folder}` exists and is not an empty folder; name another.")
+
+
+@contextmanager
+def _lock(path: Path, folder: str | os.PathLike) -> Iterator[None]:
+    """Hold a file that no two processes hold at once. A process that is killed holds nothing, so its file may stay."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            raise BlockingIOError(
+                f"another process is writing `{folder}`; wait until it has ended, or name another folder."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        try:
+            is_there = os.path.samestat(os.fstat(file), os.stat(path))
+        except FileNotFoundError:
+            is_there = False
+        if is_there:
+            break
+        os.close(file)  # whoever held it deleted it in between
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held
+        os.close(file)
 
 
 def give_umask_modes(path: str | os.PathLike) -> None:

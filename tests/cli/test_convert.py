@@ -13,6 +13,7 @@ from refusals import refused
 from safetensors.torch import save_file
 
 import avzoo
+from avzoo.files import write_folder_atomically
 
 NEEDS_NO_ROOT = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
@@ -323,3 +324,26 @@ def test_what_can_not_be_is_told_before_torch_is_imported(arguments, reason, tmp
 def test_a_checkpoint_that_may_not_be_read_is_refused(avzoo_command, checkpoint, output):
     checkpoint.chmod(0)
     refused(avzoo_command("convert", "flexiast", checkpoint, output), f"`{checkpoint}` can't be read")
+
+
+def test_a_second_run_into_one_folder_is_told_before_it_converts(avzoo_command, checkpoint, output):
+    with write_folder_atomically(output):
+        refused(avzoo_command("convert", "flexiast", checkpoint, output), f"another process is writing `{output}`")
+
+
+KILLED_WHILE_SAVING = """
+import os, signal, sys
+from avzoo.files import write_folder_atomically
+with write_folder_atomically(sys.argv[1]) as unfinished:
+    (unfinished / "model.safetensors").write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_conversion_is_swept_by_the_next_into_the_same_folder(avzoo_command, checkpoint, output):
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_SAVING, output], check=False)
+    assert killed.returncode == -9
+    assert not output.exists()
+    assert list(output.parent.rglob("model.safetensors"))
+    assert avzoo_command("convert", "flexiast", checkpoint, output)[0] == 0
+    assert (output / "model.safetensors").is_file()
