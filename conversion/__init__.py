@@ -80,8 +80,9 @@ def convert_checkpoint(
 def describe_conversion(model: Any) -> str:
     """A few lines on a converted model: its variant and how it was told, the tensors used and ignored, the digest."""
     source = _find_source(model)
+    told = source["variant_told"]
     lines = [
-        f"{source['method']}, variant {source['variant']}, told {source['variant_told']}".replace("told as", "as"),
+        f"{source['method']}, variant {source['variant']}, {told if told == variants.AS_ASKED else f'told {told}'}",
         f"{source['tensors_used']} tensors used, {sum(map(len, source['tensors_ignored'].values()))} ignored",
     ]
     for why, keys in source["tensors_ignored"].items():

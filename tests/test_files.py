@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from contract.diffusion import PIPELINES
 from contract.tiny import TINY, tiny_model
 from safetensors.torch import save_file
 
@@ -21,6 +22,7 @@ from avzoo.model_cards import render_card
 from avzoo.records import Records
 from avzoo.toyworld import world
 from avzoo.training import checkpoints
+from avzoo.training.half_precision import save_in_half
 from avzoo.video import FaceTracks, save_tracks, write_video
 from avzoo.video.drawing import write_picture
 
@@ -68,6 +70,10 @@ def write_training(folder: Path) -> None:
     checkpoints.save_trained(folder / "final", bare)
 
 
+def write_pipeline(folder: Path) -> None:
+    save_in_half(PIPELINES["AVDiffuSSPipeline"].assemble(), folder)
+
+
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
 def umask(request):
     before = os.umask(request.param)
@@ -84,7 +90,7 @@ def assert_modes(folder: Path, umask: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "write", [write_weights, write_media, write_toyworld, write_tables, write_cache, write_training]
+    "write", [write_weights, write_media, write_toyworld, write_tables, write_cache, write_training, write_pipeline]
 )
 def test_what_is_written_has_the_mode_that_the_umask_gives(write, umask, tmp_path):
     folder = tmp_path / "written"

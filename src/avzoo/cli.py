@@ -80,7 +80,9 @@ def build_parser() -> argparse.ArgumentParser:
     convert.add_argument("method")
     convert.add_argument("checkpoint", nargs="?", help="file or folder; optional if every component is given by --part")
     convert.add_argument("output", help="folder to create")
-    convert.add_argument("--variant", help="which released checkpoint it is (default: inferred from the file)")
+    convert.add_argument(
+        "--variant", help="which released checkpoint it is (default: told by its shapes or its file name)"
+    )
     convert.add_argument(
         "--config",
         nargs="+",

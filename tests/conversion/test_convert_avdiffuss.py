@@ -54,6 +54,13 @@ def same_weights(pipe, other) -> bool:
     )
 
 
+def test_each_tensor_is_told_to_be_used_or_ignored():
+    source = averaged().config["avzoo_source"]
+    assert source["variant_told"] == "by its shapes"
+    assert source["tensors_used"] + sum(map(len, source["tensors_ignored"].values())) == len(small_weights())
+    assert any("the denoiser knows no times" in why for why in source["tensors_ignored"])
+
+
 # --- sizes ------------------------------------------------------------------------------------------------------------
 
 

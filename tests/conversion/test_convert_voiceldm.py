@@ -41,6 +41,12 @@ def small():
     return converted(small_file())
 
 
+def test_each_tensor_is_told_to_be_used_or_ignored(small):
+    source = small.config["avzoo_source"]
+    assert source["variant_told"] == "by its shapes"
+    assert source["tensors_used"] + sum(map(len, source["tensors_ignored"].values())) == len(small_file())
+
+
 @functools.cache
 def full(case: str):
     """A file of full size without values, converted once."""
