@@ -7,7 +7,7 @@ of one method; `keymap.py` is the mechanism they share.
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,6 +70,7 @@ def convert_checkpoint(
         further = (parts,) if row.diffusion_pipeline else ()
         model, variant, told_by_it = converter.convert(source, variant, config, *further)
     record |= {"variant": variant, "tensors_used": taken.num_used, "tensors_ignored": taken.ignored}
+    record["entries_ignored"] = _list_unread_entries(source.content, getattr(converter, "ENTRIES_READ", ()))
     if row.diffusion_pipeline:
         model.register_to_config(avzoo_source={**record, "parts": told_by_it})
     else:
@@ -88,6 +89,8 @@ def describe_conversion(model: Any) -> str:
     for why, keys in source["tensors_ignored"].items():
         shown = ", ".join(keys[:2]) + (f", ... ({len(keys)})" if len(keys) > 2 else "")
         lines.append(f"  ignored {shown}: {why}")
+    if source["entries_ignored"]:
+        lines.append(f"  not read, beside the weights: {', '.join(source['entries_ignored'])}")
     if source["sha256"] is not None:
         lines.append(f"sha256 {source['sha256']} of {source['file']}")
     return "\n".join(lines)
@@ -124,6 +127,13 @@ def write_converted(model: Any, folder: Path) -> None:
     if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
         row.load(row.processor_class)(**source["processor"]).save_pretrained(folder)
     render_card(row.name, source=source).save(folder / "README.md")
+
+
+def _list_unread_entries(content: Mapping[str, Any], read: Sequence[str]) -> list[str]:
+    """What a file {"state_dict": weights, ...} of a training run holds beside its weights."""
+    if not isinstance(content.get("state_dict"), Mapping):
+        return []
+    return sorted(str(name) for name in content if name not in ("state_dict", *read))
 
 
 def _find_source(model: Any) -> Mapping[str, Any]:

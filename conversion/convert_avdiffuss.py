@@ -26,6 +26,8 @@ from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 # The file names a class of the authors' code among its settings. It is not needed, and not imported.
 UNPICKLE_STUBS = ("sgmse.data_module_vi.SpecsDataModule",)
 
+ENTRIES_READ = ("ema", "hyper_parameters")  # beside the weights
+
 _SPECTROGRAM_FIELDS = ("n_fft", "hop_length", "window", "spec_abs_exponent", "spec_factor", "frame_multiple")
 _SCHEDULER_FIELDS = ("theta", "sigma_min", "sigma_max", "min_timestep")
 CONFIG_FIELDS = ("num_attention_heads", "condition", *_SPECTROGRAM_FIELDS, *_SCHEDULER_FIELDS)

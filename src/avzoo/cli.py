@@ -193,8 +193,9 @@ def convert_file(options: argparse.Namespace) -> None:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
         raise ValueError("give a checkpoint, or its components by --part NAME=PATH.")
-    if options.checkpoint is not None:
-        check_readable(options.checkpoint, "checkpoint")
+    checkpoint = parts.get("checkpoint", options.checkpoint)
+    if checkpoint is not None:
+        check_readable(checkpoint, "checkpoint")
 
     with write_folder_atomically(options.output) as unfinished:  # refused now rather than after minutes
         from avzoo.conversion import convert_checkpoint, describe_conversion, write_converted  # seconds, with torch

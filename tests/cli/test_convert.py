@@ -304,6 +304,7 @@ def test_a_variant_that_was_asked_for_is_told_so(avzoo_command, checkpoint, outp
         (["flexiast", "pipe", "out"], "checkpoint `pipe` is neither a file nor a folder."),
         (["flexist", "nofile.pth", "out"], "no method is called 'flexist'"),
         (["flexiast", "nofile.pth", "out", "--variant", "audiosett"], "no variant of flexiast is called 'audiosett'"),
+        (["voiceldm", "out", "--part", "checkpoint=nofile.pth"], "checkpoint `nofile.pth` does not exist."),
         (["voiceldm", "nofile.pth", "out", "--part", "clap=none"], "checkpoint `nofile.pth` does not exist."),
     ],
 )

@@ -58,6 +58,7 @@ def test_each_tensor_is_told_to_be_used_or_ignored():
     source = averaged().config["avzoo_source"]
     assert source["variant_told"] == "by its shapes"
     assert source["tensors_used"] + sum(map(len, source["tensors_ignored"].values())) == len(small_weights())
+    assert not {"ema", "hyper_parameters"} & set(source["entries_ignored"])
     assert any("the denoiser knows no times" in why for why in source["tensors_ignored"])
 
 

@@ -434,6 +434,7 @@ def test_the_config_says_where_the_weights_came_from(tmp_path):
         "variant_told": "by its shapes",
         "tensors_used": source["tensors_used"],
         "tensors_ignored": source["tensors_ignored"],
+        "entries_ignored": [],
         "file": "VGGSound_ViT224_Flexified.pth",
         "sha256": digest,
         "avzoo_version": avzoo.__version__,

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from small_mtdvocalist import JUNK, STUDENT, TEACHER, logits_of, released, small_file, without
 
 from avzoo import MTDVocaLiSTForSequenceClassification, VocaLiSTForSequenceClassification, VocaLiSTProcessor, zoo
-from avzoo.conversion import convert_checkpoint, convert_mtdvocalist, save_converted
+from avzoo.conversion import convert_checkpoint, convert_mtdvocalist, describe_conversion, save_converted
 from avzoo.conversion.checkpoints import Checkpoint
 
 
@@ -204,6 +204,14 @@ def test_what_was_never_initialised_is_left_out():
 def test_wrappings_do_not_matter(wrap, tmp_path):
     torch.save(wrap(small_file()), tmp_path / "file.pth")
     assert same_weights(convert_checkpoint("mtdvocalist", tmp_path / "file.pth"), small())
+
+
+def test_what_lies_beside_the_weights_is_told_to_be_left():
+    content = {"state_dict": small_file(), "optimizer": {"state": {}}, "global_step": 9}
+    model = convert_checkpoint("mtdvocalist", content)
+    assert model.config.avzoo_source["entries_ignored"] == ["global_step", "optimizer"]
+    assert sum(map(len, model.config.avzoo_source["tensors_ignored"].values())) == len(JUNK)
+    assert "not read, beside the weights: global_step, optimizer" in describe_conversion(model)
 
 
 def test_a_file_without_counters_of_batches_converts():
