@@ -166,7 +166,7 @@ def test_the_wheel_and_the_editable_install_import_from_any_folder(unpacked, tmp
 # The floors. A module may import from its own floor and from those below; `zoo` is data at the very bottom.
 
 FLOORS = [
-    {"zoo", "records", "files", "processes", "feature_cache", "checks", "rates"},
+    {"zoo", "records", "files", "hub", "processes", "feature_cache", "checks", "rates"},
     {"audio", "video", "metrics"},
     {"data", "training", "toyworld"},
     {"models"},

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from avzoo.checks import check_number, check_whole_number
+from avzoo.hub import explain_hub_errors
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 from avzoo.video.resizing import scale_as_opencv
 
@@ -56,8 +57,14 @@ class S3FDDetector:
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, **options: Any) -> "S3FDDetector":
-        """Make a detector from a folder that `avzoo convert s3fd` wrote, or from the Hub."""
-        return cls(S3FDForFaceDetection.from_pretrained(folder), **options)
+        """Make a detector from a folder that `avzoo convert s3fd` wrote, or from the Hub.
+
+        Raises:
+            OSError: there is none; what the Hub is the reason for is explained in one line.
+        """
+        with explain_hub_errors(folder):
+            model = S3FDForFaceDetection.from_pretrained(folder)
+        return cls(model, **options)
 
     @torch.no_grad()
     def __call__(self, frames: np.ndarray) -> list[Detections]:

@@ -97,6 +97,7 @@ def run_task(options: argparse.Namespace) -> None:
 
     import avzoo
     from avzoo import zoo
+    from avzoo.hub import explain_hub_errors
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -115,7 +116,8 @@ def run_task(options: argparse.Namespace) -> None:
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
     silence_transformers()
     silence_hub()
-    pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    with explain_hub_errors(model):
+        pipe = transformers.pipeline(options.task, model=model, device=options.device)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
@@ -143,6 +145,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     import torch
 
     from avzoo import toy_checkpoint, zoo
+    from avzoo.hub import explain_hub_errors
 
     check_device(options.device)
     device = options.device or choose_device()
@@ -152,7 +155,9 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     silence_hub()
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
-    pipe = pipeline_class.from_pretrained(options.model or toy_checkpoint(method), torch_dtype=dtype).to(device)
+    model = options.model or toy_checkpoint(method)
+    with explain_hub_errors(model):
+        pipe = pipeline_class.from_pretrained(model, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
 
 

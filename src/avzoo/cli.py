@@ -139,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     push = command("push", push_folder, "Upload a converted folder to the Hub.")
     push.add_argument("folder", type=Path)
-    push.add_argument("repository", help="owner/name")
+    push.add_argument("repository", help="owner/name; without an owner, your own")
     push.add_argument("--private", action="store_true")
     return parser
 
@@ -267,13 +267,18 @@ def run_demo(options: argparse.Namespace) -> None:
 def push_folder(options: argparse.Namespace) -> None:
     from huggingface_hub import HfApi
 
+    from avzoo.hub import explain_hub_errors
+
     if not any((options.folder / name).is_file() for name in ("config.json", "model_index.json")):
         raise FileNotFoundError(
             f"`{options.folder}` holds no config.json or model_index.json; convert or train a model first."
         )
+    silence_hub()
     api = HfApi()
-    api.create_repo(options.repository, private=options.private, exist_ok=True)
-    print(api.upload_folder(repo_id=options.repository, folder_path=options.folder))
+    with explain_hub_errors(options.repository):
+        # With the owner's name, where only the repository's was given.
+        repository = api.create_repo(options.repository, private=options.private, exist_ok=True).repo_id
+        print(api.upload_folder(repo_id=repository, folder_path=options.folder))
 
 
 def split_pair(text: str) -> tuple[str, str]:

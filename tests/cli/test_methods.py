@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from refusals import refused
@@ -87,16 +88,17 @@ def test_push_uploads_the_folder(avzoo_command, model_folder, monkeypatch):
     class FakeApi:
         def create_repo(self, repo_id, **options):
             calls.append(("create", repo_id, options))
+            return SimpleNamespace(repo_id=f"someone/{repo_id}")
 
         def upload_folder(self, **options):
             calls.append(("upload", options))
             return "the address of the commit"
 
     monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
-    status, out, _ = avzoo_command("push", model_folder, "someone/flexiast", "--private")
+    status, out, _ = avzoo_command("push", model_folder, "flexiast", "--private")
     assert (status, out) == (0, "the address of the commit\n")
     assert calls == [
-        ("create", "someone/flexiast", {"private": True, "exist_ok": True}),
+        ("create", "flexiast", {"private": True, "exist_ok": True}),
         ("upload", {"repo_id": "someone/flexiast", "folder_path": model_folder}),
     ]
 
