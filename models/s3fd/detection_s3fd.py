@@ -61,9 +61,12 @@ class S3FDDetector:
 
         Raises:
             OSError: there is none; what the Hub is the reason for is explained in one line.
+            ValueError: it holds another model.
         """
         with explain_hub_errors(folder):
-            model = S3FDForFaceDetection.from_pretrained(folder)
+            model, info = S3FDForFaceDetection.from_pretrained(folder, output_loading_info=True)
+        if info["missing_keys"]:  # transformers would draw them at random
+            raise ValueError(f"`{folder}` holds no S3FD: {len(info['missing_keys'])} of its weights are not there.")
         return cls(model, **options)
 
     @torch.no_grad()

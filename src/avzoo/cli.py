@@ -275,7 +275,7 @@ def push_folder(options: argparse.Namespace) -> None:
         )
     silence_hub()
     api = HfApi()
-    with explain_hub_errors(options.repository):
+    with explain_hub_errors(options.repository, uploading=True):
         # With the owner's name, where only the repository's was given.
         repository = api.create_repo(options.repository, private=options.private, exist_ok=True).repo_id
         print(api.upload_folder(repo_id=repository, folder_path=options.folder))

@@ -7,61 +7,71 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def explain_hub_errors(name: str | os.PathLike) -> Iterator[None]:
+def explain_hub_errors(name: str | os.PathLike, *, uploading: bool = False) -> Iterator[None]:
     """Inside, whatever the Hub is the reason for is an OSError that names the repository and the way out.
 
     The libraries raise a dozen classes, some of them of whichever HTTP client they use, and often after other errors.
 
     Args:
-        name: repository, owner/name. Errors about a folder that exists stay as they are.
+        name: repository, owner/name; or a folder, about which errors stay as they are.
+        uploading: to the repository, rather than loading from it or from a folder.
     """
     try:
         yield
     except Exception as error:
-        reason = None if Path(name).is_dir() else _find_reason(os.fspath(name), error)
+        reason = None if Path(name).exists() and not uploading else _find_reason(os.fspath(name), error, uploading)
         if reason is None:
             raise
         raise OSError(reason) from error
 
 
-def _find_reason(name: str, error: Exception) -> str | None:
+def _find_reason(name: str, error: Exception, uploading: bool) -> str | None:
     """The line, or None if the Hub is not the reason."""
     from huggingface_hub import constants, errors
 
-    log_in = "log in with `hf auth login`, or set HF_TOKEN"
     chain = _list_chain(error)
 
     def find(*classes: type) -> BaseException | None:
         return next((cause for cause in chain if isinstance(cause, classes)), None)
 
+    log_in = "log in with `hf auth login`, or set HF_TOKEN"
+    absent = "" if uploading else " is no folder here, and"
+    instead = "" if uploading else ", or give a folder"
+    status = getattr(getattr(find(errors.HfHubHTTPError), "response", None), "status_code", None)
+    is_broken = status is not None and status >= 500
+    is_missing = find(errors.LocalEntryNotFoundError) is not None
+    if isinstance(error, ValueError | OSError) and not _is_repository_name(name):
+        either = "" if uploading else "neither a folder that exists nor "
+        return f"`{name}` is {either or 'not '}a name on the Hub, which has the form owner/name."
     if find(errors.GatedRepoError):
         return f"`{name}` is a gated repository: ask for access at {constants.ENDPOINT}/{name}, then {log_in}."
-    if find(errors.RepositoryNotFoundError):
-        return (
-            f"`{name}` is no folder here, and the Hub shows no such repository: check the name; if it is private, "
-            f"{log_in}."
-        )
-    if find(errors.OfflineModeIsEnabled):
-        return (
-            f"`{name}` is no folder here and not in the cache, and HF_HUB_OFFLINE forbids asking the Hub: unset it, or "
-            "give a folder."
-        )
-    refused = find(errors.HfHubHTTPError)
-    status = getattr(getattr(refused, "response", None), "status_code", None)
-    if status in (401, 403):
+    if status in (401, 403) and not isinstance(find(errors.HfHubHTTPError), errors.RepositoryNotFoundError):
         return f"the Hub refuses access to `{name}` ({status}): {log_in}, with a token that may do this."
+    if find(errors.RepositoryNotFoundError):
+        return f"`{name}`{absent} the Hub shows no such repository: check the name; if it is private, {log_in}."
+    if find(errors.OfflineModeIsEnabled) or (is_missing and constants.HF_HUB_OFFLINE):
+        absent = "" if uploading else " is no folder here and not in the cache, and"
+        return f"`{name}`{absent or ':'} HF_HUB_OFFLINE forbids asking the Hub: unset it{instead}."
     if isinstance(error, errors.RemoteEntryNotFoundError):
-        return f"`{name}` lacks a file that is needed: {' '.join(str(error).split())}"
-    if isinstance(error, errors.HFValidationError) or find(errors.HFValidationError):
-        return f"`{name}` is neither a folder that exists nor a name on the Hub, which has the form owner/name."
-    unreachable = status is not None and status >= 500
-    if unreachable or find(errors.LocalEntryNotFoundError) or any(map(_is_of_transport, chain)):
+        return f"`{name}` on the Hub lacks a file that is needed: {' '.join(str(error).split())}"
+    if is_broken or is_missing or any(map(_is_of_transport, chain)):
+        answer = f" (it answers {status})" if is_broken else ""
         return (
-            f"the Hub at {constants.ENDPOINT} cannot be reached for `{name}`"
-            + (f" (it answers {status})" if unreachable else "")
-            + ": check the connection and try again later, or give a folder."
+            f"the Hub at {constants.ENDPOINT} cannot be reached for `{name}`{answer}: check the connection and try "
+            f"again later{instead}."
         )
     return None
+
+
+def _is_repository_name(name: str) -> bool:
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
 
 
 def _list_chain(error: BaseException) -> list[BaseException]:

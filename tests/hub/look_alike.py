@@ -20,6 +20,7 @@ class Repository:
     """Its files after each commit."""
 
     private: bool = False
+    gated: bool = False
     commits: dict[str, dict[str, bytes]] = field(default_factory=dict)  # sha -> {path: bytes}, in order
 
     def commit(self, changes: dict[str, bytes | None]) -> str:
@@ -133,6 +134,8 @@ class LookAlike:
                 raise Answer(200, {**about, "downloads": 0, "siblings": siblings, "gated": False})
         if len(parts) > 4 and parts[2] == "resolve":
             repository = self.find("/".join(parts[:2]), known)
+            if repository.gated:
+                raise Answer(403, X_Error_Code="GatedRepo")
             sha, files = self.look(repository, parts[3])
             content = files.get("/".join(parts[4:]))
             if content is None:

@@ -1,5 +1,8 @@
 """What is saved and uploaded loads by its name: into an empty cache, and from the cache when the Hub is gone."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +12,7 @@ import transformers
 from contract.diffusion import PIPELINES
 from contract.tiny import TINY, tiny_model
 from diffusers import DiffusionPipeline
+from look_alike import Repository
 
 import avzoo
 from avzoo import zoo
@@ -180,3 +184,24 @@ def test_the_command_line_runs_an_uploaded_checkpoint_by_name(hub, ask, go_offli
     assert len(set(answers)) == 1
     files = [sorted(path.name for path in Path(tmp_path / f"output{number}").glob("*")) for number in range(2)]
     assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_a_shell_that_never_saw_the_model_runs_it_by_name(hub, tmp_path):
+    """Nothing is set but what users set, so the libraries are imported as they are."""
+    files = Path(avzoo.toy_checkpoint("voiceldm"))
+    hub.repositories["you/voiceldm"] = Repository()
+    hub.repositories["you/voiceldm"].commit(
+        {str(path.relative_to(files)): path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    )
+    words = [word.format(output=tmp_path / "speech") for word in COMMANDS["voiceldm"]]
+    command = [Path(sys.executable).with_name("avzoo"), "run", *words, "--model", "you/voiceldm", "--device", "cpu"]
+    environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
+    for offline in ("0", "1"):
+        hub.requests.clear()
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=False, env={**environment, "HF_HUB_OFFLINE": offline}
+        )
+        assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'speech.wav'}\n"), result.stderr
+        assert result.stderr == "seed 0\n"
+        assert bool(hub.requests) == (offline == "0")

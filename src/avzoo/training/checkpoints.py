@@ -162,18 +162,42 @@ def save_best(output_dir: Path, model: nn.Module, processor: Any = None) -> None
 
 
 def create_repository(model_id: str, private: bool) -> str:
-    """Make sure that the Hub repository exists and may be written to; gives its full name."""
-    return HfApi().create_repo(model_id, private=private, exist_ok=True).repo_id
+    """Make sure that the Hub repository exists and may be written to; gives its full name.
+
+    Raises:
+        OSError: it doesn't, or the Hub cannot be reached.
+    """
+    try:
+        return HfApi().create_repo(model_id, private=private, exist_ok=True).repo_id
+    except Exception as error:  # of the HTTP client that huggingface_hub happens to use, among others
+        raise OSError(
+            f"the Hub gives no repository `{model_id}` to upload to ({_in_one_line(error)}): log in with `hf auth "
+            "login`, or leave out push_to_hub."
+        ) from error
 
 
 def upload_trained(repository: str, folder: Path) -> None:
-    """Upload the trained model, without checkpoints, phases, logs and `best/`."""
-    HfApi().upload_folder(
-        repo_id=repository,
-        folder_path=folder,
-        commit_message="Upload the trained model",
-        ignore_patterns=["checkpoint-*/**", "phase-*/**", "phases.json", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
-    )
+    """Upload the trained model, without checkpoints, phases, logs and `best/`.
+
+    Raises:
+        OSError: the Hub does not take it; the message says where it is.
+    """
+    try:
+        HfApi().upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            commit_message="Upload the trained model",
+            ignore_patterns=["checkpoint-*/**", "phase-*/**", "phases.json", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
+        )
+    except Exception as error:
+        raise OSError(
+            f"the trained model is in `{folder}`, but could not be uploaded to `{repository}` "
+            f"({_in_one_line(error)}): upload it when the Hub can be reached."
+        ) from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
 
 
 def give_usual_modes(folder: Path) -> None:
