@@ -68,7 +68,9 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
         help="yunet: OpenCV's detector, extra `faces`; s3fd: a converted checkpoint; drawn: faces drawn by toyworld "
         "(default: drawn for toyworld videos, else yunet)",
     )
-    parser.add_argument("--detector-model", type=Path, help="path of YuNet's ONNX file, or folder of a converted S3FD")
+    parser.add_argument(
+        "--detector-model", type=Path, help="path of YuNet's ONNX file, or folder or Hub id of a converted S3FD"
+    )
     parser.add_argument("--max-faces", type=int, help="keep only this many face tracks, the largest and longest")
 
 

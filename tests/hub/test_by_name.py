@@ -1,5 +1,6 @@
 """What is saved and uploaded loads by its name: into an empty cache, and from the cache when the Hub is gone."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from avzoo import zoo
 from avzoo.audio import write_wav
 from avzoo.cli import main
 from avzoo.toyworld.talkers import Talkers
+from avzoo.video import write_video
 
 NAMED = [
     (row, auto_class, name) for row in zoo.ROWS for auto_class, names in row.auto_classes.items() for name in names
@@ -184,6 +186,21 @@ def test_the_command_line_runs_an_uploaded_checkpoint_by_name(hub, ask, go_offli
     assert len(set(answers)) == 1
     files = [sorted(path.name for path in Path(tmp_path / f"output{number}").glob("*")) for number in range(2)]
     assert files[0] == files[1]
+
+
+@pytest.mark.slow
+def test_the_command_line_follows_faces_with_an_uploaded_detector(hub, ask, go_offline, tmp_path, capfd):
+    ask(hub)
+    tiny_model(zoo.find_row("s3fd")).push_to_hub("you/s3fd")
+    write_video(tmp_path / "noise.mp4", np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8), 25)
+    ask(hub)
+    capfd.readouterr()
+    for _ in ("from the Hub", "from the cache"):
+        words = [str(tmp_path / "noise.mp4"), "--detector", "s3fd", "--detector-model", "you/s3fd"]
+        assert main(["tracks", *words]) == 0
+        assert json.loads(capfd.readouterr().out)["num_frames"] == 3
+        leave_the_hub(hub, go_offline)
+    assert hub.requests == []
 
 
 @pytest.mark.slow
