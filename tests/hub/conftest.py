@@ -9,18 +9,11 @@ sys.path.insert(0, str(Path(__file__).parent))  # look_alike.py lies beside this
 from look_alike import TOKEN, LookAlike
 
 
-@pytest.fixture(scope="session")
-def served():
-    """One for all tests: modules that are imported late keep the address that was right then."""
+@pytest.fixture
+def hub():
+    """An empty Hub."""
     with LookAlike() as hub:
         yield hub
-
-
-@pytest.fixture
-def hub(served):
-    """An empty Hub."""
-    served.clear()
-    return served
 
 
 @pytest.fixture
@@ -30,6 +23,7 @@ def ask(monkeypatch, tmp_path):
     They read the environment when they are imported, so what they read is set here.
     """
     import huggingface_hub.hf_api
+    import transformers.utils.hub
     from huggingface_hub import constants
 
     number = iter(range(1000))
@@ -40,6 +34,7 @@ def ask(monkeypatch, tmp_path):
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}"
         )
         monkeypatch.setattr(huggingface_hub.hf_api.api, "endpoint", hub.url)
+        monkeypatch.setattr(transformers.utils.hub, "_hf_api", None, raising=False)  # made once, with its address
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
         monkeypatch.setenv("HF_TOKEN", token) if token else monkeypatch.delenv("HF_TOKEN", raising=False)

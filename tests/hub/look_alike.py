@@ -56,9 +56,6 @@ class LookAlike:
     """
 
     def __init__(self):
-        self.clear()
-
-    def clear(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.requests: list[str] = []
         self.answer_all_with: int | None = None
