@@ -39,6 +39,8 @@ class S3FDConfig(PreTrainedConfig):
     """
 
     model_type = "s3fd"
+    # transformers' Trainer gathers what it evaluates: the logits and the boxes.
+    keys_to_ignore_at_inference = ["scores", "box_offsets", "priors"]
 
     stage_channels: list[int] | tuple[int, ...] = (64, 128, 256, 512, 512)
     stage_depths: list[int] | tuple[int, ...] = (2, 2, 3, 3, 3)

@@ -209,6 +209,15 @@ def test_the_loss_comes_first(model, tiny):
     torch.testing.assert_close(model(**inputs, labels=labels, return_dict=False)[0], output.loss, **EXACT)
 
 
+@pytest.mark.needs("loss")
+@torch.no_grad()
+def test_an_evaluation_of_the_trainer_gathers_little(model, tiny):
+    output = model(**tiny.inputs(tiny.lengths), labels=tiny.labels(len(tiny.lengths)))
+    gathered = set(output) - {"loss", *getattr(model.config, "keys_to_ignore_at_inference", ())}
+    assert "logits" in gathered
+    assert gathered <= {"logits", "boxes"}
+
+
 @pytest.mark.needs("outputs")
 @pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
 @torch.no_grad()
