@@ -23,6 +23,7 @@ from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS, AVDiffuSSModel, score_input
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 from avzoo.models.avdiffuss.windows import CrossFade, NoiseField, Windows
+from avzoo.pipelines.shared.interruption import InterruptionMixin
 
 logger = logging.get_logger(__name__)
 
@@ -70,7 +71,7 @@ class WindowSegment:
     frames: torch.Tensor  # numbers of its pictures
 
 
-class AVDiffuSSPipeline(DiffusionPipeline):
+class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
     """Separates the voice of one face from a recording of several speakers.
 
         pipe = AVDiffuSSPipeline.from_pretrained("avdiffuss").to("cuda")
@@ -134,8 +135,6 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             presets=copy.deepcopy(presets or PRESETS),
             avzoo_source=avzoo_source,
         )
-        self._interrupt = False
-        self._num_timesteps = 0
         self.use_preset(preset)
 
     # ------------------------------------------------------------------------------------------------ settings
@@ -154,23 +153,6 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         check_choice("preset", name, self.config.presets)
         self.register_to_config(preset=name)
         return self
-
-    @property
-    def num_timesteps(self) -> int:
-        """Times of the last call, or of the one in progress, for each batch of windows."""
-        return self._num_timesteps
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether the call in progress stops after its step; a callback may set it.
-
-        Voices are then as far as they have come, and the first estimate in windows that the diffusion hasn't reached.
-        """
-        return self._interrupt
-
-    @interrupt.setter
-    def interrupt(self, value: bool) -> None:
-        self._interrupt = value
 
     # ------------------------------------------------------------------------------------------------ the call
 
@@ -221,7 +203,8 @@ class AVDiffuSSPipeline(DiffusionPipeline):
             output_type: "np" or "pt".
             callback_on_step_end: called with (pipeline, step, time, tensors) after each step of each batch of windows.
                 A "sample" that it gives back is gone on with; a "mean" of the last step is the result. It may set
-                `pipe.interrupt` to stop there.
+                `pipe.interrupt` to stop there: voices are then as far as they have come, and the first estimate in
+                windows that the diffusion hasn't reached.
             callback_on_step_end_tensor_inputs: of "sample" and "mean" (state and state without the step's noise; the
                 same with "heun"), "initial_estimate", "mixture"; each (windows, 1, bins, frames) complex.
 
@@ -260,7 +243,7 @@ class AVDiffuSSPipeline(DiffusionPipeline):
         # 4. Each batch of windows through both networks
         batches = list(self._make_batches(audible, recordings, batch_size))
         self.scheduler.set_timesteps(settings["num_inference_steps"], device=self._execution_device)
-        self._interrupt, self._num_timesteps = False, len(self.scheduler.timesteps)
+        self._begin_walk()
         with self.progress_bar(total=len(batches) * (1 if denoiser_only else len(self.scheduler.timesteps))) as bar:
             for batch in batches:
                 waveforms, peaks = zip(*(normalize_peak(segment.waveform) for segment in batch), strict=True)

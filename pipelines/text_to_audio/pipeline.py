@@ -27,6 +27,7 @@ from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.content_attention import attend_with_bias
 from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder
 from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_hop, vocoder_samples
+from avzoo.pipelines.shared.interruption import InterruptionMixin
 
 from .checks import (
     Prompt,
@@ -66,7 +67,7 @@ _ALTERNATIVES = {
 }
 
 
-class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
+class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, DiffusionPipeline):
     """Speech in an acoustic scene, from a description of the scene and a text to say.
 
         pipe = VoiceLDMPipeline.from_pretrained("voiceldm-m", torch_dtype=torch.bfloat16).to("cuda")
@@ -138,8 +139,6 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         if preset is not None and not is_preset(scheduler, presets[preset]) and find_preset(scheduler, presets):
             self.use_preset(preset)  # a scheduler of no preset is the caller's own and stays
         self._decoding_chunk_length: int | None = None  # latent frames; None: all at once
-        self._interrupt = False
-        self._num_timesteps = 0
 
     # ------------------------------------------------------------------------------------------------ settings
 
@@ -165,20 +164,6 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         if name in self.config.presets and is_preset(self.scheduler, self.config.presets[name]):
             return name
         return find_preset(self.scheduler, self.config.presets)  # another scheduler was set
-
-    @property
-    def num_timesteps(self) -> int:
-        """Timesteps of the last call, or of the one in progress."""
-        return self._num_timesteps
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether the call in progress stops after its step; a callback may set it."""
-        return self._interrupt
-
-    @interrupt.setter
-    def interrupt(self, value: bool) -> None:
-        self._interrupt = value
 
     def _defaults(self) -> dict[str, Any]:
         """Steps, length and scales of calls that don't give them."""
@@ -487,7 +472,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, DiffusionPipeline):
         """Denoise latents (waveforms, channels, latent frames, latent bands) over all timesteps of the scheduler."""
         attention = {"content_bias": conditions.content_bias} if conditions.content_bias.any() else None
         num_rows = len(conditions.weights)
-        self._interrupt, self._num_timesteps = False, len(self.scheduler.timesteps)
+        self._begin_walk()
         with (
             attend_with_bias(self.unet) if attention else nullcontext(),
             self.progress_bar(total=self.num_timesteps) as progress_bar,
