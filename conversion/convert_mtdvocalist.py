@@ -87,7 +87,7 @@ def convert(
     fields = _fields_from_shapes(state_dict, checkpoint.name)
     row = zoo.find_row("mtdvocalist")
     if variant is None:
-        variant, _ = choose_variant(row, _fitting(fields["hidden_size"], checkpoint), checkpoint)
+        variant, _ = choose_variant(row, fitting_variants(checkpoint), checkpoint)
     known = row.find_variant(variant)
     config_class, model_class = (
         (MTDVocaLiSTConfig, MTDVocaLiSTForSequenceClassification)
@@ -102,11 +102,7 @@ def convert(
 
 def fitting_variants(checkpoint: Checkpoint) -> list[str]:
     """All teachers have the same keys and shapes."""
-    checkpoint = _unwrapped(checkpoint)
-    return _fitting(_fields_from_shapes(checkpoint.state_dict(), checkpoint.name)["hidden_size"], checkpoint)
-
-
-def _fitting(hidden_size: int, checkpoint: Checkpoint) -> list[str]:
+    hidden_size = _fields_from_shapes(_unwrapped(checkpoint).state_dict(), checkpoint.name)["hidden_size"]
     row = zoo.find_row("mtdvocalist")
     if hidden_size == VocaLiSTConfig().hidden_size:
         return [variant.name for variant in row.variants if variant.name != "student"]

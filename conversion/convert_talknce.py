@@ -122,7 +122,7 @@ def convert(
     tensors = _without_prefix(checkpoint.state_dict(), checkpoint.name)
     kind = _kind(tensors)
     row = zoo.find_row("talknce")
-    variant = variant or choose_variant(row, _fitting(kind), checkpoint)[0]
+    variant = variant or choose_variant(row, fitting_variants(checkpoint), checkpoint)[0]
     if not variant.startswith(kind):
         raise ValueError(f"{checkpoint.name} holds a {kind}, which variant={variant!r} is not for.")
     stated = row.find_variant(variant)
@@ -148,10 +148,7 @@ def convert(
 
 def fitting_variants(checkpoint: Checkpoint) -> list[str]:
     """Both TalkNets have the same keys and shapes, and expect other cuts of a face."""
-    return _fitting(_kind(_without_prefix(checkpoint.state_dict(), checkpoint.name)))
-
-
-def _fitting(kind: str) -> list[str]:
+    kind = _kind(_without_prefix(checkpoint.state_dict(), checkpoint.name))
     return [variant.name for variant in zoo.find_row("talknce").variants if variant.name.startswith(kind)]
 
 

@@ -16,10 +16,9 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
-from avzoo.models.flexiast.modeling_flexiast import check_attention_mask, check_input_values
+from avzoo.models.flexiast.modeling_flexiast import check_input_values, count_valid_frames
 from avzoo.models.flexiast.patch_geometry import PatchGeometry, PatchSize
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
-from avzoo.models.layers.padding import count_frames
 
 from .compression import Pooling, TemporalCompression, compress_frames, compress_num_frames, parse_factor
 from .configuration_coarse_to_fine_ast import CoarseToFineASTConfig
@@ -80,8 +79,7 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             short = short[:, : config.num_frames]  # whole patches, as the feature extractor cuts them
         if attention_mask is None:
             return short, None
-        check_attention_mask(attention_mask, input_values)
-        ends = compress_num_frames(count_frames(attention_mask), method, factor)
+        ends = compress_num_frames(count_valid_frames(attention_mask, input_values), method, factor)
         positions = torch.arange(short.shape[1], device=short.device)
         return short, (positions < ends[:, None]).to(attention_mask.dtype)
 

@@ -275,10 +275,7 @@ class FlexiASTModel(FlexiASTPreTrainedModel):
         if patch_size is None and generator is not None and self.training:
             patch_size = draw_patch_size(self.config, generator)
         geometry = PatchGeometry.of(self.config, patch_size)
-        num_frames = None
-        if attention_mask is not None:
-            check_attention_mask(attention_mask, input_values)
-            num_frames = count_frames(attention_mask)
+        num_frames = None if attention_mask is None else count_valid_frames(attention_mask, input_values)
 
         hidden_states, token_mask = self.embeddings(
             input_values.to(self.embeddings.cls_token.dtype), geometry, num_frames
@@ -372,13 +369,14 @@ def check_input_values(input_values: torch.Tensor, num_mel_bins: int) -> None:
         raise TypeError(f"`input_values` must be floating point, got {input_values.dtype}.")
 
 
-def check_attention_mask(attention_mask: torch.Tensor, input_values: torch.Tensor) -> None:
-    """Raise a ValueError unless the mask has an entry for each frame."""
+def count_valid_frames(attention_mask: torch.Tensor, input_values: torch.Tensor) -> torch.Tensor:
+    """Count the frames of each clip, (batch,); a ValueError unless the mask has an entry for each frame."""
     batch, frames, _ = input_values.shape
     if attention_mask.shape != (batch, frames):
         raise ValueError(
             f"`attention_mask` must be (batch, frames) = {(batch, frames)}, got {tuple(attention_mask.shape)}."
         )
+    return count_frames(attention_mask)
 
 
 def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
