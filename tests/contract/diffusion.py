@@ -6,24 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, ModelMixin, SchedulerMixin
+from diffusers import DiffusionPipeline, ModelMixin, SchedulerMixin
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch.export import Dim
-from transformers import (
-    ClapAudioConfig,
-    ClapAudioModelWithProjection,
-    ClapFeatureExtractor,
-    ClapTextConfig,
-    ClapTextModelWithProjection,
-    PreTrainedTokenizerFast,
-)
+from transformers import ClapAudioModelWithProjection, ClapTextModelWithProjection, PreTrainedTokenizerFast
 
 from avzoo import AVDiffuSSModel, AVDiffuSSPipeline, OUVEScheduler, VoiceLDMPipeline, zoo
 from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 
-from .tiny.avdiffuss import tiny_separation_parts
+from .tiny.avdiffuss import NETWORK_SIZES, tiny_separation_parts
 from .tiny.entry import fill_weights
 from .tiny.voiceldm import tiny_pipeline_parts
+from .voiceldm_parts import tiny_clap_configs, tiny_clap_features, tiny_vae
 
 
 def find_public_classes(base: type) -> dict[str, type]:
@@ -108,14 +102,7 @@ SCORE = {"num_spectrograms": 2, "time_conditioned": True}
 NETWORKS = {
     "AVDiffuSSModel": TinyNetwork(
         model_class=AVDiffuSSModel,
-        config={
-            "base_channels": 8,
-            "channel_multipliers": (1, 4),
-            "cross_attention_sizes": (0, 16),
-            "num_attention_heads": 2,
-            "attention_head_dim": 8,
-            "cross_attention_dim": 8,
-        },
+        config=NETWORK_SIZES,
         configurations={
             "score of a state, with a face": SCORE,
             "estimate of the voice, with a face": {},
@@ -214,56 +201,17 @@ def make_voiceldm_components() -> dict[str, Any]:
     row = zoo.find_row("voiceldm")
     config = {**required["content_encoder"].config.to_dict(), "vocab_size": 64}
     torch.manual_seed(1)
-    description = ClapTextConfig(
-        vocab_size=64,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=40,
-        projection_dim=12,
-    )
-    sound = ClapAudioConfig(
-        window_size=4,
-        num_mel_bins=16,
-        spec_size=64,
-        patch_size=4,
-        patch_stride=[4, 4],
-        hidden_size=64,
-        projection_dim=12,
-        depths=[1, 1],
-        num_attention_heads=[2, 2],
-        patch_embeds_hidden_size=32,
-    )
+    description, sound = tiny_clap_configs(projection_dim=12)
     return {
         **required,
         "content_encoder": row.load(row.model_class)(row.load(row.config_class)(**config)).eval(),
-        "vae": AutoencoderKL(
-            in_channels=1,
-            out_channels=1,
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            block_out_channels=(4, 4, 8),
-            latent_channels=4,
-            norm_num_groups=4,
-            sample_size=64,
-            scaling_factor=0.9,
-        ).eval(),
+        "vae": tiny_vae(),
         "vocoder": GriffinLimVocoder(GriffinLimVocoderConfig(num_iterations=2)).eval(),
         "description_encoder": ClapTextModelWithProjection(description).eval(),
         "description_tokenizer": make_tokenizer(),
         "content_tokenizer": make_tokenizer(),
         "audio_encoder": ClapAudioModelWithProjection(sound).eval(),
-        "feature_extractor": ClapFeatureExtractor(
-            feature_size=16,
-            sampling_rate=8000,
-            hop_length=80,
-            max_length_s=1,
-            fft_window_size=256,
-            frequency_min=50,
-            frequency_max=3500,
-            truncation="rand_trunc",
-        ),
+        "feature_extractor": tiny_clap_features(),
     }
 
 

@@ -7,17 +7,15 @@ from typing import Any
 
 import sentencepiece
 import torch
+from contract.voiceldm_parts import tiny_clap_configs, tiny_clap_features, tiny_vae, tiny_vocoder_config
 from diffusers import AutoencoderKL, DDIMScheduler
 from golden.golden_case import drawn
 from transformers import (
-    ClapAudioConfig,
     ClapConfig,
     ClapFeatureExtractor,
     ClapModel,
-    ClapTextConfig,
     RobertaTokenizer,
     SpeechT5HifiGan,
-    SpeechT5HifiGanConfig,
     SpeechT5Tokenizer,
 )
 
@@ -61,7 +59,7 @@ def released(case: str) -> dict[str, torch.Tensor]:
     return {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in keys_of(case)}
 
 
-def converted(checkpoint: Any, variant: str | None = None, config: dict | None = None, **parts: Any):
+def convert(checkpoint: Any, variant: str | None = None, config: dict | None = None, **parts: Any):
     """Without any of the parts from elsewhere that are not named."""
     sources = {"checkpoint": checkpoint, "scheduler": DDIMScheduler(**SETTINGS), **NO_PARTS, **parts}
     return convert_checkpoint("voiceldm", sources, variant=variant, config=config)
@@ -91,61 +89,13 @@ def write_sources(root: Path) -> dict[str, Path]:
     """Folders laid out as the three repositories are, tiny: a pipeline's, CLAP's, SpeechT5's."""
     torch.manual_seed(0)
     DDIMScheduler(**SETTINGS).save_pretrained(root / "audioldm" / "scheduler")
-    AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(4, 4, 8),
-        latent_channels=8,
-        norm_num_groups=4,
-        scaling_factor=0.9,
-    ).save_pretrained(root / "audioldm" / "vae")
-    vocoder = SpeechT5HifiGanConfig(
-        model_in_dim=64,
-        upsample_initial_channel=32,
-        upsample_rates=(5, 4, 2, 2, 2),
-        upsample_kernel_sizes=(16, 16, 8, 4, 4),
-        resblock_kernel_sizes=(3,),
-        resblock_dilation_sizes=((1, 3),),
-        normalize_before=False,
-        initializer_range=0.2,
-    )
-    SpeechT5HifiGan(vocoder).save_pretrained(root / "audioldm" / "vocoder")
-    text = ClapTextConfig(
-        vocab_size=64,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        max_position_embeddings=40,
-        projection_dim=48,
-    )
-    sound = ClapAudioConfig(
-        window_size=4,
-        num_mel_bins=16,
-        spec_size=64,
-        patch_size=4,
-        patch_stride=[4, 4],
-        hidden_size=64,
-        projection_dim=48,
-        depths=[1, 1],
-        num_attention_heads=[2, 2],
-        patch_embeds_hidden_size=32,
-    )
+    tiny_vae(latent_channels=8, sample_size=32).save_pretrained(root / "audioldm" / "vae")
+    SpeechT5HifiGan(tiny_vocoder_config(initializer_range=0.2)).save_pretrained(root / "audioldm" / "vocoder")
+    text, sound = tiny_clap_configs(projection_dim=48)
     ClapModel(ClapConfig(text_config=text.to_dict(), audio_config=sound.to_dict(), projection_dim=48)).save_pretrained(
         root / "clap"
     )
-    ClapFeatureExtractor(
-        feature_size=16,
-        sampling_rate=8000,
-        hop_length=80,
-        max_length_s=1,
-        fft_window_size=256,
-        frequency_min=50,
-        frequency_max=3500,
-        truncation="rand_trunc",
-    ).save_pretrained(root / "clap")
+    tiny_clap_features().save_pretrained(root / "clap")
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "Ġ", *"abcdefghijklmnopqrstuvwxyz"]
     RobertaTokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]).save_pretrained(root / "clap")
     sentencepiece.SentencePieceTrainer.train(

@@ -46,6 +46,16 @@ VISUAL_ENCODER = Tiny(
 
 TINY = {"AVDiffuSSVisualEncoder": VISUAL_ENCODER}
 
+# Of an AVDiffuSSModel; its other fields tell a denoiser from a score network.
+NETWORK_SIZES = {
+    "base_channels": 8,
+    "channel_multipliers": (1, 4),
+    "cross_attention_sizes": (0, 16),
+    "num_attention_heads": 2,
+    "attention_head_dim": 8,
+    "cross_attention_dim": VISUAL_ENCODER.config["hidden_size"],
+}
+
 
 def tiny_separation_parts() -> dict[str, Any]:
     """What a small AVDiffuSSPipeline is made of. All weights count, also those that begin at nearly nothing."""
@@ -55,19 +65,11 @@ def tiny_separation_parts() -> dict[str, Any]:
 
     row = zoo.find_row("avdiffuss")
     encoder_class, config_class = row.load(row.model_class), row.load(row.config_class)
-    sizes = {
-        "base_channels": 8,
-        "channel_multipliers": (1, 4),
-        "cross_attention_sizes": (0, 16),
-        "num_attention_heads": 2,
-        "attention_head_dim": 8,
-        "cross_attention_dim": VISUAL_ENCODER.config["hidden_size"],
-    }
     torch.manual_seed(0)
     networks = {
-        "denoiser": AVDiffuSSModel(**sizes),
+        "denoiser": AVDiffuSSModel(**NETWORK_SIZES),
         "denoiser_visual_encoder": encoder_class(config_class(**VISUAL_ENCODER.config)),
-        "score_model": AVDiffuSSModel(num_spectrograms=2, time_conditioned=True, **sizes),
+        "score_model": AVDiffuSSModel(num_spectrograms=2, time_conditioned=True, **NETWORK_SIZES),
         "score_visual_encoder": encoder_class(config_class(**VISUAL_ENCODER.config)),
     }
     for network in networks.values():

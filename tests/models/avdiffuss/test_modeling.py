@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from contract.tiny import tiny_model
+from contract.tiny.avdiffuss import NETWORK_SIZES
 from contract.tiny.entry import fill_weights
 
 from avzoo import AVDiffuSSModel, AVDiffuSSVisualEncoder, zoo
@@ -15,14 +16,6 @@ from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSTimeEmbedding
 
 ROW = zoo.find_row("avdiffuss")
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
-TINY = {
-    "base_channels": 8,
-    "channel_multipliers": (1, 4),
-    "cross_attention_sizes": (0, 16),
-    "num_attention_heads": 2,
-    "attention_head_dim": 8,
-    "cross_attention_dim": 8,
-}
 TIMES = {"num_spectrograms": 2, "time_conditioned": True}
 
 
@@ -32,7 +25,7 @@ def seeded(seed: int) -> torch.Generator:
 
 def network(**changes) -> AVDiffuSSModel:
     torch.manual_seed(0)
-    model = AVDiffuSSModel(**{**TINY, **changes}).eval()
+    model = AVDiffuSSModel(**{**NETWORK_SIZES, **changes}).eval()
     fill_weights(model)
     return model
 
@@ -324,7 +317,7 @@ def test_dropout_is_felt_in_training_only():
 def test_a_new_network_begins_at_nearly_nothing():
     """So that training starts from silence: only the last bias is heard."""
     torch.manual_seed(0)
-    model = AVDiffuSSModel(**TINY)
+    model = AVDiffuSSModel(**NETWORK_SIZES)
     output = torch.view_as_real(model(spectrograms(1, 1, 8, 6), None, seen(1, 3, 8)).sample)
     torch.testing.assert_close(output, model.final_projection.bias.expand_as(output), rtol=0, atol=1e-2)
 
@@ -363,7 +356,7 @@ def test_half_precision_stays_finite_and_near(changes, way, tmp_path):
 def test_a_network_without_storage_can_be_given_some():
     """What tools do that load weights piece by piece."""
     with torch.device("meta"):
-        model = AVDiffuSSModel(**TINY, **TIMES)
+        model = AVDiffuSSModel(**NETWORK_SIZES, **TIMES)
     model.to_empty(device="cpu")
     assert not any(tensor.is_meta for tensor in [*model.parameters(), *model.buffers()])
 
@@ -455,4 +448,4 @@ def test_times_of_another_number_are_named():
 )
 def test_sizes_that_cannot_work_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
-        AVDiffuSSModel(**{**TINY, **changes})
+        AVDiffuSSModel(**{**NETWORK_SIZES, **changes})

@@ -5,12 +5,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL
-from transformers import (
-    BatchEncoding,
-    SpeechT5HifiGan,
-    SpeechT5HifiGanConfig,
-)
+from contract.voiceldm_parts import tiny_vocoder_config
+from transformers import BatchEncoding, SpeechT5HifiGan
 
 from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
@@ -37,32 +33,9 @@ class Characters:
         return BatchEncoding({"input_ids": torch.tensor(padded), "attention_mask": torch.tensor(mask)})
 
 
-def tiny_vae() -> AutoencoderKL:
-    return AutoencoderKL(
-        in_channels=1,
-        out_channels=1,
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        block_out_channels=(4, 4, 8),
-        latent_channels=4,
-        norm_num_groups=4,
-        sample_size=64,
-        scaling_factor=0.9,
-    ).eval()
-
-
 def tiny_vocoder() -> SpeechT5HifiGan:
-    """With the strides of the real one, so with its lengths; its own draws would be inaudible."""
-    config = SpeechT5HifiGanConfig(
-        model_in_dim=64,
-        upsample_initial_channel=32,
-        upsample_rates=(5, 4, 2, 2, 2),
-        upsample_kernel_sizes=(16, 16, 8, 4, 4),
-        resblock_kernel_sizes=(3,),
-        resblock_dilation_sizes=((1, 3),),
-        normalize_before=False,
-    )
-    vocoder = SpeechT5HifiGan(config).eval()
+    """Its own draws would be inaudible."""
+    vocoder = SpeechT5HifiGan(tiny_vocoder_config()).eval()
     with torch.no_grad():
         for weight in vocoder.parameters():
             if weight.ndim > 1:
