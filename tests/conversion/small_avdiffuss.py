@@ -178,7 +178,7 @@ def container(averages: Any = None, **hyper: Any) -> dict[str, Any]:
     }
 
 
-def converted(checkpoint: Any, **config: Any):
+def convert(checkpoint: Any, **config: Any):
     pipe = convert_checkpoint("avdiffuss", checkpoint, config=config)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -17,7 +17,7 @@ from small_avdiffuss import (
     SETTINGS,
     averages_of,
     container,
-    converted,
+    convert,
     filled,
     official_shapes,
     small_weights,
@@ -37,13 +37,13 @@ from avzoo.conversion.convert_avdiffuss import (
 @functools.cache
 def plain():
     """The flat file, converted once; to be looked at only."""
-    return converted(small_weights())
+    return convert(small_weights())
 
 
 @functools.cache
 def averaged():
     """The file of Lightning's layout, the same way."""
-    return converted(container())
+    return convert(container())
 
 
 def same_weights(pipe, other) -> bool:
@@ -138,7 +138,7 @@ OTHER_SIZES = {
 @pytest.mark.parametrize("name", OTHER_SIZES)
 def test_sizes_are_read_off_the_shapes(name):
     sizes, expected = OTHER_SIZES[name]
-    pipe = converted(filled(official_shapes(**sizes)), n_fft=126, hop_length=64, frame_multiple=8)
+    pipe = convert(filled(official_shapes(**sizes)), n_fft=126, hop_length=64, frame_multiple=8)
     for field, value in expected.items():
         stored = pipe.score_model.config[field]
         assert (tuple(stored) if isinstance(stored, list) else stored) == value
@@ -150,14 +150,14 @@ def test_sizes_are_read_off_the_shapes(name):
 
 
 def test_the_number_of_temporal_layers_is_read_off():
-    pipe = converted(filled(official_shapes(eyes=3)))
+    pipe = convert(filled(official_shapes(eyes=3)))
     assert pipe.score_visual_encoder.config.num_temporal_layers == 3
     assert pipe.score_visual_encoder.config.hidden_size == 8
 
 
 @pytest.mark.parametrize(("inner", "heads", "size"), [(16, 1, 16), (64, 2, 32), (24, 3, 8)])
 def test_heads_are_what_shapes_do_not_tell(inner, heads, size):
-    pipe = converted(filled(official_shapes(inner=inner)), num_attention_heads=heads)
+    pipe = convert(filled(official_shapes(inner=inner)), num_attention_heads=heads)
     for network in (pipe.denoiser, pipe.score_model):
         assert (network.config.num_attention_heads, network.config.attention_head_dim) == (heads, size)
 
@@ -165,7 +165,7 @@ def test_heads_are_what_shapes_do_not_tell(inner, heads, size):
 @pytest.mark.parametrize("heads", [0, 3, 2.0])
 def test_heads_that_do_not_fit_are_named(heads):
     with pytest.raises(ValueError, match=rf"`num_attention_heads` must divide 16, the width of all heads, got {heads}"):
-        converted(small_weights(), num_attention_heads=heads)
+        convert(small_weights(), num_attention_heads=heads)
 
 
 def test_numbers_of_modules_are_told_from_the_order_of_their_kinds():
@@ -229,13 +229,13 @@ def test_converted_networks_are_ready_for_use():
 
 def test_weights_of_half_precision_become_single():
     halves = {key: value.half() if value.is_floating_point() else value for key, value in small_weights().items()}
-    pipe = converted(halves)
+    pipe = convert(halves)
     assert all(tensor.dtype == torch.float32 for name in NETWORKS for tensor in getattr(pipe, name).parameters())
 
 
 def test_a_converted_pipeline_keeps_no_memory_of_its_file():
     file = {key: value.clone() for key, value in small_weights().items()}
-    pipe = converted(file)
+    pipe = convert(file)
     expected = pipe.denoiser.input_projection.weight.clone()
     file["denoiser_net.all_modules.1.weight"].zero_()
     assert torch.equal(pipe.denoiser.input_projection.weight, expected)
@@ -243,7 +243,7 @@ def test_a_converted_pipeline_keeps_no_memory_of_its_file():
 
 def test_the_prefix_of_parallel_training_is_taken_off_and_counters_of_batches_may_be_missing():
     prefixed = {f"module.{key}": value for key, value in without("num_batches_tracked").items()}
-    assert same_weights(converted(prefixed), plain())
+    assert same_weights(convert(prefixed), plain())
 
 
 # --- averages ---------------------------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_averages_take_the_place_of_parameters_and_of_nothing_else():
         weights = averaged_weights(read_checkpoint(container(list(averages.values()))))
         assert same_tensors(weights, {key: averages.get(key, value) for key, value in small_weights().items()})
     everything = {**small_weights(), **averages_of(small_weights())}
-    assert same_weights(averaged(), converted(everything))
+    assert same_weights(averaged(), convert(everything))
 
 
 def test_the_released_file_has_1038_or_1036_averages():
@@ -289,7 +289,7 @@ def test_without_averages_weights_are_taken_as_they_are():
     for ema in (None, {}, {"shadow_params": None}):
         weights = averaged_weights(read_checkpoint({**container(), "ema": ema}))
         assert same_tensors(weights, small_weights()), ema
-    assert same_weights(converted({**container(), "ema": None}), plain())
+    assert same_weights(convert({**container(), "ema": None}), plain())
 
 
 def test_averages_of_another_number_are_refused():
@@ -299,7 +299,7 @@ def test_averages_of_another_number_are_refused():
         ValueError,
         match=rf"`ema.shadow_params` has {count - 1} tensors, the parameters are {count} \(or {count - 2} without",
     ):
-        converted(container(averages[1:]))
+        convert(container(averages[1:]))
 
 
 def test_averages_of_other_shapes_are_refused():
@@ -308,7 +308,7 @@ def test_averages_of_other_shapes_are_refused():
     with pytest.raises(
         ValueError, match=r"does not fit: the average of `denoiser_net\.all_modules\.0\.W` has the shape"
     ):
-        converted(container(averages))
+        convert(container(averages))
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
@@ -317,7 +317,7 @@ def test_averages_of_other_shapes_are_refused():
 def test_settings_of_the_file_are_the_pipelines():
     hyper = {"spec_factor": 0.15, "spec_abs_exponent": 0.6, "n_fft": 126, "hop_length": 32, "window": "sqrthann"}
     hyper |= {"t_eps": 0.02, "theta": 2, "condition": "noisy", "sigma_min": 0.1, "sigma_max": 0.7}
-    pipe = converted(container(**hyper))
+    pipe = convert(container(**hyper))
     processor, scheduler = pipe.processor, pipe.scheduler.config
     for name in ("spec_factor", "spec_abs_exponent", "n_fft", "hop_length", "window"):
         assert getattr(processor, name) == hyper[name]
@@ -326,7 +326,7 @@ def test_settings_of_the_file_are_the_pipelines():
 
 
 def test_settings_that_are_named_win_over_the_files():
-    pipe = converted(container(spec_factor=0.15, t_eps=0.02), spec_factor=0.4, min_timestep=0.05, frame_multiple=8)
+    pipe = convert(container(spec_factor=0.15, t_eps=0.02), spec_factor=0.4, min_timestep=0.05, frame_multiple=8)
     assert (pipe.processor.spec_factor, pipe.processor.frame_multiple) == (0.4, 8)
     assert pipe.scheduler.config.min_timestep == 0.05
 
@@ -345,12 +345,12 @@ def test_settings_of_other_kinds_are_left_alone():
 
 def test_a_misspelt_setting_is_named():
     with pytest.raises(ValueError, match=r"`config` has no field 'spec_faktor'; AVDiffuSS has: .*spec_factor"):
-        converted(small_weights(), spec_faktor=0.3)
+        convert(small_weights(), spec_faktor=0.3)
 
 
 def test_an_unknown_condition_of_a_file_is_named():
     with pytest.raises(ValueError, match=r"`condition` must be one of post_denoiser, noisy, both, got 'clean'"):
-        converted(container(condition="clean"))
+        convert(container(condition="clean"))
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -372,7 +372,7 @@ def test_a_file_that_names_the_authors_class_is_read_without_it(tmp_path, monkey
         reference = class_of("sgmse.data_module_vi", "SpecsDataModule", only_here)
         torch.save(container(spec_factor=0.15, data_module_cls=reference), tmp_path / "own.ckpt")
     assert not any(name.startswith("sgmse") for name in sys.modules)
-    pipe = converted(tmp_path / "own.ckpt")
+    pipe = convert(tmp_path / "own.ckpt")
     assert same_weights(pipe, averaged())
     assert pipe.processor.spec_factor == 0.15
     assert not any(name.startswith("sgmse") for name in sys.modules)
@@ -389,12 +389,12 @@ def test_a_file_that_names_any_other_class_is_not_opened(tmp_path, monkeypatch, 
     with monkeypatch.context() as only_here:
         torch.save(container(data_module_cls=class_of(module, name, only_here)), tmp_path / "own.ckpt")
     with pytest.raises(ValueError, match=r"checkpoint `own\.ckpt` needs arbitrary Python objects.*it is not opened"):
-        converted(tmp_path / "own.ckpt")
+        convert(tmp_path / "own.ckpt")
 
 
 def test_a_flat_file_of_safetensors_is_read_too(tmp_path):
     save_file(small_weights(), tmp_path / "own.safetensors")
-    assert same_weights(converted(tmp_path / "own.safetensors"), plain())
+    assert same_weights(convert(tmp_path / "own.safetensors"), plain())
 
 
 def truncated(last: int) -> dict[str, torch.Tensor]:
@@ -474,7 +474,7 @@ REFUSED: dict[str, tuple[Callable[[], dict], str]] = {
 def test_what_does_not_fit_is_refused_by_name(name):
     weights, message = REFUSED[name]
     with pytest.raises(ValueError, match=message):
-        converted(weights())
+        convert(weights())
 
 
 @pytest.mark.parametrize("case", ["voiceldm/generate_dual", "flexiast/full_voxceleb"])
@@ -482,7 +482,7 @@ def test_files_of_other_methods_are_refused(case):
     listed = json.loads((CASES.parent / case / "keys.json").read_text())
     file = {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, shape, dtype in listed}
     with pytest.raises(ValueError, match="no AVDiffuSS checkpoint"):
-        converted(file)
+        convert(file)
 
 
 # --- what is written --------------------------------------------------------------------------------------------------

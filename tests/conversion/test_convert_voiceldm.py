@@ -13,7 +13,7 @@ from small_voiceldm import (
     NO_PARTS,
     PARTS,
     SETTINGS,
-    converted,
+    convert,
     keys_of,
     released,
     same_state,
@@ -38,7 +38,7 @@ from avzoo.conversion.convert_voiceldm import convert_content_encoder, load_part
 
 @pytest.fixture(scope="module")
 def small():
-    return converted(small_file())
+    return convert(small_file())
 
 
 def test_each_tensor_is_told_to_be_used_or_ignored(small):
@@ -50,7 +50,7 @@ def test_each_tensor_is_told_to_be_used_or_ignored(small):
 @functools.cache
 def full(case: str):
     """A file of full size without values, converted once."""
-    return converted(released(case))
+    return convert(released(case))
 
 
 # --- which file it is -------------------------------------------------------------------------------------------------
@@ -86,18 +86,18 @@ def test_a_small_file_with_variant_m_is_refused():
         "Leave the variant out"
     )
     with pytest.raises(ValueError, match=message):
-        converted(released("full_s"), variant="m")
+        convert(released("full_s"), variant="m")
 
 
 def test_files_of_other_widths_have_the_variant_own(small):
     assert small.config.avzoo_source["variant"] == "own"
     with pytest.raises(ValueError, match=r"widths \(32, 64, 96, 160\), those of no released variant"):
-        converted(small_file(), variant="s")
+        convert(small_file(), variant="s")
 
 
 def test_an_unknown_variant_is_refused():
     with pytest.raises(ValueError, match=r"no variant of voiceldm is called 'l'; there are: m, s"):
-        converted(small_file(), variant="l")
+        convert(small_file(), variant="l")
 
 
 def test_sizes_are_inferred_from_tensor_shapes(small):
@@ -110,10 +110,10 @@ def test_sizes_are_inferred_from_tensor_shapes(small):
 
 
 def test_config_overrides_and_a_misspelt_field_is_refused():
-    content = converted(small_file(), config={"max_frames": 500}).content_encoder.config
+    content = convert(small_file(), config={"max_frames": 500}).content_encoder.config
     assert content.max_frames == 500
     with pytest.raises(ValueError, match=r"`config` has no field 'max_frame'; VoiceLDMContentEncoderConfig has: "):
-        converted(small_file(), config={"max_frame": 500})
+        convert(small_file(), config={"max_frame": 500})
 
 
 # --- every weight in its place ----------------------------------------------------------------------------------------
@@ -208,20 +208,20 @@ def test_positions_are_computed_not_copied(small):
 
 def test_a_file_converts(small, tmp_path):
     torch.save(small_file(), tmp_path / "file.ckpt")
-    pipe = converted(tmp_path / "file.ckpt")
+    pipe = convert(tmp_path / "file.ckpt")
     assert same_weights(pipe, small)
     assert pipe.config.avzoo_source["file"] == "file.ckpt"
 
 
 def test_the_prefix_of_parallel_training_is_taken_off(small):
-    assert same_weights(converted({f"module.{key}": value for key, value in small_file().items()}), small)
+    assert same_weights(convert({f"module.{key}": value for key, value in small_file().items()}), small)
 
 
 def test_a_training_folder_converts(small, tmp_path):
     folder = tmp_path / "checkpoint-20000"
     folder.mkdir()
     save_file(small_file(), folder / "model.safetensors")
-    pipe = converted(folder)
+    pipe = convert(folder)
     assert same_weights(pipe, small)
     source = pipe.config.avzoo_source
     assert (source["file"], source["variant"]) == ("checkpoint-20000", "own")
@@ -236,13 +236,13 @@ def test_a_file_without_counters_of_batches_converts(small):
 
 def test_half_precision_is_converted_to_float32():
     halves = {key: value.half() if value.is_floating_point() else value for key, value in small_file().items()}
-    pipe = converted(halves)
+    pipe = convert(halves)
     assert {p.dtype for part in (pipe.unet, pipe.content_encoder) for p in part.parameters()} == {torch.float32}
 
 
 def test_the_pipeline_shares_no_memory_with_the_checkpoint(small):
     weights = {key: value.clone() for key, value in small_file().items()}
-    pipe = converted(weights)
+    pipe = convert(weights)
     for value in weights.values():
         value.zero_()
     assert same_weights(pipe, small)
@@ -303,7 +303,7 @@ def test_tensors_that_do_not_fit_are_refused_by_name(name):
     weights, message = REFUSED[name]
     of_content_encoder = re.search("upsampler|duration_predictor|tensors stay empty", message)
     with pytest.raises(ValueError, match=message):
-        content_encoder_of(weights()) if of_content_encoder else converted(weights())
+        content_encoder_of(weights()) if of_content_encoder else convert(weights())
 
 
 # --- the other parts --------------------------------------------------------------------------------------------------
@@ -329,7 +329,7 @@ def test_folders_stand_in_for_the_repositories(sources):
 
 def test_a_part_can_be_a_folder_or_an_object(sources):
     vocoder = SpeechT5HifiGan.from_pretrained(sources["audioldm"] / "vocoder")
-    pipe = converted(small_file(), vae=str(sources["audioldm"] / "vae"), vocoder=vocoder, speecht5=sources["speecht5"])
+    pipe = convert(small_file(), vae=str(sources["audioldm"] / "vae"), vocoder=vocoder, speecht5=sources["speecht5"])
     expected = AutoencoderKL.from_pretrained(sources["audioldm"] / "vae").state_dict()
     assert all(torch.equal(value, expected[name]) for name, value in pipe.vae.state_dict().items())
     assert pipe.vocoder is vocoder
@@ -340,7 +340,7 @@ def test_a_part_can_be_a_folder_or_an_object(sources):
 
 
 def test_a_source_of_one_component_overrides_its_repository(sources):
-    pipe = converted(small_file(), clap=sources["clap"], audio_encoder=None, feature_extractor=None)
+    pipe = convert(small_file(), clap=sources["clap"], audio_encoder=None, feature_extractor=None)
     assert pipe.description_encoder is not None
     assert pipe.audio_encoder is None
     assert pipe.feature_extractor is None
@@ -353,7 +353,7 @@ def test_none_omits_a_part(small):
 
 def test_a_scheduler_cannot_be_omitted():
     with pytest.raises(ValueError, match=r"part `scheduler` can't be omitted; pass a folder or a scheduler"):
-        converted(small_file(), scheduler=None)
+        convert(small_file(), scheduler=None)
     with pytest.raises(ValueError, match=r"part `scheduler` can't be omitted"):
         convert_checkpoint("voiceldm", {"checkpoint": small_file(), **NO_PARTS})
 
@@ -362,7 +362,7 @@ def test_an_unknown_part_is_refused():
     with pytest.raises(
         ValueError, match=r"no part is called 'vea'; there are: audio_encoder, audioldm, clap, .*, vocoder"
     ):
-        converted(small_file(), vea=None)
+        convert(small_file(), vea=None)
 
 
 def test_a_missing_or_empty_folder_is_refused(tmp_path):
@@ -373,7 +373,7 @@ def test_a_missing_or_empty_folder_is_refused(tmp_path):
             with pytest.raises(OSError, match=f"part `{part}` {reason}"):
                 load_part(part, folder)
     with pytest.raises(OSError, match="part `vae` could not be loaded"):
-        converted(small_file(), vae=tmp_path / "missing")
+        convert(small_file(), vae=tmp_path / "missing")
 
 
 def test_a_failed_download_says_how_to_omit_the_part(monkeypatch):
@@ -399,7 +399,7 @@ def test_a_folder_without_the_weights_of_the_part_is_refused(sources, part, fold
 
 
 def test_a_converted_folder_is_a_source_of_parts(sources, small, tmp_path):
-    pipe = converted(small_file(), clap=sources["clap"], speecht5=sources["speecht5"])
+    pipe = convert(small_file(), clap=sources["clap"], speecht5=sources["speecht5"])
     pipe.save_pretrained(tmp_path)
     names = ("description_encoder", "content_tokenizer", "scheduler")
     encoder, tokenizer, scheduler = (load_part(name, tmp_path) for name in names)

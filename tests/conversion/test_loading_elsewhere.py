@@ -84,7 +84,7 @@ def write_avdiffuss(folder: Path) -> Written:
     file = folder.with_name("avdiffuss-own.ckpt")
     settings = {"spec_factor": 0.15, "n_fft": 126, "hop_length": 64, "frame_multiple": 8}
     torch.save(small_avdiffuss.container(**settings), file)
-    pipe = small_avdiffuss.converted(file)
+    pipe = small_avdiffuss.convert(file)
     save_converted(pipe, folder)
     check_files(folder, *small_avdiffuss.NETWORKS, "processor", "scheduler", "model_index.json")
     assert f"`{file.name}`" in (folder / "README.md").read_text()
@@ -142,7 +142,7 @@ def write_own_voiceldm(folder: Path) -> Written:
 
 
 def write_bare_voiceldm(folder: Path) -> Written:
-    pipe = small_voiceldm.converted(small_voiceldm.small_file())
+    pipe = small_voiceldm.convert(small_voiceldm.small_file())
     VoiceLDMPipeline(pipe.unet, pipe.content_encoder, pipe.scheduler).save_pretrained(folder)
     return {}, {"class": "VoiceLDMPipeline", "left out": [True, True]}, EXACT
 

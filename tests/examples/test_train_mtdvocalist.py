@@ -63,7 +63,7 @@ def training(lrs2: Path, model: Path, output: Path) -> list[object]:
     return [*places, "--num_epochs", 1, "--batch_size", 2, "--no_warmup", "--learning_rate", "0.01"]
 
 
-def distilling(teacher: Path, cache: Path) -> list[object]:
+def list_distillation_options(teacher: Path, cache: Path) -> list[object]:
     return ["--teacher", teacher, "--swap_windows", "--fixed_windows", "--cache_teacher", cache]
 
 
@@ -81,7 +81,7 @@ def assert_distilled(folder: Path, student: Path, cache: Path) -> int:
 
 def test_a_student_trains_with_a_teacher_whose_targets_are_kept(lrs2, networks, run_main, tmp_path):
     (student, teacher), folder, cache = networks, tmp_path / "out", tmp_path / "cache"
-    status, _, stderr = run_main(SCRIPT, *training(lrs2, student, folder), *distilling(teacher, cache))
+    status, _, stderr = run_main(SCRIPT, *training(lrs2, student, folder), *list_distillation_options(teacher, cache))
     assert status == 0, stderr
     assert assert_distilled(folder, student, cache) == 24
 
@@ -89,7 +89,7 @@ def test_a_student_trains_with_a_teacher_whose_targets_are_kept(lrs2, networks, 
 @pytest.mark.slow
 def test_two_processes_train_a_student_with_a_teacher_whose_targets_are_kept(lrs2, networks, run_script, tmp_path):
     (student, teacher), folder, cache = networks, tmp_path / "out", tmp_path / "cache"
-    options = [*training(lrs2, student, folder), "--num_epochs", 2, *distilling(teacher, cache)]
+    options = [*training(lrs2, student, folder), "--num_epochs", 2, *list_distillation_options(teacher, cache)]
     run_script(SCRIPT, *options, ranks="forked")
     # Both processes' own: four clips in an epoch of one step, others in the next.
     assert assert_distilled(folder, student, cache) in (16, 20, 24)
