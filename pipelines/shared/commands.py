@@ -99,7 +99,7 @@ def run_task(options: argparse.Namespace) -> None:
 
     import avzoo
     from avzoo import zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.hub.errors import explain_hub_errors
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -147,7 +147,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     import torch
 
     from avzoo import toy_checkpoint, zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.hub.errors import explain_hub_errors
 
     check_device(options.device)
     device = options.device or choose_device()

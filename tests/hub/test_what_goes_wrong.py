@@ -11,7 +11,7 @@ from look_alike import LookAlike, Repository
 import avzoo
 from avzoo.audio import write_wav
 from avzoo.cli import main
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.training.checkpoints import create_repository, upload_trained
 from avzoo.video import write_video
 

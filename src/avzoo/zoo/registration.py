@@ -10,6 +10,7 @@ import importlib.abc
 import sys
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from avzoo import zoo
 
@@ -31,9 +32,23 @@ def _list_config_classes(row: zoo.Row) -> list[type]:
     )
 
 
+class _CodeInRepository:
+    """A field that names code beside the weights. An installed class is that code, so it neither keeps nor saves it.
+
+    Otherwise transformers would run the repository's pipeline class, or demand `trust_remote_code=True`.
+    """
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        raise AttributeError("the class is installed; no code beside the weights is used.")
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        pass
+
+
 def _register_configs(module: ModuleType, row: zoo.Row) -> None:
     for config_class in _list_config_classes(row):
         module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        config_class.auto_map = config_class.custom_pipelines = _CodeInRepository()
 
 
 def _register_feature_extractor(module: ModuleType, row: zoo.Row) -> None:
@@ -55,9 +70,34 @@ def _register_models(module: ModuleType, row: zoo.Row) -> None:
 
 
 def _register_task_pipelines(module: ModuleType, row: zoo.Row) -> None:
-    for task in row.tasks:
-        if task.pipeline is not None:
-            row.load(task.pipeline).register(module.PIPELINE_REGISTRY)
+    tasks = [task for task in row.tasks if task.pipeline is not None]
+    for task in tasks:
+        row.load(task.pipeline).register(module.PIPELINE_REGISTRY)
+    if not isinstance(module.get_task, _TaskFinder):
+        module.get_task = _TaskFinder(module.get_task)
+    module.get_task.tasks |= {
+        config_class.model_type: task.name for task in tasks[:1] for config_class in _list_config_classes(row)
+    }
+
+
+class _TaskFinder:
+    """The function by which `pipeline(model=name)` finds the task.
+
+    transformers' own asks the Hub, and answers for its own models only.
+
+    Args:
+        find_stock_task: transformers' own.
+    """
+
+    def __init__(self, find_stock_task: Callable[..., str]):
+        self.find_stock_task = find_stock_task
+        self.tasks: dict[str, str] = {}  # model type -> task
+
+    def __call__(self, model: str, token: str | None = None, **kwargs: Any) -> str:
+        from transformers import AutoConfig
+
+        task = self.tasks.get(AutoConfig.from_pretrained(model, token=token).model_type)
+        return task or self.find_stock_task(model, token, **kwargs)
 
 
 def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
@@ -73,6 +113,23 @@ def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
     components = {name: ["save_pretrained", "from_pretrained"] for name in row.pipeline_components}
     loading.LOADABLE_CLASSES.setdefault("avzoo", {}).update(components)
     loading.ALL_IMPORTABLE_CLASSES.update(components)
+    _use_installed_classes(module.DiffusionPipeline, row)
+
+
+def _use_installed_classes(base: type, row: zoo.Row) -> None:
+    """Read a `model_index.json` that names code beside the weights as if it named the installed classes."""
+    read_stock = base._dict_from_json_file
+
+    def read(cls: type, path: Any) -> dict[str, Any]:
+        index = read_stock(path)
+        if isinstance(index.get("_class_name"), list) and index["_class_name"][1] == row.diffusion_pipeline:
+            index["_class_name"] = row.diffusion_pipeline
+            for component, origin in index.items():
+                if isinstance(origin, list) and origin[1] in row.pipeline_components:
+                    index[component] = ["avzoo", origin[1]]
+        return index
+
+    base._dict_from_json_file = classmethod(read)
 
 
 _REGISTER: dict[str, Callable[[ModuleType, zoo.Row], None]] = {
