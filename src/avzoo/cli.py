@@ -207,7 +207,7 @@ def convert_file(options: argparse.Namespace) -> None:
 
         silence_transformers()
         model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
-        write_converted(model, unfinished)
+        write_converted(model, unfinished, Path(options.output))
     print(describe_conversion(model), file=sys.stderr)
     print(Path(options.output))
 

@@ -9,6 +9,7 @@ imported: our classes can't be created before. If a registry is imported already
 import importlib.abc
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -51,16 +52,12 @@ def _register_configs(module: ModuleType, row: zoo.Row) -> None:
         config_class.auto_map = config_class.custom_pipelines = _CodeInRepository()
 
 
-def _register_feature_extractor(module: ModuleType, row: zoo.Row) -> None:
-    if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
+def _register_processor(module: ModuleType, row: zoo.Row, auto_class: str, kind: str) -> None:
+    if row.processor_class and row.processor_class.endswith(kind):
+        processor_class = row.load(row.processor_class)
+        processor_class.auto_map = _CodeInRepository()
         for config_class in _list_config_classes(row):
-            module.AutoFeatureExtractor.register(config_class, row.load(row.processor_class), exist_ok=True)
-
-
-def _register_processor(module: ModuleType, row: zoo.Row) -> None:
-    if row.processor_class and row.processor_class.endswith("Processor"):
-        for config_class in _list_config_classes(row):
-            module.AutoProcessor.register(config_class, row.load(row.processor_class), exist_ok=True)
+            getattr(module, auto_class).register(config_class, processor_class, exist_ok=True)
 
 
 def _register_models(module: ModuleType, row: zoo.Row) -> None:
@@ -134,9 +131,13 @@ def _use_installed_classes(base: type, row: zoo.Row) -> None:
 
 _REGISTER: dict[str, Callable[[ModuleType, zoo.Row], None]] = {
     "transformers.models.auto.configuration_auto": _register_configs,
-    "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
+    "transformers.models.auto.feature_extraction_auto": partial(
+        _register_processor, auto_class="AutoFeatureExtractor", kind="FeatureExtractor"
+    ),
     "transformers.models.auto.modeling_auto": _register_models,
-    "transformers.models.auto.processing_auto": _register_processor,
+    "transformers.models.auto.processing_auto": partial(
+        _register_processor, auto_class="AutoProcessor", kind="Processor"
+    ),
     "transformers.pipelines": _register_task_pipelines,
     "diffusers.pipelines.pipeline_utils": _register_diffusion_pipeline,
 }
