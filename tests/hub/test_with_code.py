@@ -23,6 +23,9 @@ from avzoo.audio import write_wav
 from avzoo.cli import main
 from avzoo.toyworld.talkers import Talkers
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
+from small_flexiast import flexiast_file
+
 SCRIPT = Path(__file__).with_name("without_avzoo.py")
 SCENE = {"description": "Rain falls while a man speaks.", "content": "seven", "num_inference_steps": 2}
 
@@ -202,6 +205,30 @@ def test_a_pushed_folder_stays_as_it_was(hub, ask, tmp_path):
     assert "modeling_flexiast.py" in hub.repositories["you/tagger"].files("main")
 
 
+@pytest.mark.parametrize("method", ["flexiast", "avdiffuss"])
+def test_a_folder_that_came_with_code_is_pushed_again_with_code(hub, ask, tmp_path, method):
+    ask(hub)
+    push(avzoo.toy_checkpoint(method), "first")
+    files = hub.repositories["you/first"].files("main")
+    for path, content in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    push(tmp_path, "second")
+    again = hub.repositories["you/second"].files("main")
+    assert {name for name in again if name != "README.md" and again[name] != files[name]} == set()
+    card = again["README.md"].decode()
+    assert card.count("## Without avzoo") == 1
+    assert '"you/second", trust_remote_code=True)' in card
+
+
+def test_a_damaged_config_is_refused_by_name(hub, ask, tmp_path, capfd):
+    ask(hub)
+    (tmp_path / "config.json").write_text('{"model_type": ', encoding="utf-8")
+    assert main(["push", str(tmp_path), "you/model", "--with-code"]) == 1
+    assert "`config.json` is not valid JSON" in capfd.readouterr().err
+    assert hub.repositories == {}
+
+
 @pytest.mark.parametrize("file", ["config.json", "model_index.json"])
 def test_code_of_a_model_outside_the_zoo_is_refused_before_the_hub_is_asked(hub, ask, tmp_path, capfd, file):
     ask(hub)
@@ -211,21 +238,55 @@ def test_code_of_a_model_outside_the_zoo_is_refused_before_the_hub_is_asked(hub,
     assert (hub.repositories, hub.requests) == ({}, [])
 
 
-def test_a_pushed_cards_first_example_names_the_repository_and_runs(hub, ask, recordings, monkeypatch, tmp_path, capfd):
+def run_first_example(card: str) -> dict:
+    """The names that the first example of a card defines."""
+    namespace = {}
+    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], namespace)
+    return namespace
+
+
+@pytest.mark.parametrize(
+    "row",
+    [pytest.param(row, marks=[] if row.name == "flexiast" else pytest.mark.slow) for row in zoo.METHODS],
+    ids=lambda row: row.name,
+)
+def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
+    hub, ask, recordings, monkeypatch, tmp_path, row
+):
     ask(hub)
-    push(avzoo.toy_checkpoint("flexiast"), "tagger")
-    card = hub.repositories["you/tagger"].files("main")["README.md"].decode()
-    assert "./flexiast" not in card
+    push(avzoo.toy_checkpoint(row.name), row.name)
+    name, card = f"you/{row.name}", hub.repositories[f"you/{row.name}"].files("main")["README.md"].decode()
+    assert f"./{row.name}" not in card
     assert "pip install avzoo" not in card
-    assert card.count('"you/tagger"') == 3
-    assert 'pipeline("audio-classification", "you/tagger", trust_remote_code=True)' in card
-    assert "library_name: transformers" in card
-    (tmp_path / "recording.wav").symlink_to(recordings["tone"])
+    assert "pip install ." in card
+    library = "transformers" if row.diffusion_pipeline is None else "diffusers"
+    assert f"library_name: {library}" in card
+    assert f'"{name}", trust_remote_code=True)' in card
     monkeypatch.chdir(tmp_path)
+    for file in ("recording.wav", "mixture.wav"):
+        (tmp_path / file).symlink_to(recordings["tone"])
+    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4"):
+        (tmp_path / file).symlink_to(recordings["video"])
     ask(hub)
-    capfd.readouterr()
-    exec(re.search(r"```python\n(.*?)```", card, re.DOTALL)[1], {})
-    assert "'score'" in capfd.readouterr().out
+    run_first_example(card)
+
+
+def test_the_first_example_of_a_converted_folders_card_runs_here_and_once_pushed(
+    hub, ask, recordings, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.chdir(tmp_path)
+    torch.save(flexiast_file(), "small.pth")
+    (tmp_path / "recording.wav").symlink_to(recordings["tone"])
+    assert main(["convert", "flexiast", "small.pth", "out/flexi", "--config", "num_attention_heads=2"]) == 0
+    card = Path("out/flexi/README.md").read_text(encoding="utf-8")
+    assert 'model="./out/flexi"' in card
+    run_first_example(card)
+    ask(hub)
+    assert main(["push", "out/flexi", "tagger"]) == 0
+    pushed = hub.repositories["you/tagger"].files("main")["README.md"].decode()
+    assert "out/flexi" not in pushed
+    run_first_example(pushed)
+    assert capfd.readouterr().out.count("[{'score'") == 2
 
 
 def test_what_a_card_says_of_other_repositories_stays(hub, ask, tmp_path):

@@ -208,9 +208,7 @@ def _drop_frame(text: str) -> str:
 
 
 def _make_header() -> str:
-    from avzoo import __version__
-
-    return HEADER.format(version=__version__)
+    return HEADER.format(version=importlib.import_module("avzoo").__version__)
 
 
 def _find_file(module: str) -> Path:

@@ -79,14 +79,14 @@ def name_repository(folder: Path, repository: str, with_code: bool) -> None:
     path = folder / CARD_FILE
     if not path.is_file():
         return
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
     example = re.search(r"""(?:model=|from_pretrained\()["'](\.{0,2}/[^"']*)["']""", text)  # a path, not a name
     if example is not None:
-        place = re.escape(example[1])
-        text = re.sub(rf"""(?<=["'`]){place}(?=["'`])""", lambda _: repository, text)
+        whole = rf"(?<![\w./-]){re.escape(example[1])}(?![\w/-]|\.\w)"
+        text = re.sub(whole, lambda _: repository, text)
     if with_code:
         text = _say_how_to_load_code(text, folder, repository)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
 
 
 def _say_how_to_load_code(text: str, folder: Path, repository: str) -> str:
@@ -97,6 +97,7 @@ def _say_how_to_load_code(text: str, folder: Path, repository: str) -> str:
         "The code lies beside the weights. Where avzoo is not installed, this runs it; read it first:\n\n"
         f"```python\nfrom {library} import {name}\n\n{call}\n```\n\n"
     )
+    text = re.sub(r"^## Without avzoo\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)  # of an earlier push
     text = re.sub(r"^library_name: avzoo$", f"library_name: {library}", text, count=1, flags=re.MULTILINE)
     heading = re.search(r"^## ", text, flags=re.MULTILINE)
     place = heading.start() if heading else len(text)
@@ -165,6 +166,7 @@ def _add_pipeline_code(folder: Path) -> None:
     """
     index = _read_json(folder / PIPELINE_FILE)
     name = index.get("_class_name")
+    name = name[-1] if isinstance(name, list) else name  # a list where it came with code
     row = next((row for row in zoo.ROWS if row.diffusion_pipeline == name), None)
     if row is None:
         raise ValueError(f"`{PIPELINE_FILE}` names the pipeline {name!r}, which avzoo has no code of.")
@@ -172,7 +174,7 @@ def _add_pipeline_code(folder: Path) -> None:
     (folder / f"{pipeline}.py").write_text(join_modules(row.load(name).__module__), encoding="utf-8")
     index["_class_name"] = [pipeline, name]
     for component, origin in index.items():
-        if isinstance(origin, list) and origin[0] == "avzoo":
+        if isinstance(origin, list) and origin[-1] in row.pipeline_components:
             stem = row.load(origin[1]).__module__.rpartition(".")[2]
             text = COMPONENT_CODE.format(name=origin[1], pipeline=pipeline)
             (folder / component / f"{stem}.py").write_text(text, encoding="utf-8")
@@ -195,7 +197,10 @@ def _find_models(model_type: str | None) -> tuple[zoo.Row, dict[str, type]]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # UnicodeDecodeError is one, too
+        raise ValueError(f"`{path.name}` is not valid JSON: {error}.") from error
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
