@@ -174,7 +174,7 @@ def _add_pipeline_code(folder: Path) -> None:
     (folder / f"{pipeline}.py").write_text(join_modules(row.load(name).__module__), encoding="utf-8")
     index["_class_name"] = [pipeline, name]
     for component, origin in index.items():
-        if isinstance(origin, list) and origin[-1] in row.pipeline_components:
+        if isinstance(origin, list) and origin and origin[-1] in row.pipeline_components:
             stem = row.load(origin[1]).__module__.rpartition(".")[2]
             text = COMPONENT_CODE.format(name=origin[1], pipeline=pipeline)
             (folder / component / f"{stem}.py").write_text(text, encoding="utf-8")

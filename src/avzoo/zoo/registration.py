@@ -91,10 +91,10 @@ class _TaskFinder:
         self.tasks: dict[str, str] = {}  # model type -> task
 
     def __call__(self, model: str, token: str | None = None, **kwargs: Any) -> str:
-        from transformers import AutoConfig
+        from transformers import PreTrainedConfig
 
-        task = self.tasks.get(AutoConfig.from_pretrained(model, token=token).model_type)
-        return task or self.find_stock_task(model, token, **kwargs)
+        config, _ = PreTrainedConfig.get_config_dict(model, token=token)  # as it is; a config class may be code to run
+        return self.tasks.get(config.get("model_type")) or self.find_stock_task(model, token, **kwargs)
 
 
 def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
@@ -119,11 +119,12 @@ def _use_installed_classes(base: type, row: zoo.Row) -> None:
 
     def read(cls: type, path: Any) -> dict[str, Any]:
         index = read_stock(path)
-        if isinstance(index.get("_class_name"), list) and index["_class_name"][1] == row.diffusion_pipeline:
+        name = index.get("_class_name") if isinstance(index, dict) else None
+        if isinstance(name, list) and name[-1:] == [row.diffusion_pipeline]:
             index["_class_name"] = row.diffusion_pipeline
             for component, origin in index.items():
-                if isinstance(origin, list) and origin[1] in row.pipeline_components:
-                    index[component] = ["avzoo", origin[1]]
+                if isinstance(origin, list) and origin and origin[-1] in row.pipeline_components:
+                    index[component] = ["avzoo", origin[-1]]
         return index
 
     base._dict_from_json_file = classmethod(read)
