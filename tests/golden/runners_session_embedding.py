@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from golden_case import GoldenCase
 
+from avzoo.metrics import verification
+from avzoo.metrics.score_normalization import cohort_statistics, make_unit_rows, normalize_scores
 from avzoo.models.session_embedding import (
     AAMSoftmaxLoss,
     AMSoftmaxLoss,
@@ -76,4 +78,35 @@ def complete_triplet(embeddings: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.pad(embeddings, (0, 0, 0, 3))[:, :3]
 
 
-RUNNERS = {"losses": run_losses}
+def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
+    scores, labels, pairs = (case.inputs[name].numpy() for name in ("scores", "labels", "pairs"))
+    speechbrain_eer = verification.speechbrain_eer(scores, labels)
+    wespeaker_eer = verification.wespeaker_eer(scores, labels)
+    results = {
+        "clova_eer_percent": verification.trainer_eer(scores, labels).value,
+        "speechbrain_eer": (speechbrain_eer.value / 100, speechbrain_eer.threshold),
+        "wespeaker_eer": (wespeaker_eer.value / 100, wespeaker_eer.threshold),
+    }
+    for p_target in (0.01, 0.05):
+        results |= {
+            f"clova_min_dcf_{p_target}": verification.trainer_min_dcf(scores, labels, p_target),
+            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target),
+            f"speechbrain_min_dcf_{p_target}_unnormalised": verification.speechbrain_min_dcf(scores, labels, p_target),
+        }
+    embeddings, cohort = (case.inputs[name].numpy() for name in ("embeddings", "cohort"))
+    unit = make_unit_rows(embeddings, "embeddings")
+    results["cosine"] = cosine = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1)
+    for name, top_n in (("wespeaker_snorm", None), ("wespeaker_asnorm", case.config["top_n"])):
+        means, stds = cohort_statistics(embeddings, cohort, top_n)
+        results |= {f"{name}_mean": means, f"{name}_std": stds, name: normalize_scores(cosine, pairs, means, stds)}
+    statistics = cohort_statistics(embeddings, cohort, case.config["top_n"], "speechbrain")
+    for method in ("s-norm", "t-norm", "z-norm"):
+        name = f"speechbrain_{method.replace('-', '')}_topk"
+        results[name] = normalize_scores(cosine, pairs, *statistics, method)
+    yield {
+        name: torch.as_tensor(results[name], dtype=torch.float64).reshape(expected.shape)
+        for name, expected in case.outputs.items()
+    }
+
+
+RUNNERS = {"losses": run_losses, "metrics": run_metrics}
