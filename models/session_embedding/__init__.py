@@ -1,6 +1,44 @@
-"""Session embeddings (arXiv 2309.14741): speaker verification that knows when two recordings share a session."""
+"""Session embeddings (arXiv 2309.14741): speaker verification that knows which recordings share a session."""
 
 from .configuration_session_embedding import SessionEmbeddingConfig, SpeakerEncoderConfig
-from .modeling_session_embedding import SpeakerEncoderForXVector
+from .feature_extraction_session_embedding import SpeakerFeatureExtractor
+from .loss_session import SessionLoss
+from .loss_speaker import (
+    AAMSoftmaxLoss,
+    AMSoftmaxLoss,
+    AngularPrototypicalLoss,
+    EnvironmentTripletLoss,
+    GE2ELoss,
+    PrototypicalLoss,
+    SoftmaxPrototypicalLoss,
+    SpeakerLossOutput,
+    mean_absolute_correlation,
+)
+from .modeling_session_embedding import (
+    SessionEmbeddingForXVector,
+    SessionEmbeddingOutput,
+    SessionHead,
+    SpeakerEncoderForXVector,
+    SpeakerEncoderOutput,
+)
 
-__all__ = ["SessionEmbeddingConfig", "SpeakerEncoderConfig", "SpeakerEncoderForXVector"]
+__all__ = [
+    "AAMSoftmaxLoss",
+    "AMSoftmaxLoss",
+    "AngularPrototypicalLoss",
+    "EnvironmentTripletLoss",
+    "GE2ELoss",
+    "PrototypicalLoss",
+    "SessionEmbeddingConfig",
+    "SessionEmbeddingForXVector",
+    "SessionEmbeddingOutput",
+    "SessionHead",
+    "SessionLoss",
+    "SoftmaxPrototypicalLoss",
+    "SpeakerEncoderConfig",
+    "SpeakerEncoderForXVector",
+    "SpeakerEncoderOutput",
+    "SpeakerFeatureExtractor",
+    "SpeakerLossOutput",
+    "mean_absolute_correlation",
+]

@@ -43,8 +43,9 @@ class SpeakerEncoderConfig(PreTrainedConfig):
         environment_size: width of the disentangler's environment code; 0: none.
         mask_padding: a clip in a padded batch gives what it gives alone. False: as speechbrain has it, whose
             convolutions see the padding.
-        classification_head: "none", or what training tells speakers apart with: "aam_softmax" or "am_softmax".
-        margin, scale: of that head.
+        classification_head: "none", or the loss that tells the speakers of a training set apart: "aam_softmax" or
+            "am_softmax"; a weight for each of `num_labels` speakers.
+        margin, scale: of that loss.
     """
 
     model_type = "speaker_encoder"
@@ -102,8 +103,8 @@ class SpeakerEncoderConfig(PreTrainedConfig):
         check_number("margin", self.margin, at_least=0)
         if self.res2net_scale < 2 or self.hidden_size % self.res2net_scale:
             raise ValueError(
-                f"`hidden_size` ({self.hidden_size}) must be a multiple of `res2net_scale` ({self.res2net_scale}), which "
-                "is at least 2."
+                f"`hidden_size` ({self.hidden_size}) must be a multiple of `res2net_scale` ({self.res2net_scale}), "
+                "which is at least 2."
             )
         if self.num_sinc_filters % 2 or self.sinc_kernel_size < 3 or self.sinc_kernel_size % 2 == 0:
             raise ValueError(
@@ -126,6 +127,11 @@ class SpeakerEncoderConfig(PreTrainedConfig):
             raise ValueError(f"`stage_channels` must be four numbers, got {self.stage_channels}.")
 
     @property
+    def shortest_samples(self) -> int:
+        """Samples that a recording needs: 0.1 s, and for unweighted statistics two frames of the last stage."""
+        return 1680 if self.pooling == "statistics" else 1600
+
+    @property
     def takes_waveforms(self) -> bool:
         """Whether the trunk works on samples; the others work on log-mels, which the model computes."""
         return self.architecture == "rawnet3"
@@ -141,9 +147,9 @@ class SessionEmbeddingConfig(PreTrainedConfig):
             layer, which carry more of the session, or the disentangler's "environment_code", which needs no network.
         session_hidden_size, session_num_layers, session_embedding_size, session_dropout: of the session network.
         encoder_frozen: the encoder is not trained with the session network; the method is meant so.
-        session_loss: "logistic", "margin", "cosine_all_pairs" or "cosine_balanced".
+        session_loss: the kind of [`SessionLoss`] that `forward` computes.
         compensation: how the session similarity corrects the score, {"type": "linear", "weight"} or {"type": "q_stack",
-            "mean", "std", "coefficients", "intercept"}, with the development list that it was fitted on. None: unfitted.
+            "mean", "std", "coefficients", "intercept"}, with the development list it was fitted on. None: unfitted.
         threshold: score from which two recordings are of one speaker. None: not calibrated.
     """
 
@@ -157,7 +163,7 @@ class SessionEmbeddingConfig(PreTrainedConfig):
     session_embedding_size: int = 256
     session_dropout: float | int = 0.1
     encoder_frozen: bool = True
-    session_loss: Literal["logistic", "margin", "cosine_all_pairs", "cosine_balanced"] = "logistic"
+    session_loss: Literal["logistic", "margin", "cosine", "cosine-balanced"] = "logistic"
     compensation: dict[str, Any] | None = None
     threshold: float | int | None = None
 
@@ -185,7 +191,8 @@ class SessionEmbeddingConfig(PreTrainedConfig):
             )
         if self.session_source == "pooled" and not is_ours:
             raise ValueError(
-                f"`session_source` is 'pooled', which a {type(self.encoder_config).__name__} does not give; use 'embedding'."
+                f"`session_source` is 'pooled', which a {type(self.encoder_config).__name__} does not give; use "
+                "'embedding'."
             )
 
 

@@ -158,4 +158,4 @@ class ECAPATDNN(nn.Module):
         return zero_padding(hidden_states, unit_mask)
 
 
-__all__ = ["ECAPA_DIALECTS", "ECAPATDNN", "ConvUnit", "Res2NetLayer", "SqueezeExcitation"]
+__all__ = ["ECAPATDNN", "ECAPA_DIALECTS", "ConvUnit", "Res2NetLayer", "SqueezeExcitation"]

@@ -1,7 +1,7 @@
-"""Frames behind the end of a clip in a padded batch: kept at zero, left out of means, and mirrored where the clip ends.
+"""Frames behind the end of a clip in a padded batch: kept at zero, left out of means, mirrored where the clip ends.
 
-Tensors are (batch, channels, frames) or (batch, channels, bands, frames); a mask is (batch, frames), True for a frame of
-the clip, or None if no clip is padded.
+Tensors are (batch, channels, frames) or (batch, channels, bands, frames); a mask is (batch, frames), True for a frame
+of the clip, or None if no clip is padded.
 """
 
 import torch

@@ -4,12 +4,13 @@ The encoders compute what their released files compute. No code or weights of th
 built as the paper's abstract and a third party's summary describe it, with choices of our own that its docstring names.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoModelForAudioXVector, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -19,14 +20,14 @@ from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.talking_face import init_as_torch
 
-from .configuration_session_embedding import SpeakerEncoderConfig
+from .configuration_session_embedding import SessionEmbeddingConfig, SpeakerEncoderConfig
 from .ecapa_tdnn import ECAPA_DIALECTS, ECAPATDNN
+from .loss_session import SessionLoss
+from .loss_speaker import AAMSoftmaxLoss, AMSoftmaxLoss, compare_all
 from .masked_frames import average_frames, make_mask, zero_padding
 from .pooling import POOLING, AttentiveStatisticsPooling, SelfAttentivePooling, StatisticsPooling
 from .rawnet3 import RawNet3, RawNetBlock, SincFilters
 from .speaker_resnet import RESNET_DIALECTS, SpeakerResNet
-
-SHORTEST = 1600  # samples, 0.1 s: below, some encoders see too few frames for a variance
 
 
 @dataclass
@@ -74,9 +75,7 @@ class SpeakerFeatures(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Decibels, at most 80 below the loudest of the clip, the mean over time of each band taken away."""
         masks = self.config.mask_padding
-        features = speechbrain_mel_db(
-            waveforms, lengths if masks else None, num_mel_bins=self.config.num_mel_bins
-        ).mT
+        features = speechbrain_mel_db(waveforms, lengths if masks else None, num_mel_bins=self.config.num_mel_bins).mT
         size = features.shape[-1]
         if lengths is None:
             frames = None
@@ -126,9 +125,9 @@ class SpeakerEncoderPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module):
         if isinstance(module, nn.Linear):
-            init.kaiming_uniform_(module.weight, a=math.sqrt(5))
-            bound = module.in_features**-0.5
-            init.uniform_(module.bias, -bound, bound)
+            init_linear(module)
+        elif isinstance(module, AAMSoftmaxLoss | AMSoftmaxLoss):
+            init.xavier_normal_(module.weight)
         elif isinstance(module, SelfAttentivePooling):
             init.normal_(module.attention)
         elif isinstance(module, RawNet3):
@@ -140,6 +139,13 @@ class SpeakerEncoderPreTrainedModel(PreTrainedModel):
             module.init_frequencies()
         else:
             init_as_torch(module)
+
+
+def init_linear(module: nn.Linear) -> None:
+    """torch's own draw for a linear layer."""
+    init.kaiming_uniform_(module.weight, a=math.sqrt(5))
+    bound = module.in_features**-0.5
+    init.uniform_(module.bias, -bound, bound)
 
 
 class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
@@ -180,30 +186,71 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
         self.embedding = nn.Linear(pooled_size, config.embedding_size)
         self.environment = nn.Linear(pooled_size, config.environment_size) if config.environment_size else None
         self.pooled_size = pooled_size
+        self.classifier = None
+        if config.classification_head != "none":
+            loss_class = {"aam_softmax": AAMSoftmaxLoss, "am_softmax": AMSoftmaxLoss}[config.classification_head]
+            self.classifier = loss_class(config.embedding_size, config.num_labels, config.margin, config.scale)
         self.post_init()
 
     @with_output_options
-    def forward(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> SpeakerEncoderOutput:
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> SpeakerEncoderOutput:
         """Speaker embeddings of recordings.
 
         Args:
             input_values: (batch, samples), 16 kHz, in [-1, 1]; 0.1 s or longer.
             attention_mask: (batch, samples), 1 = sample, 0 = padding behind the end. None: every sample counts.
+            labels: (batch,), speaker index in [0, num_labels), for an encoder with a classification head.
         """
-        if input_values.ndim != 2 or input_values.shape[1] < SHORTEST:
-            raise ValueError(
-                f"`input_values` must be (batch, samples) of at least {SHORTEST} samples (0.1 s), got "
-                f"{tuple(input_values.shape)}."
-            )
-        lengths = None
+        lengths = self.check_inputs(input_values, attention_mask)
+        if labels is not None and self.classifier is None:
+            raise ValueError("`labels` need a classification head: `classification_head` of this encoder is 'none'.")
         if attention_mask is not None:
-            lengths = count_frames(attention_mask)
-            check_lengths(lengths)
             input_values = input_values * attention_mask.to(input_values.dtype)
         pooled = self.pool(input_values, lengths)
         embeddings = self.embedding(pooled)
-        codes = None if self.environment is None else self.environment(pooled)
-        return SpeakerEncoderOutput(logits=embeddings, embeddings=embeddings, pooled=pooled, environment_codes=codes)
+        logits = embeddings
+        if self.classifier is not None:
+            logits = self.config.scale * compare_all(embeddings, self.classifier.weight)
+        return SpeakerEncoderOutput(
+            loss=None if labels is None else self.classifier(embeddings, labels).loss,
+            logits=logits,
+            embeddings=embeddings,
+            pooled=pooled,
+            environment_codes=None if self.environment is None else self.environment(pooled),
+        )
+
+    def check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
+        """The samples of each recording, if there is a mask.
+
+        Raises:
+            ValueError: the shapes don't fit, or a recording is too short. Lengths on a GPU or in a graph are not read.
+        """
+        shortest = self.config.shortest_samples
+        if input_values.ndim != 2 or input_values.shape[1] < shortest:
+            raise ValueError(
+                f"`input_values` must be (batch, samples) of at least {shortest} samples "
+                f"({shortest / 16000:g} s), got {tuple(input_values.shape)}."
+            )
+        if attention_mask is None:
+            return None
+        if attention_mask.shape != input_values.shape:
+            raise ValueError(
+                f"`attention_mask` must be {tuple(input_values.shape)} as `input_values`, got "
+                f"{tuple(attention_mask.shape)}."
+            )
+        lengths = count_frames(attention_mask)
+        is_readable = lengths.device.type == "cpu" and not torch.compiler.is_compiling()
+        if is_readable and int(lengths.min()) < shortest:
+            raise ValueError(
+                f"`attention_mask` has a recording of {int(lengths.min())} samples; at least {shortest} "
+                f"({shortest / 16000:g} s) are needed."
+            )
+        return lengths
 
     def pool(self, waveforms: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """The vector that the last layer sees, (batch, pooled_size)."""
@@ -243,12 +290,138 @@ def make_pooling(config: SpeakerEncoderConfig, channels: int) -> tuple[nn.Module
     return pooling, 2 * channels if with_variance else channels
 
 
-def check_lengths(lengths: torch.Tensor) -> None:
-    """Raise a ValueError for a clip below 0.1 s. Lengths on a GPU or in a graph are not read."""
-    if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and int(lengths.min()) < SHORTEST:
-        raise ValueError(
-            f"`attention_mask` has a clip of {int(lengths.min())} samples; at least {SHORTEST} (0.1 s) are needed."
+@dataclass
+class SessionEmbeddingOutput(ModelOutput):
+    """What the two networks tell of a batch of recordings.
+
+    Args:
+        loss: of the pairs of sessions of each speaker, if their ids were given.
+        logits: the speaker embeddings, under the name that transformers' x-vector models have for their last layer.
+        embeddings: (batch, embedding_size), who speaks; not of unit length.
+        session_embeddings: (batch, session_embedding_size), in which recording; not of unit length.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    embeddings: torch.FloatTensor | None = None
+    session_embeddings: torch.FloatTensor | None = None
+
+
+class SessionHead(nn.Module):
+    """The session network: a speaker encoder's vector to a session embedding.
+
+    The paper's network has fully connected layers with GELU and dropout on the frozen encoder's output; their number
+    and widths, and the scaling of the input, are ours. Any vector is brought to the length sqrt(size), so that its
+    entries have a variance of about 1 whatever the encoder; `centers` takes the mean of its entries away first, which
+    statistics before an encoder's last layer need.
+    """
+
+    def __init__(
+        self, size: int, hidden_size: int, num_layers: int, embedding_size: int, dropout: float, centers: bool
+    ):
+        super().__init__()
+        widths = [size, *[hidden_size] * (num_layers - 1), embedding_size]
+        self.layers = nn.ModuleList(nn.Linear(first, second) for first, second in itertools.pairwise(widths))
+        self.dropout, self.centers = nn.Dropout(dropout), centers
+
+    def forward(self, vectors: torch.Tensor) -> torch.Tensor:
+        """(..., size) to (..., embedding_size)."""
+        if self.centers:
+            vectors = vectors - vectors.mean(-1, keepdim=True)
+        hidden_states = nn.functional.normalize(vectors, dim=-1) * vectors.shape[-1] ** 0.5
+        for layer in self.layers[:-1]:
+            hidden_states = self.dropout(nn.functional.gelu(layer(hidden_states)))
+        return self.layers[-1](hidden_states)
+
+
+class SessionEmbeddingForXVector(PreTrainedModel):
+    """A speaker encoder, left as it is, and a small network on top of it that says "which recording".
+
+    A trial of two recordings then has two similarities, and the second corrects the first: recordings of one session
+    need to be more alike to be of one speaker. In training mode the encoder stays in evaluation mode, and its weights
+    take no gradient.
+    """
+
+    config_class = SessionEmbeddingConfig
+    base_model_prefix = "session_embedding"
+    main_input_name = "input_values"
+    input_modalities = ("audio",)
+    _no_split_modules = SpeakerEncoderPreTrainedModel._no_split_modules
+
+    def __init__(self, config: SessionEmbeddingConfig):
+        config.validate()  # values that were assigned after the config was made
+        super().__init__(config)
+        self.encoder = AutoModelForAudioXVector.from_config(config.encoder_config)
+        self.session_head = None
+        if config.session_source != "environment_code":
+            self.session_head = SessionHead(
+                self.encoder.pooled_size if config.session_source == "pooled" else find_embedding_size(config),
+                config.session_hidden_size,
+                config.session_num_layers,
+                config.session_embedding_size,
+                config.session_dropout,
+                centers=config.session_source == "pooled",
+            )
+        self.encoder.requires_grad_(not config.encoder_frozen)
+        self.session_loss = SessionLoss(config.session_loss)
+        self.post_init()
+
+    def train(self, mode: bool = True) -> "SessionEmbeddingForXVector":
+        """Set the mode of the session network; a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.config.encoder_frozen:
+            self.encoder.eval()
+        return self
+
+    def _init_weights(self, module):
+        if isinstance(module, nn.Linear):
+            init_linear(module)
+
+    @with_output_options
+    def forward(
+        self,
+        input_values: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        session_ids: torch.Tensor | None = None,
+        speaker_ids: torch.Tensor | None = None,
+    ) -> SessionEmbeddingOutput:
+        """Speaker and session embeddings of recordings.
+
+        Args:
+            input_values: (batch, samples), 16 kHz, in [-1, 1]; 0.1 s or longer.
+            attention_mask: (batch, samples), 1 = sample, 0 = padding behind the end. None: every sample counts.
+            session_ids, speaker_ids: (batch,) whole numbers; both together add `loss`.
+        """
+        if (session_ids is None) != (speaker_ids is None):
+            raise ValueError("`session_ids` and `speaker_ids` belong together: pairs are taken within a speaker.")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.encoder_frozen):
+            output = self.encoder(input_values, attention_mask, return_dict=True)
+        session_embeddings = self.embed_session(output)
+        loss = None
+        if session_ids is not None:
+            loss = self.session_loss(session_embeddings, session_ids, speaker_ids)
+        return SessionEmbeddingOutput(
+            loss=loss, logits=output.embeddings, embeddings=output.embeddings, session_embeddings=session_embeddings
         )
 
+    def embed_session(self, output: ModelOutput) -> torch.Tensor:
+        """(batch, session_embedding_size) of an encoder's output."""
+        if self.config.session_source == "environment_code":
+            return output.environment_codes
+        return self.session_head(output.pooled if self.config.session_source == "pooled" else output.embeddings)
 
-__all__ = ["SpeakerEncoderForXVector", "SpeakerEncoderOutput", "SpeakerEncoderPreTrainedModel"]
+
+def find_embedding_size(config: SessionEmbeddingConfig) -> int:
+    """Width of the encoder's speaker embeddings."""
+    encoder = config.encoder_config
+    return encoder.embedding_size if isinstance(encoder, SpeakerEncoderConfig) else encoder.xvector_output_dim
+
+
+__all__ = [
+    "SessionEmbeddingForXVector",
+    "SessionEmbeddingOutput",
+    "SessionHead",
+    "SpeakerEncoderForXVector",
+    "SpeakerEncoderOutput",
+    "SpeakerEncoderPreTrainedModel",
+]

@@ -1,7 +1,7 @@
 """RawNet3 (arXiv 2203.08488): learned band-pass filters on the waveform, Res2Net blocks over frames.
 
-Source: clovaai/voxceleb_trainer@f51bab8 (`models/RawNet3.py`, `models/RawNetBasicBlock.py`), Jungjee/RawNet@ac87f9f; the
-filters are those of asteroid-filterbanks 0.4.0 (`ParamSincFB`).
+Source: clovaai/voxceleb_trainer@f51bab8 (`models/RawNet3.py`, `models/RawNetBasicBlock.py`), Jungjee/RawNet@ac87f9f;
+the filters are those of asteroid-filterbanks 0.4.0 (`ParamSincFB`).
 """
 
 import math

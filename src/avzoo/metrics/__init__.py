@@ -12,6 +12,7 @@ from .active_speaker import (
 )
 from .classification import accuracy, average_precision, d_prime, roc_auc, tagging_scores
 from .intelligibility import estoi, log_spectral_distance, pesq_wb
+from .score_normalization import cohort_statistics, normalize_scores
 from .separation import si_sdr
 from .synchronization import (
     ClipOffset,
@@ -24,34 +25,66 @@ from .synchronization import (
     sync_confidence,
     sync_distance,
 )
-from .verification import equal_error_rate
+from .verification import (
+    Calibration,
+    DETCurve,
+    OperatingPoint,
+    calibrate,
+    det_curve,
+    equal_error_rate,
+    error_rates_at,
+    min_detection_cost,
+    speechbrain_eer,
+    speechbrain_min_dcf,
+    trainer_eer,
+    trainer_min_dcf,
+    verification_scores,
+    wespeaker_eer,
+    wespeaker_min_dcf,
+)
 
 __all__ = [
     "COLUMBIA_PEOPLE",
     "AVARows",
+    "Calibration",
     "ClipOffset",
+    "DETCurve",
+    "OperatingPoint",
     "accuracy",
     "asw_scores",
     "ava_average_precision",
     "average_over_context",
     "average_precision",
+    "calibrate",
     "clip_offset",
+    "cohort_statistics",
     "columbia_f1",
     "d_prime",
+    "det_curve",
     "equal_error_rate",
+    "error_rates_at",
     "estimate_offsets",
     "estoi",
     "log_spectral_distance",
     "mask_impossible_pairs",
     "match_ava",
     "mean_offset_accuracy",
+    "min_detection_cost",
+    "normalize_scores",
     "offset_accuracy",
     "pesq_wb",
     "read_ava_csv",
     "read_columbia_labels",
     "roc_auc",
     "si_sdr",
+    "speechbrain_eer",
+    "speechbrain_min_dcf",
     "sync_confidence",
     "sync_distance",
     "tagging_scores",
+    "trainer_eer",
+    "trainer_min_dcf",
+    "verification_scores",
+    "wespeaker_eer",
+    "wespeaker_min_dcf",
 ]

@@ -1,0 +1,112 @@
+"""How the golden cases of session embeddings are computed with this package: one function per kind."""
+
+from collections.abc import Iterator
+
+import torch
+from golden_case import GoldenCase
+
+from avzoo.metrics import verification
+from avzoo.metrics.score_normalization import cohort_statistics, make_unit_rows, normalize_scores
+from avzoo.models.session_embedding import (
+    AAMSoftmaxLoss,
+    AMSoftmaxLoss,
+    AngularPrototypicalLoss,
+    EnvironmentTripletLoss,
+    GE2ELoss,
+    SoftmaxPrototypicalLoss,
+    mean_absolute_correlation,
+)
+from avzoo.models.session_embedding.loss_speaker import classify
+
+Outputs = dict[str, torch.Tensor]
+
+
+def run_losses(case: GoldenCase, folder) -> Iterator[Outputs]:
+    config, weights, labels = case.config, case.checkpoint(), case.inputs["labels"]
+    sizes = (config["embedding_size"], config["num_classes"])
+    margins = {"margin": config["margin"], "scale": config["scale"]}
+    start = (config["init_w"], config["init_b"])
+    losses = {
+        "aamsoftmax": AAMSoftmaxLoss(*sizes, **margins, easy_margin=config["easy_margin"]),
+        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins, clamp_cosine=True),
+        "amsoftmax": AMSoftmaxLoss(*sizes, **margins),
+        "angular_prototypical": AngularPrototypicalLoss(*start),
+        "ge2e": GE2ELoss(*start),
+        "softmax_prototypical": SoftmaxPrototypicalLoss(*sizes, *start),
+    }
+    for name in ("aamsoftmax", "speechbrain_aam"):
+        losses[name].load_state_dict({"weight": weights["aamsoftmax.weight"]})
+    losses["amsoftmax"].load_state_dict({"weight": weights["amsoftmax.W"].T})
+    losses["softmax_prototypical"].classifier.load_state_dict(
+        {name: weights[f"softmaxproto.softmax.fc.{name}"] for name in ("weight", "bias")}
+    )
+    results = {}
+    for name, loss in losses.items():
+        embeddings = case.inputs["embeddings"].clone().requires_grad_()
+        if name in ("angular_prototypical", "ge2e"):
+            output = loss(embeddings)
+        elif name == "softmax_prototypical":
+            output = loss(embeddings[:, :2], labels)
+        else:
+            output = loss(embeddings.flatten(0, 1), labels.repeat_interleave(embeddings.shape[1]))
+        output.loss.backward()
+        results |= {name: output.loss, f"{name}_accuracy": output.accuracy, f"{name}_gradient": embeddings.grad}
+    results["prototypical"] = transposed_prototypical(case.inputs["embeddings"])
+    rows = case.inputs["embeddings"].flatten(0, 1)
+    results["mean_absolute_pearson"] = mean_absolute_correlation(rows, rows.roll(1, 0))
+    prefix = "env_discriminator.classifier."
+    discriminator = {name.removeprefix(prefix): value for name, value in case.checkpoint(prefix).items()}
+    triplet = EnvironmentTripletLoss(sizes[0], len(discriminator["5.bias"]), config["triplet_margin"]).eval()
+    triplet.discriminator.load_state_dict(discriminator)
+    results["environment_triplet"] = triplet(complete_triplet(case.inputs["embeddings"]))
+    yield {name: results[name].reshape(expected.shape) for name, expected in case.outputs.items()}
+
+
+def transposed_prototypical(embeddings: torch.Tensor) -> torch.Tensor:
+    """The value of the authors' code since `pairwise_distance` reduces the last axis (torch 1.10).
+
+    That axis is the prototypes' here, so their logits are (speakers, size). `PrototypicalLoss` computes what the code
+    meant, minus the squared distance of every speaker to every prototype; tests/models holds it against a loop.
+    """
+    positive, prototypes = embeddings[:, 0, :, None], embeddings[:, 1:].mean(1).T[None]
+    distances = torch.nn.functional.pairwise_distance(positive, prototypes)
+    return classify(-(distances**2), torch.arange(len(embeddings))).loss
+
+
+def complete_triplet(embeddings: torch.Tensor) -> torch.Tensor:
+    """The first three utterances, (speakers, 3, size); the case takes zeros for a third that is not there."""
+    return torch.nn.functional.pad(embeddings, (0, 0, 0, 3))[:, :3]
+
+
+def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
+    scores, labels, pairs = (case.inputs[name].numpy() for name in ("scores", "labels", "pairs"))
+    speechbrain_eer = verification.speechbrain_eer(scores, labels)
+    wespeaker_eer = verification.wespeaker_eer(scores, labels)
+    results = {
+        "clova_eer_percent": verification.trainer_eer(scores, labels).value,
+        "speechbrain_eer": (speechbrain_eer.value / 100, speechbrain_eer.threshold),
+        "wespeaker_eer": (wespeaker_eer.value / 100, wespeaker_eer.threshold),
+    }
+    for p_target in (0.01, 0.05):
+        results |= {
+            f"clova_min_dcf_{p_target}": verification.trainer_min_dcf(scores, labels, p_target),
+            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target),
+            f"speechbrain_min_dcf_{p_target}_unnormalised": verification.speechbrain_min_dcf(scores, labels, p_target),
+        }
+    embeddings, cohort = (case.inputs[name].numpy() for name in ("embeddings", "cohort"))
+    unit = make_unit_rows(embeddings, "embeddings")
+    results["cosine"] = cosine = (unit[pairs[:, 0]] * unit[pairs[:, 1]]).sum(1)
+    for name, top_n in (("wespeaker_snorm", None), ("wespeaker_asnorm", case.config["top_n"])):
+        means, stds = cohort_statistics(embeddings, cohort, top_n)
+        results |= {f"{name}_mean": means, f"{name}_std": stds, name: normalize_scores(cosine, pairs, means, stds)}
+    statistics = cohort_statistics(embeddings, cohort, case.config["top_n"], "speechbrain")
+    for method in ("s-norm", "t-norm", "z-norm"):
+        name = f"speechbrain_{method.replace('-', '')}_topk"
+        results[name] = normalize_scores(cosine, pairs, *statistics, method)
+    yield {
+        name: torch.as_tensor(results[name], dtype=torch.float64).reshape(expected.shape)
+        for name, expected in case.outputs.items()
+    }
+
+
+RUNNERS = {"losses": run_losses, "metrics": run_metrics}
