@@ -117,7 +117,7 @@ ECAPA_WESPEAKER = KeyMap(
 )
 
 RESNET_WESPEAKER = KeyMap(
-    rename("conv1.weight", "trunk.stem_conv.weight"),
+    rename("conv1.weight", "trunk.stem.weight"),
     rename("bn1.{leaf}", "trunk.stem_norm.{leaf}"),
     *(
         rule
@@ -140,7 +140,7 @@ RESNET_WESPEAKER = KeyMap(
 )
 
 _SE_RESNET = (
-    rename("conv1.{leaf}", "trunk.stem_conv.{leaf}"),
+    rename("conv1.{leaf}", "trunk.stem.{leaf}"),
     rename("bn1.{leaf}", "trunk.stem_norm.{leaf}"),
     *(
         rule
@@ -188,8 +188,8 @@ def _clova_blocks(count: int) -> tuple[Rule, ...]:
 RAWNET3 = KeyMap(
     rename("preprocess.1.weight", "trunk.waveform_scale"),
     rename("preprocess.1.bias", "trunk.waveform_shift"),
-    rename("conv1.filterbank.low_hz_", "trunk.filters.low_hz"),
-    rename("conv1.filterbank.band_hz_", "trunk.filters.band_hz"),
+    rename("conv1.filterbank.low_hz_", "trunk.stem.low_hz"),
+    rename("conv1.filterbank.band_hz_", "trunk.stem.band_hz"),
     *_clova_blocks(3),
     *(
         rule

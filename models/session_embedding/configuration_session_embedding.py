@@ -49,6 +49,7 @@ class SpeakerEncoderConfig(PreTrainedConfig):
     """
 
     model_type = "speaker_encoder"
+    keys_to_ignore_at_inference = ["embeddings", "pooled", "environment_codes"]  # the Trainer gathers the rest
 
     architecture: Literal["ecapa_tdnn", "rawnet3", "resnetse34l", "resnetse34v2", "resnet34"] = "ecapa_tdnn"
     dialect: Literal["speechbrain", "wespeaker", "disentangler", "voxceleb_trainer"] = "speechbrain"
@@ -154,6 +155,7 @@ class SessionEmbeddingConfig(PreTrainedConfig):
     """
 
     model_type = "session_embedding"
+    keys_to_ignore_at_inference = ["embeddings", "session_embeddings"]  # the Trainer gathers the rest
     sub_configs = {"encoder_config": AutoConfig}
 
     encoder_config: dict[str, Any] | PreTrainedConfig | None = None

@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .masked_frames import average_frames, reflect_frames, zero_padding
 
@@ -95,7 +96,7 @@ class SqueezeExcitation(nn.Module):
         return hidden_states * torch.sigmoid(self.excite(squeezed)).reshape(means.shape)
 
 
-class SERes2Block(nn.Module):
+class SERes2Block(GradientCheckpointingLayer):
     """Pointwise unit, Res2Net layer, pointwise unit, squeeze and excitation; its input is added."""
 
     def __init__(

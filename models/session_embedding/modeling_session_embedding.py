@@ -224,6 +224,10 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
             environment_codes=None if self.environment is None else self.environment(pooled),
         )
 
+    def get_input_embeddings(self) -> nn.Module:
+        """The first layer that sees features."""
+        return self.trunk.stem
+
     def check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
         """The samples of each recording, if there is a mask.
 
@@ -255,9 +259,10 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
     def pool(self, waveforms: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """The vector that the last layer sees, (batch, pooled_size)."""
         if self.features is None:
-            hidden_states, frames = self.trunk(waveforms, lengths)
+            hidden_states, frames = self.trunk(waveforms.float(), lengths)
         else:
-            features, frames = self.features(waveforms, lengths)
+            features, frames = self.features(waveforms.float(), lengths)  # in float32, whatever the weights have
+            features = features.to(self.embedding.weight.dtype)
             if isinstance(self.trunk, ECAPATDNN):
                 mask = make_mask(frames, features.shape[-1])
                 hidden_states = self.trunk(features, mask, mask if self.config.mask_padding else None)
@@ -346,6 +351,7 @@ class SessionEmbeddingForXVector(PreTrainedModel):
     base_model_prefix = "session_embedding"
     main_input_name = "input_values"
     input_modalities = ("audio",)
+    supports_gradient_checkpointing = True
     _no_split_modules = SpeakerEncoderPreTrainedModel._no_split_modules
 
     def __init__(self, config: SessionEmbeddingConfig):
@@ -365,6 +371,10 @@ class SessionEmbeddingForXVector(PreTrainedModel):
         self.encoder.requires_grad_(not config.encoder_frozen)
         self.session_loss = SessionLoss(config.session_loss)
         self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The first layer of the encoder that sees features."""
+        return self.encoder.get_input_embeddings()
 
     def train(self, mode: bool = True) -> "SessionEmbeddingForXVector":
         """Set the mode of the session network; a frozen encoder stays in evaluation mode."""
@@ -394,8 +404,7 @@ class SessionEmbeddingForXVector(PreTrainedModel):
         """
         if (session_ids is None) != (speaker_ids is None):
             raise ValueError("`session_ids` and `speaker_ids` belong together: pairs are taken within a speaker.")
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.encoder_frozen):
-            output = self.encoder(input_values, attention_mask, return_dict=True)
+        output = self.encoder(input_values, attention_mask, return_dict=True)
         session_embeddings = self.embed_session(output)
         loss = None
         if session_ids is not None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import initialization as init
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .ecapa_tdnn import ConvUnit, Res2NetLayer
 from .masked_frames import average_frames, make_mask, zero_padding
@@ -36,7 +37,9 @@ class SincFilters(nn.Module):
         self._cache: tuple[tuple, torch.Tensor] | None = None
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return nn.functional.conv1d(waveforms[:, None], self.compute_filters()[:, None], stride=self.stride)
+        return nn.functional.conv1d(
+            waveforms[:, None], self.compute_filters()[:, None].to(waveforms.dtype), stride=self.stride
+        )
 
     def compute_filters(self) -> torch.Tensor:
         """(num_filters, kernel_size), computed again only when a frequency has changed."""
@@ -72,13 +75,13 @@ class SincFilters(nn.Module):
         sine = (torch.cos(low * position) - torch.cos(high * position)) / (position / 2) * window
         cosines = torch.cat([cosine, 2 * width[:, None], cosine.flip(1)], dim=1)
         sines = torch.cat([sine, torch.zeros_like(width)[:, None], -sine.flip(1)], dim=1)
-        return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).to(self.low_hz.dtype)
+        return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).float()
 
     def __getstate__(self):
         return {**self.__dict__, "_cache": None}  # a copy may be of other weights
 
 
-class RawNetBlock(nn.Module):
+class RawNetBlock(GradientCheckpointingLayer):
     """A Res2Net block, max pooling along time, and a learned shift and scale of each channel.
 
     Args:
@@ -122,7 +125,7 @@ class RawNet3(nn.Module):
         super().__init__()
         self.waveform_scale = nn.Parameter(torch.ones(1))
         self.waveform_shift = nn.Parameter(torch.zeros(1))
-        self.filters = SincFilters(num_filters, kernel_size, stride)
+        self.stem = SincFilters(num_filters, kernel_size, stride)
         self.blocks = nn.ModuleList(
             RawNetBlock(in_channels, hidden_size, 3, dilation, scale, pool_size)
             for in_channels, dilation, pool_size in ((num_filters, 2, 5), (hidden_size, 3, 3), (hidden_size, 4, 1))
@@ -139,16 +142,18 @@ class RawNet3(nn.Module):
         self, waveforms: torch.Tensor, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(batch, num_filters, frames): log magnitudes of the filters, the mean over time of each taken away."""
+        scale, shift = self.waveform_scale.float(), self.waveform_shift.float()
         waveforms = waveforms - 0.97 * torch.cat([waveforms[:, 1:2], waveforms[:, :-1]], dim=1)
         mask = make_mask(lengths, waveforms.shape[1])
         mean = average_frames(waveforms[:, None], mask)[:, 0]
         variance = average_frames((waveforms - mean).square()[:, None], mask)[:, 0]
-        waveforms = (waveforms - mean) / (variance + 1e-4).sqrt() * self.waveform_scale + self.waveform_shift
-        features = (self.filters(waveforms).abs() + 1e-6).log()
+        waveforms = (waveforms - mean) / (variance + 1e-4).sqrt() * scale + shift
+        features = (self.stem(waveforms).abs() + 1e-6).log()
         if lengths is not None:
-            lengths = (lengths - self.filters.kernel_size) // self.filters.stride + 1
+            lengths = (lengths - self.stem.kernel_size) // self.stem.stride + 1
         mask = make_mask(lengths, features.shape[-1])
-        return zero_padding(features - average_frames(features, mask), mask), lengths
+        features = zero_padding(features - average_frames(features, mask), mask)
+        return features.to(self.aggregation_conv.weight.dtype), lengths
 
     def encode(self, features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         first, first_lengths = self.blocks[0](features, lengths)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from .ecapa_tdnn import SqueezeExcitation
 from .masked_frames import make_mask, zero_padding
@@ -53,7 +54,7 @@ RESNET_DIALECTS = {
 }
 
 
-class ResidualBlock(nn.Module):
+class ResidualBlock(GradientCheckpointingLayer):
     """Two convolutions of 3 x 3, and squeeze and excitation where the dialect has it; the input is added."""
 
     def __init__(self, in_channels: int, channels: int, stride: int, dialect: ResNetDialect):
@@ -92,7 +93,7 @@ class SpeakerResNet(nn.Module):
         super().__init__()
         self.dialect = dialect
         kernel_size, stride = dialect.stem_kernel_size, dialect.stem_stride
-        self.stem_conv = nn.Conv2d(
+        self.stem = nn.Conv2d(
             1, channels[0], kernel_size, (stride, 1), padding=kernel_size // 2, bias=dialect.stem_bias
         )
         self.stem_norm = nn.BatchNorm2d(channels[0])
@@ -110,7 +111,7 @@ class SpeakerResNet(nn.Module):
         self.num_channels = in_channels if dialect.averages_bands else in_channels * bands
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
-        hidden_states = self.stem_conv(features[:, None])  # (batch, channels, bands, frames)
+        hidden_states = self.stem(features[:, None])  # (batch, channels, bands, frames)
         if self.dialect.stem_norm_last:
             hidden_states = self.stem_norm(torch.relu(hidden_states))
         else:
