@@ -32,7 +32,7 @@ ENCODER = {
     "squeeze_size": 4,
     "attention_size": 4,
     "embedding_size": 8,
-    "dialect": "disentangler",
+    "dialect": "speechbrain",
     "classification_head": "aam_softmax",
     "num_labels": 3,
 }
