@@ -30,6 +30,9 @@ class LabelNamesMixin:
         given = {name: kwargs.pop(name, None) for name in ("id2label", "label2id")}
         if any(names is not None for names in given.values()):
             pair = dict(zip(given, pair_label_names(**given), strict=True))
+            count = kwargs.get("num_labels")
+            if count not in (None, len(pair["id2label"])):
+                raise ValueError(f"`num_labels` is {count}, but `id2label` names {len(pair['id2label'])} classes.")
             stored = {name: config_dict.get(name) for name in given}
             if any(names is not None for names in stored.values()):
                 check_no_name_moves(pair_label_names(**stored)[0], pair["id2label"])
@@ -77,7 +80,7 @@ def check_no_name_moves(stored: Mapping[int, str], names: Mapping[int, str]) -> 
         if indices.get(name, index) != index:
             raise ValueError(
                 f"`id2label` gives {name!r} the index {index}, but the stored head has it at {indices[name]}. Load the "
-                "model with its own names, and call `adapt_to_labels(names)` to move its rows."
+                "model with its own names; `adapt_to_labels(names)` of a classifier then moves its rows."
             )
 
 
