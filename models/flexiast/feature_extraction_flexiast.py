@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import BatchFeature, SequenceFeatureExtractor
+from transformers.utils import PaddingStrategy
 
 from avzoo.audio import kaldi_fbank, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
@@ -45,7 +46,6 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         do_normalize: bool = True,
         channels: Literal["first", "mean"] = "first",
         return_attention_mask: bool = False,
-        padding_value: float = 0.0,
         feature_size: int | None = None,
         **kwargs,
     ):
@@ -55,10 +55,14 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         check_number("mean", mean)
         check_number("std", std, above=0)
         check_choice("channels", channels, ("first", "mean"))
+        if kwargs.pop("padding_value", 0.0) != 0:  # folders of other extractors state 0
+            raise ValueError(
+                "`padding_value` follows from `mean` and `std`, the padding is 0 before normalising; omit it."
+            )
         super().__init__(
             feature_size=feature_size or num_mel_bins,
             sampling_rate=sampling_rate,
-            padding_value=padding_value,
+            padding_value=None,
             **kwargs,
         )
         self.num_mel_bins = num_mel_bins
@@ -94,6 +98,17 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         """Mean and standard deviation that `normalize` uses."""
         return self.mean, self.std
 
+    @property
+    def padding_value(self) -> float:
+        """Value of frames that are padding: log-mel energies of 0, normalised."""
+        mean, std = self.statistics
+        return (0 - mean) / (2 * std) if self.do_normalize else 0.0
+
+    @padding_value.setter
+    def padding_value(self, value: None) -> None:
+        if value is not None:  # transformers' constructor sets None
+            raise ValueError("`padding_value` follows from `mean` and `std`; set those.")
+
     def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
         """(log_mel - mean) / (2 * std): the standard deviation becomes 0.5, as in every AST."""
         mean, std = self.statistics
@@ -104,11 +119,11 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         audio: Audio | Sequence[Audio],
         sampling_rate: int | None = None,
         *,
-        padding: Literal["max_length", "longest"] = "max_length",
+        padding: Literal["max_length", "longest", True] = "max_length",
         max_length: int | None = None,
+        truncation: Literal[True] = True,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
-        **kwargs,
     ) -> BatchFeature:
         """Features of one recording or of several, in one pass.
 
@@ -119,9 +134,12 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
                 at the extractor's rate stay on their device and gradients flow through them; others are resampled
                 on the CPU, without gradients.
             sampling_rate: rate in Hz of recordings given as bare samples. Files and rows state theirs.
-            padding: "max_length": every input has `max_length` frames. "longest": as many as the longest
-                recording needs, at most `max_length`.
+            padding: "max_length": every input has `max_length` frames. "longest" or True: as many as the
+                longest recording needs, at most `max_length`.
             max_length: number of frames, in place of the extractor's own.
+            truncation: longer recordings are always cut.
+            return_attention_mask: None: as the extractor is set.
+            return_tensors: "pt" for torch's tensors; "np" or None for NumPy's arrays.
 
         Returns:
             `input_values` (batch, frames, num_mel_bins) float32, and `attention_mask` (batch, frames) if requested.
@@ -131,7 +149,8 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             TypeError: integer samples.
             OSError: a file that cannot be read.
         """
-        check_choice("padding", padding, ("max_length", "longest"))
+        check_choice("padding", padding, ("max_length", "longest", True))
+        check_choice("truncation", truncation, (True,))
         if max_length is not None:
             check_whole_number("max_length", max_length, at_least=1)
         waveforms = [
@@ -154,6 +173,36 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         if return_tensors != "pt":
             data = {name: value.detach().cpu().numpy() for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
+
+    def pad(
+        self,
+        processed_features: Any,
+        padding: bool | str = True,
+        max_length: int | None = None,
+        truncation: bool = False,
+        pad_to_multiple_of: int | None = None,
+        return_attention_mask: bool | None = None,
+        return_tensors: str | None = None,
+    ) -> BatchFeature:
+        """Pad features of single recordings to the batch that `__call__` would have made of them.
+
+        Args:
+            processed_features: {"input_values": [(frames, num_mel_bins), ...]}, or a list of dictionaries of one each.
+            padding: True or "longest", or "max_length".
+            max_length: number of frames. None: as many as an input of the extractor has, as in `__call__`.
+            Others: see [`SequenceFeatureExtractor.pad`].
+        """
+        if max_length is None and (truncation or padding in ("max_length", PaddingStrategy.MAX_LENGTH)):
+            max_length = self.num_frames
+        return super().pad(
+            processed_features,
+            padding,
+            max_length,
+            truncation,
+            pad_to_multiple_of,
+            return_attention_mask,
+            return_tensors,
+        )
 
     def log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
         """Log-mel energies of waveforms (samples,), each (frames, num_mel_bins), before padding and normalising."""
