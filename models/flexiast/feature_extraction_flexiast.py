@@ -151,6 +151,7 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         """
         check_choice("padding", padding, ("max_length", "longest", True))
         check_choice("truncation", truncation, (True,))
+        check_choice("return_tensors", return_tensors, ("pt", "np", None))
         if max_length is not None:
             check_whole_number("max_length", max_length, at_least=1)
         waveforms = [

@@ -289,6 +289,12 @@ def test_an_unknown_keyword_is_an_error(model, tiny):
             model(**inputs, **{name: 8})
 
 
+def test_no_method_has_a_name_that_means_an_output_to_transformers(model):
+    """`get_image_features` and the like return a `BaseModelOutputWithPooling` there."""
+    for kind in ("text", "image", "video", "audio"):
+        assert not hasattr(model, f"get_{kind}_features")
+
+
 def test_what_a_network_is_without_is_not_there(model, tiny):
     """The reasons in the tiny entry hold, so that no test is left out without one."""
     parameters = inspect.signature(model.forward).parameters

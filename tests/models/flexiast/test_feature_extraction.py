@@ -382,6 +382,7 @@ def test_a_bad_recording_is_named(audio, rate, error, message):
     [
         ({"padding": "shortest"}, "`padding` must be one of max_length, longest, True, got 'shortest'"),
         ({"padding": False}, "`padding` must be"),
+        ({"return_tensors": "tf"}, "`return_tensors` must be one of pt, np, None, got 'tf'"),
         ({"truncation": False}, "`truncation` must be one of True, got False"),
         ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
         ({"max_length": -5}, "`max_length` must be at least 1, got -5"),
