@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 from transformers import BatchFeature, SequenceFeatureExtractor
-from transformers.utils import PaddingStrategy
 
 from avzoo.audio import kaldi_fbank, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
@@ -100,7 +99,7 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
 
     @property
     def padding_value(self) -> float:
-        """Value of frames that are padding: log-mel energies of 0, normalised."""
+        """Value of frames that are padding: log-mel energies of 0, normalised. `pad` uses it as `__call__` does."""
         mean, std = self.statistics
         return (0 - mean) / (2 * std) if self.do_normalize else 0.0
 
@@ -174,36 +173,6 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         if return_tensors != "pt":
             data = {name: value.detach().cpu().numpy() for name, value in data.items()}
         return BatchFeature(data, tensor_type=return_tensors)
-
-    def pad(
-        self,
-        processed_features: Any,
-        padding: bool | str = True,
-        max_length: int | None = None,
-        truncation: bool = False,
-        pad_to_multiple_of: int | None = None,
-        return_attention_mask: bool | None = None,
-        return_tensors: str | None = None,
-    ) -> BatchFeature:
-        """Pad features of single recordings to the batch that `__call__` would have made of them.
-
-        Args:
-            processed_features: {"input_values": [(frames, num_mel_bins), ...]}, or a list of dictionaries of one each.
-            padding: True or "longest", or "max_length".
-            max_length: number of frames. None: as many as an input of the extractor has, as in `__call__`.
-            Others: see [`SequenceFeatureExtractor.pad`].
-        """
-        if max_length is None and (truncation or padding in ("max_length", PaddingStrategy.MAX_LENGTH)):
-            max_length = self.num_frames
-        return super().pad(
-            processed_features,
-            padding,
-            max_length,
-            truncation,
-            pad_to_multiple_of,
-            return_attention_mask,
-            return_tensors,
-        )
 
     def log_mel(self, waveforms: list[torch.Tensor]) -> list[torch.Tensor]:
         """Log-mel energies of waveforms (samples,), each (frames, num_mel_bins), before padding and normalising."""

@@ -386,6 +386,6 @@ def test_padding_single_features_gives_the_features_of_the_batch(method, pooling
     extractor.phase_statistics = {extractor.phase_name: (-3.0, 2.0)}
     clips = [sound(samples) for samples in (4000, 7000, 9000)]
     rows = [{"input_values": features(clip, extractor, padding="longest")[0]} for clip in clips]
-    padded = extractor.pad(rows, padding=padding)["input_values"]
+    padded = extractor.pad(rows, padding=padding, max_length=extractor.num_frames)["input_values"]
     torch.testing.assert_close(padded, features(clips, extractor, padding=padding), rtol=0, atol=0)
     assert (padded[0, -1] == 0.75).all()

@@ -69,7 +69,8 @@ def test_padding_single_features_gives_the_features_of_the_batch(settings, paddi
     singles = [extractor(clip, RATE, padding="longest", return_tensors=return_tensors) for clip in clips]
     rows = [{name: values[0] for name, values in single.items()} for single in singles]
     for features_of_rows in (rows, {name: [row[name] for row in rows] for name in batch}):
-        padded = extractor.pad(features_of_rows, padding=padding, return_tensors=return_tensors)
+        options = {"padding": padding, "return_tensors": return_tensors}
+        padded = extractor.pad(features_of_rows, max_length=extractor.num_frames, **options)
         assert padded.keys() == batch.keys()
         assert all(type(padded[name]) is type(batch[name]) for name in batch)
         for name in batch:
@@ -80,7 +81,8 @@ def test_padding_single_features_gives_the_features_of_the_batch(settings, paddi
 def test_padding_can_cut_and_end_at_a_multiple():
     extractor = FlexiASTFeatureExtractor(max_length=64)
     rows = {"input_values": [features(sound(samples), padding="longest")[0] for samples in (4000, 16000)]}
-    assert extractor.pad(rows, truncation=True)["input_values"].shape == (2, 64, 128)
+    cut = extractor.pad(rows, padding="max_length", max_length=64, truncation=True)["input_values"]
+    np.testing.assert_array_equal(cut, features([sound(4000), sound(16000)], extractor=extractor))
     longer = extractor.pad(rows, pad_to_multiple_of=16)["input_values"]
     assert longer.shape == (2, 112, 128)
     np.testing.assert_array_equal(longer, features([sound(4000), sound(16000)], max_length=112))
