@@ -53,6 +53,20 @@ class AdapterMixin(LoraBaseMixin):
             else:
                 load_transformers_adapter(network, weights, settings, adapter_name)
 
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Write the pipeline, as diffusers does.
+
+        Raises:
+            ValueError: a network holds adapters; diffusers would write a folder that can't be loaded.
+        """
+        adapted = list(self.get_list_adapters())
+        if adapted:
+            raise ValueError(
+                f"`{adapted[0]}` holds adapters, which no folder of a pipeline can. Write them with "
+                f"`save_lora_weights`, or make them part of the weights: `fuse_lora(components={adapted})`, then `unload_lora_weights()`."
+            )
+        super().save_pretrained(save_directory, *args, **kwargs)
+
     @classmethod
     def save_lora_weights(
         cls, save_directory: str | Path, *, weight_name: str | None = None, **layers_and_metadata: Any

@@ -459,6 +459,17 @@ def test_adapters_of_one_network_leave_the_others_alone(tiny, adapted, expected,
         assert distance(call(tiny, pipe)[0], expected[0]) > 0.001
 
 
+def test_a_pipeline_is_saved_with_its_adapters_fused(tiny, adapted, tmp_path):
+    wanted, names = call(tiny, adapted), adapted._lora_loadable_modules
+    with pytest.raises(ValueError, match=rf"`{names[0]}` holds adapters.*save_lora_weights.*fuse_lora"):
+        adapted.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    adapted.fuse_lora(components=names)
+    adapted.unload_lora_weights()
+    adapted.save_pretrained(tmp_path)
+    torch.testing.assert_close(call(tiny, quiet(tiny.pipeline_class.from_pretrained(tmp_path))), wanted, **NEAR)
+
+
 def test_files_that_are_no_adapters_of_the_networks_are_told(tiny, adapted, tmp_path):
     name = adapted._lora_loadable_modules[0]
     network = getattr(adapted, name)
