@@ -62,8 +62,8 @@ class AdapterMixin(LoraBaseMixin):
         adapted = list(self.get_list_adapters())
         if adapted:
             raise ValueError(
-                f"`{adapted[0]}` holds adapters, which no folder of a pipeline can. Write them with `save_lora_weights`, or"
-                f" fuse them with the weights: `fuse_lora(components={adapted})`, then `unload_lora_weights()`."
+                f"`{adapted[0]}` holds adapters, which no folder of a pipeline can. Write them with "
+                f"`save_lora_weights`, or fuse them: `fuse_lora(components={adapted})`, then `unload_lora_weights()`."
             )
         super().save_pretrained(save_directory, *args, **kwargs)
 
