@@ -180,14 +180,14 @@ def copy_model(
 
 
 def refuse_adapters(model: PreTrainedModel) -> None:
-    """Raise a ValueError if layers of the model are wrapped by adapters, which a copy of its weights would lose."""
+    """Raise a ValueError if layers of the model are wrapped, as by adapters, which a copy of its weights would lose."""
     with torch.device("meta"):
         own = type(model)(model.config).state_dict().keys()
     foreign = [name for name in model.state_dict() if name not in own]
     if foreign:
         raise ValueError(
-            f"the model holds adapters (`{foreign[0]}`, ...), so its own weights alone cannot be copied. "
-            "Call `merge_and_unload()` of the PeftModel first."
+            f"the model's layers are wrapped, by adapters or otherwise (`{foreign[0]}`, ...), so its own weights alone "
+            "cannot be copied. Call `merge_and_unload()` of the PeftModel first."
         )
 
 

@@ -458,10 +458,10 @@ def test_adapters_move_to_another_phase_and_are_merged_for_a_copy():
         model.set_phase(1)
     torch.testing.assert_close(adapted(spectrogram()).logits, merged(spectrogram()).logits, rtol=1e-4, atol=1e-5)
     for copy in (adapted.to_flexiast, adapted.fold, adapted.to_transformers_ast):
-        with pytest.raises(ValueError, match="the model holds adapters"):
+        with pytest.raises(ValueError, match="layers are wrapped, by adapters"):
             copy()
     ast = get_peft_model(tiny_flexiast(), lora).base_model.model
-    with pytest.raises(ValueError, match="the model holds adapters"):
+    with pytest.raises(ValueError, match="layers are wrapped, by adapters"):
         CoarseToFineASTForAudioClassification.from_flexiast(ast)
     torch.testing.assert_close(merged.fold(8)(spectrogram()).logits, merged(spectrogram(), 8).logits)
 

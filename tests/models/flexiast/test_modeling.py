@@ -399,7 +399,8 @@ def test_a_copy_of_a_model_with_adapters_is_refused_until_they_are_merged(spectr
             lambda model=model: model.to_transformers_ast(24),
         ):
             with pytest.raises(
-                ValueError, match=r"the model holds adapters \(`flexiast.layers.0.attention.*merge_and_un"
+                ValueError,
+                match=r"layers are wrapped, by adapters or otherwise \(`flexiast.layers.0.attention.*merge_and_un",
             ):
                 copy()
     expected = adapted(spectrogram, 24).logits
