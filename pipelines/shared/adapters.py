@@ -26,6 +26,7 @@ class AdapterMixin(LoraBaseMixin):
         self,
         pretrained_model_name_or_path_or_dict: str | Path | Mapping[str, torch.Tensor],
         adapter_name: str | None = None,
+        hotswap: bool = False,
         **kwargs: Any,
     ) -> None:
         """Load adapters of every network that the file has some for.
@@ -33,7 +34,8 @@ class AdapterMixin(LoraBaseMixin):
         Args:
             pretrained_model_name_or_path_or_dict: a folder, a repository of the Hub, or the weights.
             adapter_name: None: "default_0", "default_1", ...
-            kwargs: `weight_name`, `subfolder`, `revision`, ...; see
+            hotswap: put the weights in place of those of the adapter of this name.
+            kwargs: `low_cpu_mem_usage`; and `weight_name`, `subfolder`, `revision`, ... of
                 [`StableDiffusionLoraLoaderMixin.lora_state_dict`]. Files other than .safetensors are not opened.
 
         Raises:
@@ -41,17 +43,19 @@ class AdapterMixin(LoraBaseMixin):
         """
         source = pretrained_model_name_or_path_or_dict
         source = dict(source) if isinstance(source, Mapping) else source
-        options = {"use_safetensors": True, **kwargs, "return_lora_metadata": True}
-        state_dict, _, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(source, **options)
-        names = self._name_adapted_networks(state_dict)
-        for name in names:
+        options = {"hotswap": hotswap, "_pipeline": self, "adapter_name": adapter_name}
+        if "low_cpu_mem_usage" in kwargs:
+            options["low_cpu_mem_usage"] = kwargs.pop("low_cpu_mem_usage")
+        kwargs = {"use_safetensors": True, **kwargs, "return_lora_metadata": True}
+        state_dict, alphas, metadata = StableDiffusionLoraLoaderMixin.lora_state_dict(source, **kwargs)
+        for name in self._name_adapted_networks(state_dict):
             network = getattr(self, name)
-            weights, settings = (take_part(values, name) for values in (state_dict, metadata or {}))
-            settings = settings or None
+            settings = {key: value for key, value in (metadata or {}).items() if key.startswith(f"{name}.")} or None
             if isinstance(network, ModelMixin):
-                network.load_lora_adapter(weights, None, adapter_name=adapter_name, metadata=settings, _pipeline=self)
+                network.load_lora_adapter(state_dict, name, network_alphas=alphas, metadata=settings, **options)
             else:
-                load_transformers_adapter(network, weights, settings, adapter_name)
+                parts = take_part(state_dict, name), take_part(settings or {}, name)
+                load_transformers_adapter(network, *parts, adapter_name, hotswap)
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write the pipeline, as diffusers does.
@@ -125,22 +129,32 @@ def take_part(values: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def load_transformers_adapter(
-    network: Any, weights: Mapping[str, torch.Tensor], settings: Mapping[str, Any] | None, adapter_name: str | None
+    network: Any,
+    weights: Mapping[str, torch.Tensor],
+    settings: Mapping[str, Any],
+    adapter_name: str | None,
+    hotswap: bool = False,
 ) -> None:
     """Load an adapter into a network of transformers.
 
     Raises:
-        ValueError: the file does not tell the adapter's configuration.
+        ValueError: the file does not tell the adapter's configuration, or there is no adapter to put it in place of.
     """
     from peft import LoraConfig, set_peft_model_state_dict
 
-    if settings is None:
+    present = getattr(network, "peft_config", {})
+    if hotswap and adapter_name not in present:
+        raise ValueError(
+            f"`adapter_name` must be that of an adapter to replace, {list(present)}, got {adapter_name!r}."
+        )
+    if not settings:
         raise ValueError(
             f"the file has no configuration of the adapter of {type(network).__name__}; save it with "
             "`..._lora_adapter_metadata=config.to_dict()`."
         )
-    name = adapter_name or f"default_{len(getattr(network, 'peft_config', {}))}"
-    network.add_adapter(LoraConfig(**settings), name)
+    name = adapter_name or f"default_{len(present)}"
+    if not hotswap:
+        network.add_adapter(LoraConfig(**settings), name)
     report = set_peft_model_state_dict(network, dict(weights), name)
     if report.unexpected_keys:
         raise ValueError(f"{type(network).__name__} has no layer for the adapter's `{report.unexpected_keys[0]}`.")

@@ -459,6 +459,27 @@ def test_adapters_of_one_network_leave_the_others_alone(tiny, adapted, expected,
         assert distance(call(tiny, pipe)[0], expected[0]) > 0.001
 
 
+def test_an_adapter_is_put_in_place_of_another(tiny, adapted, tmp_path):
+    names, wanted = adapted._lora_loadable_modules, call(tiny, adapted)
+    written = [{}, {}]
+    for number, arguments in enumerate(written):
+        for name in names:
+            arguments |= copy.deepcopy(layers_of(adapted, name))
+            if number:
+                arguments[f"{name}_lora_layers"] = {
+                    key: 0 * value for key, value in arguments[f"{name}_lora_layers"].items()
+                }
+        adapted.save_lora_weights(tmp_path / str(number), **arguments)
+    pipe = tiny.assemble()
+    pipe.load_lora_weights(tmp_path / "1", adapter_name="one", low_cpu_mem_usage=False)
+    assert distance(call(tiny, pipe)[0], wanted[0]) > 0.01
+    pipe.load_lora_weights(tmp_path / "0", adapter_name="one", hotswap=True)
+    assert pipe.get_list_adapters() == {name: ["one"] for name in names}
+    torch.testing.assert_close(call(tiny, pipe), wanted, **EXACT)
+    with pytest.raises(ValueError, match="other"):
+        pipe.load_lora_weights(tmp_path / "0", adapter_name="other", hotswap=True)
+
+
 def test_a_pipeline_is_saved_with_its_adapters_fused(tiny, adapted, tmp_path):
     wanted, names = call(tiny, adapted), adapted._lora_loadable_modules
     with pytest.raises(ValueError, match=rf"`{names[0]}` holds adapters.*save_lora_weights.*fuse_lora"):
