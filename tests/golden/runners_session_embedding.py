@@ -7,6 +7,7 @@ from golden_case import GoldenCase
 
 from avzoo.metrics import verification
 from avzoo.metrics.score_normalization import cohort_statistics, make_unit_rows, normalize_scores
+from avzoo.metrics.trial_scoring import cut_crops, score_trials
 from avzoo.models.session_embedding import (
     AAMSoftmaxLoss,
     AMSoftmaxLoss,
@@ -109,4 +110,22 @@ def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
     }
 
 
-RUNNERS = {"losses": run_losses, "metrics": run_metrics}
+def run_protocol(case: GoldenCase, folder) -> Iterator[Outputs]:
+    crop_samples, results = 160 * case.config["eval_frames"] + 240, {}
+    for name in (name for name in case.inputs if name.startswith("audio_")):
+        waveform = case.inputs[name].numpy() / 32768
+        crops = torch.from_numpy(cut_crops(waveform, crop_samples, case.config["num_eval"]))
+        index = name.removeprefix("audio_")
+        results |= {
+            f"crops_shape_{index}": torch.tensor(crops.shape),
+            f"crops_head_{index}": crops[:, :8],
+            f"crops_tail_{index}": crops[:, -8:],
+            f"crops_sum_{index}": crops.sum(1),
+        }
+    embeddings = torch.stack([case.inputs["enrol"], case.inputs["test"]])
+    for name, protocol in (("score", "crops-distance"), ("mean_cosine", "crops-cosine")):
+        results[name] = torch.from_numpy(score_trials(embeddings, [[0, 1]], protocol))
+    yield results
+
+
+RUNNERS = {"losses": run_losses, "metrics": run_metrics, "protocol": run_protocol}
