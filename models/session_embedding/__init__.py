@@ -1,5 +1,15 @@
 """Session embeddings (arXiv 2309.14741): speaker verification that knows which recordings share a session."""
 
+from .augmentation import SessionAugmentation
+from .compensation import (
+    CompensationReport,
+    DevelopmentList,
+    LinearCompensation,
+    QStackCompensation,
+    fit_compensation,
+    make_compensation,
+    report_compensation,
+)
 from .loss_session import SessionLoss
 from .loss_speaker import (
     AAMSoftmaxLoss,
@@ -17,11 +27,19 @@ __all__ = [
     "AAMSoftmaxLoss",
     "AMSoftmaxLoss",
     "AngularPrototypicalLoss",
+    "CompensationReport",
+    "DevelopmentList",
     "EnvironmentTripletLoss",
     "GE2ELoss",
+    "LinearCompensation",
     "PrototypicalLoss",
+    "QStackCompensation",
+    "SessionAugmentation",
     "SessionLoss",
     "SoftmaxPrototypicalLoss",
     "SpeakerLossOutput",
+    "fit_compensation",
+    "make_compensation",
     "mean_absolute_correlation",
+    "report_compensation",
 ]
