@@ -10,6 +10,8 @@ from .compensation import (
     make_compensation,
     report_compensation,
 )
+from .configuration_session_embedding import SessionEmbeddingConfig, SpeakerEncoderConfig
+from .feature_extraction_session_embedding import SpeakerFeatureExtractor
 from .loss_session import SessionLoss
 from .loss_speaker import (
     AAMSoftmaxLoss,
@@ -21,6 +23,13 @@ from .loss_speaker import (
     SoftmaxPrototypicalLoss,
     SpeakerLossOutput,
     mean_absolute_correlation,
+)
+from .modeling_session_embedding import (
+    SessionEmbeddingForXVector,
+    SessionEmbeddingOutput,
+    SessionHead,
+    SpeakerEncoderForXVector,
+    SpeakerEncoderOutput,
 )
 
 __all__ = [
@@ -35,8 +44,16 @@ __all__ = [
     "PrototypicalLoss",
     "QStackCompensation",
     "SessionAugmentation",
+    "SessionEmbeddingConfig",
+    "SessionEmbeddingForXVector",
+    "SessionEmbeddingOutput",
+    "SessionHead",
     "SessionLoss",
     "SoftmaxPrototypicalLoss",
+    "SpeakerEncoderConfig",
+    "SpeakerEncoderForXVector",
+    "SpeakerEncoderOutput",
+    "SpeakerFeatureExtractor",
     "SpeakerLossOutput",
     "fit_compensation",
     "make_compensation",

@@ -1,7 +1,8 @@
 """Mel filter banks as tables: the weight of each FFT bin in each band. float64 numpy, cached.
 
-Two families, alike in name only: triangles drawn over the mel axis (Kaldi, VGGish), and triangles drawn over the
-frequency axis between points of Slaney's mel scale (librosa, and so Wav2Lip, Tacotron, HiFi-GAN, AudioLDM).
+Families that are alike in name only: triangles drawn over the mel axis (Kaldi, VGGish); triangles drawn over the
+frequency axis between points of a mel scale, which is Slaney's (librosa, and so Wav2Lip, Tacotron, HiFi-GAN, AudioLDM)
+or HTK's (torchaudio, and so voxceleb_trainer); and speechbrain's, whose triangles are symmetric in frequency.
 """
 
 import numpy as np
@@ -40,10 +41,44 @@ def slaney_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float
     _check_band(num_mel_bins, sampling_rate, low, high, high)
     mels = np.linspace(hertz_to_mel(low, "slaney"), hertz_to_mel(high, "slaney"), num_mel_bins + 2)
     edges = mel_to_hertz(mels, "slaney")  # Hz
+    return _draw_triangles(edges, fft_size, sampling_rate) * (2.0 / (edges[2:] - edges[:-2]))
+
+
+@cache_table
+def htk_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
+    """(fft_size // 2 + 1, num_mel_bins): triangles linear in Hz between points of HTK's mel scale, peak 1.
+
+    `low` and `high` are in Hz. As torchaudio's `MelSpectrogram` has it by default.
+    """
+    _check_band(num_mel_bins, sampling_rate, low, high, high)
+    return _draw_triangles(_space_htk(low, high, num_mel_bins + 2), fft_size, sampling_rate)
+
+
+@cache_table
+def speechbrain_bank(num_mel_bins: int, fft_size: int, sampling_rate: int, low: float, high: float) -> np.ndarray:
+    """(fft_size // 2 + 1, num_mel_bins): the points of [`htk_bank`], each triangle as wide above as below, peak 1.
+
+    Both halves are as wide as the distance to the lower neighbour. Source: speechbrain/speechbrain@9c826ef
+    (`processing/features.py`, `Filterbank`).
+    """
+    _check_band(num_mel_bins, sampling_rate, low, high, high)
+    edges = _space_htk(low, high, num_mel_bins + 2)
+    frequency = np.linspace(0, sampling_rate // 2, fft_size // 2 + 1)[:, None]
+    return np.maximum(0.0, 1.0 - np.abs(frequency - edges[1:-1]) / (edges[1:-1] - edges[:-2]))
+
+
+def _space_htk(low: float, high: float, count: int) -> np.ndarray:
+    """Frequencies in Hz that are equally far apart in mel = 2595 log10(1 + f / 700)."""
+    mels = np.linspace(*(2595.0 * np.log10(1.0 + np.array([low, high]) / 700.0)), count)
+    return 700.0 * (10.0 ** (mels / 2595.0) - 1.0)
+
+
+def _draw_triangles(edges: np.ndarray, fft_size: int, sampling_rate: int) -> np.ndarray:
+    """(bins, len(edges) - 2): triangles over Hz, each from one edge over the next to the one after it."""
     left, peak, right = edges[:-2], edges[1:-1], edges[2:]
     frequency = (np.arange(fft_size // 2 + 1) * (sampling_rate / fft_size))[:, None]
     rising, falling = (frequency - left) / (peak - left), (right - frequency) / (right - peak)
-    return np.maximum(0.0, np.minimum(rising, falling)) * (2.0 / (right - left))
+    return np.maximum(0.0, np.minimum(rising, falling))
 
 
 def _check_band(num_mel_bins: int, sampling_rate: int, low: float, high: float, top: float) -> None:
