@@ -107,3 +107,35 @@ def test_tables_within_a_record_are_for_json_only():
     written = Records("task", "model", "a.mp4", "logit", "cpu", "float32", records)
     assert written.to_csv().splitlines()[0] == "start,end,label,score,box"
     assert json.loads(written.to_json())["records"][0]["windows"] == [{"start": 0.0}]
+
+
+# Comparisons of two recordings.
+
+PAIRS = [
+    {"first": "a.wav", "second": "b.wav", "label": "same speaker", "score": 0.75, "session_similarity": 0.5},
+    {"first": "a.wav", "second": "c.wav", "label": "other speaker", "score": -0.25},
+]
+
+
+def test_comparisons_have_recordings_in_place_of_times():
+    assert json.loads(records(*PAIRS).to_json())["records"] == PAIRS
+    assert records(*PAIRS).to_csv() == (
+        "first,second,label,score,session_similarity\n"
+        "a.wav,b.wav,same speaker,0.75,0.5\na.wav,c.wav,other speaker,-0.25,\n"
+    )
+
+
+@pytest.mark.parametrize("format", ["rttm", "srt", "vtt"])
+def test_formats_of_times_refuse_comparisons_and_write_nothing(format, tmp_path):
+    with pytest.raises(ValueError, match=f"`format` '{format}' needs times; these records compare two recordings"):
+        records(*PAIRS).save(tmp_path / f"out.{format}")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_comparison_without_its_fields_is_refused():
+    with pytest.raises(ValueError, match=r"`records\[1\]` lacks second; it has first, label, score"):
+        records(PAIRS[0], {"first": "a.wav", "label": "same speaker", "score": 1.0})
+    with pytest.raises(ValueError, match=r"`records\[1\]` lacks first, second; it has start"):
+        records(PAIRS[0], RECORDS[0])
+    with pytest.raises(ValueError, match=r"`records\[1\]` lacks start, end; it has first"):
+        records(RECORDS[0], PAIRS[0])

@@ -1,5 +1,15 @@
 """Session embeddings (arXiv 2309.14741): speaker verification that knows which recordings share a session."""
 
+from .augmentation import SessionAugmentation
+from .compensation import (
+    CompensationReport,
+    DevelopmentList,
+    LinearCompensation,
+    QStackCompensation,
+    fit_compensation,
+    make_compensation,
+    report_compensation,
+)
 from .configuration_session_embedding import SessionEmbeddingConfig, SpeakerEncoderConfig
 from .feature_extraction_session_embedding import SpeakerFeatureExtractor
 from .loss_session import SessionLoss
@@ -26,9 +36,14 @@ __all__ = [
     "AAMSoftmaxLoss",
     "AMSoftmaxLoss",
     "AngularPrototypicalLoss",
+    "CompensationReport",
+    "DevelopmentList",
     "EnvironmentTripletLoss",
     "GE2ELoss",
+    "LinearCompensation",
     "PrototypicalLoss",
+    "QStackCompensation",
+    "SessionAugmentation",
     "SessionEmbeddingConfig",
     "SessionEmbeddingForXVector",
     "SessionEmbeddingOutput",
@@ -40,5 +55,8 @@ __all__ = [
     "SpeakerEncoderOutput",
     "SpeakerFeatureExtractor",
     "SpeakerLossOutput",
+    "fit_compensation",
+    "make_compensation",
     "mean_absolute_correlation",
+    "report_compensation",
 ]

@@ -1,8 +1,9 @@
 """The common output format of all task pipelines, and its exports.
 
 A record is a dict with `start` and `end` (seconds from the beginning of the source), `label`, `score`, a `track_id`
-where there are tracks, and further fields of the task (`box`, `mask`, `audio` ...). The header names task, model and
-source. JSON keeps all fields; the other formats keep those that they support.
+where there are tracks, and further fields of the task (`box`, `mask`, `audio` ...). A record of a comparison has the
+two recordings, `first` and `second`, in place of times. The header names task, model and source. JSON keeps all fields;
+the other formats keep those that they support, and those of times refuse comparisons.
 """
 
 import csv
@@ -29,7 +30,7 @@ class Records:
         task: name of the task pipeline. model: folder or Hub id. source: what was analysed.
         score: what a score means.
         device, dtype: what the model ran on and in.
-        records: in order of time.
+        records: in order of time, or of the list of comparisons; all with times, or all without.
     """
 
     task: str
@@ -42,9 +43,15 @@ class Records:
 
     def __post_init__(self):
         for index, record in enumerate(self.records):
-            missing = [name for name in ("start", "end", "label", "score") if name not in record]
+            missing = [name for name in self.required if name not in record]
             if missing:
                 raise ValueError(f"`records[{index}]` lacks {', '.join(missing)}; it has {', '.join(record)}.")
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Fields that every record has; the first record tells whether they are comparisons."""
+        compares = bool(self.records) and "first" in self.records[0] and "start" not in self.records[0]
+        return ("first", "second", "label", "score") if compares else ("start", "end", "label", "score")
 
     @property
     def header(self) -> dict[str, Any]:
@@ -61,15 +68,14 @@ class Records:
         fields = dict.fromkeys(name for record in self.records for name in record)
         columns = [name for name in fields if not any(_is_table(record.get(name)) for record in self.records)]
         text = io.StringIO()
-        writer = csv.DictWriter(
-            text, columns or ["start", "end", "label", "score"], lineterminator="\n", extrasaction="ignore"
-        )
+        writer = csv.DictWriter(text, columns or self.required, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(self.records)
         return text.getvalue()
 
     def to_rttm(self) -> str:
         """NIST speaker lines; the speaker name is `track_id` if present, else `label`."""
+        self._check_times("rttm")
         name = Path(self.source).stem.replace(" ", "_") or "source"
         return "".join(
             f"SPEAKER {name} 1 {record['start']:.3f} {record['end'] - record['start']:.3f} <NA> <NA> "
@@ -78,22 +84,30 @@ class Records:
         )
 
     def to_srt(self) -> str:
+        self._check_times("srt")
         return "\n".join(
             f"{index}\n{_clock(record['start'], ',')} --> {_clock(record['end'], ',')}\n{record['label']}\n"
             for index, record in enumerate(self.records, start=1)
         )
 
     def to_vtt(self) -> str:
+        self._check_times("vtt")
         return "WEBVTT\n\n" + "\n".join(
             f"{_clock(record['start'], '.')} --> {_clock(record['end'], '.')}\n{record['label']}\n"
             for record in self.records
         )
 
+    def _check_times(self, format: str) -> None:
+        if "start" not in self.required:
+            raise ValueError(
+                f"`format` {format!r} needs times; these records compare two recordings. Take json or csv."
+            )
+
     def export(self, format: str) -> str:
         """The text of one of `FORMATS`.
 
         Raises:
-            ValueError: a format that does not exist.
+            ValueError: a format that does not exist, or one of times for records without.
         """
         if format not in FORMATS:
             raise ValueError(f"`format` must be one of {', '.join(FORMATS)}, got {format!r}.")
@@ -125,5 +139,4 @@ FORMATS: dict[str, Callable[[Records], str]] = {
     "srt": Records.to_srt,
     "vtt": Records.to_vtt,
 }
-
 __all__ = ["FORMATS", "SCHEMA_VERSION", "Records"]

@@ -2,20 +2,28 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from golden_case import GoldenCase
 
+from avzoo.data.trial_lists import Trials
 from avzoo.metrics import verification
 from avzoo.metrics.score_normalization import cohort_statistics, make_unit_rows, normalize_scores
+from avzoo.metrics.trial_scoring import cut_crops, score_trials
 from avzoo.models.session_embedding import (
     AAMSoftmaxLoss,
     AMSoftmaxLoss,
     AngularPrototypicalLoss,
     EnvironmentTripletLoss,
     GE2ELoss,
+    LinearCompensation,
+    SessionHead,
+    SessionLoss,
     SoftmaxPrototypicalLoss,
+    fit_compensation,
     mean_absolute_correlation,
 )
+from avzoo.models.session_embedding.compensation import scan_weights
 from avzoo.models.session_embedding.loss_speaker import classify
 
 Outputs = dict[str, torch.Tensor]
@@ -109,4 +117,79 @@ def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
     }
 
 
-RUNNERS = {"losses": run_losses, "metrics": run_metrics}
+def run_protocol(case: GoldenCase, folder) -> Iterator[Outputs]:
+    crop_samples, results = 160 * case.config["eval_frames"] + 240, {}
+    for name in (name for name in case.inputs if name.startswith("audio_")):
+        waveform = case.inputs[name].numpy() / 32768
+        crops = torch.from_numpy(cut_crops(waveform, crop_samples, case.config["num_eval"]))
+        index = name.removeprefix("audio_")
+        results |= {
+            f"crops_shape_{index}": torch.tensor(crops.shape),
+            f"crops_head_{index}": crops[:, :8],
+            f"crops_tail_{index}": crops[:, -8:],
+            f"crops_sum_{index}": crops.sum(1),
+        }
+    embeddings = torch.stack([case.inputs["enrol"], case.inputs["test"]])
+    for name, protocol in (("score", "crops-distance"), ("mean_cosine", "crops-cosine")):
+        results[name] = torch.from_numpy(score_trials(embeddings, [[0, 1]], protocol))
+    yield results
+
+
+def run_session_head(case: GoldenCase, folder) -> Iterator[Outputs]:
+    config, speaker_embeddings = case.config, case.inputs["speaker_embeddings"]
+    head = SessionHead(
+        config["speaker_embedding_size"],
+        config["session_hidden_size"],
+        config["session_num_layers"],
+        config["session_embedding_size"],
+        dropout=0.1,
+        centers=False,
+    ).eval()
+    prefix = "session_head."
+    head.load_state_dict({name.removeprefix(prefix): value for name, value in case.checkpoint(prefix).items()})
+    with torch.no_grad():
+        session_embeddings = head(speaker_embeddings)
+    speakers, sessions, utterances = speaker_embeddings.shape[:3]
+    speaker_ids = torch.arange(speakers).repeat_interleave(sessions * utterances)
+    session_ids = torch.arange(speakers * sessions).repeat_interleave(utterances)
+    results = {"session_embedding": session_embeddings}
+    kinds = {"cosine_all_pairs": "cosine", "cosine_balanced": "cosine-balanced"}
+    for name in ("cosine_all_pairs", "cosine_balanced", "margin", "logistic"):
+        loss = SessionLoss(kinds.get(name, name))(session_embeddings.flatten(0, 2), session_ids, speaker_ids)
+        results[f"loss_{name}"] = loss[None]
+    neighbours = [[row, row + 1] for row in range(len(speaker_ids) - 1)]
+    similarities = [
+        score_trials(embeddings.flatten(0, 2), neighbours, "full")
+        for embeddings in (speaker_embeddings, session_embeddings)
+    ]
+    results |= dict(zip(("speaker_similarity", "session_similarity"), similarities, strict=True))
+    for weight in (0.1, 0.25):
+        results[f"score_w{weight}"] = LinearCompensation(weight)(*similarities)
+    results |= fit_on_development_list(case)
+    yield {name: torch.as_tensor(value).to(case.outputs[name].dtype) for name, value in results.items()}
+
+
+def fit_on_development_list(case: GoldenCase) -> dict[str, np.ndarray]:
+    speaker, session, labels = (
+        case.inputs[f"dev_{name}"].numpy() for name in ("speaker_similarity", "session_similarity", "labels")
+    )
+    trials = Trials.from_names("dev", [(f"enrolment-{row}", f"test-{row}") for row in range(len(labels))], labels)
+    linear, q_stack = (fit_compensation(trials, speaker, session, kind) for kind in ("linear", "q_stack"))
+    numbers = {
+        "dev_eer_percent_per_weight": scan_weights(speaker, session, labels),
+        "dev_best_weight": [linear.weight],
+        "qstack_mean": q_stack.mean,
+        "qstack_std": q_stack.std,
+        "qstack_coefficients": q_stack.coefficients,
+        "qstack_intercept": [q_stack.intercept],
+        "qstack_score_first20": q_stack(speaker, session)[:20],
+    }
+    return {name: np.asarray(values) for name, values in numbers.items()}
+
+
+RUNNERS = {
+    "losses": run_losses,
+    "metrics": run_metrics,
+    "protocol": run_protocol,
+    "session_head": run_session_head,
+}

@@ -31,9 +31,23 @@ def check_name(name: str, table: Path, line: int) -> None:
         raise malformed(table, line, f"{name!r} is not a plain file name; names that lead elsewhere are refused")
 
 
+def check_relative_path(name: str, table: Path, line: int) -> None:
+    """Refuse whatever is more than names of folders and a file, separated by slashes."""
+    for part in name.split("/"):
+        try:
+            check_name(part, table, line)
+        except ValueError:
+            raise malformed(table, line, f"{name!r} leads out of the root or is no path; it is refused") from None
+
+
 def malformed(table: Path, line: int, reason: str) -> ValueError:
     """The error for a line that does not look like the owners'."""
     return ValueError(f"{table}, line {line}: {reason}.")
+
+
+def find_missing_audio(row: Row) -> str | None:
+    """The path of a row's recording if it is not there."""
+    return None if os.path.isfile(row["audio"]) else row["audio"]
 
 
 def keep_complete(

@@ -25,6 +25,7 @@ from .synchronization import (
     sync_confidence,
     sync_distance,
 )
+from .trial_scoring import cut_crops, score_trials
 from .verification import (
     Calibration,
     DETCurve,
@@ -59,6 +60,7 @@ __all__ = [
     "clip_offset",
     "cohort_statistics",
     "columbia_f1",
+    "cut_crops",
     "d_prime",
     "det_curve",
     "equal_error_rate",
@@ -76,6 +78,7 @@ __all__ = [
     "read_ava_csv",
     "read_columbia_labels",
     "roc_auc",
+    "score_trials",
     "si_sdr",
     "speechbrain_eer",
     "speechbrain_min_dcf",
