@@ -7,6 +7,8 @@ from transformers import AutoConfig, PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
 
+from .compensation import make_compensation
+
 # Architecture -> dialects of it; the first one is its usual one.
 DIALECTS = {
     "ecapa_tdnn": ("speechbrain", "wespeaker", "disentangler"),
@@ -184,6 +186,11 @@ class SessionEmbeddingConfig(PreTrainedConfig):
     def validate_session_network(self):
         check_fields(self, ("session_hidden_size", "session_num_layers", "session_embedding_size"), at_least=1)
         check_number("session_dropout", self.session_dropout, at_least=0, below=1)
+
+    def validate_compensation(self):
+        make_compensation(self.compensation)
+        if self.threshold is not None:
+            check_number("threshold", self.threshold)
 
     def validate_source(self):
         is_ours = isinstance(self.encoder_config, SpeakerEncoderConfig)

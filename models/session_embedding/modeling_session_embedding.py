@@ -7,6 +7,7 @@ built as the paper's abstract and a third party's summary describe it, with choi
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.talking_face import init_as_torch
 
+from .compensation import make_compensation
 from .configuration_session_embedding import SessionEmbeddingConfig, SpeakerEncoderConfig
 from .ecapa_tdnn import ECAPA_DIALECTS, ECAPATDNN
 from .loss_session import SessionLoss
@@ -368,13 +370,23 @@ class SessionEmbeddingForXVector(PreTrainedModel):
                 config.session_dropout,
                 centers=config.session_source == "pooled",
             )
-        self.encoder.requires_grad_(not config.encoder_frozen)
+        self._freeze_encoder()
         self.session_loss = SessionLoss(config.session_loss)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         """The first layer of the encoder that sees features."""
         return self.encoder.get_input_embeddings()
+
+    def _freeze_encoder(self) -> None:
+        self.encoder.requires_grad_(not self.config.encoder_frozen)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs):
+        """As of every transformers model. Loading lets all weights take gradients; those of the encoder must not."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded)._freeze_encoder()
+        return loaded
 
     def train(self, mode: bool = True) -> "SessionEmbeddingForXVector":
         """Set the mode of the session network; a frozen encoder stays in evaluation mode."""
@@ -412,6 +424,61 @@ class SessionEmbeddingForXVector(PreTrainedModel):
         return SessionEmbeddingOutput(
             loss=loss, logits=output.embeddings, embeddings=output.embeddings, session_embeddings=session_embeddings
         )
+
+    @classmethod
+    def from_encoder(cls, encoder: PreTrainedModel, **fields: Any) -> "SessionEmbeddingForXVector":
+        """A model on top of a trained encoder, which it takes over as it is; the session network's weights are drawn.
+
+        Args:
+            encoder: a [`SpeakerEncoderForXVector`], or a transformers model for x-vectors.
+            fields: of [`SessionEmbeddingConfig`].
+        """
+        model = cls(SessionEmbeddingConfig(encoder_config=encoder.config, **fields))
+        model.encoder.load_state_dict(encoder.state_dict())
+        return model.train(encoder.training)
+
+    @torch.no_grad()
+    def score(
+        self,
+        first: torch.Tensor | SessionEmbeddingOutput,
+        second: torch.Tensor | SessionEmbeddingOutput,
+    ) -> dict[str, torch.Tensor]:
+        """Compare recordings one by one: the first of `first` with the first of `second`, and so on.
+
+        Args:
+            first, second: waveforms, (samples,) or (batch, samples) of 16 kHz without padding, or outputs of `forward`;
+                of as many recordings, or of one recording that all others are compared with.
+
+        Returns:
+            (batch,) each: `speaker_similarity` and `session_similarity`, cosines; `score`, the first corrected by the
+            second; `same_speaker`, if the config has a `threshold`.
+        """
+        first, second = (self._embed(recordings) for recordings in (first, second))
+        return self._compare(
+            nn.functional.cosine_similarity(first.embeddings, second.embeddings),
+            nn.functional.cosine_similarity(first.session_embeddings, second.session_embeddings),
+        )
+
+    @torch.no_grad()
+    def score_matrix(self, enrolled: SessionEmbeddingOutput, test: SessionEmbeddingOutput) -> dict[str, torch.Tensor]:
+        """Compare all with all, a matrix product for each similarity: what `score` returns, (enrolled, test) each."""
+        return self._compare(
+            compare_all(enrolled.embeddings, test.embeddings),
+            compare_all(enrolled.session_embeddings, test.session_embeddings),
+        )
+
+    def _embed(self, recordings: torch.Tensor | SessionEmbeddingOutput) -> SessionEmbeddingOutput:
+        if not isinstance(recordings, torch.Tensor):
+            return recordings
+        waveforms = recordings[None] if recordings.ndim == 1 else recordings
+        return self(waveforms.to(self.device), return_dict=True)
+
+    def _compare(self, speaker_similarity: torch.Tensor, session_similarity: torch.Tensor) -> dict[str, torch.Tensor]:
+        score = make_compensation(self.config.compensation)(speaker_similarity, session_similarity)
+        answer = {"speaker_similarity": speaker_similarity, "session_similarity": session_similarity, "score": score}
+        if self.config.threshold is not None:
+            answer["same_speaker"] = score >= self.config.threshold
+        return answer
 
     def embed_session(self, output: ModelOutput) -> torch.Tensor:
         """(batch, session_embedding_size) of an encoder's output."""
