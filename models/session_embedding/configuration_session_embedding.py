@@ -6,6 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import AutoConfig, PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
+from avzoo.models.layers.labels import LabelNamesMixin
 
 from .compensation import make_compensation
 
@@ -20,7 +21,7 @@ DIALECTS = {
 
 
 @strict
-class SpeakerEncoderConfig(PreTrainedConfig):
+class SpeakerEncoderConfig(LabelNamesMixin, PreTrainedConfig):
     """Configuration of [`SpeakerEncoderForXVector`]. Defaults: speechbrain/spkrec-ecapa-voxceleb.
 
     Args:

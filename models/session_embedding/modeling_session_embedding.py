@@ -17,6 +17,7 @@ from transformers.utils import ModelOutput
 
 from avzoo.audio import kaldi_fbank
 from avzoo.audio.speaker_mel import count_mel_frames, speechbrain_mel_db, voxceleb_log_mel
+from avzoo.models.layers.labels import check_whole_labels
 from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.talking_face import init_as_torch
@@ -211,6 +212,8 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
         lengths = self.check_inputs(input_values, attention_mask)
         if labels is not None and self.classifier is None:
             raise ValueError("`labels` need a classification head: `classification_head` of this encoder is 'none'.")
+        if labels is not None:
+            check_whole_labels(labels, self.config.num_labels)
         if attention_mask is not None:
             input_values = input_values * attention_mask.to(input_values.dtype)
         pooled = self.pool(input_values, lengths)
