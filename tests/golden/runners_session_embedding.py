@@ -36,7 +36,7 @@ def run_losses(case: GoldenCase, folder) -> Iterator[Outputs]:
     start = (config["init_w"], config["init_b"])
     losses = {
         "aamsoftmax": AAMSoftmaxLoss(*sizes, **margins, easy_margin=config["easy_margin"]),
-        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins, clamp_cosine=True),
+        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins),
         "amsoftmax": AMSoftmaxLoss(*sizes, **margins),
         "angular_prototypical": AngularPrototypicalLoss(*start),
         "ge2e": GE2ELoss(*start),
