@@ -282,7 +282,8 @@ def calibrate(
         calibrate(scores, labels, false_accept_rate=0.1)       # fewest rejections with at most 0.1 % false accepts
         calibrate(scores, labels, p_target=0.01, c_fa=10)      # smallest detection cost
 
-    The threshold is one of the scores, or just above all if rejecting everything is cheapest. Set it on other trials than those whose error rates you report.
+    The threshold is one of the scores, or just above all if rejecting everything is cheapest. Set it on other trials
+    than those whose error rates you report.
 
     Args:
         scores, labels: as for [`det_curve`].
