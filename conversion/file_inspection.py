@@ -59,19 +59,22 @@ def _inspect_archive(path: Path) -> None:
         members = {member.filename: member for member in archive.infolist()}
         if len(members) < len(archive.infolist()):
             raise RefusedFileError(f"checkpoint `{path.name}` holds several members of one name.")
-        for member in members.values():
-            if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-                raise RefusedFileError(
-                    f"checkpoint `{path.name}`: its member `{member.filename}` is compressed, {member.compress_size} "
-                    f"bytes become {member.file_size}; torch.save compresses nothing. If you trust it, load it and "
-                    "save its tensors again."
-                )
+        compressed = [member for member in members.values() if member.compress_type != zipfile.ZIP_STORED]
+        compressed += [member for member in members.values() if member.file_size != member.compress_size]
+        if compressed:
+            largest = max(compressed, key=lambda member: member.file_size)
+            raise RefusedFileError(
+                f"checkpoint `{path.name}`: its member `{largest.filename}` is compressed, {largest.compress_size} bytes "
+                f"become {largest.file_size}; torch.save compresses nothing. If you trust it, load it and save its "
+                "tensors again."
+            )
         total, size = sum(member.file_size for member in members.values()), path.stat().st_size
         if total > size:
             raise RefusedFileError(f"checkpoint `{path.name}`: its members state {total} bytes, the file has {size}.")
         for member in members.values():
-            if member.CRC:  # torch.save can be told to leave checksums out
-                _read_through(archive, member)
+            if member.CRC == 0:
+                member.CRC = None  # torch.save can be told to leave checksums out
+            _read_through(archive, member)
         for name in members:
             if name == "data.pkl" or name.endswith("/data.pkl"):
                 inspector = _Inspector(io.BytesIO(archive.read(name)), path)
