@@ -85,7 +85,7 @@ def _read_folder(folder: Path) -> Checkpoint:
     files = [folder / name for name in _FOLDER_FILES if (folder / name).is_file()][:1]
     for index in (folder / name for name in _INDEX_FILES if (folder / name).is_file()):
         if not files:
-            weight_map = _read_json(index).get("weight_map")
+            weight_map = read_json(index).get("weight_map")
             if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
                 raise ValueError(f"`{index}` has no `weight_map` from tensors to files.")
             shards = sorted(set(weight_map.values()))
@@ -100,8 +100,8 @@ def _read_folder(folder: Path) -> Checkpoint:
         )
     sidecars = [path for path in sorted(folder.glob("*config.json")) if path.is_file()]
     for file in (*files, *sidecars):
-        _refuse_outside(file, folder)
-    sidecar = {path.name: _read_json(path) for path in sidecars}
+        refuse_outside(file, folder)
+    sidecar = {path.name: read_json(path) for path in sidecars}
     content: dict[str, Any] = {}
     for file in files:
         shard = _read_file(file)
@@ -112,16 +112,22 @@ def _read_folder(folder: Path) -> Checkpoint:
     return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, compute_sha256(files), sidecar)
 
 
-def _refuse_outside(file: Path, folder: Path) -> None:
-    """Refuse a link out of the folder. A cache of the Hub links to its own `blobs`, beside its `snapshots`."""
+def refuse_outside(file: Path, folder: Path) -> None:
+    """Raise a ValueError for a link out of the folder."""
     root = folder.resolve()
+    # A cache of the Hub links from `snapshots` to its own `blobs`.
     if root.parent.name == "snapshots" and (root.parents[1] / "blobs").is_dir():
         root = root.parents[1]
     if not file.resolve().is_relative_to(root):
         raise ValueError(f"`{file}` is a link out of its folder, to `{file.resolve()}`; put the file itself there.")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of settings.
+
+    Raises:
+        ValueError: it is no JSON object, holds a number that is not finite, is nested too deeply or has over 16 MB.
+    """
     size = path.stat().st_size
     if size > _LARGEST_JSON:
         raise ValueError(f"`{path}` has {size} bytes of JSON, expected at most {_LARGEST_JSON}.")

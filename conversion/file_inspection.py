@@ -64,9 +64,9 @@ def _inspect_archive(path: Path) -> None:
         if compressed:
             largest = max(compressed, key=lambda member: member.file_size)
             raise RefusedFileError(
-                f"checkpoint `{path.name}`: its member `{largest.filename}` is compressed, {largest.compress_size} bytes "
-                f"become {largest.file_size}; torch.save compresses nothing. If you trust it, load it and save its "
-                "tensors again."
+                f"checkpoint `{path.name}`: its member `{largest.filename}` is compressed, {largest.compress_size} "
+                f"bytes become {largest.file_size}; torch.save compresses nothing. If you trust it, load it and save "
+                "its tensors again."
             )
         total, size = sum(member.file_size for member in members.values()), path.stat().st_size
         if total > size:

@@ -95,11 +95,9 @@ def check_face_options(options: argparse.Namespace) -> None:
 
 def run_task(options: argparse.Namespace) -> None:
     """Run a task's pipeline on one file and write its records."""
-    import transformers
-
     import avzoo
     from avzoo import zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.pipelines.shared.saved_folders import load_task_pipeline
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -118,8 +116,7 @@ def run_task(options: argparse.Namespace) -> None:
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
     silence_transformers()
     silence_hub()
-    with explain_hub_errors(model):
-        pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    pipe = load_task_pipeline(options.task, model, options.device)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
@@ -147,7 +144,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     import torch
 
     from avzoo import toy_checkpoint, zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 
     check_device(options.device)
     device = options.device or choose_device()
@@ -158,8 +155,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     model = options.model or toy_checkpoint(method)
-    with explain_hub_errors(model):
-        pipe = pipeline_class.from_pretrained(model, torch_dtype=dtype).to(device)
+    pipe = load_checked_pipeline(pipeline_class, model, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
 
 
