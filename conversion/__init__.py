@@ -13,6 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from avzoo import zoo
 from avzoo.conversion import variants
 from avzoo.conversion.checkpoints import Checkpoint, CheckpointSource, read_checkpoint
@@ -86,6 +88,8 @@ def _explain_bad_shapes(source: Checkpoint, row: zoo.Row) -> Iterator[None]:
     """Sizes are read off shapes; of shapes that no network has, arithmetic and indexing fail in ways of their own."""
     try:
         yield
+    except StrictDataclassError as error:  # of a config; no ValueError
+        raise ValueError(f"{source.name}: {' '.join(str(error).split())}") from error
     except (ArithmeticError, LookupError, RuntimeError, AttributeError, TypeError) as error:
         if isinstance(error, TypeError) and "`" in str(error):  # it names an argument
             raise

@@ -156,11 +156,19 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
         )
     for path in files:
         for key, tensor in _iter_tensors(path):
-            if key in expected and tensor.is_floating_point() != expected[key].is_floating_point():
-                raise ValueError(f"`{path}`: `{key}` has values of {tensor.dtype}, expected {expected[key].dtype}.")
-            if key in expected and tensor.is_floating_point() and not tensor.isfinite().all():
-                count = int(tensor.isfinite().logical_not().sum())
-                raise ValueError(f"`{path}` is damaged: `{key}` has {count} values that are NaN or infinite.")
+            if key in expected:
+                _check_values(path, key, tensor, expected[key])
+
+
+def _check_values(path: Path, key: str, tensor: torch.Tensor, expected: torch.Tensor) -> None:
+    if tensor.is_floating_point() != expected.is_floating_point():
+        raise ValueError(f"`{path}`: `{key}` has values of {tensor.dtype}, expected {expected.dtype}.")
+    if not tensor.is_floating_point():
+        return
+    tensor = tensor.float() if tensor.dtype == torch.float64 else tensor  # as it will be loaded
+    if not tensor.isfinite().all():
+        count = int(tensor.isfinite().logical_not().sum())
+        raise ValueError(f"`{path}` is damaged: `{key}` has {count} values that are NaN or infinite.")
 
 
 def _list_weight_files(folder: Path) -> list[Path]:
