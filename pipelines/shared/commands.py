@@ -53,6 +53,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options every task has: which model, on which device."""
     parser.add_argument("--model", help="folder or Hub id (default: the toy checkpoint in this package)")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub (default: main)")
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
 
 
@@ -88,9 +89,13 @@ def choose_faces(options: argparse.Namespace) -> Any:
 
 
 def check_face_options(options: argparse.Namespace) -> None:
-    """Raise a ValueError if the chosen detector has no model, before anything is computed."""
+    """Raise a ValueError or an OSError if the chosen detector has no model, before anything is computed."""
     if options.detector == "s3fd" and options.detector_model is None:
         raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
+    if options.detector == "s3fd" and options.detector_model.is_dir():
+        from avzoo.pipelines.shared.saved_folders import check_detector_folder
+
+        check_detector_folder(options.detector_model)
 
 
 def run_task(options: argparse.Namespace) -> None:
@@ -113,10 +118,11 @@ def run_task(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     command.check(options)
     check_device(options.device)
+    check_revision(options)
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
     silence_transformers()
     silence_hub()
-    pipe = load_task_pipeline(options.task, model, options.device)
+    pipe = load_task_pipeline(options.task, model, options.device, options.revision)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
@@ -147,6 +153,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 
     check_device(options.device)
+    check_revision(options)
     device = options.device or choose_device()
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
     silence_transformers()
@@ -155,8 +162,17 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     model = options.model or toy_checkpoint(method)
-    pipe = load_checked_pipeline(pipeline_class, model, torch_dtype=dtype).to(device)
+    pipe = load_checked_pipeline(pipeline_class, model, options.revision, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
+
+
+def check_revision(options: argparse.Namespace) -> None:
+    """Raise a ValueError if a revision is given for what is no repository on the Hub."""
+    if options.revision is not None and (options.model is None or Path(options.model).exists()):
+        place = (
+            "the toy checkpoint is no repository" if options.model is None else f"`{options.model}` is a folder here"
+        )
+        raise ValueError(f"--revision {options.revision} needs --model, the name of a repository on the Hub; {place}.")
 
 
 def check_writable(path: Path) -> None:

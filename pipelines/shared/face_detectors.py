@@ -37,9 +37,11 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
 
         return DrawnFaceDetector()
     if faces == "s3fd":
+        from avzoo.models.s3fd import S3FDDetector
+
         if model is None:
             raise ValueError("the detector s3fd needs a model, a folder that `avzoo convert s3fd` wrote.")
-        return _load_s3fd(model)
+        return S3FDDetector.from_pretrained(model)
     if faces == "yunet":
         return YuNetDetector(model)
     if isinstance(faces, str) and Path(faces).suffix.lower() not in (".csv", ".json"):
@@ -48,18 +50,6 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
             f"detector; got {faces!r}."
         )
     return GivenBoxes.read(faces) if isinstance(faces, str | os.PathLike) else faces
-
-
-def _load_s3fd(model: str | os.PathLike) -> "FaceDetector":
-    from avzoo.conversion.checkpoints import read_json
-    from avzoo.models.s3fd import S3FDConfig, S3FDDetector, S3FDForFaceDetection
-    from avzoo.pipelines.shared.saved_folders import check_weights, explain_damage
-
-    with explain_damage(model):
-        config = Path(model, "config.json")
-        if config.is_file() and read_json(config).get("model_type") == S3FDConfig.model_type:
-            check_weights(S3FDForFaceDetection, Path(model))
-        return S3FDDetector.from_pretrained(model)
 
 
 def whole_frame_track(reader: "VideoReader", frames_per_second: int) -> "FaceTracks":

@@ -16,51 +16,68 @@ from safetensors import SafetensorError, safe_open
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import read_checkpoint, read_json, refuse_outside
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.layers.without_memory import build_without_memory
 
 _LIBRARIES = ("avzoo", "diffusers", "transformers")
 _STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
 
 
-def load_task_pipeline(task: str, model: str | os.PathLike, device: Any = None) -> Any:
+def load_task_pipeline(task: str, model: str | os.PathLike, device: Any = None, revision: str | None = None) -> Any:
     """`transformers.pipeline(task, model)` of a folder whose weights are all there, finite, and of the config's shapes.
 
     Args:
         model: folder or Hub id.
+        revision: of a repository on the Hub.
 
     Raises:
         OSError, ValueError: it can't be loaded; the message names the folder, and the first tensor that does not fit.
     """
     import transformers
 
-    with explain_damage(model), explain_hub_errors(model):
+    with explain_damage(model), explain_hub_errors(model, revision=revision):
         if Path(model).is_dir():
             _check_task_model(task, Path(model))
-        pipe = transformers.pipeline(task, model=os.fspath(model), device=device)
+        pipe = transformers.pipeline(task, model=os.fspath(model), revision=revision, device=device)
         if not Path(model).is_dir():  # in the cache now
-            config = transformers.utils.cached_file(os.fspath(model), "config.json")
+            config = transformers.utils.cached_file(os.fspath(model), "config.json", revision=revision)
             _check_task_model(task, Path(config).parent)
     return pipe
 
 
-def load_checked_pipeline(pipeline_class: type, model: str | os.PathLike, **options: Any) -> Any:
+def load_checked_pipeline(
+    pipeline_class: type, model: str | os.PathLike, revision: str | None = None, **options: Any
+) -> Any:
     """A diffusers pipeline of a folder whose components are all there, and their weights as in [`load_task_pipeline`].
 
     Args:
         model: folder or Hub id.
+        revision: of a repository on the Hub.
         options: of `from_pretrained`.
 
     Raises:
         OSError, ValueError: it can't be loaded, or names classes that are no components.
     """
-    with explain_damage(model), explain_hub_errors(model):
-        if Path(model).is_dir():
-            check_pipeline_folder(pipeline_class, Path(model))
-            return pipeline_class.from_pretrained(model, **options)
-        folder = pipeline_class.download(os.fspath(model))
+    with explain_damage(model), explain_hub_errors(model, revision=revision):
+        is_here = Path(model).is_dir()
+        folder = model if is_here else pipeline_class.download(os.fspath(model), revision=revision)
         check_pipeline_folder(pipeline_class, Path(folder))
-        return pipeline_class.from_pretrained(model, **options)
+        return pipeline_class.from_pretrained(model, revision=revision, **options)
+
+
+def check_detector_folder(folder: Path) -> None:
+    """Check the weights of a converted S3FD.
+
+    Raises:
+        OSError, ValueError: as [`load_task_pipeline`].
+    """
+    from avzoo.models.s3fd import S3FDConfig, S3FDForFaceDetection
+
+    with explain_damage(folder):
+        model_type = _read_config(folder).get("model_type")
+        if model_type != S3FDConfig.model_type:
+            raise ValueError(f"`{folder}` holds no S3FD: its config.json is of a {str(model_type)[:100]!r}.")
+        check_weights(S3FDForFaceDetection, folder)
 
 
 def check_pipeline_folder(pipeline_class: type, folder: Path) -> None:
@@ -111,17 +128,21 @@ def _find_component_class(name: str, entry: list[Any], index: Path) -> type:
 
 def _check_task_model(task: str, folder: Path) -> None:
     """Check the weights of a method's folder; any other model is transformers' own business."""
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"`{folder}` holds no config.json; is it a folder that `avzoo convert` wrote?")
+    model_type = _read_config(folder).get("model_type")
     for path in folder.glob("*config.json"):
         read_json(path)
-    model_type = read_json(folder / "config.json").get("model_type")
     for row in zoo.ROWS:
         if task in [own.name for own in row.tasks]:
             *_, names = row.auto_classes.values()  # the base comes first
             for model_class in map(row.load, names):
                 if model_class.config_class.model_type == model_type:
                     check_weights(model_class, folder)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"`{folder}` holds no config.json; is it a folder that `avzoo convert` wrote?")
+    return read_json(folder / "config.json")
 
 
 def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = False) -> None:
@@ -233,4 +254,11 @@ def explain_damage(name: str | os.PathLike) -> Iterator[None]:
         raise kind(f"`{os.fspath(name)}` cannot be loaded: {reason}") from error
 
 
-__all__ = ["check_pipeline_folder", "check_weights", "explain_damage", "load_checked_pipeline", "load_task_pipeline"]
+__all__ = [
+    "check_detector_folder",
+    "check_pipeline_folder",
+    "check_weights",
+    "explain_damage",
+    "load_checked_pipeline",
+    "load_task_pipeline",
+]

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 import avzoo
 from avzoo import zoo
 from avzoo.audio import write_wav
-from avzoo.pipelines.shared.face_detectors import faces_from
 from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 from avzoo.video import write_video
 
@@ -240,9 +239,11 @@ def test_a_command_names_the_damaged_component(avzoo_command, pipeline_folder, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_detector_is_named(tmp_path):
-    tiny_model(zoo.find_row("s3fd")).save_pretrained(tmp_path)
-    faces_from("s3fd", tmp_path, {})
-    cut(tmp_path / "model.safetensors")
-    with pytest.raises(OSError, match=r"model\.safetensors` cannot be read, it is cut short or damaged"):
-        faces_from("s3fd", tmp_path, {})
+def test_a_damaged_detector_is_named(avzoo_command, tmp_path):
+    write_video(tmp_path / "grey.mp4", np.full((2, 320, 320, 3), 90, np.uint8), 25)
+    folder = tmp_path / "s3fd"
+    tiny_model(zoo.find_row("s3fd")).save_pretrained(folder)
+    command = ["tracks", tmp_path / "grey.mp4", "--detector", "s3fd", "--detector-model", folder]
+    assert avzoo_command(*command)[0] == 0
+    cut(folder / "model.safetensors")
+    refused(avzoo_command(*command), f"{folder}/model.safetensors` cannot be read, it is cut short or damaged")

@@ -29,7 +29,7 @@ from avzoo.cli import is_expected
 from avzoo.conversion import convert_checkpoint, save_converted
 from avzoo.conversion.checkpoints import read_checkpoint
 from avzoo.pipelines.shared.face_detectors import faces_from
-from avzoo.pipelines.shared.saved_folders import load_checked_pipeline, load_task_pipeline
+from avzoo.pipelines.shared.saved_folders import check_detector_folder, load_checked_pipeline, load_task_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what torch and zipfile say of files they then refuse
 
@@ -156,6 +156,7 @@ def load_folder(kind: str, folder: Path) -> list[torch.nn.Module]:
     if row is None:
         return [convert_checkpoint("flexiast", folder)]
     if kind == "s3fd":
+        check_detector_folder(folder)
         return [faces_from("s3fd", folder, {}).model]
     if row.diffusion_pipeline:
         return list_networks(load_checked_pipeline(row.load(row.diffusion_pipeline), folder))
