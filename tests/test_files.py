@@ -325,3 +325,11 @@ def test_a_full_disk_leaves_no_folder(full_disk, tmp_path):
     ):
         save_file({"weight": torch.zeros(9000)}, unfinished / "model.safetensors")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_told_before_it_is_filled(full_disk, tmp_path):
+    with pytest.raises(OSError, match=r"values\.f16` cannot be written: File too large"):
+        FeatureCache(tmp_path / "cache", 2000).write([0], {"mel": np.zeros((1, 30))})
+    FeatureCache(tmp_path / "small", 20).write([0], {"mel": np.zeros((1, 30))})
+    allocated = (tmp_path / "small" / "values.f16").stat().st_blocks * 512
+    assert allocated >= 20 * 30 * 2
