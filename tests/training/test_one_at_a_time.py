@@ -1,6 +1,7 @@
 """Two runs into one folder, full disks: told at once, and nothing that was saved is lost."""
 
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training.launch_script import hard_run
+from training.launch_script import Interrupt, hard_run
 
 from avzoo.training import checkpoints
 
@@ -49,7 +50,8 @@ def save(folder: Path, step: int, size: int = 10) -> None:
     torch.manual_seed(step)
     model = torch.nn.Linear(size, size)
     arguments = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=1.0), "ema": None}
-    checkpoints.save_checkpoint(folder, step, **arguments, state={}, keep=2)
+    state = {"training": {}, "steers": {}, "scaler": None}
+    checkpoints.save_checkpoint(folder, step, **arguments, state=state, keep=2)
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def test_a_checkpoint_on_a_full_disk_leaves_the_earlier_ones(full_disk, tmp_path
     ):
         save(tmp_path, 3, size=100)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-000001", "checkpoint-000002"]
-    assert checkpoints.read_state(checkpoints.find_checkpoints(tmp_path)[-1]) == {"optimizer_scalars": {}}
+    assert checkpoints.read_state(checkpoints.find_checkpoints(tmp_path)[-1])["optimizer_scalars"] == {}
 
 
 @pytest.mark.parametrize("save", [checkpoints.save_best, checkpoints.save_trained])
@@ -80,3 +82,20 @@ def test_a_trained_model_on_a_full_disk_leaves_the_earlier_one(full_disk, tmp_pa
     with pytest.raises(OSError, match=r"` could not be saved \(.*File too large"):
         save(tmp_path, torch.nn.Linear(100, 100))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])
+@pytest.mark.parametrize("share", [0, 0.5, None])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_goes_on(tmp_path, file, share):
+    with pytest.raises(KeyboardInterrupt):
+        hard_run(tmp_path, callbacks=[Interrupt(5)], checkpoint_every_steps=2)
+    newest = checkpoints.find_checkpoints(tmp_path)[-1]
+    damaged = newest / file
+    if share is None:
+        damaged.unlink()
+    else:
+        damaged.write_bytes(damaged.read_bytes()[: int(share * damaged.stat().st_size)])
+    with pytest.raises(ValueError, match=rf"^`resume`: {newest} is "):
+        hard_run(tmp_path, checkpoint_every_steps=2)
+    shutil.rmtree(newest)
+    assert hard_run(tmp_path, checkpoint_every_steps=2).steps == 6

@@ -125,27 +125,41 @@ def read_state(folder: Path) -> dict[str, Any]:
         ValueError: `folder` isn't a checkpoint.
     """
     try:
-        return json.loads((folder / "state.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        state = json.loads((folder / "state.json").read_text())
+        missing = {"training", "steers", "scaler", "optimizer_scalars"} - set(state)
+        if missing:
+            raise ValueError(f"state.json lacks {sorted(missing)[0]!r}")
+        return state
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`resume`: {folder} is no complete checkpoint ({error}).") from error
 
 
 def load_checkpoint(
     folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
 ) -> None:
-    """Put the tensors of a checkpoint into model, optimizer and average."""
-    device = next(model.parameters()).device
-    load_model(model, folder / "model.safetensors", device=str(device))
-    moments: dict[int, dict[str, Any]] = {
-        int(index): dict(values) for index, values in read_state(folder)["optimizer_scalars"].items()
-    }
-    for key, tensor in load_file(folder / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = tensor
-    # The groups (rates, betas) are this run's: they were compared with the checkpoint's before.
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    if ema is not None:
-        ema.load_state_dict(load_file(folder / "ema.safetensors"))
+    """Put the tensors of a checkpoint into model, optimizer and average.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another model.
+    """
+    try:
+        device = next(model.parameters()).device
+        load_model(model, folder / "model.safetensors", device=str(device))
+        moments: dict[int, dict[str, Any]] = {
+            int(index): dict(values) for index, values in read_state(folder)["optimizer_scalars"].items()
+        }
+        for key, tensor in load_file(folder / "optimizer.safetensors").items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = tensor
+        # The groups (rates, betas) are this run's: they were compared with the checkpoint's before.
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        if ema is not None:
+            ema.load_state_dict(load_file(folder / "ema.safetensors"))
+    except (SafetensorError, OSError, RuntimeError, LookupError, ValueError) as error:
+        raise ValueError(
+            f"`resume`: {folder} is damaged, or of another model ({_in_one_line(error)[:500]}); delete it to go on "
+            "from the checkpoint before it."
+        ) from error
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
