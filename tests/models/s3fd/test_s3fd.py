@@ -243,3 +243,13 @@ def test_frames_too_small_after_scaling_are_refused(model):
 def test_an_invalid_option_of_the_detector_is_refused(model, option, message):
     with pytest.raises(ValueError, match=message):
         S3FDDetector(model, **option)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_folder_is_named(tmp_path, file):
+    tiny_model(zoo.find_row("s3fd")).save_pretrained(tmp_path)
+    S3FDDetector.from_pretrained(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match=str(tmp_path)):
+        S3FDDetector.from_pretrained(tmp_path)
