@@ -229,6 +229,14 @@ def test_a_whole_pipeline_is_loaded(pipeline_folder):
     assert type(load_checked_pipeline(avzoo.AVDiffuSSPipeline, pipeline_folder)) is avzoo.AVDiffuSSPipeline
 
 
+def test_a_pipeline_that_names_code_beside_its_weights_is_loaded_with_the_installed_classes(pipeline_folder):
+    index = json.loads((pipeline_folder / "model_index.json").read_text())
+    own = {name: entry for name, entry in index.items() if isinstance(entry, list) and entry[0] == "avzoo"}
+    components = {name: ["code", class_name] for name, (_, class_name) in own.items()}
+    change_json(pipeline_folder / "model_index.json", _class_name=["code", "AVDiffuSSPipeline"], **components)
+    assert type(load_checked_pipeline(avzoo.AVDiffuSSPipeline, pipeline_folder)) is avzoo.AVDiffuSSPipeline
+
+
 def test_a_command_names_the_damaged_component(avzoo_command, pipeline_folder, tmp_path):
     write_video(tmp_path / "grey.mp4", np.full((5, 64, 64, 3), 90, np.uint8), 25)
     cut(pipeline_folder / NETWORK)
