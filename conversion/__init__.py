@@ -89,6 +89,8 @@ def _explain_bad_shapes(source: Checkpoint, row: zoo.Row) -> Iterator[None]:
     try:
         yield
     except StrictDataclassError as error:  # of a config; no ValueError
+        if not source.sidecar:
+            raise  # the caller's own value
         raise ValueError(f"{source.name}: {' '.join(str(error).split())}") from error
     except (ArithmeticError, LookupError, RuntimeError, AttributeError, TypeError) as error:
         if isinstance(error, TypeError) and "`" in str(error):  # it names an argument
