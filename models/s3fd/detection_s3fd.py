@@ -12,6 +12,7 @@ from avzoo.hub.errors import explain_hub_errors
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 from avzoo.video.resizing import scale_as_opencv
 
+from .configuration_s3fd import S3FDConfig
 from .modeling_s3fd import SMALLEST_SIDE, S3FDForFaceDetection
 
 # Constants of the authors' network.
@@ -66,6 +67,9 @@ class S3FDDetector:
         """
         with explain_hub_errors(folder):
             try:
+                kind = S3FDConfig.get_config_dict(folder)[0].get("model_type", S3FDConfig.model_type)
+                if kind != S3FDConfig.model_type:
+                    raise ValueError(f"`{folder}` holds no S3FD: its `model_type` is {kind!r}.")
                 model, info = S3FDForFaceDetection.from_pretrained(folder, output_loading_info=True)
             except (AttributeError, LookupError, RuntimeError, TypeError, SafetensorError) as error:
                 reason = " ".join(str(error).split())[:300]
