@@ -49,8 +49,8 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         **kwargs,
     ):
         check_whole_number("sampling_rate", sampling_rate, at_least=1, unit="Hz")
-        check_whole_number("num_mel_bins", num_mel_bins, at_least=1)
-        check_whole_number("max_length", max_length, at_least=1)
+        check_whole_number("num_mel_bins", num_mel_bins, at_least=1, at_most=4096)  # a file may state any number
+        check_whole_number("max_length", max_length, at_least=1, at_most=1_000_000)
         check_number("mean", mean)
         check_number("std", std, above=0)
         check_choice("channels", channels, ("first", "mean"))
@@ -152,7 +152,7 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         check_choice("truncation", truncation, (True,))
         check_choice("return_tensors", return_tensors, ("pt", "np", None))
         if max_length is not None:
-            check_whole_number("max_length", max_length, at_least=1)
+            check_whole_number("max_length", max_length, at_least=1, at_most=1_000_000)
         waveforms = [
             self.load(recording, sampling_rate, name=f"audio[{index}]")
             for index, recording in enumerate(list_recordings(audio))

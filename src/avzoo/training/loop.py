@@ -70,22 +70,24 @@ def train(
 
     Raises:
         ValueError: arguments, data or checkpoint don't fit; the message names the argument.
-        OSError: `output_dir` can't be written; raised before any training.
+        OSError: `output_dir` can't be written, or another run trains into it; raised before any training.
         FloatingPointError: a loss or gradient isn't finite; the message names the step.
     """
-    return _Run(
-        model,
-        train_dataset,
-        arguments,
-        data_collator,
-        compute_loss or _compute_model_loss,
-        batch_transform,
-        evaluate,
-        optimizer,
-        callbacks,
-        sampler,
-        processor,
-    ).train()
+    with contextlib.ExitStack() as held:
+        return _Run(
+            model,
+            train_dataset,
+            arguments,
+            data_collator,
+            compute_loss or _compute_model_loss,
+            batch_transform,
+            evaluate,
+            optimizer,
+            callbacks,
+            sampler,
+            processor,
+            held,
+        ).train()
 
 
 def _compute_model_loss(model: nn.Module, batch: Mapping[str, Any], step: StepInfo) -> torch.Tensor:
@@ -107,6 +109,7 @@ class _Run:
     callbacks: Sequence[TrainingCallback]
     sampler: Iterable[int] | None
     processor: Any
+    held: contextlib.ExitStack  # what is held until the end of the run
 
     def __post_init__(self):
         arguments = self.arguments
@@ -116,6 +119,7 @@ class _Run:
         if self.accelerator.is_main_process:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.output_dir).close()  # OSError now rather than after hours
+            self.held.enter_context(checkpoints.hold_output_dir(self.output_dir))
             checkpoints.remove_leftovers(self.output_dir)
         self.accelerator.wait_for_everyone()
 

@@ -386,8 +386,8 @@ def test_a_bad_recording_is_named(audio, rate, error, message):
         ({"padding": False}, "`padding` must be"),
         ({"return_tensors": "tf"}, "`return_tensors` must be one of pt, np, None, got 'tf'"),
         ({"truncation": False}, "`truncation` must be one of True, got False"),
-        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
-        ({"max_length": -5}, "`max_length` must be at least 1, got -5"),
+        ({"max_length": 0}, "`max_length` must be at least 1 and at most 1000000, got 0"),
+        ({"max_length": -5}, "`max_length` must be at least 1 and at most 1000000, got -5"),
     ],
 )
 def test_a_bad_option_of_a_call_is_named(options, message):
@@ -400,8 +400,8 @@ def test_a_bad_option_of_a_call_is_named(options, message):
     [
         ({"std": 0}, "`std` must be above 0, got 0"),
         ({"std": -1.5}, "`std` must be above 0, got -1.5"),
-        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
-        ({"num_mel_bins": 0}, "`num_mel_bins` must be at least 1, got 0"),
+        ({"max_length": 0}, "`max_length` must be at least 1 and at most 1000000, got 0"),
+        ({"num_mel_bins": 0}, "`num_mel_bins` must be at least 1 and at most 4096, got 0"),
         ({"sampling_rate": 0}, "`sampling_rate` must be at least 1 Hz, got 0"),
         ({"channels": "left"}, "`channels` must be one of first, mean, got 'left'"),
     ],

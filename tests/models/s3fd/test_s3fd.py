@@ -246,6 +246,16 @@ def test_an_invalid_option_of_the_detector_is_refused(model, option, message):
         S3FDDetector(model, **option)
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_folder_is_named(tmp_path, file):
+    tiny_model(zoo.find_row("s3fd")).save_pretrained(tmp_path)
+    S3FDDetector.from_pretrained(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match=str(tmp_path)):
+        S3FDDetector.from_pretrained(tmp_path)
+
+
 def test_a_folder_of_another_model_or_without_some_weights_is_no_detector(model, tmp_path):
     tiny_model(zoo.find_row("flexiast"), problem_type="single_label_classification").save_pretrained(tmp_path / "ast")
     with pytest.raises(ValueError, match=r"holds no S3FD: its `model_type` is 'flexiast'"):
