@@ -54,7 +54,9 @@ def test_the_saved_folder_is_the_model(tmp_path):
     result = train(tiny_model(), Points(), arguments(tmp_path), processor=processor)
     loaded = TinyModel.from_pretrained(tmp_path)
     torch.testing.assert_close(weights(loaded), weights(result.model), rtol=0, atol=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "processor.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json", "model.safetensors", "processor.json", "metrics.jsonl", "training_arguments.json",
+    }  # fmt: skip
 
 
 def test_a_plain_module_is_trained_and_saved_too(tmp_path):
@@ -483,4 +485,4 @@ def test_checkpoints_are_not_uploaded(tmp_path, hub):
     train(tiny_model(), Points(), args, evaluate=error)
     files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     uploaded = filter_repo_objects(files, ignore_patterns=hub[1][1]["ignore_patterns"])
-    assert sorted(uploaded) == ["config.json", "model.safetensors"]
+    assert sorted(uploaded) == ["config.json", "metrics.jsonl", "model.safetensors", "training_arguments.json"]
