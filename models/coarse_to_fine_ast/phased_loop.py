@@ -70,6 +70,7 @@ def train_in_phases(
     processor: Any = None,
     options: Mapping[str, Any] | None = None,
     may_change: Collection[str] = (),
+    write_card: Callable[[PhasedResult], None] | None = None,
 ) -> PhasedResult:
     """Train `model` phase by phase, save it in `arguments.output_dir` and return it.
 
@@ -155,13 +156,16 @@ def train_in_phases(
             _join_metrics(output_dir, folders)
         PartialState().wait_for_everyone()
     model.eval()
+    result = PhasedResult(model, results)
     if is_main:
         reports.save_arguments(output_dir, dataclasses.asdict(arguments), options)
         checkpoints.save_trained(output_dir, model, processor)
+        if write_card is not None:
+            write_card(result)
         if repository is not None:
             checkpoints.upload_trained(repository, output_dir)
     PartialState().wait_for_everyone()
-    return PhasedResult(model, results)
+    return result
 
 
 def _train_phase(model: nn.Module, train_dataset: Any, arguments: TrainingArguments, callbacks, **parts) -> PhaseResult:

@@ -50,6 +50,7 @@ def train(
     processor: Any = None,
     options: Mapping[str, Any] | None = None,
     may_change: Collection[str] = (),
+    write_card: Callable[[TrainingResult], None] | None = None,
 ) -> TrainingResult:
     """Train `model`, save it in `arguments.output_dir`, and give it back.
 
@@ -76,6 +77,7 @@ def train(
         options: what else steers the run, such as those of a script and the classes; JSON can hold them. They are
             saved beside the arguments, and a resumed run must have the same.
         may_change: names of `options` that a resumed run may change.
+        write_card: called with the result on the main process, before an upload, to add a model card to `output_dir`.
 
     Raises:
         ValueError: arguments, data or checkpoint don't fit; the message names the argument.
@@ -96,6 +98,7 @@ def train(
         processor,
         options or {},
         may_change,
+        write_card,
     ).train()
 
 
@@ -120,6 +123,7 @@ class _Run:
     processor: Any
     options: Mapping[str, Any]
     may_change: Collection[str]
+    write_card: Callable[[TrainingResult], None] | None
 
     def __post_init__(self):
         self.arguments = arguments = self.arguments.fill_from_launcher()
@@ -422,17 +426,9 @@ class _Run:
         model = accelerator.unwrap_model(
             self.prepared_model, keep_fp32_wrapper=False, keep_torch_compile=False
         ).eval()
-        if accelerator.is_main_process:
-            checkpoints.save_trained(self.output_dir, model, self.processor)
-        self._call("on_train_end")
-        if self.repository is not None:
-            checkpoints.upload_trained(self.repository, self.output_dir)
-        for tracker in accelerator.trackers:  # not end_training: it would end the caller's process group as well
-            tracker.finish()
-        accelerator.wait_for_everyone()
         last = state.evaluations[-1] if state.evaluations else {}
         best = state.best or last
-        return TrainingResult(
+        result = TrainingResult(
             model=model,
             steps=state.step,
             epochs=self._count_epochs(),
@@ -442,6 +438,17 @@ class _Run:
             best_metrics={name: value for name, value in best.items() if name != "step"},
             evaluations=state.evaluations,
         )
+        if accelerator.is_main_process:
+            checkpoints.save_trained(self.output_dir, model, self.processor)
+            if self.write_card is not None:
+                self.write_card(result)
+            if self.repository is not None:
+                checkpoints.upload_trained(self.repository, self.output_dir)
+        self._call("on_train_end")
+        for tracker in accelerator.trackers:  # not end_training: it would end the caller's process group as well
+            tracker.finish()
+        accelerator.wait_for_everyone()
+        return result
 
     def _count_epochs(self) -> float:
         return self.state.epoch + (self.state.batch / self.data.num_batches if self.data.num_batches else 0.0)
