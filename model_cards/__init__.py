@@ -33,7 +33,7 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     if is_toy:
         weights = zoo.License("apache-2.0", True, "trained by this package's own script on its own data")
     elif is_trained:
-        weights = zoo.License("unknown", None, "what the training data and the model it began from allow; ask its owner")
+        weights = zoo.License("unknown", None, "what the training data and the model it began from allow")
     elif source and not released:  # the row's licence covers released checkpoints only
         weights = zoo.License("unknown", None, "those of the checkpoint that was converted; ask its owner")
     else:

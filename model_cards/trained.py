@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from avzoo.model_cards import render_card
@@ -9,12 +10,12 @@ from avzoo.training import TrainingResult
 
 
 def write_trained_card(
-    result: TrainingResult, *, method: str, output_dir: str | Path, data: str, started_from: str | None = None
+    results: Mapping[str, str], *, method: str, output_dir: str | Path, data: str, started_from: str | None = None
 ) -> None:
     """Write `output_dir/README.md`: the method's card with the numbers of a run, and the command that was called.
 
     Args:
-        result: of the run.
+        results: {quantity: value}, see [`list_results`].
         method: of the zoo.
         data: what it was trained and evaluated on, a sentence without its full stop.
         started_from: folder, file or Hub id of the model that training began from.
@@ -24,7 +25,7 @@ def write_trained_card(
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "data": data,
         "started_from": started_from,
-        "results": list_results(result),
+        "results": results,
     }
     render_card(method, source=source, model_folder=str(output_dir)).save(Path(output_dir) / "README.md")
 

@@ -1,9 +1,14 @@
 """The owners' lists of their clips: lines with their numbers, for messages, and names that lead nowhere else."""
 
+import csv
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 Row = Mapping[str, Any]
@@ -25,6 +30,26 @@ def read_lines(table: Path) -> Iterator[tuple[int, str]]:
             raise malformed(table, line + 1, f"not UTF-8 text ({error.reason})") from error
 
 
+def read_records(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of its first line, fields) of each record: a quoted field may span several lines.
+
+    Raises:
+        ValueError: broken quotes, or no UTF-8 text; with file and line.
+    """
+    with open(table, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark in front
+        reader = csv.reader(file, strict=True)
+        line = 1
+        try:
+            for fields in reader:
+                if fields:  # not a blank line
+                    yield line, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise malformed(table, line, str(error)) from error
+        except UnicodeDecodeError as error:
+            raise malformed(table, line, f"not UTF-8 text ({error.reason})") from error
+
+
 def check_name(name: str, table: Path, line: int) -> None:
     """Refuse whatever is more than the name of a file or folder."""
     if not name or name in (".", "..") or any(character in name for character in "/\\:\0"):
@@ -44,7 +69,7 @@ def keep_complete(
     Args:
         find_missing: row -> the first file it lacks; None: it has all.
         complaint: follows the number of incomplete rows in the message.
-        skip_missing: leave incomplete rows out instead of refusing.
+        skip_missing: leave incomplete rows out, and log how many, instead of refusing.
 
     Raises:
         FileNotFoundError: rows are incomplete: how many, and the first missing file.
@@ -56,6 +81,36 @@ def keep_complete(
             f"{len(rows) - missing.count(None)} of the {len(rows)} {complaint}, the first is {first}. "
             "Pass skip_missing=True to read the others."
         )
+    if first is not None:
+        report_left_out(len(rows) - missing.count(None), len(rows), complaint, first)
     for row, path in zip(rows, missing, strict=True):
         if path is None:
             yield row
+
+
+def report_left_out(count: int, total: int, complaint: str, first: Any) -> None:
+    """Log how many rows are left out; without a handler the line goes to stderr."""
+    logger.warning(f"{count} of the {total} {complaint} and left out, the first is {first}.")
+
+
+def keep_readable(rows: Sequence[Row], read: Callable[[Row], Any], what: str) -> list[Row]:
+    """The rows that can be read; the others are counted in the log. Reads all, several at a time.
+
+    Args:
+        read: row -> anything; ValueError or OSError where it can't be read.
+        what: what rows are, for the message.
+    """
+
+    def find_damage(row: Row) -> str | None:
+        try:
+            read(row)
+        except (ValueError, OSError) as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        damage = list(pool.map(find_damage, rows))
+    first = next((reason for reason in damage if reason is not None), None)
+    if first is not None:
+        report_left_out(len(rows) - damage.count(None), len(rows), f"{what} can't be read", first.rstrip("."))
+    return [row for row, reason in zip(rows, damage, strict=True) if reason is None]

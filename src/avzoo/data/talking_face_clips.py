@@ -7,6 +7,8 @@ as VoxCeleb2 and LRS3 cut them.
 import glob
 import os
 
+from avzoo.data.lists import report_left_out
+
 Row = dict[str, str]
 
 
@@ -33,4 +35,6 @@ def keep_rows_with_video(rows: list[Row], with_video: set[str], skip_missing: bo
             f"{len(missing)} of the {len(rows)} utterances have sound but no video; for the first there should be "
             f"{missing[0]['video']}. Pass skip_missing=True to read the others."
         )
+    if missing:
+        report_left_out(len(missing), len(rows), "utterances have sound but no video", missing[0]["video"])
     return [row for row in rows if row["id"] in with_video]

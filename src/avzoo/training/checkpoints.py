@@ -145,7 +145,10 @@ def describe_difference(before: Any, now: Any, longest: int = 160) -> tuple[str,
         names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
         before, now = ({name: values[name] for name in names if name in values} for values in (before, now))
     elif isinstance(before, list) and isinstance(now, list):
-        sizes, only = (len(before), len(now)), ([x for x in before if x not in now], [x for x in now if x not in before])
+        sizes, only = (
+            (len(before), len(now)),
+            ([x for x in before if x not in now], [x for x in now if x not in before]),
+        )
         texts = [f"{size} items, among them {_shorten(items)}" for size, items in zip(sizes, only, strict=True)]
         return tuple(texts) if any(only) else (f"one order of {sizes[0]} items", "another order of the same")
     return _shorten(before), _shorten(now)

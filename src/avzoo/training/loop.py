@@ -423,9 +423,7 @@ class _Run:
             self.ema.copy_to_model()
         broadcast(list(self.model.buffers()))
         # Takes the autocast wrapper off `forward` again, too, and what the launcher's compiler put around the model.
-        model = accelerator.unwrap_model(
-            self.prepared_model, keep_fp32_wrapper=False, keep_torch_compile=False
-        ).eval()
+        model = accelerator.unwrap_model(self.prepared_model, keep_fp32_wrapper=False, keep_torch_compile=False).eval()
         last = state.evaluations[-1] if state.evaluations else {}
         best = state.best or last
         result = TrainingResult(

@@ -1,10 +1,10 @@
 """What a run leaves for its reader beside the model.
 
-    metrics.jsonl             a row per logged mean and per evaluation
-    training_arguments.json   {"arguments": of the loop, "options": of the script}
+metrics.jsonl             a row per logged mean and per evaluation
+training_arguments.json   {"arguments": of the loop, "options": of the script}
 
-    {"step": 20, "epoch": 1.0, "split": "train", "loss": 0.41, "learning_rate": 0.0001}
-    {"step": 20, "epoch": 1.0, "split": "evaluation", "accuracy": 0.75}
+{"step": 20, "epoch": 1.0, "split": "train", "loss": 0.41, "learning_rate": 0.0001}
+{"step": 20, "epoch": 1.0, "split": "evaluation", "accuracy": 0.75}
 """
 
 import json

@@ -113,7 +113,7 @@ def test_the_metrics_of_the_run_are_those_of_its_phases(whole):
 
 def test_an_option_that_changed_after_a_finished_phase_is_refused(whole, tmp_path):
     folder = shutil.copytree(whole.out, tmp_path / "again")
-    with pytest.raises(ValueError, match="`mixup`: phase-1 was written with None, this run has 0.5"):
+    with pytest.raises(ValueError, match=r"`mixup`: phase-1 was written with None, this run has 0.5"):
         run(folder, options={"mixup": 0.5})
 
 

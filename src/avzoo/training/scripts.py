@@ -1,0 +1,34 @@
+"""What training scripts share on the command line."""
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from huggingface_hub.errors import StrictDataclassError
+
+# Errors that explain invalid input; any other is a bug and keeps its traceback.
+EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, StrictDataclassError)
+
+
+def report_errors(main: Callable[[], None]) -> Callable[[], None]:
+    """Decorate the `main` of a script: an error of its input is one line on stderr, and exit status 1."""
+
+    @functools.wraps(main)
+    def run() -> None:
+        try:
+            main()
+        except EXPECTED as error:
+            print(f"{Path(sys.argv[0]).name}: {_in_one_line(error)}", file=sys.stderr)
+            raise SystemExit(1) from error
+
+    return run
+
+
+def _in_one_line(error: BaseException) -> str:
+    text = str(error)
+    if "Original Traceback" in text:  # of a process that loads data
+        last = [line for line in text.splitlines() if line and not line[0].isspace()][-1]
+        text = last.split(": ", 1)[-1]
+    # Readers name their argument, which is this option of a script.
+    return " ".join(text.split()).replace("skip_missing=True", "--skip_missing") or type(error).__name__
