@@ -72,3 +72,8 @@ def test_arguments_and_options_are_saved(tmp_path):
     assert saved["options"] == {"mixup": 0.5, "labels": ["a", "b"]}
     assert saved["arguments"]["learning_rate"] == 1e-2
     assert saved["arguments"]["mixed_precision"] == "no"  # as it was, not as it was left open
+
+
+def test_a_warm_up_longer_than_the_run_is_told(tmp_path, caplog):
+    train(tiny_model(), Points(), arguments(tmp_path, max_steps=2, warmup_steps=2))
+    assert "`warmup_steps` (2) is not less than the run's 2 steps" in caplog.text

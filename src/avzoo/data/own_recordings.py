@@ -112,17 +112,17 @@ def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_m
 
 
 def split_recordings(
-    rows: Sequence[dict[str, Any]], share: float = 0.2
+    rows: Sequence[dict[str, Any]], val_share: float = 0.2
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Divide rows into those for training and those for validation, in their order.
 
-    By their "split", if they have it: validation, else test. Otherwise `share` of each class, one at least where it has
-    two, chosen by a digest of "id": the same ones in every run, and most of them still when recordings are added.
+    By their "split", if they have it: validation, else test. Otherwise `val_share` of each class, one at least where it
+    has two, chosen by a digest of "id": the same ones in every run, and most of them still when recordings are added.
 
     Raises:
-        ValueError: `share` is not between 0 and 1.
+        ValueError: `val_share` is not between 0 and 1.
     """
-    check_number("validation_share", share, above=0, below=1)
+    check_number("val_share", val_share, above=0, below=1)
     if any("split" in row for row in rows):
         found = {row["split"] for row in rows}
         held_out = "validation" if "validation" in found else "test"
@@ -133,7 +133,7 @@ def split_recordings(
         classes.setdefault(row["labels"][0], []).append(row["id"])
     chosen: set[str] = set()
     for names in classes.values():
-        count = max(1, round(share * len(names))) if len(names) > 1 else 0
+        count = max(1, round(val_share * len(names))) if len(names) > 1 else 0
         chosen.update(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
     return [row for row in rows if row["id"] not in chosen], [row for row in rows if row["id"] in chosen]
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
+import logging
 import math
 import os
 import tempfile
@@ -33,6 +34,8 @@ from .optimizers import make_optimizer
 from .reports import MetricsFile, print_evaluation, save_arguments
 from .schedules import make_schedule
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -161,6 +164,11 @@ class _Run:
             factor=arguments.schedule_factor,
         )
 
+        if arguments.warmup_steps >= self.state.total_steps and self.accelerator.is_main_process:
+            logger.warning(
+                f"`warmup_steps` ({arguments.warmup_steps}) is not less than the run's {self.state.total_steps} steps: "
+                "the learning rate never reaches its peak."
+            )
         model_config = _describe_config(self.model)
         if arguments.gradient_checkpointing:
             _enable_gradient_checkpointing(self.model)
