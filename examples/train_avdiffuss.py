@@ -4,8 +4,10 @@ On VoxCeleb2, laid out as its owners ship it (dev/mp4 and dev/aac, or dev/wav as
 
     accelerate launch examples/train_avdiffuss.py --data_dir voxceleb2 --output_dir avdiffuss
 
-or on LRS3 (`--dataset lrs3`, split trainval). Mixtures are made on the way, of a random stretch of each utterance and
-a stretch of somebody else's. `--model` goes on with a pipeline that `avzoo convert avdiffuss` or this script wrote.
+or on LRS3 (`--dataset lrs3`, split trainval), or on your own clips (`--dataset folder`): a folder of mp4 files for
+each speaker, each file one face with its voice, as `examples/cut_faces.py --layout clips` cuts them. Mixtures are made
+on the way, of a random stretch of each utterance and a stretch of somebody else's. `--model` goes on with a pipeline that
+`avzoo convert avdiffuss` or this script wrote.
 Defaults are the authors' recipe (kaistmm/AVDiffuSS@86d8203): Adam, 1e-4, four GPUs with batches of 4, 30 epochs, losses
 summed over everything, averaged weights. Unlike theirs, sound and picture begin together (`--misaligned` draws them
 apart by up to a second, as they did), and clips see nothing of their neighbours in a batch.
@@ -34,15 +36,22 @@ from avzoo import (
     AVDiffuSSVisualEncoderConfig,
     OUVEScheduler,
 )
+from avzoo.audio import read_audio
+from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.lrs3 import lrs3
+from avzoo.data.speaker_folders import read_speaker_folders
 from avzoo.data.voxceleb2 import voxceleb2
+from avzoo.hub import explain_hub_errors
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.avdiffuss.mixtures_avdiffuss import AVDiffuSSMixtures
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
-from avzoo.rates import SAMPLING_RATE
-from avzoo.training import StepInfo, TrainingArguments, train
+from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
+from avzoo.training import StepInfo, TrainingArguments, report_errors, train
+from avzoo.video.reading import VideoReader
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -51,16 +60,12 @@ def main() -> None:
         avdiffuss.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
+    rows, noise = read_rows(options)
     torch.manual_seed(arguments.seed)
-    pipe = AVDiffuSSPipeline.from_pretrained(options.model) if options.model else new_pipeline(options)
-    rate = pipe.processor.sampling_rate
-    if rate != SAMPLING_RATE:
-        raise ValueError(f"`{options.model}` works at {rate} Hz; the datasets are read at {SAMPLING_RATE} Hz.")
-    read = voxceleb2 if options.dataset == "voxceleb2" else lrs3
-    rows = read(options.data_dir, options.split, skip_missing=options.skip_missing)
+    pipe = load(options)
     mixtures = AVDiffuSSMixtures(
         rows,
-        noise=sorted(options.noise.rglob("*.wav")) if options.noise else None,
+        noise=noise,
         kind=options.kind,
         noise_weight=options.noise_weight,
         snr_range=tuple(options.snr_range) if options.snr_range else None,
@@ -69,16 +74,71 @@ def main() -> None:
     )
     trained = TrainedPipeline(pipe, options.denoiser_only, options.freeze_denoiser)
     step = SeparationStep(pipe, options.loss_type, options.denoiser_weight, options.reduction)
-    train(trained, mixtures, arguments, compute_loss=step)
+    train(
+        trained,
+        mixtures,
+        arguments,
+        compute_loss=step,
+        options=TrainingArguments.list_other_options(options)
+        | {"utterances": describe_rows(rows, ("id",)), "noises": None if noise is None else len(noise)},
+        may_change=("data_dir", "noise", "skip_missing", "skip_damaged"),
+        write_card=lambda result: write_trained_card(
+            list_results(result),
+            method="avdiffuss",
+            output_dir=arguments.output_dir,
+            data=f"`{options.dataset}`: mixtures of {len(rows)} utterances",
+            started_from=options.model,
+        ),
+    )
+
+
+def read_rows(options: argparse.Namespace) -> tuple[list[dict[str, str]], list[Path] | None]:
+    """The utterances, and the recordings of noise."""
+    if not options.data_dir.is_dir():
+        raise FileNotFoundError(f"`data_dir` ({options.data_dir}) is no folder.")
+    if options.dataset == "folder":
+        rows = read_speaker_folders(options.data_dir)
+    else:
+        read = {"voxceleb2": voxceleb2, "lrs3": lrs3}[options.dataset]
+        rows = read(options.data_dir, options.split, skip_missing=options.skip_missing)
+    if options.skip_damaged:
+        rows = keep_readable(rows, check_talking_face, "utterances")
+    else:
+        refuse_empty_files(row[kind] for row in rows for kind in ("audio", "video"))
+    noise = None if options.noise is None else sorted(options.noise.rglob("*.wav"))
+    if noise is not None and not noise:
+        raise FileNotFoundError(f"`noise` ({options.noise}) is no folder of WAV files.")
+    return rows, noise
+
+
+def check_talking_face(row: dict[str, str]) -> None:
+    """Decode all of an utterance."""
+    read_audio(row["audio"], name=row["audio"])
+    for _ in VideoReader(row["video"], name=row["video"]).frames(FRAMES_PER_SECOND):
+        pass
+
+
+def load(options: argparse.Namespace) -> AVDiffuSSPipeline:
+    """The pipeline to go on with, or a new one."""
+    if options.model is None:
+        return new_pipeline(options)
+    with explain_hub_errors(options.model):
+        pipe = AVDiffuSSPipeline.from_pretrained(options.model)
+    rate = pipe.processor.sampling_rate
+    if rate != SAMPLING_RATE:
+        raise ValueError(f"`model` ({options.model}) works at {rate} Hz; the datasets are read at {SAMPLING_RATE} Hz.")
+    pipe.register_to_config(avzoo_source={"method": "avdiffuss", "variant": "trained"})
+    return pipe
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline to go on with: a folder or a Hub id")
     parser.add_argument("--data_dir", type=Path, help="folder of the dataset's splits")
-    parser.add_argument("--dataset", choices=["voxceleb2", "lrs3"], default="voxceleb2")
+    parser.add_argument("--dataset", choices=["voxceleb2", "lrs3", "folder"], default="voxceleb2")
     parser.add_argument("--split", help="default: dev of VoxCeleb2, trainval of LRS3")
     parser.add_argument("--skip_missing", action="store_true", help="leave out utterances that have no video")
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--kind", choices=["speech", "noise", "speech and noise"], default="speech", help="of the rest")
     parser.add_argument("--noise", type=Path, help="folder of WAV files, such as AudioSet's")
     parser.add_argument("--noise_weight", type=float, default=0.5, help="of noise beside a voice")
@@ -115,7 +175,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--data_dir must be given, or --toy")
     if options.denoiser_only and options.freeze_denoiser:
         parser.error("--denoiser_only and --freeze_denoiser leave nothing to train")
-    options.split = options.split or {"voxceleb2": "dev", "lrs3": "trainval"}[options.dataset]
+    options.split = options.split or {"voxceleb2": "dev", "lrs3": "trainval"}.get(options.dataset)
     return options
 
 

@@ -128,7 +128,7 @@ def test_a_missing_folder_or_list_is_told(options, message):
 def test_an_empty_file_is_told_with_its_whole_path(tmp_path):
     touch(tmp_path, *(f"{name}/{i}.wav" for name in ("dog", "rain") for i in range(2)))
     (tmp_path / "rain" / "1.wav").write_bytes(b"")
-    with pytest.raises(OSError, match=rf"1 of the 4 recordings are empty files, the first is {tmp_path}/rain/1\.wav"):
+    with pytest.raises(OSError, match=rf"1 of the 4 files are empty, the first is {tmp_path}/rain/1\.wav"):
         read("--dataset", "folder", "--data_dir", tmp_path)
 
 

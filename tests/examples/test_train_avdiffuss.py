@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from contract.tiny.avdiffuss import tiny_separation_parts
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import write_wav
+from avzoo.training.reports import read_metrics
 from avzoo.video import write_video
 
 SCRIPT = "train_avdiffuss.py"
@@ -73,6 +75,68 @@ def test_a_frozen_denoiser_stays_as_it_is(voxceleb2, model, run_main, tmp_path):
     status, _, stderr = run_main(SCRIPT, *training(voxceleb2, model, tmp_path / "out"), *options)
     assert status == 0, stderr
     assert changed(model, tmp_path / "out") == {"score_model", "score_visual_encoder"}
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_files(voxceleb2, model, check_resumed_run):
+    options = training(voxceleb2, model, Path("overridden"))
+    folder = check_resumed_run(SCRIPT, *options, "--max_steps", 4, "--log_every_steps", 1)
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3, 4]
+    assert "`voxceleb2`: mixtures of 4 utterances." in (folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--loss_type", "mae"], "`loss_type`: checkpoint-000002 was written with 'mse', this run has 'mae'; "),
+        (["--misaligned"], "`misaligned`: checkpoint-000002 was written with False, this run has True; "),
+        (["--dataset", "folder"], "`dataset`: checkpoint-000002 was written with 'voxceleb2', this run has 'folder'; "),
+    ],
+)
+def test_a_changed_option_is_refused_when_a_run_resumes(
+    changed, message, voxceleb2, model, kill_main, run_main, tmp_path
+):
+    options = [*training(voxceleb2, model, tmp_path), "--max_steps", 3, "--checkpoint_every_steps", 2]
+    kill_main(2, SCRIPT, *options)
+    status, _, stderr = run_main(SCRIPT, *options, *changed)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
+
+
+@pytest.mark.slow
+def test_own_clips_are_trained_on(voxceleb2, model, run_main, caplog, tmp_path):
+    clips = tmp_path / "clips"
+    for speaker in ("id1", "id2", "id3"):
+        (clips / speaker).mkdir(parents=True)
+        for kind, suffix in (("wav", "wav"), ("mp4", "mp4")):
+            shutil.copy(voxceleb2 / "dev" / kind / speaker / "video" / f"1.{suffix}", clips / speaker)
+    (clips / "id3" / "1.mp4").write_bytes(b"no video")
+    options = [*training(clips, model, tmp_path / "out"), "--dataset", "folder", "--skip_damaged"]
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 0, stderr
+    assert "1 of the 3 utterances can't be read and left out" in caplog.text
+    assert "`folder`: mixtures of 2 utterances." in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data_dir", "nowhere"], "`data_dir` (nowhere) is no folder."),
+        (["--dataset", "folder", "--data_dir", "{empty}"], "There is no {empty}/*/**/*.mp4; is `root` the dataset's"),
+        (
+            ["--data_dir", "{data}", "--kind", "noise", "--noise", "{empty}"],
+            "`noise` ({empty}) is no folder of WAV",
+        ),
+    ],
+)
+def test_data_that_is_not_there_is_told(options, message, voxceleb2, model, run_main, tmp_path):
+    (tmp_path / "empty").mkdir()
+    places = {"empty": tmp_path / "empty", "data": voxceleb2}
+    options = [option.format(**places) for option in options]
+    status, _, stderr = run_main(SCRIPT, "--model", model, *options, "--output_dir", tmp_path / "out")
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message.format(**places)}")
 
 
 @pytest.mark.slow

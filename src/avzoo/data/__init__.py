@@ -7,6 +7,7 @@
 - [`avzoo.data.lrs2`]: LRS2, the owners' mp4 files or the folders of faces that Wav2Lip's script makes of them.
 - [`avzoo.data.lrs3`], [`avzoo.data.voxceleb2`]: face videos of utterances; [`avzoo.data.separation_pairs`] are the
   official test pairs of both.
+- [`avzoo.data.speaker_folders`]: your own face videos of utterances.
 - [`avzoo.data.voiceldm_lists`]: the lists of speech and noise of VoiceLDM's authors.
 
 Importing this package loads neither torch nor datasets.

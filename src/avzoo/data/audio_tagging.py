@@ -16,11 +16,9 @@
 
 import argparse
 import dataclasses
-import hashlib
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +26,7 @@ from avzoo.audio.reading import read_audio
 from avzoo.data.audioset import audioset, audioset_class_names
 from avzoo.data.esc50 import esc50
 from avzoo.data.labelled_recordings import read_csv_rows
-from avzoo.data.lists import keep_readable
+from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.own_recordings import read_class_folders, read_labelled_table, split_recordings
 from avzoo.data.speech_commands import speech_commands
 from avzoo.data.vggsound import vggsound
@@ -62,15 +60,9 @@ class TaggingData:
         """What a resumed run must agree on: the classes, and which recordings have which of them."""
         return {
             "labels": self.names,
-            "train recordings": describe_rows(self.train),
-            "validation recordings": describe_rows(self.validation),
+            "train recordings": describe_rows(self.train, ("id", "labels")),
+            "validation recordings": describe_rows(self.validation, ("id", "labels")),
         }
-
-
-def describe_rows(rows: Iterable[Mapping[str, Any]], keys: Iterable[str] = ("id", "labels")) -> str:
-    """Number of rows and a digest of what they hold under `keys`: "1600, digest 3fa2c1d0"."""
-    content = [[row.get(key) for key in keys] for row in rows]
-    return f"{len(content)}, digest {hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]}"
 
 
 def add_tagging_options(parser: argparse.ArgumentParser) -> None:
@@ -127,12 +119,7 @@ def read_tagging_data(options: argparse.Namespace) -> TaggingData:
         if not train or not validation:
             raise ValueError(f"`data_dir` ({options.data_dir}): no recording that can be read is left.")
     else:
-        empty = [row["path"] for row in everything if Path(row["path"]).stat().st_size == 0]
-        if empty:
-            raise OSError(
-                f"{len(empty)} of the {len(everything)} recordings are empty files, the first is {empty[0]}; delete "
-                "them, or pass --skip_damaged."
-            )
+        refuse_empty_files(row["path"] for row in everything)
     several = [row for row in train + validation if len(row["labels"]) > 1]
     if several and not options.multi_label:
         raise ValueError(
@@ -236,6 +223,5 @@ __all__ = [
     "TAGGING_DATASETS",
     "TaggingData",
     "add_tagging_options",
-    "describe_rows",
     "read_tagging_data",
 ]

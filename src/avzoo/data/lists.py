@@ -1,9 +1,11 @@
 """The owners' lists of their clips: lines with their numbers, for messages, and names that lead nowhere else."""
 
 import csv
+import hashlib
+import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,21 @@ def keep_readable(rows: Sequence[Row], read: Callable[[Row], Any], what: str) ->
     if first is not None:
         report_left_out(len(rows) - damage.count(None), len(rows), f"{what} can't be read", first.rstrip("."))
     return [row for row, reason in zip(rows, damage, strict=True) if reason is None]
+
+
+def refuse_empty_files(paths: Iterable[PathLike]) -> None:
+    """Raise an OSError if files hold nothing, which costs less to see than any other damage."""
+    paths = list(dict.fromkeys(map(os.fspath, paths)))
+    empty = [path for path in paths if os.path.getsize(path) == 0]
+    if empty:
+        raise OSError(
+            f"{len(empty)} of the {len(paths)} files are empty, the first is {empty[0]}; delete them, or pass "
+            "--skip_damaged."
+        )
+
+
+def describe_rows(rows: Iterable[Row], keys: Sequence[str]) -> str:
+    """Number of rows and a digest of what they hold under `keys`: "1600, digest 3fa2c1d0"."""
+    content = [[row.get(key) for key in keys] for row in rows]
+    digest = hashlib.sha256(json.dumps(content, default=lambda value: value.tolist()).encode()).hexdigest()
+    return f"{len(content)}, digest {digest[:8]}"

@@ -20,7 +20,7 @@ def make_row(name: str, audio: str, video: str) -> Row:
 def list_names(folder: str, pattern: str) -> set[str]:
     """Names of the files below a folder that match a pattern, without suffix; FileNotFoundError if there are none."""
     suffix = os.path.splitext(pattern)[1]
-    names = {name.removesuffix(suffix) for name in glob.glob(pattern, root_dir=folder)}
+    names = {name.removesuffix(suffix) for name in glob.glob(pattern, root_dir=folder, recursive=True)}
     if not names:
         there = "" if os.path.isdir(folder) else ", and no such folder"
         raise FileNotFoundError(f"There is no {os.path.join(folder, pattern)}{there}; is `root` the dataset's folder?")

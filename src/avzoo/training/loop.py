@@ -376,10 +376,11 @@ class _Run:
             steers = {name: value for name, value in steers.items() if name not in ("num_epochs", "max_steps")}
         if self.data.is_stream:  # the workers' number decides the order of a stream
             steers["num_workers"] = self.arguments.num_workers
+        # Before the length, which tells less of what is different.
+        steers |= {name: value for name, value in self.options.items() if name not in self.may_change}
         steers["train_dataset"] = self.data.num_samples
         steers["num_processes"] = self.accelerator.num_processes
         steers["optimizer settings"] = checkpoints.describe_optimizer(self.optimizer)
-        steers |= {name: value for name, value in self.options.items() if name not in self.may_change}
         return steers | model_config
 
     def _save_checkpoint(self) -> None:
