@@ -6,11 +6,11 @@ On VoxCeleb2, laid out as its owners ship it (dev/mp4 and dev/aac, or dev/wav as
 
 or on LRS3 (`--dataset lrs3`, split trainval), or on your own clips (`--dataset folder`): a folder of mp4 files for
 each speaker, each file one face with its voice, as `examples/cut_faces.py --layout clips` cuts them. Mixtures are made
-on the way, of a random stretch of each utterance and a stretch of somebody else's. `--model` goes on with a pipeline that
-`avzoo convert avdiffuss` or this script wrote.
-Defaults are the authors' recipe (kaistmm/AVDiffuSS@86d8203): Adam, 1e-4, four GPUs with batches of 4, 30 epochs, losses
-summed over everything, averaged weights. Unlike theirs, sound and picture begin together (`--misaligned` draws them
-apart by up to a second, as they did), and clips see nothing of their neighbours in a batch.
+on the way, of a random stretch of each utterance and a stretch of somebody else's. `--model` goes on with a pipeline
+that `avzoo convert avdiffuss` or this script wrote. Defaults are the authors' recipe (kaistmm/AVDiffuSS@86d8203): Adam,
+1e-4, four GPUs with batches of 4, 30 epochs, losses summed over everything, averaged weights. Unlike theirs, sound and
+picture begin together (`--misaligned` draws them apart by up to a second, as they did), and clips see nothing of their
+neighbours in a batch.
 
 `--denoiser_only` trains the first network alone, `--freeze_denoiser` then the second; `--share_visual_encoder` gives
 both the same eyes; `--kind noise --noise NOISES` trains on noise instead of a second voice, "speech and noise" on both.

@@ -7,6 +7,8 @@ On LRS2, as Wav2Lip's preprocessing script cuts its faces (folders of 0.jpg, 1.j
     accelerate launch examples/train_mtdvocalist.py --network student --teacher vocalist --data_dir lrs2_faces \
         --train_list pretrain.txt --val_list val.txt --output_dir mtdvocalist
 
+`examples/cut_faces.py --layout faces` makes such folders and lists of your own videos.
+
 `--teacher` takes any folder that `avzoo convert mtdvocalist` or this script wrote; without it a student is trained with
 labels alone. Teacher and student may expect different pixels: the processor in each folder makes them. Defaults
 are the authors' recipe for the student (xjchenGit/MTDVocaLiST@5795416): Adam, 5e-5, batches of 128, 80 epochs, warm-up

@@ -9,6 +9,7 @@ and sounds of tracks under clips_videos/ and clips_audios/, each with train/ and
 The defaults are the authors' recipe for LoCoNet (kaistmm/TalkNCE@8666642): Adam, rate 5e-5, times 0.95 each epoch, 25
 epochs, a clip per process and step, at most 200 frames. TalkNet's (TaoRuijie/TalkNet-ASD@6d68214) is `--host talknet
 --learning_rate 1e-4 --max_frames 0`, where clips of several lengths may share a batch: padding changes nothing.
+`examples/cut_faces.py --layout tracks` makes this layout of your own videos.
 `--model` goes on with a model that `avzoo convert talknce` or this script wrote. What is measured is AVA's mAP on the
 validation tracks.
 
