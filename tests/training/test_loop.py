@@ -418,6 +418,22 @@ def test_the_command_line_has_every_argument():
     assert "passes over the dataset" in parser.format_help()
 
 
+@pytest.mark.parametrize(
+    ("line", "milestones"),
+    [("", (2.0, 3.0)), ("--schedule cosine", ()), ("--schedule step --schedule_milestones 4", (4.0,))],
+)
+def test_another_schedule_than_the_scripts_drops_its_milestones(line, milestones):
+    defaults = {"output_dir": "out", "schedule": "step", "schedule_milestones": (2.0, 3.0)}
+    parser = TrainingArguments.add_to(argparse.ArgumentParser(), **defaults)
+    assert TrainingArguments.from_namespace(parser.parse_args(line.split())).schedule_milestones == milestones
+
+
+def test_milestones_that_were_asked_for_are_refused_with_another_schedule():
+    parser = TrainingArguments.add_to(argparse.ArgumentParser(), output_dir="out")
+    with pytest.raises(ValueError, match="`schedule_milestones`"):
+        TrainingArguments.from_namespace(parser.parse_args(["--schedule", "cosine", "--schedule_milestones", "4"]))
+
+
 def test_the_command_line_asks_for_the_output_folder(capsys):
     with pytest.raises(SystemExit):
         TrainingArguments.add_to(argparse.ArgumentParser()).parse_args([])

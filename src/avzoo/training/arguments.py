@@ -126,6 +126,8 @@ class TrainingArguments:
         group = parser.add_argument_group("training")
         for field in dataclasses.fields(cls):
             default = defaults.get(field.name, field.default)
+            if field.name == "schedule_milestones":
+                default = _DefaultMilestones(default)
             flag, options = f"--{field.name}", {"default": default, "help": field.metadata["help"]}
             kind, optional, many = _unwrap_type(field)
             if kind is bool:
@@ -146,8 +148,14 @@ class TrainingArguments:
 
     @classmethod
     def from_namespace(cls, namespace: argparse.Namespace) -> "TrainingArguments":
-        """Pick the training arguments out of what the parser read; others are left alone."""
-        return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
+        """Pick the training arguments out of what the parser read; others are left alone.
+
+        Milestones that are a script's default go with its default schedule: another one that is asked for drops them.
+        """
+        values = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)}
+        if values["schedule"] != "step" and isinstance(values["schedule_milestones"], _DefaultMilestones):
+            values["schedule_milestones"] = ()
+        return cls(**values)
 
     @classmethod
     def list_other_options(cls, namespace: argparse.Namespace) -> dict[str, Any]:
@@ -179,6 +187,10 @@ class TrainingArguments:
             except ValueError as error:
                 raise ValueError(f"{variable}={text}, from the launcher or the environment: {error}") from error
         return dataclasses.replace(self, **chosen)
+
+
+class _DefaultMilestones(tuple):
+    """Milestones that nobody asked for."""
 
 
 def _make_plain(value: Any) -> Any:
