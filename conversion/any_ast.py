@@ -17,6 +17,7 @@ from . import convert_checkpoint
 logger = logging.getLogger(__name__)
 
 _WEIGHTS = ("*.safetensors", "*.bin")  # the first that a repository has
+_FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _OWN_TYPES = ("flexiast", "coarse_to_fine_ast")
 _SETTINGS = ("sampling_rate", "num_mel_bins", "max_length", "mean", "std", "do_normalize", "channels")
 
@@ -36,7 +37,7 @@ def load_any_ast(
         OSError: there is no such folder, file or repository, or the Hub can't be reached; with the way out.
     """
     path = Path(source)
-    if path.is_file() or (path.is_dir() and not (path / "config.json").is_file()):
+    if path.is_file() or path.suffix in _FILE_SUFFIXES or (path.is_dir() and not (path / "config.json").is_file()):
         return _convert(path, variant)
     with explain_hub_errors(source):
         model_type = AutoConfig.from_pretrained(source).model_type

@@ -23,6 +23,7 @@ It prints how much the right face, the other's and none change what is heard, be
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,28 +61,46 @@ def main() -> None:
         avdiffuss.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    rows, noise = read_rows(options)
+    rows = read_rows(options, options.data_dir, options.split)
+    held_out = []
+    if options.val_split is not None or options.val_dir is not None:
+        held_out = read_rows(options, options.val_dir or options.data_dir, options.val_split or "test")
+    noise = None if options.noise is None else sorted(options.noise.rglob("*.wav"))
+    if noise is not None and not noise:
+        raise FileNotFoundError(f"`noise` ({options.noise}) is no folder of WAV files.")
     torch.manual_seed(arguments.seed)
     pipe = load(options)
-    mixtures = AVDiffuSSMixtures(
-        rows,
-        noise=noise,
-        kind=options.kind,
-        noise_weight=options.noise_weight,
-        snr_range=tuple(options.snr_range) if options.snr_range else None,
-        aligned=not options.misaligned,
-        face_size=pipe.processor.frame_size,
-    )
-    trained = TrainedPipeline(pipe, options.denoiser_only, options.freeze_denoiser)
-    step = SeparationStep(pipe, options.loss_type, options.denoiser_weight, options.reduction)
+    settings = {
+        "noise": noise,
+        "kind": options.kind,
+        "noise_weight": options.noise_weight,
+        "snr_range": tuple(options.snr_range) if options.snr_range else None,
+        "aligned": not options.misaligned,
+        "face_size": pipe.processor.frame_size,
+    }
+    evaluation = None
+    if held_out:
+        mixtures = AVDiffuSSMixtures(held_out, seed=arguments.seed, **settings)
+        evaluation = partial(
+            mean_loss,
+            mixtures=mixtures,
+            step=SeparationStep(pipe, options.loss_type, options.denoiser_weight, "mean"),
+            batch_size=arguments.batch_size,
+            seed=arguments.seed,
+        )
     train(
-        trained,
-        mixtures,
+        TrainedPipeline(pipe, options.denoiser_only, options.freeze_denoiser),
+        AVDiffuSSMixtures(rows, **settings),
         arguments,
-        compute_loss=step,
+        compute_loss=SeparationStep(pipe, options.loss_type, options.denoiser_weight, options.reduction),
+        evaluate=evaluation,
         options=TrainingArguments.list_other_options(options)
-        | {"utterances": describe_rows(rows, ("id",)), "noises": None if noise is None else len(noise)},
-        may_change=("data_dir", "noise", "skip_missing", "skip_damaged"),
+        | {
+            "utterances": describe_rows(rows, ("id",)),
+            "validation utterances": describe_rows(held_out, ("id",)),
+            "noises": None if noise is None else len(noise),
+        },
+        may_change=("data_dir", "val_dir", "noise", "skip_missing", "skip_damaged"),
         write_card=lambda result: write_trained_card(
             list_results(result),
             method="avdiffuss",
@@ -92,23 +111,18 @@ def main() -> None:
     )
 
 
-def read_rows(options: argparse.Namespace) -> tuple[list[dict[str, str]], list[Path] | None]:
-    """The utterances, and the recordings of noise."""
-    if not options.data_dir.is_dir():
-        raise FileNotFoundError(f"`data_dir` ({options.data_dir}) is no folder.")
+def read_rows(options: argparse.Namespace, root: Path, split: str) -> list[dict[str, str]]:
+    """The utterances of a split, or of a folder of own clips."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"`data_dir` ({root}) is no folder.")
     if options.dataset == "folder":
-        rows = read_speaker_folders(options.data_dir)
+        rows = read_speaker_folders(root)
     else:
-        read = {"voxceleb2": voxceleb2, "lrs3": lrs3}[options.dataset]
-        rows = read(options.data_dir, options.split, skip_missing=options.skip_missing)
+        rows = {"voxceleb2": voxceleb2, "lrs3": lrs3}[options.dataset](root, split, skip_missing=options.skip_missing)
     if options.skip_damaged:
-        rows = keep_readable(rows, check_talking_face, "utterances")
-    else:
-        refuse_empty_files(row[kind] for row in rows for kind in ("audio", "video"))
-    noise = None if options.noise is None else sorted(options.noise.rglob("*.wav"))
-    if noise is not None and not noise:
-        raise FileNotFoundError(f"`noise` ({options.noise}) is no folder of WAV files.")
-    return rows, noise
+        return keep_readable(rows, check_talking_face, "utterances")
+    refuse_empty_files(row[kind] for row in rows for kind in ("audio", "video"))
+    return rows
 
 
 def check_talking_face(row: dict[str, str]) -> None:
@@ -137,6 +151,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, help="folder of the dataset's splits")
     parser.add_argument("--dataset", choices=["voxceleb2", "lrs3", "folder"], default="voxceleb2")
     parser.add_argument("--split", help="default: dev of VoxCeleb2, trainval of LRS3")
+    parser.add_argument("--val_split", help="split to compute a validation loss on, such as test")
+    parser.add_argument("--val_dir", type=Path, help="folder of these utterances (default: --data_dir)")
     parser.add_argument("--skip_missing", action="store_true", help="leave out utterances that have no video")
     parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--kind", choices=["speech", "noise", "speech and noise"], default="speech", help="of the rest")
@@ -173,6 +189,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.data_dir is None and not options.toy:
         parser.error("--data_dir must be given, or --toy")
+    if options.dataset == "folder" and (options.split, options.val_split) != (None, None):
+        parser.error("--dataset folder has no splits; name --data_dir, and --val_dir for a validation loss")
     if options.denoiser_only and options.freeze_denoiser:
         parser.error("--denoiser_only and --freeze_denoiser leave nothing to train")
     options.split = options.split or {"voxceleb2": "dev", "lrs3": "trainval"}.get(options.dataset)
@@ -231,6 +249,18 @@ class SeparationStep:
         times = torch.rand(len(target), generator=generator, device=target.device) * (1 - earliest) + earliest
         noise = torch.randn(target.shape, generator=generator, dtype=target.dtype, device=target.device)
         return separation_losses(model(target, mixture, batch["video"], times, noise), target, **self.losses)
+
+
+def mean_loss(model, accelerator, mixtures, step: SeparationStep, batch_size: int, seed: int) -> dict[str, float]:
+    """Mean losses of the same mixtures, times and noise each time; the main process computes them."""
+    totals: dict[str, float] = {}
+    if accelerator.is_main_process:
+        place = StepInfo(0, 0, 0, 1, torch.Generator(), torch.Generator(accelerator.device).manual_seed(seed))
+        for batch in torch.utils.data.DataLoader(mixtures, batch_size=batch_size):
+            batch = {name: values.to(accelerator.device) for name, values in batch.items()}
+            for name, value in step(model, batch, place).items():
+                totals[name] = totals.get(name, 0.0) + float(value) * len(batch["target"])
+    return {name: total / len(mixtures) for name, total in totals.items()}
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ For pairs of guidance scales it prints how often word and scene are recognised i
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ def main() -> None:
         voiceldm.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    speech, noise = read_rows(options)
+    speech, noise, held_out = read_rows(options)
     torch.manual_seed(arguments.seed)
     pipe = load(options)
     # Cached features must be the same in every epoch.
@@ -75,8 +76,9 @@ def main() -> None:
         arguments,
         data_collator=list,
         compute_loss=DenoisingStep(pipe, cache, options.null_probability, options.snr_gamma),
+        evaluate=make_evaluation(pipe, held_out, arguments) if held_out else None,
         options=settings,
-        may_change=("speech", "noise", "data_dir", "skip_missing", "skip_damaged", "cache"),
+        may_change=("speech", "noise", "val_speech", "data_dir", "skip_missing", "skip_damaged", "cache"),
         write_card=lambda result: write_trained_card(
             list_results(result),
             method="voiceldm",
@@ -88,9 +90,9 @@ def main() -> None:
 
 
 def read_rows(options: argparse.Namespace) -> list[list[dict[str, Any]]]:
-    """The rows of the lists of speech and of noise, each with an "id"."""
+    """The rows of the lists of speech, of noise and of speech for validation, each with an "id"."""
     parts = []
-    for lists in (options.speech, options.noise):
+    for lists in (options.speech, options.noise, options.val_speech):
         rows = read_voiceldm_lists(lists, options.data_dir, skip_missing=options.skip_missing)
         rows = [{**row, "id": Path(row["path"]).name} for row in rows]
         if options.skip_damaged:
@@ -101,6 +103,23 @@ def read_rows(options: argparse.Namespace) -> list[list[dict[str, Any]]]:
     if not parts[0]:
         raise ValueError("`speech`: the lists name no recording that can be used.")
     return parts
+
+
+def make_evaluation(pipe: VoiceLDMPipeline, rows: list[dict[str, Any]], arguments: TrainingArguments):
+    """An `evaluate` that gives the mean loss of clean clips, with the same noise and times each time."""
+    clips = ClipFeatures(SpeechInNoise(rows, seed=arguments.seed), pipe.feature_extractor, None, arguments.seed)
+    step = DenoisingStep(pipe, None, null_probability=0.0, snr_gamma=None)
+    return partial(mean_loss, clips=clips, step=step, batch_size=arguments.batch_size, seed=arguments.seed)
+
+
+def mean_loss(model, accelerator, clips, step, batch_size: int, seed: int) -> dict[str, float]:
+    """{"loss": mean over the clips}; the main process computes it."""
+    total, generator = 0.0, torch.Generator(accelerator.device).manual_seed(seed)
+    if accelerator.is_main_process:
+        place = StepInfo(0, 0, 0, 1, torch.Generator(), generator)
+        for batch in torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=list):
+            total += float(step(model, batch, place)) * len(batch)
+    return {"loss": total / len(clips)}
 
 
 def load(options: argparse.Namespace) -> VoiceLDMPipeline:
@@ -129,6 +148,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--speech", type=Path, nargs="+", help="csv lists of recordings with transcripts")
     parser.add_argument("--noise", type=Path, nargs="+", default=[], help="csv lists of noise recordings")
+    parser.add_argument("--val_speech", type=Path, nargs="+", default=[], help="csv lists for the validation loss")
     parser.add_argument(
         "--data_dir",
         nargs="+",

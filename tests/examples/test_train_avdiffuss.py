@@ -105,6 +105,20 @@ def test_a_changed_option_is_refused_when_a_run_resumes(
 
 
 @pytest.mark.slow
+def test_a_validation_loss_is_of_the_same_mixtures_in_every_run(voxceleb2, model, run_main, tmp_path):
+    found = []
+    for name in ("one", "other"):
+        options = [*training(voxceleb2, model, tmp_path / name), "--val_split", "test", "--max_steps", 2]
+        status, _, stderr = run_main(SCRIPT, *options, "--evaluate_every_steps", 1)
+        assert status == 0, stderr
+        found.append([row for row in read_metrics(tmp_path / name) if row["split"] == "evaluation"])
+    assert found[0] == found[1]
+    assert [row["step"] for row in found[0]] == [1, 2]
+    assert all(row["loss"] == pytest.approx((row["loss_denoiser"] + row["loss_score"]) / 2) for row in found[0])
+    assert "| loss_score, after 2 steps" in (tmp_path / "one" / "README.md").read_text()
+
+
+@pytest.mark.slow
 def test_own_clips_are_trained_on(voxceleb2, model, run_main, caplog, tmp_path):
     clips = tmp_path / "clips"
     for speaker in ("id1", "id2", "id3"):

@@ -106,6 +106,21 @@ def test_a_changed_option_is_refused_when_a_run_resumes(changed, message, lists,
 
 
 @pytest.mark.slow
+def test_a_validation_loss_is_of_the_same_noise_in_every_run(lists, run_main, tmp_path):
+    found = []
+    for name in ("one", "other"):
+        options = [*training(lists, tmp_path / name), "--val_speech", lists / "speech.csv"]
+        status, _, stderr = run_main(SCRIPT, *options, "--evaluate_every_steps", 1)
+        assert status == 0, stderr
+        found.append([row for row in read_metrics(tmp_path / name) if row["split"] == "evaluation"])
+    assert found[0] == found[1]
+    assert [row["step"] for row in found[0]] == [1, 2]
+    assert (
+        f"| loss, after 2 steps, 1 epochs | {found[0][1]['loss']:.4g} |" in (tmp_path / "one" / "README.md").read_text()
+    )
+
+
+@pytest.mark.slow
 def test_a_cache_of_another_seed_is_refused(lists, run_main, tmp_path):
     for seed, status in ((1, 0), (2, 1)):
         options = ["--cache", tmp_path / "cache", "--seed", seed]

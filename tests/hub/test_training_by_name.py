@@ -109,6 +109,11 @@ def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_told(hub, ask):
         load_any_ast("you/nothing")
 
 
+def test_a_checkpoint_file_that_is_not_there_is_told_as_a_file():
+    with pytest.raises(FileNotFoundError, match=r"`/nowhere/ast\.pth` does not exist"):
+        load_any_ast("/nowhere/ast.pth")
+
+
 def test_the_other_examples_go_on_with_a_model_on_the_hub(hub, ask, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     ask(hub)

@@ -480,6 +480,12 @@ def hub(monkeypatch):
     return calls
 
 
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
+    with pytest.raises(ValueError, match="`report_to`: tensorboard is not installed"):
+        train(tiny_model(), Points(), arguments(tmp_path, report_to="tensorboard"))
+
+
 def test_pushing_makes_the_repository_first_and_uploads_the_model_last(tmp_path, hub):
     calls_while_training = []
     train(

@@ -486,6 +486,10 @@ def _make_accelerator(arguments: TrainingArguments) -> Accelerator:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=arguments.find_unused_parameters)],
     )
+    # accelerate leaves a tracker that isn't installed out, without a word.
+    missing = set(arguments.report_to) - {str(tracker) for tracker in accelerator.log_with} - {"all"}
+    if missing:
+        raise ValueError(f"`report_to`: {', '.join(sorted(missing))} is not installed; install it, or leave it out.")
     launched = int(os.environ.get("WORLD_SIZE", 1))
     if launched > accelerator.num_processes:  # each would train alone, in the same folder
         raise ValueError(

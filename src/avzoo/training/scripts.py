@@ -1,6 +1,8 @@
 """What training scripts share on the command line."""
 
 import functools
+import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ def report_errors(main: Callable[[], None]) -> Callable[[], None]:
 
     @functools.wraps(main)
     def run() -> None:
+        if os.environ.get("RANK", "0") != "0":  # the main process says it for all
+            logging.getLogger("avzoo").setLevel(logging.ERROR)
         try:
             main()
         except EXPECTED as error:
