@@ -109,12 +109,15 @@ def save_converted(model: Any, folder: str | os.PathLike) -> Path:
     """
     _find_source(model)
     with write_folder_atomically(folder) as unfinished:
-        write_converted(model, unfinished)
+        write_converted(model, unfinished, Path(folder))
     return Path(folder)
 
 
-def write_converted(model: Any, folder: Path) -> None:
+def write_converted(model: Any, folder: Path, place: Path) -> None:
     """Write a converted model, its processor and its card into a folder that exists.
+
+    Args:
+        place: where the folder will lie, which the card's examples load.
 
     Raises:
         ValueError: the model does not come from [`convert_checkpoint`].
@@ -126,7 +129,9 @@ def write_converted(model: Any, folder: Path) -> None:
     model.save_pretrained(folder)
     if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
         row.load(row.processor_class)(**source["processor"]).save_pretrained(folder)
-    render_card(row.name, source=source).save(folder / "README.md")
+    # An absolute path would tell readers of the card about this machine.
+    shown = f"./{place.name}" if place.is_absolute() else f"./{place.as_posix()}"
+    render_card(row.name, source=source, model_folder=shown).save(folder / "README.md")
 
 
 def _list_unread_entries(content: Mapping[str, Any], read: Sequence[str]) -> list[str]:

@@ -9,6 +9,11 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from avzoo import zoo
 
+INSTALLATION = (
+    "avzoo is installed from a checkout of its repository, by `pip install .` there; the package index has no package "
+    "of\nthat name."
+)
+
 
 def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_folder: str | None = None) -> ModelCard:
     """The card of a method, ready to save or to push.
@@ -57,6 +62,7 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
         is_trained=is_trained,
         weights=weights,
         model_folder=model_folder or f"./{row.name}",
+        installation=INSTALLATION,
     )
 
 

@@ -196,7 +196,7 @@ def draw(results: dict[str, list[dict]], picture: Path) -> None:
     try:
         from matplotlib import pyplot as plt
     except ImportError:
-        print("no picture: matplotlib is not installed (pip install 'avzoo[demo]')", file=sys.stderr)
+        print("no picture: matplotlib is not installed (pip install matplotlib)", file=sys.stderr)
         return
     figure, axes = plt.subplots(1, 3, figsize=(14, 4.5), sharey=True, layout="constrained")
     for axis, method in zip(axes, METHODS, strict=True):

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from avzoo.checks import check_number, check_whole_number
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 from avzoo.video.resizing import scale_as_opencv
 

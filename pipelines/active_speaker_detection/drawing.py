@@ -105,7 +105,7 @@ def plot_scores(
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("the picture is drawn with matplotlib: pip install 'avzoo[demo]'.") from error
+        raise ImportError("the picture is drawn with matplotlib: pip install matplotlib.") from error
     require_scores(records)
     if not records:
         raise ValueError("there is nothing to draw: no face was scored.")

@@ -64,7 +64,7 @@ def find_recordings() -> list[Path]:
     if spec is None:
         raise ImportError(
             "`files` is empty and gradio, whose media files are the default, is not installed: "
-            "pip install 'avzoo[demo]', or pass a file."
+            "pip install gradio, or pass a file."
         )
     folder = Path(spec.origin).parent / "media_assets" / "audio"
     names = ("cate_blanch.mp3", "heath_ledger.mp3", "cantina.wav", "sax.wav")

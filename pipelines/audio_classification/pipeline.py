@@ -10,7 +10,6 @@ import torch
 from transformers import AudioClassificationPipeline as StockAudioClassificationPipeline
 from transformers.pipelines.base import ChunkPipeline
 
-from avzoo import zoo
 from avzoo.audio import iter_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 
@@ -20,8 +19,8 @@ class AudioClassificationPipeline(ChunkPipeline):
 
     Takes a path or URL, the bytes of a file, samples at the model's rate, or a row {"array", "sampling_rate"}; any
     container, rate and channel count, without an ffmpeg binary. Recordings longer than the model's input are
-    read in blocks and cut into overlapping windows, so memory does not grow with their length. Models outside the zoo
-    get transformers' own pipeline.
+    read in blocks and cut into overlapping windows, so memory does not grow with their length. Models outside the zoo,
+    whose feature extractors tell no length of a window, get transformers' own pipeline.
 
     Parameters, at construction or at each call:
         top_k: number of labels returned, most likely first. None: all.
@@ -42,10 +41,8 @@ class AudioClassificationPipeline(ChunkPipeline):
     _load_tokenizer = False
 
     def __new__(cls, model=None, *args, **kwargs):
-        model_types = {
-            row.load(row.config_class).model_type for row in zoo.METHODS if row.task == "audio-classification"
-        }
-        if model is not None and model.config.model_type not in model_types:
+        extractor = kwargs.get("feature_extractor")
+        if extractor is not None and not hasattr(extractor, "window_length"):
             return StockAudioClassificationPipeline(model, *args, **kwargs)
         return super().__new__(cls)
 

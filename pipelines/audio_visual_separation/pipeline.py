@@ -36,8 +36,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "fast": {"num_inference_steps": 20, "corrector": "none", "corrector_steps": 1, "snr": 0.5},
 }
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
-
 
 @dataclass
 class AVDiffuSSPipelineOutput(BaseOutput):
@@ -170,7 +168,7 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         snr: float | None = None,
         sampler: str = "predictor-corrector",
         denoiser_only: bool = False,
-        generator: Generators = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         noise: Sequence[torch.Tensor] | None = None,
         window_length_in_s: float | None = None,
         window_overlap: float = 0.5,
@@ -422,7 +420,10 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         return self.processor.video(video, source_fps=source_fps)
 
     def _make_noise_fields(
-        self, count: int, generator: Generators, noise: Sequence[torch.Tensor] | None
+        self,
+        count: int,
+        generator: torch.Generator | Sequence[torch.Generator] | None,
+        noise: Sequence[torch.Tensor] | None,
     ) -> list[Callable]:
         if noise is not None:
             return [_slice_given_noise(noise, index) for index in range(count)]

@@ -22,7 +22,7 @@ def plot_offsets(records: list[Mapping[str, Any]], path: str | os.PathLike) -> P
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'avzoo[demo]'.") from error
+        raise ImportError("plots need matplotlib: pip install matplotlib.") from error
     plotted = [record for record in records if record["curve"]]
     if not plotted:
         raise ValueError("`records` has no curve to plot: no face was compared with sound.")

@@ -53,6 +53,7 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Add the options every task has: which model, on which device."""
     parser.add_argument("--model", help="folder or Hub id (default: the toy checkpoint in this package)")
+    parser.add_argument("--revision", help="branch, tag or commit of a model on the Hub (default: main)")
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
 
 
@@ -99,7 +100,7 @@ def run_task(options: argparse.Namespace) -> None:
 
     import avzoo
     from avzoo import zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.hub.errors import explain_hub_errors
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -115,11 +116,12 @@ def run_task(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     command.check(options)
     check_device(options.device)
+    check_revision(options)
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
     silence_transformers()
     silence_hub()
-    with explain_hub_errors(model):
-        pipe = transformers.pipeline(options.task, model=model, device=options.device)
+    with explain_hub_errors(model, revision=options.revision):
+        pipe = transformers.pipeline(options.task, model=model, revision=options.revision, device=options.device)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
@@ -147,9 +149,10 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     import torch
 
     from avzoo import toy_checkpoint, zoo
-    from avzoo.hub import explain_hub_errors
+    from avzoo.hub.errors import explain_hub_errors
 
     check_device(options.device)
+    check_revision(options)
     device = options.device or choose_device()
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.startswith("cuda") else "float32"))
     silence_transformers()
@@ -158,9 +161,18 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     model = options.model or toy_checkpoint(method)
-    with explain_hub_errors(model):
-        pipe = pipeline_class.from_pretrained(model, torch_dtype=dtype).to(device)
+    with explain_hub_errors(model, revision=options.revision):
+        pipe = pipeline_class.from_pretrained(model, revision=options.revision, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
+
+
+def check_revision(options: argparse.Namespace) -> None:
+    """Raise a ValueError if a revision is given for what is no repository on the Hub."""
+    if options.revision is not None and (options.model is None or Path(options.model).exists()):
+        place = (
+            "the toy checkpoint is no repository" if options.model is None else f"`{options.model}` is a folder here"
+        )
+        raise ValueError(f"--revision {options.revision} needs --model, the name of a repository on the Hub; {place}.")
 
 
 def check_writable(path: Path) -> None:

@@ -38,7 +38,7 @@ def run_demos(
     try:
         import matplotlib
     except ImportError as error:
-        raise ImportError("the demos draw with matplotlib: pip install 'avzoo[demo]'.") from error
+        raise ImportError("the demos draw with matplotlib: pip install matplotlib.") from error
     matplotlib.use("Agg")  # no window is needed
     from transformers.utils import logging
 

@@ -34,8 +34,14 @@ class FaceVideoPipeline(Pipeline):
     @classmethod
     def register(cls, registry) -> None:
         """Serve this task in `registry`, a transformers `PipelineRegistry`."""
-        if cls.task_name not in registry.supported_tasks:
-            registry.register_pipeline(cls.task_name, pipeline_class=cls, pt_model=AutoModel, type="multimodal")
+        # Not by register_pipeline: what it enters saves its module beside the weights, as if it was installed nowhere.
+        task = {"impl": cls, "pt": (AutoModel,), "type": "multimodal"}
+        registry.supported_tasks.setdefault(cls.task_name, task)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
+        """Save the model and its processor, which transformers' own method leaves out."""
+        super().save_pretrained(save_directory, **kwargs)
+        self.processor.save_pretrained(save_directory, **kwargs)
 
     def __call__(self, video: Any, batch_size: int | None = None, **parameters: Any) -> list:
         """The faces of one video, or of each of a list of them; see the class for parameters."""

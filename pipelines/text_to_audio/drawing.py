@@ -23,7 +23,7 @@ def plot_spectrogram(audio: np.ndarray, sampling_rate: int, path: str | os.PathL
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("the picture is drawn with matplotlib: pip install 'avzoo[demo]'.") from error
+        raise ImportError("the picture is drawn with matplotlib: pip install matplotlib.") from error
     hop = sampling_rate // 100
     mel = tacotron_log_mel(
         torch.as_tensor(audio, dtype=torch.float32),

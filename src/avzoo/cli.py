@@ -140,7 +140,12 @@ def build_parser() -> argparse.ArgumentParser:
     push = command("push", push_folder, "Upload a converted folder to the Hub.")
     push.add_argument("folder", type=Path)
     push.add_argument("repository", help="owner/name; without an owner, your own")
-    push.add_argument("--private", action="store_true")
+    push.add_argument("--private", action="store_true", help="of a repository that is made")
+    push.add_argument(
+        "--with-code",
+        action="store_true",
+        help="upload the code, too: it loads with trust_remote_code=True where avzoo is not installed",
+    )
     return parser
 
 
@@ -202,7 +207,7 @@ def convert_file(options: argparse.Namespace) -> None:
 
         silence_transformers()
         model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
-        write_converted(model, unfinished)
+        write_converted(model, unfinished, Path(options.output))
     print(describe_conversion(model), file=sys.stderr)
     print(Path(options.output))
 
@@ -265,20 +270,12 @@ def run_demo(options: argparse.Namespace) -> None:
 
 
 def push_folder(options: argparse.Namespace) -> None:
-    from huggingface_hub import HfApi
+    from avzoo.hub.upload import push_folder
 
-    from avzoo.hub import explain_hub_errors
-
-    if not any((options.folder / name).is_file() for name in ("config.json", "model_index.json")):
-        raise FileNotFoundError(
-            f"`{options.folder}` holds no config.json or model_index.json; convert or train a model first."
-        )
     silence_hub()
-    api = HfApi()
-    with explain_hub_errors(options.repository, uploading=True):
-        # With the owner's name, where only the repository's was given.
-        repository = api.create_repo(options.repository, private=options.private, exist_ok=True).repo_id
-        print(api.upload_folder(repo_id=repository, folder_path=options.folder))
+    if options.with_code:
+        silence_transformers()
+    print(push_folder(options.folder, options.repository, private=options.private, with_code=options.with_code))
 
 
 def split_pair(text: str) -> tuple[str, str]:

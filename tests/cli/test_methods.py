@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from refusals import refused
@@ -78,29 +77,6 @@ def test_the_command_is_installed():
     command = [Path(sys.executable).with_name("avzoo"), "list"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert (result.stdout.splitlines()[0].split()[0], result.stderr) == (zoo.METHODS[0].name, "")
-
-
-def test_push_uploads_the_folder(avzoo_command, model_folder, monkeypatch):
-    import huggingface_hub
-
-    calls = []
-
-    class FakeApi:
-        def create_repo(self, repo_id, **options):
-            calls.append(("create", repo_id, options))
-            return SimpleNamespace(repo_id=f"someone/{repo_id}")
-
-        def upload_folder(self, **options):
-            calls.append(("upload", options))
-            return "the address of the commit"
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", FakeApi)
-    status, out, _ = avzoo_command("push", model_folder, "flexiast", "--private")
-    assert (status, out) == (0, "the address of the commit\n")
-    assert calls == [
-        ("create", "flexiast", {"private": True, "exist_ok": True}),
-        ("upload", {"repo_id": "someone/flexiast", "folder_path": model_folder}),
-    ]
 
 
 def test_push_refuses_a_folder_without_a_model(avzoo_command, tmp_path):

@@ -108,4 +108,4 @@ def test_tracks_of_a_real_video_need_a_detector_that_is_there(avzoo_command, tmp
     write_video(video, np.zeros((3, 16, 16, 3), np.uint8), 25)
     refused(avzoo_command("tracks", video, "--detector-model", tmp_path / "yunet.onnx"), "yunet.onnx is no file")
     monkeypatch.setitem(sys.modules, "cv2", None)
-    refused(avzoo_command("tracks", video), "pip install 'avzoo[faces]'")
+    refused(avzoo_command("tracks", video), "pip install opencv-python-headless")

@@ -452,12 +452,13 @@ def test_weights_from_memory_have_no_file(model):
 
 
 def test_the_record_survives_another_save(model, tmp_path):
-    save_converted(model, tmp_path / "first")
-    loaded = FlexiASTForAudioClassification.from_pretrained(tmp_path / "first")
+    first, second = tmp_path / "first" / "model", tmp_path / "second" / "model"  # the card names the folder
+    save_converted(model, first)
+    loaded = FlexiASTForAudioClassification.from_pretrained(first)
     assert loaded.config.avzoo_source == model.config.avzoo_source
-    save_converted(loaded, tmp_path / "second")
+    save_converted(loaded, second)
     for name in ("config.json", "model.safetensors", "preprocessor_config.json", "README.md"):
-        assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def test_parents_are_made_and_an_empty_folder_is_filled(model, tmp_path):

@@ -12,8 +12,9 @@ import torch
 import transformers
 from contract.diffusion import PIPELINES
 from contract.tiny import TINY, tiny_model
+from contract.trainer_gradients import collate, split_items
 from diffusers import DiffusionPipeline
-from look_alike import Repository
+from look_alike import TOKEN, Repository
 
 import avzoo
 from avzoo import zoo
@@ -222,3 +223,61 @@ def test_a_shell_that_never_saw_the_model_runs_it_by_name(hub, tmp_path):
         assert (result.returncode, result.stdout) == (0, f"{tmp_path / 'speech.wav'}\n"), result.stderr
         assert result.stderr == "seed 0\n"
         assert bool(hub.requests) == (offline == "0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [row.name for row in zoo.METHODS if row.tasks[0].pipeline is not None])
+def test_an_uploaded_task_pipeline_loads_by_name(hub, ask, go_offline, method):
+    """The model and what it reads media with; nothing else."""
+    ask(hub)
+    pipe = transformers.pipeline(model=avzoo.toy_checkpoint(method))
+    pipe.push_to_hub(f"you/{method}")
+    files = {name for name in hub.repositories[f"you/{method}"].files("main") if not name.startswith(".")}
+    assert {"config.json", "model.safetensors"} < files
+    assert len(files - {"README.md"}) == 3
+    ask(hub)
+    for _ in ("from the Hub", "from the cache"):
+        loaded = transformers.pipeline(model=f"you/{method}")
+        assert type(loaded) is type(pipe)
+        assert_same_weights(loaded.model, pipe.model)
+        for part in ("feature_extractor", "processor"):
+            assert type(getattr(loaded, part)) is type(getattr(pipe, part))
+        leave_the_hub(hub, go_offline)
+    assert hub.requests == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("row", "auto_class", "name"),
+    [pytest.param(*named, id="-".join(named[1:])) for named in NAMED if "loss" not in TINY[named[2]].without],
+)
+def test_what_transformers_trainer_uploads_loads_by_name(hub, ask, tmp_path, row, auto_class, name):
+    ask(hub)
+    model = tiny_model(row, row.load(name))
+    processor = make_processor(row) if row.processor_class else None
+    # Trainer asks the tokenizer of a processor, and fails where there is none; feature extractors it takes.
+    is_taken = processor is not None and not isinstance(processor, transformers.ProcessorMixin)
+    arguments = transformers.TrainingArguments(
+        tmp_path / "run",
+        max_steps=1,
+        per_device_train_batch_size=4,
+        remove_unused_columns=False,
+        report_to=[],
+        use_cpu=True,
+        push_to_hub=True,
+        hub_model_id="you/trained",
+        hub_token=TOKEN,
+    )
+    trainer = transformers.Trainer(
+        model,
+        arguments,
+        train_dataset=split_items(TINY[name]),
+        data_collator=collate,
+        processing_class=processor if is_taken else None,
+    )
+    trainer.train()
+    trainer.push_to_hub()
+    ask(hub)
+    load_auto_class(auto_class, "you/trained", model)
+    if is_taken:
+        load_processor(row, "you/trained")

@@ -11,7 +11,7 @@ from look_alike import LookAlike, Repository
 import avzoo
 from avzoo.audio import write_wav
 from avzoo.cli import main
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.training.checkpoints import create_repository, upload_trained
 from avzoo.video import write_video
 
@@ -220,3 +220,29 @@ def test_a_gated_repository_is_asked_for(hub, ask):
     with pytest.raises(OSError, match=rf"`{NAME}` is a gated .* ask for access at {hub.url}/{NAME}"):  # noqa: SIM117
         with explain_hub_errors(NAME):
             hf_hub_download(NAME, "config.json")
+
+
+def test_a_revision_is_a_state_of_the_repository(hub, ask, commands, capfd):
+    """Of the first commit there is a model; of the last there is none."""
+    ask(hub)
+    assert main(["push", avzoo.toy_checkpoint("flexiast"), NAME]) == 0
+    first = hub.repositories[NAME].resolve("main")
+    hub.repositories[NAME].commit({name: None for name in ("config.json", "model.safetensors")})
+    for method, command in (("flexiast", "a task's pipeline"), ("voiceldm", "a diffusers pipeline")):
+        ask(hub)
+        capfd.readouterr()
+        status = main([*commands[command], "--revision", first])
+        assert status == (0 if method == "flexiast" else 1)
+        assert main(commands[command]) == 1
+        assert main([*commands[command], "--revision", "v9"]) == 1
+        line = capfd.readouterr().err.splitlines()[-1]
+        assert f"`{NAME}` has no revision `v9`" in line
+
+
+@pytest.mark.parametrize(
+    ("model", "place"), [([], "the toy checkpoint is no repository"), (["--model", "."], "`.` is a")]
+)
+def test_a_revision_of_a_folder_is_refused(commands, capfd, model, place):
+    words = commands["a task's pipeline"]
+    assert main([*words[: words.index("--model")], *model, "--revision", "v1"]) == 1
+    assert place in capfd.readouterr().err

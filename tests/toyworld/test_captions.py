@@ -139,7 +139,7 @@ def test_arguments_out_of_range_are_refused(arguments, message):
 def test_without_espeak_sounds_still_work(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     assert len(caption_clip(0, kind="sounds", seconds=2.0)["audio"]) == 32000
-    with pytest.raises(ImportError, match=r"pip install avzoo\[toy\]"):
+    with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
         caption_clip(0, kind="speech", seconds=2.0)
 
 

@@ -90,9 +90,9 @@ def test_a_wrong_argument_is_refused(arguments, message):
 
 def test_without_espeak_speech_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
-    with pytest.raises(ImportError, match=r"pip install avzoo\[toy\]"):
+    with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
         sound_event(0, label="speech")
-    with pytest.raises(ImportError, match=r"pip install avzoo\[toy\]"):
+    with pytest.raises(ImportError, match=r"pip install espeakng-loader"):
         render_sound_events(10, seconds=0.5, num_workers=0)
     assert len(sound_event(0, label="music")["audio"]) == 32000  # the other classes need no synthesiser
 

@@ -2,7 +2,7 @@
 
 Metrics: `estoi` (intelligibility) and `pesq_wb` (quality), higher is better; `log_spectral_distance`, in dB, lower is
 better. The first two are computed by the libraries pystoi and pesq, as in papers. Both are optional:
-`pip install avzoo[eval]`, and `pip install avzoo[pesq]`, which needs a C compiler.
+`pip install pystoi`, and `pip install pesq`, which needs a C compiler.
 """
 
 import warnings
@@ -47,7 +47,7 @@ def estoi(estimate: ArrayLike, target: ArrayLike, sampling_rate: int, *, extende
     try:
         import pystoi
     except ImportError as error:
-        raise ImportError("ESTOI is computed by the library pystoi: pip install 'avzoo[eval]'.") from error
+        raise ImportError("ESTOI is computed by the library pystoi: pip install pystoi.") from error
     rate = check_rate(sampling_rate, "sampling_rate")
 
     def score(e: np.ndarray, s: np.ndarray) -> float:
@@ -94,7 +94,7 @@ def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.nd
         import pesq
     except ImportError as error:
         raise ImportError(
-            "PESQ is computed by the library pesq: pip install 'avzoo[pesq]', which needs a C compiler."
+            "PESQ is computed by the library pesq: pip install pesq, which needs a C compiler."
         ) from error
     if sampling_rate != _PESQ_RATE:
         raise ValueError(

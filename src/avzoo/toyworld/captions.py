@@ -61,7 +61,7 @@ def caption_clip(
         rest; None without speech).
 
     Raises:
-        ImportError: the clip holds speech and espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: the clip holds speech and espeak-ng is not installed (`pip install espeakng-loader`).
         TypeError, ValueError: an argument of a wrong type or out of range.
     """
     check_seed(seed)

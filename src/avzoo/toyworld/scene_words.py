@@ -62,7 +62,7 @@ def scene_word_clip(
         [`avzoo.toyworld.captions.caption_clip`], and `snr_db`, word to scene (None for the scene "quiet").
 
     Raises:
-        ImportError: espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: espeak-ng is not installed (`pip install espeakng-loader`).
         TypeError, ValueError: an argument of a wrong type or out of range.
     """
     check_seed(seed)

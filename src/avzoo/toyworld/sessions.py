@@ -153,7 +153,7 @@ def session_clip(
         of which at least half is heard) and `words` (dicts of `word`, `start`, `end` in seconds).
 
     Raises:
-        ImportError: espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: espeak-ng is not installed (`pip install espeakng-loader`).
         ValueError: an argument out of range.
     """
     check_seed(seed)

@@ -71,7 +71,7 @@ def sound_event(
         digital silence), `snr_db` (event to background noise; None without noise).
 
     Raises:
-        ImportError: the clip is speech and espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: the clip is speech and espeak-ng is not installed (`pip install espeakng-loader`).
         ValueError: an argument out of range.
     """
     check_seed(seed)

@@ -101,7 +101,7 @@ def talker_clip(
         `off_screen`: the same without `mouthing` of the person who is not seen, or None.
 
     Raises:
-        ImportError: espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: espeak-ng is not installed (`pip install espeakng-loader`).
         ValueError: an argument out of range.
     """
     generator = np.random.default_rng(check_seed(seed))

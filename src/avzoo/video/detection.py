@@ -145,8 +145,8 @@ class YuNetDetector:
     Millisecond-level Face Detector" (Machine Intelligence Research 2023). It finds faces of about 10 to 300 pixels, so
     larger frames are scaled down first; boxes and landmarks come back in pixels of the frame that was given.
 
-    Needs OpenCV: `pip install 'avzoo[faces]'`. The model is no part of that package: a file of yours, or one download
-    from the Hub repository `opencv/face_detection_yunet`, which is then kept in the Hub's cache.
+    Needs OpenCV: `pip install opencv-python-headless`. The model is no part of that package: a file of yours, or one
+    download from the Hub repository `opencv/face_detection_yunet`, which is then kept in the Hub's cache.
 
     Args:
         model: path of a YuNet ONNX file. None: the file made for the installed OpenCV, downloaded at first use.
@@ -253,12 +253,13 @@ def _import_opencv() -> Any:
         import cv2
     except ImportError as error:
         raise ImportError(
-            "YuNet runs in OpenCV, which is not installed: pip install 'avzoo[faces]'. Without it, boxes of your own "
-            "and S3FD work."
+            "YuNet runs in OpenCV, which is not installed: pip install opencv-python-headless. Without it, boxes of "
+            "your own and S3FD work."
         ) from error
     if not hasattr(cv2, "FaceDetectorYN"):
         raise ImportError(
-            f"OpenCV {cv2.__version__} has no YuNet; version 4.8 or later is needed: pip install -U 'avzoo[faces]'."
+            f"OpenCV {cv2.__version__} has no YuNet; version 4.8 or later is needed: "
+            "pip install -U opencv-python-headless."
         )
     return cv2
 

@@ -32,7 +32,7 @@ def to_grey(pictures: np.ndarray, order: ChannelOrder = "rgb") -> np.ndarray:
     """
     if order not in _GREY_WEIGHTS:
         raise ValueError(f'`order` must be "rgb" or "bgr", got {order!r}.')
-    _check_uint8(pictures)
+    _check_pictures(pictures)
     if pictures.ndim < 1 or pictures.shape[-1] != 3:
         raise ValueError(f"`pictures` must be (..., 3), got {pictures.shape}.")
     first, second, third = _GREY_WEIGHTS[order]
@@ -56,7 +56,7 @@ def to_hsv(pictures: np.ndarray) -> np.ndarray:
     Raises:
         TypeError: not uint8. ValueError: the last axis does not hold three colours.
     """
-    _check_uint8(pictures)
+    _check_pictures(pictures)
     if pictures.ndim < 1 or pictures.shape[-1] != 3:
         raise ValueError(f"`pictures` must be (..., 3), got {pictures.shape}.")
     red, green, blue = (pictures[..., channel].astype(np.int16) for channel in range(3))
@@ -252,7 +252,7 @@ def _float_neighbours(length: int, source: int) -> tuple[np.ndarray, np.ndarray,
     return before, np.minimum(before + 1, source - 1), np.float32(1) - far, far
 
 
-def _check_uint8(pictures: np.ndarray) -> None:
+def _check_pictures(pictures: np.ndarray) -> None:
     if not isinstance(pictures, np.ndarray) or pictures.dtype != np.uint8:
         what = pictures.dtype if isinstance(pictures, np.ndarray) else type(pictures).__name__
         raise TypeError(f"`pictures` must be a uint8 array with values 0..255, got {what}.")
@@ -260,7 +260,7 @@ def _check_uint8(pictures: np.ndarray) -> None:
 
 def _as_batch(pictures: np.ndarray, height: int, width: int) -> tuple[int, np.ndarray]:
     """The number of axes that was given, and (pictures, height, width, channels)."""
-    _check_uint8(pictures)
+    _check_pictures(pictures)
     if height < 1 or width < 1:
         raise ValueError(f"`height` and `width` must be at least 1 pixel, got {height} x {width}.")
     shaped = {2: lambda: pictures[None, :, :, None], 3: lambda: pictures[None], 4: lambda: pictures}

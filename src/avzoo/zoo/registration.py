@@ -9,7 +9,9 @@ imported: our classes can't be created before. If a registry is imported already
 import importlib.abc
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
+from typing import Any
 
 from avzoo import zoo
 
@@ -31,21 +33,31 @@ def _list_config_classes(row: zoo.Row) -> list[type]:
     )
 
 
+class _CodeInRepository:
+    """A field that names code beside the weights. An installed class is that code, so it neither keeps nor saves it.
+
+    Otherwise transformers would run the repository's pipeline class, or demand `trust_remote_code=True`.
+    """
+
+    def __get__(self, owner: Any, cls: type | None = None) -> Any:
+        raise AttributeError("the class is installed; no code beside the weights is used.")
+
+    def __set__(self, owner: Any, value: Any) -> None:
+        pass
+
+
 def _register_configs(module: ModuleType, row: zoo.Row) -> None:
     for config_class in _list_config_classes(row):
         module.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+        config_class.auto_map = config_class.custom_pipelines = _CodeInRepository()
 
 
-def _register_feature_extractor(module: ModuleType, row: zoo.Row) -> None:
-    if row.processor_class and row.processor_class.endswith("FeatureExtractor"):
+def _register_processor(module: ModuleType, row: zoo.Row, auto_class: str, kind: str) -> None:
+    if row.processor_class and row.processor_class.endswith(kind):
+        processor_class = row.load(row.processor_class)
+        processor_class.auto_map = _CodeInRepository()
         for config_class in _list_config_classes(row):
-            module.AutoFeatureExtractor.register(config_class, row.load(row.processor_class), exist_ok=True)
-
-
-def _register_processor(module: ModuleType, row: zoo.Row) -> None:
-    if row.processor_class and row.processor_class.endswith("Processor"):
-        for config_class in _list_config_classes(row):
-            module.AutoProcessor.register(config_class, row.load(row.processor_class), exist_ok=True)
+            getattr(module, auto_class).register(config_class, processor_class, exist_ok=True)
 
 
 def _register_models(module: ModuleType, row: zoo.Row) -> None:
@@ -55,9 +67,34 @@ def _register_models(module: ModuleType, row: zoo.Row) -> None:
 
 
 def _register_task_pipelines(module: ModuleType, row: zoo.Row) -> None:
-    for task in row.tasks:
-        if task.pipeline is not None:
-            row.load(task.pipeline).register(module.PIPELINE_REGISTRY)
+    tasks = [task for task in row.tasks if task.pipeline is not None]
+    for task in tasks:
+        row.load(task.pipeline).register(module.PIPELINE_REGISTRY)
+    if not isinstance(module.get_task, _TaskFinder):
+        module.get_task = _TaskFinder(module.get_task)
+    module.get_task.tasks |= {
+        config_class.model_type: task.name for task in tasks[:1] for config_class in _list_config_classes(row)
+    }
+
+
+class _TaskFinder:
+    """The function by which `pipeline(model=name)` finds the task.
+
+    transformers' own asks the Hub, and answers for its own models only.
+
+    Args:
+        find_stock_task: transformers' own.
+    """
+
+    def __init__(self, find_stock_task: Callable[..., str]):
+        self.find_stock_task = find_stock_task
+        self.tasks: dict[str, str] = {}  # model type -> task
+
+    def __call__(self, model: str, token: str | None = None, **kwargs: Any) -> str:
+        from transformers import PreTrainedConfig
+
+        config, _ = PreTrainedConfig.get_config_dict(model, token=token)  # as it is; a config class may be code to run
+        return self.tasks.get(config.get("model_type")) or self.find_stock_task(model, token, **kwargs)
 
 
 def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
@@ -73,13 +110,35 @@ def _register_diffusion_pipeline(module: ModuleType, row: zoo.Row) -> None:
     components = {name: ["save_pretrained", "from_pretrained"] for name in row.pipeline_components}
     loading.LOADABLE_CLASSES.setdefault("avzoo", {}).update(components)
     loading.ALL_IMPORTABLE_CLASSES.update(components)
+    _use_installed_classes(module.DiffusionPipeline, row)
+
+
+def _use_installed_classes(base: type, row: zoo.Row) -> None:
+    """Read a `model_index.json` that names code beside the weights as if it named the installed classes."""
+    read_stock = base._dict_from_json_file
+
+    def read(cls: type, path: Any) -> dict[str, Any]:
+        index = read_stock(path)
+        name = index.get("_class_name") if isinstance(index, dict) else None
+        if isinstance(name, list) and name[-1:] == [row.diffusion_pipeline]:
+            index["_class_name"] = row.diffusion_pipeline
+            for component, origin in index.items():
+                if isinstance(origin, list) and origin and origin[-1] in row.pipeline_components:
+                    index[component] = ["avzoo", origin[-1]]
+        return index
+
+    base._dict_from_json_file = classmethod(read)
 
 
 _REGISTER: dict[str, Callable[[ModuleType, zoo.Row], None]] = {
     "transformers.models.auto.configuration_auto": _register_configs,
-    "transformers.models.auto.feature_extraction_auto": _register_feature_extractor,
+    "transformers.models.auto.feature_extraction_auto": partial(
+        _register_processor, auto_class="AutoFeatureExtractor", kind="FeatureExtractor"
+    ),
     "transformers.models.auto.modeling_auto": _register_models,
-    "transformers.models.auto.processing_auto": _register_processor,
+    "transformers.models.auto.processing_auto": partial(
+        _register_processor, auto_class="AutoProcessor", kind="Processor"
+    ),
     "transformers.pipelines": _register_task_pipelines,
     "diffusers.pipelines.pipeline_utils": _register_diffusion_pipeline,
 }

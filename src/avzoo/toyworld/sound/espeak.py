@@ -1,4 +1,4 @@
-"""Speech by espeak-ng, with phoneme timings, through the wheel `espeakng-loader` (`pip install avzoo[toy]`).
+"""Speech by espeak-ng, with phoneme timings, through the wheel `espeakng-loader` (`pip install espeakng-loader`).
 
 espeak-ng is GPL-3.0: nothing of it is part of avzoo, the library is loaded at run time if the user installed it.
 
@@ -100,8 +100,8 @@ def _paths() -> tuple[str, str]:
         import espeakng_loader
     except ImportError as error:
         raise ImportError(
-            "Synthetic speech needs espeak-ng, which is not installed. Get it with `pip install avzoo[toy]` "
-            "(package `espeakng-loader`; espeak-ng is GPL-3.0 software)."
+            "Synthetic speech needs espeak-ng, which is not installed. Get it with `pip install espeakng-loader` "
+            "(espeak-ng is GPL-3.0 software)."
         ) from error
     return espeakng_loader.get_library_path(), espeakng_loader.get_data_path()
 

@@ -97,7 +97,7 @@ def say(text: str, voice: Voice, sampling_rate: int = 16000) -> Utterance:
     """`text`, spoken by `voice`. The same arguments give the same samples.
 
     Raises:
-        ImportError: espeak-ng is not installed (`pip install avzoo[toy]`).
+        ImportError: espeak-ng is not installed (`pip install espeakng-loader`).
         ValueError: a text without a word in it, or a language espeak-ng does not speak.
     """
     scale = voice.formant_scale

@@ -7,25 +7,30 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def explain_hub_errors(name: str | os.PathLike, *, uploading: bool = False) -> Iterator[None]:
+def explain_hub_errors(
+    name: str | os.PathLike, *, revision: str | None = None, uploading: bool = False
+) -> Iterator[None]:
     """Inside, whatever the Hub is the reason for is an OSError that names the repository and the way out.
 
     The libraries raise a dozen classes, some of them of whichever HTTP client they use, and often after other errors.
 
     Args:
         name: repository, owner/name; or a folder, about which errors stay as they are.
+        revision: of the repository.
         uploading: to the repository, rather than loading from it or from a folder.
     """
     try:
         yield
     except Exception as error:
-        reason = None if Path(name).exists() and not uploading else _find_reason(os.fspath(name), error, uploading)
+        reason = (
+            None if Path(name).exists() and not uploading else _find_reason(os.fspath(name), error, revision, uploading)
+        )
         if reason is None:
             raise
         raise OSError(reason) from error
 
 
-def _find_reason(name: str, error: Exception, uploading: bool) -> str | None:
+def _find_reason(name: str, error: Exception, revision: str | None, uploading: bool) -> str | None:
     """The line, or None if the Hub is not the reason."""
     from huggingface_hub import constants, errors
 
@@ -49,6 +54,8 @@ def _find_reason(name: str, error: Exception, uploading: bool) -> str | None:
         return f"the Hub refuses access to `{name}` ({status}): {log_in}, with a token that may do this."
     if find(errors.RepositoryNotFoundError):
         return f"`{name}`{absent} the Hub shows no such repository: check the name; if it is private, {log_in}."
+    if find(errors.RevisionNotFoundError):
+        return f"`{name}` has no revision `{revision or 'main'}` on the Hub: give a branch, a tag or a commit of it."
     if find(errors.OfflineModeIsEnabled) or (is_missing and constants.HF_HUB_OFFLINE):
         absent = "" if uploading else " is no folder here and not in the cache, and"
         return f"`{name}`{absent or ':'} HF_HUB_OFFLINE forbids asking the Hub: unset it{instead}."
