@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.flexiast.feature_extraction_flexiast import FlexiASTFeatureExtractor
 from avzoo.models.flexiast.modeling_flexiast import FlexiASTForAudioClassification
 

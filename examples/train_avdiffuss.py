@@ -42,7 +42,7 @@ from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.lrs3 import lrs3
 from avzoo.data.speaker_folders import read_speaker_folders
 from avzoo.data.voxceleb2 import voxceleb2
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.avdiffuss.mixtures_avdiffuss import AVDiffuSSMixtures
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS

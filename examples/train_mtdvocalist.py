@@ -42,7 +42,7 @@ from avzoo import (
 )
 from avzoo.data.lists import describe_rows, keep_readable
 from avzoo.data.lrs2 import lrs2, read_lrs2_faces
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.mtdvocalist import teacher_trace
 from avzoo.models.mtdvocalist.sampling import (

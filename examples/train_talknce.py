@@ -36,7 +36,7 @@ from avzoo import (
 )
 from avzoo.data.ava_active_speaker import ava_tracks, ava_videos, read_ava_clip
 from avzoo.data.lists import describe_rows, keep_readable
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.metrics import ava_average_precision
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.talknce.training_talknce import ActiveSpeakerClips, collate_clips

@@ -37,7 +37,7 @@ from avzoo.conversion.convert_voiceldm import new_pipeline
 from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.voiceldm_lists import read_voiceldm_lists
 from avzoo.feature_cache import FeatureCache
-from avzoo.hub import explain_hub_errors
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.speech_in_noise import NUM_SAMPLES, SAMPLING_RATE, SpeechInNoise
