@@ -92,7 +92,16 @@ def run_main(monkeypatch, capsys, fresh_accelerate_state, _quiet_logging) -> Cal
 
 
 @pytest.fixture
-def kill_main(monkeypatch, fresh_accelerate_state) -> Callable[..., None]:
+def one_thread() -> Iterator[None]:
+    """A thread pool doesn't survive a fork, and several threads may add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def kill_main(monkeypatch, fresh_accelerate_state, one_thread) -> Callable[..., None]:
     """Runs an example in a fork of this process until an optimizer step, where it is gone as by SIGKILL."""
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -192,7 +201,7 @@ def run_script() -> Callable[..., str]:
     launchers = {None: [], "accelerate": LAUNCH_TWO, "forked": [Path(__file__).with_name("two_ranks.py")]}
 
     def run(script: str, *options: object, ranks: str | None = None) -> str:
-        # `--cpu` makes two processes one run where there is no GPU; without it each would train alone.
+        # The launcher says --multi_gpu, so that two processes are started; `--cpu` makes them one run without a GPU.
         command = [*launchers[ranks], EXAMPLES / script, *options, *(["--cpu"] if ranks else [])]
         command = [sys.executable, *map(str, command)]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)

@@ -114,7 +114,7 @@ def test_one_seed_gives_one_model_and_another_another(script, recordings, small_
     assert not torch.equal(weights["first"], weights["other"])
 
 
-@pytest.mark.parametrize("script", RECIPES)
+@pytest.mark.parametrize("script", [FLEXIAST, pytest.param(COARSE_TO_FINE, marks=pytest.mark.slow)])
 def test_a_killed_run_resumes_to_the_same_files(script, recordings, four_classes, check_resumed_run):
     more = ["--dataset", "csv", "--train_list", recordings / "one.csv"]
     folder = check_resumed_run(*options(script, recordings, four_classes, *more))

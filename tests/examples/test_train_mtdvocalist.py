@@ -88,6 +88,7 @@ def test_a_student_trains_with_a_teacher_whose_targets_are_kept(lrs2, networks, 
     assert assert_distilled(folder, student, cache) == 24
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(lrs2, networks, check_resumed_run):
     student, teacher = networks
     options = [*training(lrs2, student, Path("overridden")), "--teacher", teacher, "--num_epochs", 2]

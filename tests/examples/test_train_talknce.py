@@ -87,6 +87,7 @@ def test_it_trains_on_avas_layout(ava, start, run_main, tmp_path):
     assert_trained(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(ava, start, check_resumed_run):
     options = arguments(ava, start, Path("overridden"))
     folder = check_resumed_run(SCRIPT, *options, "--num_epochs", 3)  # of two steps

@@ -128,6 +128,7 @@ def test_a_cache_of_another_seed_is_refused(lists, run_main, tmp_path):
     assert "was written with `seed` 1, this run has 2; choose another folder." in found[2]
 
 
+@pytest.mark.slow
 def test_a_damaged_recording_may_be_skipped(lists, run_main, caplog, tmp_path):
     root = shutil.copytree(lists, tmp_path / "lists")
     cut = root / "voices" / "2.wav"

@@ -114,6 +114,7 @@ def test_a_checkpoint_file_that_is_not_there_is_told_as_a_file():
         load_any_ast("/nowhere/ast.pth")
 
 
+@pytest.mark.slow
 def test_the_other_examples_go_on_with_a_model_on_the_hub(hub, ask, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(EXAMPLES), *sys.path])
     ask(hub)
