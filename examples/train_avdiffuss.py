@@ -160,8 +160,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--noise_weight", type=float, default=0.5, help="of noise beside a voice")
     parser.add_argument("--snr_range", type=float, nargs=2, metavar="DB", help="-6 12; default: equal levels")
     parser.add_argument("--misaligned", action="store_true", help="pictures lag by up to a second, as the authors' did")
-    parser.add_argument("--condition", choices=CONDITIONS, default="post_denoiser")
-    parser.add_argument("--share_visual_encoder", action="store_true", help="one for both networks")
+    parser.add_argument("--condition", choices=CONDITIONS, help="of a new pipeline (default: post_denoiser)")
+    parser.add_argument("--share_visual_encoder", action="store_true", help="of a new pipeline: one for both networks")
     parser.add_argument("--denoiser_only", action="store_true", help="train the first network, without diffusion")
     parser.add_argument("--freeze_denoiser", action="store_true", help="train the second network only")
     parser.add_argument("--loss_type", choices=["mse", "mae"], default="mse")
@@ -191,6 +191,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--data_dir must be given, or --toy")
     if options.dataset == "folder" and (options.split, options.val_split) != (None, None):
         parser.error("--dataset folder has no splits; name --data_dir, and --val_dir for a validation loss")
+    if options.model is not None and (options.condition is not None or options.share_visual_encoder):
+        parser.error("--condition and --share_visual_encoder are for a new pipeline; --model has its own")
     if options.denoiser_only and options.freeze_denoiser:
         parser.error("--denoiser_only and --freeze_denoiser leave nothing to train")
     options.split = options.split or {"voxceleb2": "dev", "lrs3": "trainval"}.get(options.dataset)
@@ -199,8 +201,8 @@ def parse_arguments() -> argparse.Namespace:
 
 def new_pipeline(options: argparse.Namespace) -> AVDiffuSSPipeline:
     """Networks of the released size with random weights."""
-    config = AVDiffuSSVisualEncoderConfig()
-    score_model = AVDiffuSSModel(num_spectrograms=3 if options.condition == "both" else 2, time_conditioned=True)
+    config, condition = AVDiffuSSVisualEncoderConfig(), options.condition or "post_denoiser"
+    score_model = AVDiffuSSModel(num_spectrograms=3 if condition == "both" else 2, time_conditioned=True)
     return AVDiffuSSPipeline(
         denoiser=AVDiffuSSModel(),
         denoiser_visual_encoder=AVDiffuSSVisualEncoder(config),
@@ -210,7 +212,7 @@ def new_pipeline(options: argparse.Namespace) -> AVDiffuSSPipeline:
         ),
         scheduler=OUVEScheduler(),
         processor=AVDiffuSSProcessor(),
-        condition=options.condition,
+        condition=condition,
     )
 
 

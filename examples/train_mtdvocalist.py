@@ -131,7 +131,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", help="folder or Hub id of a network to continue from")
     parser.add_argument("--teacher", help="folder or Hub id of a trained VocaLiST to distil into the student")
     parser.add_argument(
-        "--distill", choices=["attention", "logits"], default="attention", help="targets from the teacher"
+        "--distill", choices=["attention", "logits"], help="targets from the teacher (default: attention)"
     )
     parser.add_argument("--data_dir", type=Path, help="folder of the video folders")
     parser.add_argument("--train_list", type=Path, help="pretrain.txt")
@@ -173,6 +173,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"{', '.join(missing)} must be given, or --toy")
     if options.teacher is not None and options.network == "teacher":
         parser.error("--teacher is for a student; leave it out, or pass --network student")
+    if options.distill is not None and options.teacher is None:
+        parser.error("--distill needs --teacher, whose targets it chooses")
     if options.cache_teacher is not None and not (options.fixed_windows and options.teacher):
         parser.error("--cache_teacher needs --teacher, and --fixed_windows: other windows have other targets")
     return options
@@ -185,12 +187,16 @@ def load(options: argparse.Namespace):
         return VocaLiSTForSequenceClassification(VocaLiSTConfig()), VocaLiSTProcessor()
     distillation = {}
     if options.teacher is not None:
-        temperature = {"attention": 1.0, "logits": 5.0}[options.distill]
-        distillation = {"distillation": {"target": options.distill, "temperature": temperature}}
+        target = options.distill or "attention"
+        temperature = {"attention": 1.0, "logits": 5.0}[target]
+        distillation = {"distillation": {"target": target, "temperature": temperature}}
     if options.model is not None:
         with explain_hub_errors(options.model):
             model = AutoModel.from_pretrained(options.model, **distillation)
             processor = AutoProcessor.from_pretrained(options.model)
+        found = "student" if isinstance(model, MTDVocaLiSTForSequenceClassification) else "teacher"
+        if found != options.network:
+            raise ValueError(f"`network` is {options.network}, but `model` ({options.model}) is a {found}.")
         vars(model.config).pop("avzoo_source", None)  # of the file that was converted; this becomes another model
         return model, processor
     return MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(**distillation)), VocaLiSTProcessor()

@@ -80,7 +80,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", choices=["loconet", "talknet"], default="loconet")
+    parser.add_argument("--host", choices=["loconet", "talknet"], help="network (default: --model's, else loconet)")
     parser.add_argument("--model", help="model to go on with: a folder or a Hub id")
     parser.add_argument("--data_dir", type=Path, help="folder of csv/, clips_videos/ and clips_audios/")
     parser.add_argument("--skip_missing", action="store_true", help="leave out tracks whose files are not there")
@@ -111,6 +111,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.data_dir is None and not options.toy:
         parser.error("--data_dir must be given, or --toy")
+    if options.model is None or options.toy:
+        options.host = options.host or "loconet"
     return options
 
 
@@ -123,6 +125,8 @@ def load(options: argparse.Namespace):
                 AutoModel.from_pretrained(options.model, **loss),
                 AutoProcessor.from_pretrained(options.model),
             )
+        if options.host not in (None, model.config.model_type):
+            raise ValueError(f"`host` is {options.host}, but `model` ({options.model}) is a {model.config.model_type}.")
         vars(model.config).pop("avzoo_source", None)  # of the file that was converted; this becomes another model
         return model, processor
     if options.host == "loconet":

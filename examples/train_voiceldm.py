@@ -125,7 +125,7 @@ def mean_loss(model, accelerator, clips, step, batch_size: int, seed: int) -> di
 def load(options: argparse.Namespace) -> VoiceLDMPipeline:
     """The pipeline to go on with, or a new one."""
     if options.model is None:
-        return new_pipeline(options.size, options.part)
+        return new_pipeline(options.size or "m", options.part)
     with explain_hub_errors(options.model):
         pipe = VoiceLDMPipeline.from_pretrained(options.model)
     for part in ("vae", "audio_encoder", "feature_extractor", "description_encoder", "content_tokenizer"):
@@ -138,13 +138,13 @@ def load(options: argparse.Namespace) -> VoiceLDMPipeline:
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline to continue with: a folder or a Hub id")
-    parser.add_argument("--size", choices=["s", "m"], default="m", help="size of a new denoiser (default: m)")
+    parser.add_argument("--size", choices=["s", "m"], help="size of a new denoiser (default: m)")
     parser.add_argument(
         "--part",
         nargs="+",
         default=[],
         metavar="NAME=SOURCE",
-        help="folder or Hub id of a component that isn't trained",
+        help="of a new pipeline: folder or Hub id of a component that isn't trained",
     )
     parser.add_argument("--speech", type=Path, nargs="+", help="csv lists of recordings with transcripts")
     parser.add_argument("--noise", type=Path, nargs="+", default=[], help="csv lists of noise recordings")
@@ -197,6 +197,8 @@ def parse_arguments() -> argparse.Namespace:
         ):
             parser.error(f"--{name} takes {'' if name == 'part' else 'one folder, or '}pairs NAME=PLACE, got {values}")
         setattr(options, name, dict(pairs) if pairs or name == "part" else (values or [None])[0])
+    if options.model is not None and (options.size is not None or options.part):
+        parser.error("--size and --part are for a new pipeline; --model has its own")
     return options
 
 

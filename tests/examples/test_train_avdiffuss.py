@@ -164,6 +164,8 @@ def test_two_processes_train_together(voxceleb2, model, run_script, tmp_path):
     [
         ([], "--data_dir must be given, or --toy"),
         (["--data_dir", "x", "--denoiser_only", "--freeze_denoiser"], "leave nothing to train"),
+        (["--data_dir", "x", "--model", "y", "--share_visual_encoder"], "are for a new pipeline; --model has its own"),
+        (["--data_dir", "x", "--dataset", "folder", "--split", "dev"], "--dataset folder has no splits"),
     ],
 )
 def test_options_that_say_too_little_are_named(run_main, options, message):

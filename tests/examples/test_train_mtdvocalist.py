@@ -115,6 +115,20 @@ def test_a_changed_option_is_refused_when_a_run_resumes(
     assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
 
 
+@pytest.mark.parametrize(("network", "place", "found"), [("teacher", 0, "student"), ("student", 1, "teacher")])
+def test_a_model_of_the_other_network_is_refused(network, place, found, lrs2, networks, run_main, tmp_path):
+    options = [*training(lrs2, networks[place], tmp_path / "out"), "--network", network]
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 1
+    message = f"{SCRIPT}: `network` is {network}, but `model` ({networks[place]}) is a {found}."
+    assert stderr.splitlines()[-1] == message
+
+
+def test_a_target_without_a_teacher_is_refused(lrs2, networks, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *training(lrs2, networks[0], tmp_path), "--distill", "logits")
+    assert (status, "--distill needs --teacher" in stderr) == (2, True)
+
+
 def test_targets_of_another_draw_are_refused(lrs2, networks, run_main, tmp_path):
     (student, teacher), cache = networks, tmp_path / "cache"
     options = list_distillation_options(teacher, cache)

@@ -113,6 +113,12 @@ def test_a_changed_option_is_refused_when_a_run_resumes(changed, message, ava, s
     assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
 
 
+def test_a_model_of_another_host_is_refused(ava, start, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *arguments(ava, start, tmp_path / "out"), "--host", "talknet")
+    assert status == 1
+    assert stderr.splitlines()[-1] == f"{SCRIPT}: `host` is talknet, but `model` ({start}) is a loconet."
+
+
 def test_tracks_in_which_nobody_speaks_are_refused(ava, start, run_main, tmp_path):
     root = shutil.copytree(ava, tmp_path / "ava")
     table = root / "csv" / "val_orig.csv"

@@ -168,6 +168,7 @@ def test_two_processes_share_the_cache(lists, run_main, run_script, tmp_path):
     [
         (["--speech", "a.csv"], "--data_dir are required without --toy"),
         (["--speech", "a.csv", "--data_dir", "one", "two"], "--data_dir takes one folder, or pairs NAME=PLACE"),
+        (["--speech", "a.csv", "--data_dir", "one", "--model", "x", "--size", "s"], "--size and --part are for a new"),
         (["--speech", "a.csv", "--data_dir", "one", "--part", "vae"], "--part takes pairs NAME=PLACE, got ['vae']"),
     ],
 )
