@@ -60,6 +60,13 @@ def test_a_resumed_run_has_the_rows_of_an_uninterrupted_one(tmp_path, step):
     assert read_metrics(tmp_path / "cut") == rows
 
 
+def test_what_a_run_resumes_from_is_a_line_on_stderr(tmp_path, capfd):
+    for max_steps in (2, 3):
+        changes = {"max_steps": max_steps, "checkpoint_every_steps": 2, "progress_bar": False}
+        train(tiny_model(), Points(), arguments(tmp_path, **changes))
+    assert capfd.readouterr().err == f"resuming from {tmp_path}/checkpoint-000002, step 2 of 3\n"
+
+
 def test_a_new_run_in_the_same_folder_begins_a_new_list(tmp_path):
     for _ in range(2):
         train(tiny_model(), Points(), arguments(tmp_path, max_steps=2, log_every_steps=1))

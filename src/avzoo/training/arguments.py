@@ -96,7 +96,7 @@ class TrainingArguments:
 
     # Reports
     progress_bar: bool = _argument(True, "show a bar on stderr", same_on_resume=False)
-    print_metrics: bool = _argument(True, "print each evaluation on stderr", same_on_resume=False)
+    print_metrics: bool = _argument(True, "print each evaluation on stderr, and what is resumed", same_on_resume=False)
     log_every_steps: int = _argument(10, "steps per logged mean", at_least=1, same_on_resume=False)
     report_to: tuple[str, ...] = _argument((), "trackers of accelerate (tensorboard, wandb, ...)", same_on_resume=False)
     push_to_hub: bool = _argument(False, "upload the trained model", same_on_resume=False)

@@ -31,7 +31,7 @@ from .arguments import TrainingArguments
 from .data import TrainingData, derive_seed, seed_generators
 from .ema import ExponentialMovingAverage
 from .optimizers import make_optimizer
-from .reports import MetricsFile, print_evaluation, save_arguments
+from .reports import MetricsFile, print_evaluation, print_resumption, save_arguments
 from .schedules import make_schedule
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
 
@@ -425,6 +425,8 @@ class _Run:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.state = TrainingState(**(saved["training"] | {"total_steps": self.state.total_steps}))
         self.state.train_loss = [(step, loss) for step, loss in self.state.train_loss]
+        if self.accelerator.is_main_process and arguments.print_metrics:
+            print_resumption(found[-1], self.state.step, self.state.total_steps)
 
     def _finish(self) -> TrainingResult:
         state, accelerator = self.state, self.accelerator

@@ -64,6 +64,11 @@ def print_evaluation(step: int, epoch: float, metrics: Mapping[str, float], is_b
     tqdm.write(f"step {step} (epoch {epoch:.4g}): {numbers}{' (best so far)' if is_best else ''}", file=sys.stderr)
 
 
+def print_resumption(folder: Path, step: int, total_steps: int) -> None:
+    """Print on stderr which checkpoint a run goes on from."""
+    tqdm.write(f"resuming from {folder}, step {step} of {total_steps}", file=sys.stderr)
+
+
 def save_arguments(folder: Path, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Write `training_arguments.json`."""
     content = {"arguments": arguments, "options": options}
