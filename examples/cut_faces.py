@@ -71,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("videos", type=Path, help="table of the videos")
     parser.add_argument("--layout", choices=["clips", "faces", "tracks"], required=True)
     parser.add_argument("--output_dir", type=Path, required=True, help="new folder")
-    parser.add_argument("--detector", choices=DETECTORS, help="of faces without boxes (default: yunet, extra `faces`)")
+    parser.add_argument("--detector", choices=DETECTORS, help="of faces without boxes (default: yunet, needs OpenCV)")
     parser.add_argument("--detector_model", type=Path, help="YuNet's ONNX file, or folder of a converted S3FD")
     parser.add_argument("--min_seconds", type=float, default=1.2, help="leave out shorter pieces (default: 1.2)")
     parser.add_argument("--max_seconds", type=float, default=10.0, help="cut longer tracks into pieces (default: 10)")

@@ -101,10 +101,11 @@ def main() -> None:
             "noises": None if noise is None else len(noise),
         },
         may_change=("data_dir", "val_dir", "noise", "skip_missing", "skip_damaged"),
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="avdiffuss",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=f"`{options.dataset}`: mixtures of {len(rows)} utterances",
             started_from=options.model,
         ),

@@ -83,11 +83,12 @@ def main() -> None:
         processor=extractor,
         options=TrainingArguments.list_other_options(options) | data.describe(),
         may_change=DATA_PLACES,
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             {f"{name}, after {len(result.phases)} phases": f"{value:.4g}" for name, value in result.metrics.items()}
             | {"FLOPs of training": f"{result.flops:.3g}"},
             method="coarse_to_fine_ast",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=data.summarize(options),
             started_from=options.model,
         ),

@@ -70,10 +70,11 @@ def main() -> None:
         processor=extractor,
         options=TrainingArguments.list_other_options(options) | data.describe(),
         may_change=DATA_PLACES,
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="flexiast",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=data.summarize(options),
             started_from=options.model,
         ),

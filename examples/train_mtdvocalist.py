@@ -105,10 +105,11 @@ def main() -> None:
         processor=processor,
         options=TrainingArguments.list_other_options(options) | clips,
         may_change=("data_dir", "train_list", "val_list", "skip_missing", "skip_damaged", "cache_teacher"),
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="mtdvocalist",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=f"{len(rows['train'])} clips of faces with sound for training, {len(rows['val'])} for evaluation",
             started_from=options.model,
         ),

@@ -68,10 +68,11 @@ def main() -> None:
         options=TrainingArguments.list_other_options(options)
         | {f"{split} tracks": describe_rows(part, ("entity_id", "labels")) for split, part in rows.items()},
         may_change=("data_dir", "skip_missing", "skip_damaged"),
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="talknce",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=f"{len(rows['train'])} face tracks for training, {len(rows['val'])} for evaluation",
             started_from=options.model,
         ),

@@ -79,10 +79,11 @@ def main() -> None:
         evaluate=make_evaluation(pipe, held_out, arguments) if held_out else None,
         options=settings,
         may_change=("speech", "noise", "val_speech", "data_dir", "skip_missing", "skip_damaged", "cache"),
-        write_card=lambda result: write_trained_card(
+        write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="voiceldm",
             output_dir=arguments.output_dir,
+            repository=repository,
             data=f"{len(speech)} recordings of speech with transcripts, {len(noise)} of noise",
             started_from=options.model,
         ),

@@ -1,5 +1,6 @@
 """The card of a model that was trained on a user's data, with what the run measured."""
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -10,7 +11,13 @@ from avzoo.training import TrainingResult
 
 
 def write_trained_card(
-    results: Mapping[str, str], *, method: str, output_dir: str | Path, data: str, started_from: str | None = None
+    results: Mapping[str, str],
+    *,
+    method: str,
+    output_dir: str | Path,
+    data: str,
+    started_from: str | None = None,
+    repository: str | None = None,
 ) -> None:
     """Write `output_dir/README.md`: the method's card with the numbers of a run, and the command that was called.
 
@@ -19,6 +26,7 @@ def write_trained_card(
         method: of the zoo.
         data: what it was trained and evaluated on, a sentence without its full stop.
         started_from: folder, file or Hub id of the model that training began from.
+        repository: that the examples load. None: `output_dir`.
     """
     source = {
         "variant": "trained",
@@ -27,7 +35,8 @@ def write_trained_card(
         "started_from": started_from,
         "results": results,
     }
-    render_card(method, source=source, model_folder=str(output_dir)).save(Path(output_dir) / "README.md")
+    folder = str(output_dir) if os.path.isabs(output_dir) else os.path.join(".", output_dir)
+    render_card(method, source=source, model_folder=repository or folder).save(Path(output_dir) / "README.md")
 
 
 def list_results(result: TrainingResult) -> dict[str, str]:

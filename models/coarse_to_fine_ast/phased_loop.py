@@ -70,7 +70,7 @@ def train_in_phases(
     processor: Any = None,
     options: Mapping[str, Any] | None = None,
     may_change: Collection[str] = (),
-    write_card: Callable[[PhasedResult], None] | None = None,
+    write_card: Callable[[PhasedResult, str | None], None] | None = None,
 ) -> PhasedResult:
     """Train `model` phase by phase, save it in `arguments.output_dir` and return it.
 
@@ -161,7 +161,7 @@ def train_in_phases(
         reports.save_arguments(output_dir, dataclasses.asdict(arguments), options)
         checkpoints.save_trained(output_dir, model, processor)
         if write_card is not None:
-            write_card(result)
+            write_card(result, repository)
         if repository is not None:
             checkpoints.upload_trained(repository, output_dir)
     PartialState().wait_for_everyone()

@@ -13,6 +13,7 @@ from safetensors.torch import load
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 from avzoo import ActiveSpeakerProcessor, FlexiASTForAudioClassification, VocaLiSTProcessor, zoo
+from avzoo.cli import main
 from avzoo.conversion.any_ast import load_any_ast
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -107,6 +108,18 @@ def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_told(hub, ask):
     ask(hub)
     with pytest.raises(OSError, match="`you/nothing` is no folder here, and the Hub shows no such repository"):
         load_any_ast("you/nothing")
+
+
+def test_a_push_of_a_trained_folder_leaves_its_checkpoints_here(hub, ask, tmp_path):
+    ask(hub)
+    tiny_model(zoo.find_row("flexiast")).save_pretrained(tmp_path)
+    kept = {path.name for path in tmp_path.iterdir()} | {"README.md", "metrics.jsonl"}
+    for name in ("README.md", "metrics.jsonl", "checkpoint-000100/state.json", "best/config.json", "logs/events"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert main(["push", str(tmp_path), "you/tagger"]) == 0
+    (repository,) = hub.repositories.values()
+    assert set(repository.files("main")) - {".gitattributes"} == kept
 
 
 def test_a_checkpoint_file_that_is_not_there_is_told_as_a_file():

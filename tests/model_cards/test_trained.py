@@ -36,3 +36,11 @@ def test_a_trained_models_card_has_its_numbers_data_and_command(row, tmp_path, m
 def test_without_an_evaluation_the_loss_is_what_was_measured():
     result = TrainingResult(None, 3, 1.0, 1.0, [(3, 0.25)], {}, {}, [])
     assert list_results(result) == {"loss in training, after 3 steps, 1 epochs": "0.25"}
+
+
+@pytest.mark.parametrize(("repository", "named"), [(None, '"./out"'), ("you/tagger", '"you/tagger"')])
+def test_the_examples_load_the_folder_or_the_repository(repository, named, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    write_trained_card({}, method="flexiast", output_dir="out", data="clips", repository=repository)
+    assert f"model={named}" in (tmp_path / "out" / "README.md").read_text()

@@ -500,6 +500,17 @@ def test_pushing_makes_the_repository_first_and_uploads_the_model_last(tmp_path,
     assert (name, options["repo_id"], options["folder_path"]) == ("upload_folder", "someone/tiny", tmp_path)
 
 
+def test_the_card_is_written_before_the_upload_and_told_its_repository(tmp_path, hub):
+    cards = []
+
+    def write_card(result, repository):
+        cards.append((result.steps, repository, [call[0] for call in hub]))
+
+    args = arguments(tmp_path, push_to_hub=True, hub_model_id="tiny", max_steps=2)
+    train(tiny_model(), Points(), args, write_card=write_card)
+    assert cards == [(2, "someone/tiny", ["create_repo"])]
+
+
 def test_checkpoints_are_not_uploaded(tmp_path, hub):
     from huggingface_hub.utils import filter_repo_objects
 

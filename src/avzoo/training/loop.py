@@ -53,7 +53,7 @@ def train(
     processor: Any = None,
     options: Mapping[str, Any] | None = None,
     may_change: Collection[str] = (),
-    write_card: Callable[[TrainingResult], None] | None = None,
+    write_card: Callable[[TrainingResult, str | None], None] | None = None,
 ) -> TrainingResult:
     """Train `model`, save it in `arguments.output_dir`, and give it back.
 
@@ -80,7 +80,8 @@ def train(
         options: what else steers the run, such as those of a script and the classes; JSON can hold them. They are
             saved beside the arguments, and a resumed run must have the same.
         may_change: names of `options` that a resumed run may change.
-        write_card: called with the result on the main process, before an upload, to add a model card to `output_dir`.
+        write_card: called with the result and the repository that it is uploaded to (None: none), on the main process
+            before the upload, to add a model card to `output_dir`.
 
     Raises:
         ValueError: arguments, data or checkpoint don't fit; the message names the argument.
@@ -126,7 +127,7 @@ class _Run:
     processor: Any
     options: Mapping[str, Any]
     may_change: Collection[str]
-    write_card: Callable[[TrainingResult], None] | None
+    write_card: Callable[[TrainingResult, str | None], None] | None
 
     def __post_init__(self):
         self.arguments = arguments = self.arguments.fill_from_launcher()
@@ -450,7 +451,7 @@ class _Run:
         if accelerator.is_main_process:
             checkpoints.save_trained(self.output_dir, model, self.processor)
             if self.write_card is not None:
-                self.write_card(result)
+                self.write_card(result, self.repository)
             if self.repository is not None:
                 checkpoints.upload_trained(self.repository, self.output_dir)
         self._call("on_train_end")
