@@ -9,8 +9,8 @@ from pathlib import Path
 
 from huggingface_hub.errors import StrictDataclassError
 
-# Errors that explain invalid input; any other is a bug and keeps its traceback.
-EXPECTED = (ValueError, TypeError, OSError, ImportError, FloatingPointError, StrictDataclassError)
+# Errors that explain invalid input; any other is a bug and keeps its traceback. The parser sees to types.
+EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, StrictDataclassError)
 
 
 def report_errors(main: Callable[[], None]) -> Callable[[], None]:
@@ -32,7 +32,8 @@ def report_errors(main: Callable[[], None]) -> Callable[[], None]:
 def _in_one_line(error: BaseException) -> str:
     text = str(error)
     if "Original Traceback" in text:  # of a process that loads data
-        last = [line for line in text.splitlines() if line and not line[0].isspace()][-1]
-        text = last.split(": ", 1)[-1]
+        lines = text.splitlines()
+        stack = max(number for number, line in enumerate(lines) if line[:1].isspace())
+        text = " ".join(lines[stack + 1 :]).split(": ", 1)[-1]  # without the class of the error
     # Readers name their argument, which is this option of a script.
     return " ".join(text.split()).replace("skip_missing=True", "--skip_missing") or type(error).__name__
