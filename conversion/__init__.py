@@ -4,17 +4,20 @@
 of one method; `keymap.py` is the mechanism they share.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from huggingface_hub.errors import StrictDataclassError
+
 from avzoo import zoo
 from avzoo.conversion import variants
-from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
+from avzoo.conversion.checkpoints import Checkpoint, CheckpointSource, read_checkpoint
 from avzoo.conversion.keymap import count_taken
 from avzoo.files import check_readable, write_folder_atomically
 
@@ -63,12 +66,14 @@ def convert_checkpoint(
     }
     told = variants.AS_ASKED if variant is not None else variants.BY_SHAPES
     if variant is None and hasattr(converter, "fitting_variants"):
-        variant, told = variants.choose_variant(row, converter.fitting_variants(source), source)
+        with _explain_bad_shapes(source, row):
+            variant, told = variants.choose_variant(row, converter.fitting_variants(source), source)
     record["variant_told"] = told
     with count_taken() as taken:
         # A pipeline also takes parts, and tells their origins; a model tells the arguments of its processor.
         further = (parts,) if row.diffusion_pipeline else ()
-        model, variant, told_by_it = converter.convert(source, variant, config, *further)
+        with _explain_bad_shapes(source, row):
+            model, variant, told_by_it = converter.convert(source, variant, config, *further)
     record |= {"variant": variant, "tensors_used": taken.num_used, "tensors_ignored": taken.ignored}
     record["entries_ignored"] = _list_unread_entries(source.content, getattr(converter, "ENTRIES_READ", ()))
     if row.diffusion_pipeline:
@@ -76,6 +81,24 @@ def convert_checkpoint(
     else:
         model.config.avzoo_source = {**record, "processor": told_by_it}
     return model
+
+
+@contextlib.contextmanager
+def _explain_bad_shapes(source: Checkpoint, row: zoo.Row) -> Iterator[None]:
+    """Sizes are read off shapes; of shapes that no network has, arithmetic and indexing fail in ways of their own."""
+    try:
+        yield
+    except StrictDataclassError as error:  # of a config; no ValueError
+        if not source.sidecar:
+            raise  # the caller's own value
+        raise ValueError(f"{source.name}: {' '.join(str(error).split())}") from error
+    except (ArithmeticError, LookupError, RuntimeError, AttributeError, TypeError) as error:
+        if isinstance(error, TypeError) and "`" in str(error):  # it names an argument
+            raise
+        raise ValueError(
+            f"{source.name} has the keys or shapes of no network of {row.title}: it is damaged, or the checkpoint of "
+            f"another method ({type(error).__name__}: {' '.join(str(error).split())[:300]})."
+        ) from error
 
 
 def describe_conversion(model: Any) -> str:

@@ -11,12 +11,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from avzoo.conversion.file_inspection import RefusedFileError, inspect_file
 from avzoo.files import check_readable
 
 CheckpointSource = str | Path | Mapping[str, Any]
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LARGEST_JSON = 1 << 24  # bytes; parsed, JSON takes some ten times as much
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _read_folder(folder: Path) -> Checkpoint:
     files = [folder / name for name in _FOLDER_FILES if (folder / name).is_file()][:1]
     for index in (folder / name for name in _INDEX_FILES if (folder / name).is_file()):
         if not files:
-            weight_map = _read_json(index).get("weight_map")
+            weight_map = read_json(index).get("weight_map")
             if not isinstance(weight_map, dict) or not all(isinstance(shard, str) for shard in weight_map.values()):
                 raise ValueError(f"`{index}` has no `weight_map` from tensors to files.")
             shards = sorted(set(weight_map.values()))
@@ -96,16 +98,47 @@ def _read_folder(folder: Path) -> Checkpoint:
         raise FileNotFoundError(
             f"folder `{folder}` holds no weights; looked for {', '.join(_FOLDER_FILES + _INDEX_FILES)}."
         )
+    sidecars = [path for path in sorted(folder.glob("*config.json")) if path.is_file()]
+    for file in (*files, *sidecars):
+        refuse_outside(file, folder)
+    sidecar = {path.name: read_json(path) for path in sidecars}
     content: dict[str, Any] = {}
     for file in files:
-        content.update(_read_file(file))
-    sidecar = {file.name: _read_json(file) for file in sorted(folder.glob("*config.json"))}
+        shard = _read_file(file)
+        twice = next((key for key in shard if key in content), None)
+        if twice is not None:
+            raise ValueError(f"checkpoint folder `{folder}`: `{twice}` is in several shards, `{file.name}` among them.")
+        content.update(shard)
     return Checkpoint(content, f"checkpoint folder `{folder.name}`", folder.name, compute_sha256(files), sidecar)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def refuse_outside(file: Path, folder: Path) -> None:
+    """Raise a ValueError for a link out of the folder."""
+    root = folder.resolve()
+    # A cache of the Hub links from `snapshots` to its own `blobs`.
+    if root.parent.name == "snapshots" and (root.parents[1] / "blobs").is_dir():
+        root = root.parents[1]
+    if not file.resolve().is_relative_to(root):
+        raise ValueError(f"`{file}` is a link out of its folder, to `{file.resolve()}`; put the file itself there.")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a file of settings.
+
+    Raises:
+        ValueError: it is no JSON object, holds a number that is not finite, is nested too deeply or has over 16 MB.
+    """
+    size = path.stat().st_size
+    if size > _LARGEST_JSON:
+        raise ValueError(f"`{path}` has {size} bytes of JSON, expected at most {_LARGEST_JSON}.")
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"it holds {constant}, which is no number")
+
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError(f"`{path}` is not valid JSON: it is nested too deeply.") from error
     except ValueError as error:  # UnicodeDecodeError is one, too
         raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
     if not isinstance(content, dict):
@@ -114,6 +147,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, Any]:
+    if path.suffix != ".safetensors":
+        _inspect_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -130,11 +165,42 @@ def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, A
             ) from error
         raise ValueError(f"`{path}` is not a checkpoint that torch.save or safetensors wrote.") from error
     except Exception as error:  # a damaged pickle raises anything: KeyError, IndexError, UnicodeDecodeError, ...
-        reason = (str(error).splitlines() or ["the file ends early"])[0]
-        raise OSError(f"checkpoint `{path}` cannot be read, it is cut short or damaged: {reason}") from error
+        raise _damaged(path, error) from error
     if not isinstance(content, Mapping):
         raise ValueError(f"checkpoint `{path.name}` holds a {type(content).__name__}, not a dictionary of tensors.")
+    _refuse_meta_tensors(content, path)
     return content
+
+
+def _inspect_file(path: Path) -> None:
+    """[`inspect_file`], telling a damaged file from one that is none of torch's."""
+    try:
+        inspect_file(path)
+    except (FileNotFoundError, RefusedFileError):
+        raise
+    except Exception as error:
+        if _looks_like_pickle(path):
+            raise _damaged(path, error) from error
+        raise ValueError(f"`{path}` is not a checkpoint that torch.save or safetensors wrote.") from error
+
+
+def _damaged(path: Path, error: Exception) -> OSError:
+    reason = (str(error).splitlines() or ["the file ends early"])[0]
+    return OSError(f"checkpoint `{path}` cannot be read, it is cut short or damaged: {reason}")
+
+
+def _refuse_meta_tensors(content: Mapping[str, Any], path: Path) -> None:
+    """Refuse tensors that have a shape and no values, in nested dictionaries and lists, too."""
+    waiting: list[tuple[str, Any]] = [("", content)]
+    seen: set[int] = set()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, torch.Tensor) and value.is_meta:
+            raise ValueError(f"checkpoint `{path.name}`: `{name}` is a meta tensor, which has a shape and no values.")
+        if isinstance(value, Mapping | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            waiting += [(f"{name}.{key}" if name else str(key), item) for key, item in items]
 
 
 def _looks_like_pickle(path: Path) -> bool:

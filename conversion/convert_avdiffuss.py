@@ -21,6 +21,7 @@ from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder, AVDiffuSSVisualEncoderConfig
 from avzoo.models.avdiffuss.modeling_avdiffuss import AVDiffuSSModel
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
+from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 
 # The file names a class of the authors' code among its settings. It is not needed, and not imported.
@@ -203,7 +204,7 @@ def network_of(
         if not isinstance(heads, int) or heads < 1 or inner % heads:
             raise ValueError(f"`num_attention_heads` must divide {inner}, the width of all heads, got {heads!r}.")
         arguments |= {"num_attention_heads": heads, "attention_head_dim": inner // heads}
-    with torch.device("meta"):  # no weight is drawn at random first
+    with build_without_memory(len(own), name):  # no weight is drawn at random first
         network = AVDiffuSSModel(**arguments)
     return load_weights(network, network_keymap(own, modules), own, name)
 
@@ -217,7 +218,7 @@ def visual_encoder_of(tensors: Mapping[str, torch.Tensor], prefix: str, name: st
     config = AVDiffuSSVisualEncoderConfig(
         hidden_size=len(own["frontend3D.0.weight"]), num_temporal_layers=max(len(layers), 1)
     )
-    with torch.device("meta"):
+    with build_without_memory(len(own), name):
         encoder = AVDiffuSSVisualEncoder(config)
     return load_weights(encoder, VISUAL_KEYMAP, own, name)
 

@@ -19,6 +19,7 @@ from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
 from avzoo.models.flexiast.configuration_flexiast import as_pair
 from avzoo.models.flexiast.labels import label_names
 from avzoo.models.flexiast.patch_geometry import PatchGeometry
+from avzoo.models.layers.without_memory import build_without_memory
 
 _TIMM_BLOCKS = (  # the ViT of timm, which both authors' repositories build on
     rename("v.cls_token", "flexiast.embeddings.cls_token"),
@@ -314,6 +315,6 @@ def _count_covered_frames(config: FlexiASTConfig) -> int:
 def _build_model(
     config: FlexiASTConfig, keymap: KeyMap, state_dict: Mapping[str, torch.Tensor], name: str
 ) -> FlexiASTForAudioClassification:
-    with torch.device("meta"):  # no weight is drawn at random first
+    with build_without_memory(len(state_dict), name):  # no weight is drawn at random first
         model = FlexiASTForAudioClassification(config)
     return load_weights(model, keymap, state_dict, name)

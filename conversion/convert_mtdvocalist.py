@@ -15,6 +15,7 @@ from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename, split_rows
 from avzoo.conversion.variants import choose_variant, is_released_file
+from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.models.mtdvocalist import (
     MTDVocaLiSTConfig,
     MTDVocaLiSTForSequenceClassification,
@@ -95,7 +96,7 @@ def convert(
         else (VocaLiSTConfig, VocaLiSTForSequenceClassification)
     )
     fields |= dict(known.config) | dict(config or {})
-    with torch.device("meta"):  # no weight is drawn at random first
+    with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = model_class(config_class(**fields))
     return load_weights(model, VOCALIST_KEYMAP, state_dict, checkpoint.name), variant, dict(known.processor)
 

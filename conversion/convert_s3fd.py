@@ -12,6 +12,7 @@ import torch
 
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, load_weights, rename
+from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.models.s3fd import S3FDConfig, S3FDForFaceDetection
 
 # Index in the authors' list of each convolution of each stage.
@@ -45,7 +46,7 @@ def convert(
     """
     state_dict = checkpoint.state_dict()
     fields = _fields_from_shapes(state_dict, checkpoint.name) | dict(config or {})
-    with torch.device("meta"):  # no weight is drawn at random first
+    with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = S3FDForFaceDetection(S3FDConfig(**fields))
     return load_weights(model, S3FD_KEYMAP, state_dict, checkpoint.name), variant or "sfd_face", {}
 

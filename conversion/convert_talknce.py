@@ -17,6 +17,7 @@ from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, load_weights, rename, split_rows
 from avzoo.conversion.talking_face import face_temporal_rules, face_trunk_rules
 from avzoo.conversion.variants import choose_variant
+from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.models.talknce import (
     LoCoNetConfig,
     LoCoNetForActiveSpeakerDetection,
@@ -138,7 +139,7 @@ def convert(
     if len(known) < len(overrides):
         unknown = sorted(overrides.keys() - known.keys())[0]
         raise ValueError(f"`config` has {unknown!r}, which a {kind} has no use for.")
-    with torch.device("meta"):  # no weight is drawn at random first
+    with build_without_memory(len(tensors), checkpoint.name):  # no weight is drawn at random first
         model = model_class(model_class.config_class(**fields | known))
     processor = {**stated.processor, "num_bins": model.num_bins, "frame_size": model.config.frame_size}
     if kind == "loconet":

@@ -27,6 +27,7 @@ from transformers import (
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
+from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.models.voiceldm import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig
 from avzoo.pipelines.text_to_audio.pipeline import VoiceLDMPipeline
 
@@ -171,7 +172,7 @@ def convert_unet(checkpoint: Checkpoint) -> UNet2DConditionModel:
     """Convert the denoiser alone, in evaluation mode; its sizes are read off the shapes."""
     tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if key.startswith("unet.")}
     config = _read_unet_config(tensors, checkpoint.name)
-    with torch.device("meta"):  # no random initialization
+    with build_without_memory(len(tensors), checkpoint.name):  # no random initialization
         unet = UNet2DConditionModel(**config)
     return load_weights(unet, UNET_KEYMAP, tensors, checkpoint.name)
 
@@ -180,11 +181,11 @@ def convert_content_encoder(checkpoint: Checkpoint, config: Mapping[str, Any] | 
     """Convert the content encoder alone, in evaluation mode. `config` overrides fields that are read off the shapes."""
     tensors = {key: tensor for key, tensor in checkpoint.state_dict().items() if not key.startswith("unet.")}
     fields = _read_content_fields(tensors, checkpoint.name) | dict(config or {})
-    with torch.device("meta"):
+    with build_without_memory(len(tensors), checkpoint.name):
         encoder = VoiceLDMContentEncoder(VoiceLDMContentEncoderConfig(**fields))
-    with torch.device("cpu"):
-        encoder.text_encoder.make_positions()
-    return load_weights(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
+    load_weights(encoder, CONTENT_KEYMAP, tensors, checkpoint.name)
+    encoder.text_encoder.make_positions()  # no checkpoint holds them
+    return encoder
 
 
 def _find_variant(widths: tuple[int, ...], variant: str | None, name: str) -> str:

@@ -25,6 +25,9 @@ from typing import TypeVar
 import torch
 
 Model = TypeVar("Model", bound=torch.nn.Module)
+_FLOATING = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+_COUNTERS = "num_batches_tracked"  # of batch norms, the only whole numbers among weights
 TensorOperation = Callable[[torch.Tensor], torch.Tensor | Sequence[torch.Tensor]]
 
 
@@ -102,7 +105,7 @@ class KeyMap:
         target_shapes: Mapping[str, Sequence[int]],
         name: str = "checkpoint",
     ) -> dict[str, torch.Tensor]:
-        """Convert a state dict; floating-point tensors become float32.
+        """Convert a state dict; weights become float32, counters of batch norms int64.
 
         Args:
             source: tensors under the authors' keys.
@@ -113,24 +116,49 @@ class KeyMap:
             The target's state dict.
 
         Raises:
-            ValueError: keys without a rule, targets left empty or filled twice, or wrong shapes. The message counts
-                them and names the first three.
+            ValueError: keys without a rule, targets left empty or filled twice, wrong shapes, or tensors that are no
+                weights (sparse, quantized, complex, of whole numbers, with values that are not finite, larger than
+                what is stored of them). The message counts them and names the first three. Ignored tensors may be
+                anything.
         """
         filled: dict[str, torch.Tensor] = {}
+        origins: dict[str, str] = {}
         unknown: list[str] = []
+        unusable: list[str] = []
         twice: list[str] = []
+        used: list[torch.Tensor] = []
+        only_shapes = all(tensor.is_meta for tensor in source.values())  # by which a whole network can be compared
         for key, tensor in source.items():
             rule = self.find_rule(key)
             if rule is None:
                 unknown.append(key)
                 continue
-            results = _apply_rule(rule, key, tensor, rule.match(key) or {})
+            if not rule.targets:
+                continue
+            flaw = _find_flaw(key, tensor, only_shapes)
+            if flaw is not None:
+                unusable.append(f"{key}: {flaw}")
+                continue
+            used.append(tensor)
+            try:
+                results = _apply_rule(rule, key, tensor, rule.match(key) or {})
+            except (RuntimeError, IndexError) as error:  # an operation of torch, for another number of axes
+                reason = str(error).splitlines()[0]
+                unusable.append(f"{key}: its shape {tuple(tensor.shape)} is that of no such weight, {reason}")
+                continue
             twice += [f"{target} from {key}" for target in results if target in filled]
             filled.update(results)
+            origins.update(dict.fromkeys(results, key))
         problems = [
             _describe("key", unknown, "has no rule", "have no rule"),
+            _describe("tensor", unusable, "can't be used", "can't be used"),
             _describe("tensor", twice, "is filled twice", "are filled twice"),
-            _describe("tensor", [key for key in target_shapes if key not in filled], "stays empty", "stay empty"),
+            _describe(
+                "tensor",
+                [key for key in target_shapes if key not in filled] if not unusable else [],
+                "stays empty",
+                "stay empty",
+            ),
             _describe(
                 "tensor",
                 [key for key in filled if key not in target_shapes],
@@ -150,7 +178,13 @@ class KeyMap:
         ]
         if any(problems):
             raise ValueError(f"{name} does not fit: {'; '.join(filter(None, problems))}.")
-        return {key: filled[key].float() if filled[key].is_floating_point() else filled[key] for key in target_shapes}
+        _refuse_repeated_storages(used, name)
+        converted = {
+            key: _make_count(filled[key]) if _is_count(origins[key]) else filled[key].float() for key in target_shapes
+        }
+        if not only_shapes:
+            _refuse_non_finite(converted, origins, name)
+        return converted
 
 
 def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Model:
@@ -166,7 +200,7 @@ def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tenso
     """
     # Batch norms count training batches. Files that other tools rewrote lack these counters, and nothing reads them.
     norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
-    counters = {f"{norm}.num_batches_tracked": torch.zeros((), dtype=torch.long) for norm in norms}
+    counters = {f"{norm}.{_COUNTERS}": torch.zeros((), dtype=torch.long) for norm in norms}
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     weights = keymap.apply(counters | dict(tensors), shapes, name)
     _count(keymap, tensors)
@@ -185,6 +219,59 @@ def _count(keymap: KeyMap, tensors: Mapping[str, torch.Tensor]) -> None:
             taken.num_used += 1
         elif rule is not None:
             taken.ignored.setdefault(rule.why, []).append(key)
+
+
+def _find_flaw(key: str, tensor: torch.Tensor, only_shapes: bool) -> str | None:
+    """Why a tensor is no weight, told without reading or copying its values; None: it may be one."""
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return f"it is a {type(tensor).__name__}"
+    if tensor.is_nested or tensor.layout != torch.strided:
+        return f"it is {'nested' if tensor.is_nested else 'sparse'}"
+    if tensor.is_quantized:
+        return f"it is quantized ({_name_dtype(tensor)})"
+    if tensor.is_complex():
+        return f"it is complex ({_name_dtype(tensor)})"
+    if not only_shapes and tensor.is_meta:
+        return "it is a meta tensor, which has a shape and no values"
+    if tensor.dtype not in _FLOATING and not (_is_count(key) and tensor.dtype in _WHOLE):
+        return f"it has values of {_name_dtype(tensor)}, expected floating point of 16, 32 or 64 bits"
+    claimed, held = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+    if claimed > held:
+        return f"its shape {tuple(tensor.shape)} takes {claimed} bytes, {held} are stored"
+    return None
+
+
+def _is_count(key: str) -> bool:
+    return key.rpartition(".")[2] == _COUNTERS
+
+
+def _make_count(tensor: torch.Tensor) -> torch.Tensor:
+    """Whole number; tools that halve a whole file make some infinite, and nothing reads them."""
+    return torch.nan_to_num(tensor).long() if tensor.is_floating_point() else tensor.long()
+
+
+def _name_dtype(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _refuse_repeated_storages(tensors: Sequence[torch.Tensor], name: str) -> None:
+    """Refuse many tensors over the same few bytes: each would become a tensor of its own."""
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
+    held = sum(storages.values())
+    if claimed > 4 * held:  # tied weights are stored once, and two or three times in a model
+        raise ValueError(f"{name}: its tensors take {claimed} bytes, {held} are stored: they repeat the same values.")
+
+
+def _refuse_non_finite(converted: Mapping[str, torch.Tensor], origins: Mapping[str, str], name: str) -> None:
+    flaws = []
+    for target, tensor in converted.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            count = int(tensor.isfinite().logical_not().sum())
+            flaws.append(f"{origins[target]}: {count} of {tensor.numel()}")
+    if flaws:
+        listed = _describe("tensor", flaws, "has NaN or infinite values", "have NaN or infinite values")
+        raise ValueError(f"{name} is damaged: {listed}.")
 
 
 @functools.cache
@@ -213,5 +300,9 @@ def _apply_rule(rule: Rule, key: str, tensor: torch.Tensor, parts: dict[str, str
 def _describe(noun: str, items: list[str], singular: str, plural: str) -> str:
     if not items:
         return ""
-    shown = ", ".join(f"`{item}`" for item in items[:3]) + (", ..." if len(items) > 3 else "")
+    shown = ", ".join(f"`{_shorten(item)}`" for item in items[:3]) + (", ..." if len(items) > 3 else "")
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'} {singular if len(items) == 1 else plural} ({shown})"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,6 +1,8 @@
 """What writers leave: files and folders with the modes that the umask gives, whole or not at all."""
 
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from safetensors.torch import save_file
 from avzoo import zoo
 from avzoo.audio import write_wav
 from avzoo.feature_cache import FeatureCache
-from avzoo.files import give_umask_modes, read_umask, write_atomically, write_folder_atomically
+from avzoo.files import fill_folder, give_umask_modes, read_umask, write_atomically, write_folder_atomically
 from avzoo.model_cards import render_card
 from avzoo.records import Records
 from avzoo.toyworld import world
@@ -233,3 +235,101 @@ def test_of_many_threads_that_write_one_folder_one_wins(tmp_path):
     assert len(errors) == 15
     assert set(errors) <= {BlockingIOError, FileExistsError}
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+# --- folders that are filled file by file -----------------------------------------------------------------------------
+
+KILLED_WHILE_FILLING = """
+import os, signal, sys
+from avzoo.files import fill_folder, write_atomically
+with fill_folder(sys.argv[1]) as folder:
+    (folder / "first.wav").write_text("whole")
+    with write_atomically(folder / "clip.tar.mp4") as unfinished:
+        unfinished.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_half_written_files_of_a_killed_process_are_swept_by_the_next_and_no_others(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED_WHILE_FILLING, tmp_path], check=False)
+    assert len(list(tmp_path.iterdir())) == 3  # a lock, too
+    for name in ("notes.part", ".hidden.part.txt", ".mine.0123.part.wav", "clip.0123abcd.part.wav"):
+        (tmp_path / name).touch()
+    with fill_folder(tmp_path):
+        pass
+    kept = ["clip.0123abcd.part.wav", "first.wav", "notes.part", ".hidden.part.txt", ".mine.0123.part.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_of_two_that_fill_one_folder_the_second_is_refused(tmp_path):
+    with fill_folder(tmp_path / "new"):
+        with pytest.raises(BlockingIOError, match=f"^another process is writing `{tmp_path}/new`; wait until it"):  # noqa: SIM117
+            with fill_folder(tmp_path / "new"):
+                raise AssertionError
+        with fill_folder(tmp_path / "another"):
+            pass
+    with fill_folder(tmp_path / "new"):
+        pass
+    assert not any((tmp_path / "new").iterdir())
+
+
+# --- full disks -------------------------------------------------------------------------------------------------------
+
+NOISE = np.random.default_rng(0)
+WRITERS = {
+    "a sound": ("sound.wav", lambda path: write_wav(path, np.zeros(48000, np.float32), 16000)),
+    "a film": ("film.mp4", lambda path: write_video(path, NOISE.integers(0, 255, (50, 128, 128, 3), np.uint8), 25)),
+    "a picture": ("picture.png", lambda path: write_picture(path, NOISE.integers(0, 255, (128, 128, 3), np.uint8))),
+    "weights": ("weights.safetensors", lambda path: write_large_weights(path)),
+    "text": ("card.md", lambda path: write_long_text(path)),
+}
+
+
+def write_large_weights(path: Path) -> None:
+    with write_atomically(path) as unfinished:
+        save_file({"weight": torch.zeros(9000)}, unfinished)
+
+
+def write_long_text(path: Path) -> None:
+    with write_atomically(path) as unfinished:
+        unfinished.write_text("a" * 9000)
+
+
+@pytest.fixture
+def full_disk():
+    """Files can't grow beyond 4 kB, which programs see as on a full disk."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.mark.parametrize("what", WRITERS)
+def test_a_full_disk_names_the_file_and_leaves_what_was_there(full_disk, tmp_path, what):
+    name, write = WRITERS[what]
+    (tmp_path / name).write_text("earlier")
+    with pytest.raises(OSError, match=f"`{tmp_path / name}` cannot be written: File too large"):
+        write(tmp_path / name)
+    assert (tmp_path / name).read_text() == "earlier"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_full_disk_leaves_no_folder(full_disk, tmp_path):
+    with pytest.raises(OSError, match=f"`{tmp_path / 'new'}` cannot be written: File too large"):
+        write_note(tmp_path / "new", "a" * 9000)
+    with (
+        pytest.raises(OSError, match=f"`{tmp_path / 'new'}` cannot be written: File too large"),
+        write_folder_atomically(tmp_path / "new") as unfinished,
+    ):
+        save_file({"weight": torch.zeros(9000)}, unfinished / "model.safetensors")
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_told_before_it_is_filled(full_disk, tmp_path):
+    with pytest.raises(OSError, match=r"values\.f16` cannot be written: File too large"):
+        FeatureCache(tmp_path / "cache", 2000).write([0], {"mel": np.zeros((1, 30))})
+    FeatureCache(tmp_path / "small", 20).write([0], {"mel": np.zeros((1, 30))})
+    allocated = (tmp_path / "small" / "values.f16").stat().st_blocks * 512
+    assert allocated >= 20 * 30 * 2

@@ -14,8 +14,10 @@ Shapes: batch; channels; bins of frequency; frames of the spectrogram; visual fr
 """
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -413,6 +415,19 @@ class AVDiffuSSModel(ModelMixin, ConfigMixin, PeftAdapterMixin):
             output = self.final_projection(pyramid.to(self.final_projection.weight.dtype)).float()
         output = torch.view_as_complex(output.movedim(1, -1).contiguous())[:, None]  # (batch, 1, bins, frames)
         return AVDiffuSSModelOutput(sample=output) if return_dict else (output,)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """Write config and weights, as diffusers does.
+
+        Raises:
+            ValueError: the network holds adapters; diffusers would write a file that can't be loaded.
+        """
+        if getattr(self, "peft_config", None):
+            raise ValueError(
+                "the network holds adapters, which a folder of weights can't. Write them with `save_lora_adapter`; or "
+                "make them part of the weights: `fuse_lora()`, then `unload_lora()`."
+            )
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     def _run(self, block: nn.Module, *arguments):
         if self.gradient_checkpointing and torch.is_grad_enabled():

@@ -16,6 +16,7 @@ import torch
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from avzoo.models.flexiast import FlexiASTConfig, FlexiASTForAudioClassification
+from avzoo.models.flexiast.adapting_flexiast import copy_model, refuse_adapters
 from avzoo.models.flexiast.modeling_flexiast import check_input_values, count_valid_frames
 from avzoo.models.flexiast.patch_geometry import PatchGeometry, PatchSize
 from avzoo.models.flexiast.resizing import resize_patch_kernel, resize_position_embeddings
@@ -160,13 +161,14 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             phase: phase of the AST, as fields of [`CoarseToFineASTConfig`]. Default: full resolution. The default
                 `max_length` is the length of its base grid, rounded up to whole patches.
         """
-        return _copy_weights(model, cls, build_phase_config(model.config, phase))
+        refuse_adapters(model)
+        return copy_model(model, cls, build_phase_config(model.config, phase), model.state_dict())
 
     def to_flexiast(self) -> FlexiASTForAudioClassification:
         """Return the trained AST without phases as [`FlexiASTForAudioClassification`]; the weights are copied.
 
         Raises:
-            ValueError: the model still needs compressed features; call set_phase(1) first.
+            ValueError: the model still needs compressed features; call set_phase(1) first. Or it holds adapters.
         """
         config = self.config
         if config.compression_factor != 1 and config.temporal_compression != "patchify":
@@ -176,7 +178,8 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
             )
         known = FlexiASTConfig().to_dict().keys() | {"problem_type", "id2label", "label2id"}
         fields = {name: value for name, value in config.to_dict().items() if name in known and name != "model_type"}
-        return _copy_weights(self, FlexiASTForAudioClassification, FlexiASTConfig(**fields))
+        refuse_adapters(self)
+        return copy_model(self, FlexiASTForAudioClassification, FlexiASTConfig(**fields), self.state_dict())
 
     def fold(self, patch_size: PatchSize = None, num_frames: int | None = None) -> FlexiASTForAudioClassification:
         """Apply FlexiAST's `fold` to the trained AST; the copy has no phases."""
@@ -185,19 +188,6 @@ class CoarseToFineASTForAudioClassification(FlexiASTForAudioClassification):
     def to_transformers_ast(self, patch_size: int | None = None, num_frames: int | None = None):
         """Apply FlexiAST's `to_transformers_ast` to the trained AST."""
         return self.to_flexiast().to_transformers_ast(patch_size, num_frames)
-
-
-def _copy_weights(
-    model: FlexiASTForAudioClassification, model_class: type, config: FlexiASTConfig
-) -> FlexiASTForAudioClassification:
-    """Build a model of another class with copies of the weights, in the same mode."""
-    with torch.device("meta"):
-        other = model_class(config)
-    other.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
-    for ours, theirs in zip(other.parameters(), model.parameters(), strict=True):
-        ours.requires_grad_(theirs.requires_grad)
-    other.set_attn_implementation(model.config._attn_implementation)
-    return other.train(model.training)
 
 
 def _replace_data(parameter: torch.nn.Parameter, value: torch.Tensor) -> None:

@@ -6,10 +6,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
+from avzoo.models.layers.labels import PROBLEM_TYPES, LabelNamesMixin
 
 
 @strict
-class FlexiASTConfig(PreTrainedConfig):
+class FlexiASTConfig(LabelNamesMixin, PreTrainedConfig):
     """Configuration of [`FlexiASTModel`] and [`FlexiASTForAudioClassification`].
 
     Defaults: the network of the released VGGSound and VoxCeleb files (FlexiAST, arXiv 2307.09286;
@@ -32,9 +33,12 @@ class FlexiASTConfig(PreTrainedConfig):
             overlap. An original AST has 10. At other patch sizes the stride is scaled in proportion.
         patch_sizes: sizes to draw from in training. `forward` draws only in training mode and only when given a
             generator.
+        problem_type: "regression", "single_label_classification" or "multi_label_classification"; decides on the loss,
+            see [`classification_loss`]. None: the first labels that `forward` is given decide.
     """
 
     model_type = "flexiast"
+    problem_types = PROBLEM_TYPES
 
     hidden_size: int = 768
     num_hidden_layers: int = 12

@@ -45,20 +45,23 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         do_normalize: bool = True,
         channels: Literal["first", "mean"] = "first",
         return_attention_mask: bool = False,
-        padding_value: float = 0.0,
         feature_size: int | None = None,
         **kwargs,
     ):
         check_whole_number("sampling_rate", sampling_rate, at_least=1, unit="Hz")
-        check_whole_number("num_mel_bins", num_mel_bins, at_least=1)
-        check_whole_number("max_length", max_length, at_least=1)
+        check_whole_number("num_mel_bins", num_mel_bins, at_least=1, at_most=4096)  # a file may state any number
+        check_whole_number("max_length", max_length, at_least=1, at_most=1_000_000)
         check_number("mean", mean)
         check_number("std", std, above=0)
         check_choice("channels", channels, ("first", "mean"))
+        if kwargs.pop("padding_value", 0.0) != 0:  # folders of other extractors state 0
+            raise ValueError(
+                "`padding_value` follows from `mean` and `std`, the padding is 0 before normalising; omit it."
+            )
         super().__init__(
             feature_size=feature_size or num_mel_bins,
             sampling_rate=sampling_rate,
-            padding_value=padding_value,
+            padding_value=None,
             **kwargs,
         )
         self.num_mel_bins = num_mel_bins
@@ -94,6 +97,17 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         """Mean and standard deviation that `normalize` uses."""
         return self.mean, self.std
 
+    @property
+    def padding_value(self) -> float:
+        """Value of frames that are padding: log-mel energies of 0, normalised. `pad` uses it as `__call__` does."""
+        mean, std = self.statistics
+        return (0 - mean) / (2 * std) if self.do_normalize else 0.0
+
+    @padding_value.setter
+    def padding_value(self, value: None) -> None:
+        if value is not None:  # transformers' constructor sets None
+            raise ValueError("`padding_value` follows from `mean` and `std`; set those.")
+
     def normalize(self, log_mel: torch.Tensor) -> torch.Tensor:
         """(log_mel - mean) / (2 * std): the standard deviation becomes 0.5, as in every AST."""
         mean, std = self.statistics
@@ -104,11 +118,11 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
         audio: Audio | Sequence[Audio],
         sampling_rate: int | None = None,
         *,
-        padding: Literal["max_length", "longest"] = "max_length",
+        padding: Literal["max_length", "longest", True] = "max_length",
         max_length: int | None = None,
+        truncation: Literal[True] = True,
         return_attention_mask: bool | None = None,
         return_tensors: str | None = None,
-        **kwargs,
     ) -> BatchFeature:
         """Features of one recording or of several, in one pass.
 
@@ -119,9 +133,12 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
                 at the extractor's rate stay on their device and gradients flow through them; others are resampled
                 on the CPU, without gradients.
             sampling_rate: rate in Hz of recordings given as bare samples. Files and rows state theirs.
-            padding: "max_length": every input has `max_length` frames. "longest": as many as the longest
-                recording needs, at most `max_length`.
+            padding: "max_length": every input has `max_length` frames. "longest" or True: as many as the
+                longest recording needs, at most `max_length`.
             max_length: number of frames, in place of the extractor's own.
+            truncation: longer recordings are always cut.
+            return_attention_mask: None: as the extractor is set.
+            return_tensors: "pt" for torch's tensors; "np" or None for NumPy's arrays.
 
         Returns:
             `input_values` (batch, frames, num_mel_bins) float32, and `attention_mask` (batch, frames) if requested.
@@ -131,9 +148,11 @@ class FlexiASTFeatureExtractor(SequenceFeatureExtractor):
             TypeError: integer samples.
             OSError: a file that cannot be read.
         """
-        check_choice("padding", padding, ("max_length", "longest"))
+        check_choice("padding", padding, ("max_length", "longest", True))
+        check_choice("truncation", truncation, (True,))
+        check_choice("return_tensors", return_tensors, ("pt", "np", None))
         if max_length is not None:
-            check_whole_number("max_length", max_length, at_least=1)
+            check_whole_number("max_length", max_length, at_least=1, at_most=1_000_000)
         waveforms = [
             self.load(recording, sampling_rate, name=f"audio[{index}]")
             for index, recording in enumerate(list_recordings(audio))

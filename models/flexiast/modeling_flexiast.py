@@ -17,7 +17,9 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from avzoo.checks import check_choice
 from avzoo.models.layers.attention import eager_attention_forward
+from avzoo.models.layers.labels import PROBLEM_TYPES, can_read_values, check_unit_labels, check_whole_labels
 from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 
@@ -335,12 +337,16 @@ class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrain
         """Spectrogram to class logits. Arguments beside `labels` are those of [`FlexiASTModel.forward`].
 
         Args:
-            labels: class indices (batch,), or one value per class in [0, 1] (batch, num_labels). Adds `loss`: with
-                `config.problem_type` "multi_label_classification" the mean binary cross-entropy, else cross-entropy
-                (with the most probable class, where one value per class is given, as the authors train VoxCeleb).
+            labels: class indices (batch,), or one value per class (batch, num_labels). Adds `loss`, which
+                `config.problem_type` chooses, see [`classification_loss`]. If that is None, the labels choose it, and
+                the config keeps the choice, as with transformers' AST: a saved model tells pipelines how its logits
+                are to be read.
 
         Returns:
             logits (batch, num_labels), not yet through sigmoid (multi-label) or softmax.
+
+        Raises:
+            TypeError, ValueError: what [`FlexiASTModel.forward`] and [`classification_loss`] raise.
         """
         outputs = self.flexiast(
             input_values,
@@ -352,7 +358,11 @@ class FlexiASTForAudioClassification(ClassifierAdaptationMixin, FlexiASTPreTrain
             return_dict=True,
         )
         logits = self.classifier(outputs.pooler_output)
-        loss = None if labels is None else classification_loss(logits, labels, self.config.problem_type)
+        loss = None
+        if labels is not None:
+            if self.config.problem_type is None and not torch.compiler.is_compiling():
+                self.config.problem_type = infer_problem_type(logits, labels)
+            loss = classification_loss(logits, labels, self.config.problem_type)
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states, attentions=outputs.attentions
         )
@@ -379,20 +389,76 @@ def count_valid_frames(attention_mask: torch.Tensor, input_values: torch.Tensor)
     return count_frames(attention_mask)
 
 
-def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None) -> torch.Tensor:
-    """Mean loss of logits (batch, num_labels); lower is better, 0 is perfect.
+def infer_problem_type(logits: torch.Tensor, labels: torch.Tensor) -> str:
+    """Return the problem type that labels suggest for logits (batch, num_labels), as transformers' AST does.
 
-    Binary cross-entropy over batch and classes for "multi_label_classification" (paper's setting for AudioSet and
-    VGGSound), else cross-entropy over the batch.
+    One output: "regression". One value per class: "multi_label_classification". Else "single_label_classification".
     """
-    multi_label = problem_type == "multi_label_classification"
-    if multi_label and labels.shape == logits.shape:
+    if logits.shape[-1] == 1:
+        return "regression"
+    return "multi_label_classification" if labels.ndim == 2 else "single_label_classification"
+
+
+def classification_loss(logits: torch.Tensor, labels: torch.Tensor, problem_type: str | None = None) -> torch.Tensor:
+    """Mean loss of logits (batch, num_labels); lower is better. The losses are those of transformers' AST.
+
+    - "regression": squared error over batch and outputs. Labels (batch, num_labels), for one output also (batch,).
+    - "multi_label_classification": binary cross-entropy over batch and classes (paper's setting for AudioSet and
+      VGGSound). Labels (batch, num_labels) in [0, 1].
+    - "single_label_classification": cross-entropy over the batch. Labels (batch,), class indices; -100 does not count.
+      Where one value per class is given, (batch, num_labels), the class of the highest counts, as the authors train
+      VoxCeleb on mixtures.
+    - None: [`infer_problem_type`] chooses.
+
+    Values are checked on a CPU only, as a GPU would have to synchronise.
+
+    Raises:
+        TypeError: class indices that are floating point.
+        ValueError: another problem type or shape, an index or a value out of range, several highest values, or one
+            class for cross-entropy, which would be 0 for every label.
+    """
+    problem_type = infer_problem_type(logits, labels) if problem_type is None else problem_type
+    check_choice("problem_type", problem_type, PROBLEM_TYPES[1:])
+    batch, num_classes = logits.shape
+    labels = labels.to(logits.device)
+    shapes = [(batch, num_classes)]
+    if problem_type == "single_label_classification" or (problem_type == "regression" and num_classes == 1):
+        shapes.insert(0, (batch,))
+    if tuple(labels.shape) not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"`labels` must be {expected} for problem_type={problem_type!r}, got {tuple(labels.shape)}.")
+    if problem_type == "regression":
+        return nn.functional.mse_loss(logits, labels.reshape(logits.shape).to(logits.dtype))
+    if problem_type == "multi_label_classification":
+        check_unit_labels(labels)
         return nn.functional.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    if not multi_label and labels.shape in (logits.shape[:1], logits.shape):
-        indices = labels if labels.ndim == 1 else labels.argmax(dim=-1)
-        return nn.functional.cross_entropy(logits, indices.long())
-    expected = f"{tuple(logits.shape)}" if multi_label else f"{tuple(logits.shape[:1])} or {tuple(logits.shape)}"
-    raise ValueError(f"`labels` must be {expected} for problem_type={problem_type!r}, got {tuple(labels.shape)}.")
+    if num_classes == 1:
+        raise ValueError(
+            "`problem_type` 'single_label_classification' needs at least 2 classes; this head has 1. Set it to "
+            "'regression' or 'multi_label_classification'."
+        )
+    if labels.ndim == 2:
+        labels = find_highest(labels)
+    check_whole_labels(labels, num_classes)
+    return nn.functional.cross_entropy(logits, labels.long())
+
+
+def find_highest(labels: torch.Tensor) -> torch.Tensor:
+    """Index of the highest of (batch, num_labels) values, (batch,).
+
+    Raises:
+        ValueError: the highest value of an item is that of several classes; told on a CPU only.
+    """
+    labels = labels.float()
+    if can_read_values(labels):
+        tied = (labels == labels.amax(dim=-1, keepdim=True)).sum(dim=-1) > 1
+        if tied.any():
+            raise ValueError(
+                f"`labels` name several classes alike for item {int(tied.nonzero()[0])}, but `problem_type` is "
+                "'single_label_classification'. Set `config.problem_type` to 'multi_label_classification' for several "
+                "classes at once."
+            )
+    return labels.argmax(dim=-1)
 
 
 __all__ = ["FlexiASTForAudioClassification", "FlexiASTModel", "FlexiASTPreTrainedModel"]

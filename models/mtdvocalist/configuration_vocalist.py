@@ -1,13 +1,13 @@
 """Configurations of VocaLiST and of its distilled student, MTDVocaLiST."""
 
 from collections.abc import Sequence
-from dataclasses import field
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
+from avzoo.models.layers.labels import LabelNamesMixin
 
 from .loss_mtd import MTDLoss
 
@@ -15,7 +15,7 @@ _SEQUENCES = ("conv_channels", "visual_stages", "audio_stages", "image_size")
 
 
 @strict
-class VocaLiSTConfig(PreTrainedConfig):
+class VocaLiSTConfig(LabelNamesMixin, PreTrainedConfig):
     """Configuration of [`VocaLiSTForSequenceClassification`]. Defaults: the released teacher, 80.1 M parameters.
 
     Both encoders are lists of stages. A stage is one convolution that may change width and size, followed by residual
@@ -90,8 +90,6 @@ class VocaLiSTConfig(PreTrainedConfig):
     attention_dropout: float | int = 0.0
     layer_norm_eps: float = 1e-5
 
-    id2label: dict[int, str] | dict[str, str] | None = field(default_factory=lambda: {0: "in_sync"})
-
     def __setattr__(self, name, value):
         # JSON has no tuples.
         if name in _SEQUENCES and isinstance(value, list | tuple):
@@ -99,9 +97,9 @@ class VocaLiSTConfig(PreTrainedConfig):
         super().__setattr__(name, value)
 
     def __post_init__(self, **kwargs):
+        if self.id2label is None and self.label2id is None:
+            self.id2label = {0: "in_sync"}
         super().__post_init__(**kwargs)
-        if self.label2id is None:
-            self.label2id = {name: index for index, name in self.id2label.items()}
 
     @property
     def context_columns(self) -> int:

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.labels import check_unit_labels
 from avzoo.models.layers.outputs import with_output_options
 
 from .configuration_vocalist import MTDVocaLiSTConfig, VocaLiSTConfig
@@ -216,7 +217,7 @@ class VocaLiSTForSequenceClassification(VocaLiSTPreTrainedModel):
         """Classify windows or pairs of them. The other arguments are those of [`VocaLiSTModel.forward`].
 
         Args:
-            labels: (batch,) or (batch, 1), 1 in sync, 0 not; adds `loss`, the mean binary cross-entropy.
+            labels: (batch,) or (batch, 1), 1 in sync, 0 not, or in between; adds `loss`, the mean binary cross-entropy.
         """
         outputs = self.vocalist(pixel_values, input_features, output_trace, pairs, return_dict=True)
         logits = self.classifier(outputs.pooler_output)  # (batch, 1)
@@ -374,9 +375,10 @@ def synchronization_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Te
 
 
 def check_labels(logits: torch.Tensor, labels: torch.Tensor) -> None:
-    """Raise a ValueError unless there is one label for each of (batch, 1) logits."""
+    """Raise a ValueError unless there is one label in [0, 1] for each of (batch, 1) logits."""
     if labels.shape not in (logits.shape, logits.shape[:1]):
         raise ValueError(f"`labels` must be ({logits.shape[0]},), one per window, got {tuple(labels.shape)}.")
+    check_unit_labels(labels)
 
 
 __all__ = [

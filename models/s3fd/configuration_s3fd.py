@@ -4,6 +4,7 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from avzoo.checks import check_fields
+from avzoo.models.layers.labels import LabelNamesMixin
 
 _SEQUENCES = (
     "stage_channels",
@@ -18,7 +19,7 @@ _SEQUENCES = (
 
 
 @strict
-class S3FDConfig(PreTrainedConfig):
+class S3FDConfig(LabelNamesMixin, PreTrainedConfig):
     """Configuration of [`S3FDForFaceDetection`].
 
     Defaults: the network of `sfd_face.pth` (S3FD, arXiv 1708.05237; TaoRuijie/TalkNet-ASD@6d68214,
@@ -58,6 +59,10 @@ class S3FDConfig(PreTrainedConfig):
     def __setattr__(self, name, value):
         # JSON has no tuples.
         super().__setattr__(name, tuple(value) if name in _SEQUENCES and isinstance(value, list) else value)
+
+    def validate_two_classes(self):
+        if self.num_labels != 2:
+            raise ValueError(f"`num_labels` must be 2, background and face; got {self.num_labels}.")
 
     def validate_lengths(self):
         for name, length in {

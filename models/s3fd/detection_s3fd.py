@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from avzoo.checks import check_number, check_whole_number
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.video.detection import Detections, check_frames, non_maximum_suppression
 from avzoo.video.resizing import scale_as_opencv
 
+from .configuration_s3fd import S3FDConfig
 from .modeling_s3fd import SMALLEST_SIDE, S3FDForFaceDetection
 
 # Constants of the authors' network.
@@ -64,7 +66,14 @@ class S3FDDetector:
             ValueError: it holds another model.
         """
         with explain_hub_errors(folder):
-            model, info = S3FDForFaceDetection.from_pretrained(folder, output_loading_info=True)
+            try:
+                kind = S3FDConfig.get_config_dict(folder)[0].get("model_type", S3FDConfig.model_type)
+                if kind != S3FDConfig.model_type:
+                    raise ValueError(f"`{folder}` holds no S3FD: its `model_type` is {kind!r}.")
+                model, info = S3FDForFaceDetection.from_pretrained(folder, output_loading_info=True)
+            except (AttributeError, LookupError, RuntimeError, TypeError, SafetensorError) as error:
+                reason = " ".join(str(error).split())[:300]
+                raise OSError(f"`{folder}` can't be loaded, it is damaged or another model's ({reason}).") from error
         if info["missing_keys"]:  # transformers would draw them at random
             raise ValueError(f"`{folder}` holds no S3FD: {len(info['missing_keys'])} of its weights are not there.")
         return cls(model, **options)

@@ -6,10 +6,11 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
+from avzoo.models.layers.labels import LabelNamesMixin
 
 
 @strict
-class ActiveSpeakerConfig(PreTrainedConfig):
+class ActiveSpeakerConfig(LabelNamesMixin, PreTrainedConfig):
     """What LoCoNet and TalkNet have in common; see their own classes.
 
     Args:
@@ -59,6 +60,10 @@ class ActiveSpeakerConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs):
         self.trunk_channels = tuple(self.trunk_channels)  # JSON has no tuples
         super().__post_init__(**kwargs)
+
+    def validate_two_classes(self):
+        if self.num_labels != 2:
+            raise ValueError(f"`num_labels` must be 2, a face that is silent or speaks; got {self.num_labels}.")
 
     def validate_widths(self):
         check_stages(self, "trunk_channels")

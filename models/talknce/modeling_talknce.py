@@ -21,6 +21,7 @@ from transformers.masking_utils import create_bidirectional_mask
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import ModelOutput
 
+from avzoo.models.layers.labels import IGNORED, check_whole_labels
 from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.talking_face import init_as_torch
@@ -146,7 +147,8 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
                 grey levels of 0..255, uint8 or floating point. A face that is missing is all 0.
             input_features: (clips, 4 * frames, bins), what is heard in a clip; or (clips, tracks, 4 * frames, bins)
                 where each track has its own. Log-mel for LoCoNet, MFCC for TalkNet, of 16-bit samples.
-            labels: (clips, tracks, frames) or (clips, frames), 1 where the face speaks and is heard. Adds the losses.
+            labels: (clips, tracks, frames) or (clips, frames), whole numbers: 1 where the face speaks and is heard, 0
+                where not, -100 where a frame does not count in the losses. Adds the losses.
             face_mask: shaped as `labels`, 0 where a face is missing; such frames do not count in the losses.
             attention_mask: (clips, frames), 1 = frame, 0 = padding at the end. A clip in a padded batch gets what it
                 gets alone. None: every frame counts.
@@ -155,7 +157,8 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
             Losses are means over frames that count; `loss_nce` is of the first track of each clip.
 
         Raises:
-            ValueError: a shape does not fit; the message says which and how.
+            TypeError: `labels` are floating point.
+            ValueError: a shape does not fit, or a label is neither 0, 1 nor -100; labels on a GPU are not read.
         """
         single = pixel_values.ndim == 4
         if single:
@@ -237,7 +240,10 @@ class ActiveSpeakerDetector(ActiveSpeakerPreTrainedModel):
         attention_mask: torch.Tensor | None,
     ) -> dict[str, torch.Tensor]:
         config = self.config
-        valid_mask = torch.ones_like(labels, dtype=torch.bool) if face_mask is None else face_mask.bool()
+        check_whole_labels(labels, num_classes=2)
+        valid_mask = labels != IGNORED
+        if face_mask is not None:
+            valid_mask = valid_mask & face_mask.bool()
         if attention_mask is not None:
             valid_mask = valid_mask & attention_mask.bool()[:, None]
         losses = {}

@@ -11,6 +11,7 @@ from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, 
 
 import avzoo
 from avzoo.audio import read_audio
+from avzoo.files import write_atomically
 
 PATCH_SIZES = (8, 16, 32, 48)
 NUM_TEST_CLIPS = 120
@@ -125,5 +126,6 @@ def draw(recording: Path, extractor, curve: dict[int, tuple[float, float]], pict
         "patch size it runs at.\nWhite lines: the patch of each token.",
         va="top",
     )
-    figure.savefig(picture, dpi=110)
+    with write_atomically(picture) as unfinished:
+        figure.savefig(unfinished, dpi=110)
     plt.close(figure)

@@ -24,7 +24,8 @@ class AudioClassificationPipeline(ChunkPipeline):
 
     Parameters, at construction or at each call:
         top_k: number of labels returned, most likely first. None: all.
-        function_to_apply: "sigmoid", "softmax" or "none". None: sigmoid for multi-label models, else softmax.
+        function_to_apply: "sigmoid", "softmax" or "none". None: sigmoid for multi-label models, "none" for
+            regression, else softmax.
         patch_size: a number or (mel bins, frames); larger is faster and less accurate. None: the base size.
         window_seconds: length of a window. None: the length of the model's input.
         overlap: fraction of a window shared with the next one, in [0, 1).
@@ -104,7 +105,8 @@ class AudioClassificationPipeline(ChunkPipeline):
         config = self.model.config
         logits = torch.cat([window["logits"] for window in windows])  # (windows, classes)
         if function_to_apply is None:
-            function_to_apply = "sigmoid" if config.problem_type == "multi_label_classification" else "softmax"
+            functions = {"multi_label_classification": "sigmoid", "regression": "none"}
+            function_to_apply = functions.get(config.problem_type, "softmax")
         scores = {"sigmoid": logits.sigmoid(), "softmax": logits.softmax(-1), "none": logits}[function_to_apply]
         top_k = min(top_k or config.num_labels, config.num_labels)
         rate = self.feature_extractor.sampling_rate

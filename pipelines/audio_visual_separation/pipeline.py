@@ -23,6 +23,7 @@ from avzoo.models.avdiffuss import AVDiffuSSProcessor, AVDiffuSSVisualEncoder
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS, AVDiffuSSModel, score_input
 from avzoo.models.avdiffuss.scheduling_ouve import OUVEScheduler
 from avzoo.models.avdiffuss.windows import CrossFade, NoiseField, Windows
+from avzoo.pipelines.shared.adapters import AdapterMixin
 from avzoo.pipelines.shared.interruption import InterruptionMixin
 
 logger = logging.get_logger(__name__)
@@ -69,7 +70,7 @@ class WindowSegment:
     frames: torch.Tensor  # numbers of its pictures
 
 
-class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
+class AVDiffuSSPipeline(AdapterMixin, InterruptionMixin, DiffusionPipeline):
     """Separates the voice of one face from a recording of several speakers.
 
         pipe = AVDiffuSSPipeline.from_pretrained("avdiffuss").to("cuda")
@@ -92,6 +93,9 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         preset: the one in use.
         avzoo_source: where converted weights came from.
 
+    The last five settings are no components: `AVDiffuSSPipeline.from_pipe(pipe)` takes them into another pipeline,
+    `AVDiffuSSPipeline(**pipe.components)` has the defaults.
+
     Raises:
         ValueError: an unknown condition or preset, or a network of another kind.
     """
@@ -99,6 +103,7 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
     model_cpu_offload_seq = "denoiser_visual_encoder->denoiser->score_visual_encoder->score_model"
     _optional_components = ["score_model", "score_visual_encoder"]
     _callback_tensor_inputs = ["sample", "mean", "initial_estimate", "mixture"]
+    _lora_loadable_modules = ["denoiser", "score_model"]
 
     def __init__(
         self,
@@ -211,9 +216,8 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         """
         # 1. Settings
         settings = self._resolve_settings(num_inference_steps, corrector, corrector_steps, snr)
-        self._check_inputs(
-            settings, sampler, batch_size, window_overlap, output_type, callback_on_step_end_tensor_inputs
-        )
+        self._check_inputs(settings, sampler, batch_size, window_overlap, output_type)
+        callback_inputs = self._name_callback_tensors(callback_on_step_end, callback_on_step_end_tensor_inputs)
         denoiser_only = denoiser_only or self.score_model is None
         window_length_in_s = self.config.window_length_in_s if window_length_in_s is None else window_length_in_s
         if not window_length_in_s > 0:
@@ -253,7 +257,7 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
                 voice = estimate
                 if not denoiser_only and not self.interrupt:
                     draw = self._draw_noise(batch, recordings, estimate)
-                    options = (callback_on_step_end, callback_on_step_end_tensor_inputs, bar)
+                    options = (callback_on_step_end, callback_inputs, bar)
                     score = self._make_score(mixture, estimate, faces)
                     if sampler == "heun":
                         voice = self._follow_probability_flow(score, mixture, estimate, draw, *options)
@@ -514,7 +518,7 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         frames, multiple = 1 + num_samples // self.processor.hop_length, self.processor.frame_multiple
         return -(-frames // multiple) * multiple
 
-    def _check_inputs(self, settings, sampler, batch_size, window_overlap, output_type, callback_names) -> None:
+    def _check_inputs(self, settings, sampler, batch_size, window_overlap, output_type) -> None:
         check_choice("corrector", settings["corrector"], CORRECTORS)
         check_choice("sampler", sampler, SAMPLERS)
         counts = {
@@ -528,11 +532,6 @@ class AVDiffuSSPipeline(InterruptionMixin, DiffusionPipeline):
         check_number("window_overlap", window_overlap, at_least=0, below=1)
         if output_type not in ("np", "pt"):
             raise ValueError(f'`output_type` must be "np" or "pt", got {output_type!r}.')
-        unknown = sorted(set(callback_names) - set(self._callback_tensor_inputs))
-        if unknown:
-            raise ValueError(
-                f"`callback_on_step_end_tensor_inputs` may name {self._callback_tensor_inputs}, got {unknown}."
-            )
 
 
 def _slice_given_noise(noise: Sequence[torch.Tensor], index: int) -> Callable[[int, int, int], torch.Tensor]:

@@ -89,18 +89,20 @@ def choose_faces(options: argparse.Namespace) -> Any:
 
 
 def check_face_options(options: argparse.Namespace) -> None:
-    """Raise a ValueError if the chosen detector has no model, before anything is computed."""
+    """Raise a ValueError or an OSError if the chosen detector has no model, before anything is computed."""
     if options.detector == "s3fd" and options.detector_model is None:
         raise ValueError("--detector s3fd needs --detector-model, a folder that `avzoo convert s3fd` wrote.")
+    if options.detector == "s3fd" and options.detector_model.is_dir():
+        from avzoo.pipelines.shared.saved_folders import check_detector_folder
+
+        check_detector_folder(options.detector_model)
 
 
 def run_task(options: argparse.Namespace) -> None:
     """Run a task's pipeline on one file and write its records."""
-    import transformers
-
     import avzoo
     from avzoo import zoo
-    from avzoo.hub.errors import explain_hub_errors
+    from avzoo.pipelines.shared.saved_folders import load_task_pipeline
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -120,8 +122,7 @@ def run_task(options: argparse.Namespace) -> None:
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
     silence_transformers()
     silence_hub()
-    with explain_hub_errors(model, revision=options.revision):
-        pipe = transformers.pipeline(options.task, model=model, revision=options.revision, device=options.device)
+    pipe = load_task_pipeline(options.task, model, options.device, options.revision)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
@@ -149,7 +150,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     import torch
 
     from avzoo import toy_checkpoint, zoo
-    from avzoo.hub.errors import explain_hub_errors
+    from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 
     check_device(options.device)
     check_revision(options)
@@ -161,8 +162,7 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     model = options.model or toy_checkpoint(method)
-    with explain_hub_errors(model, revision=options.revision):
-        pipe = pipeline_class.from_pretrained(model, revision=options.revision, torch_dtype=dtype).to(device)
+    pipe = load_checked_pipeline(pipeline_class, model, options.revision, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from avzoo import zoo
+from avzoo.files import fill_folder
 
 
 def list_demos() -> dict[str, str]:
@@ -31,7 +32,8 @@ def run_demos(
         The pictures.
 
     Raises:
-        ValueError: files without a task. ImportError: a package of the extra `demo` is missing.
+        ValueError: files without a task. BlockingIOError: another process is filling `output`.
+        ImportError: a package of the extra `demo` is missing.
     """
     if files and task is None:
         raise ValueError("name the task that the files are for: avzoo demo TASK FILE ...")
@@ -44,12 +46,12 @@ def run_demos(
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    output.mkdir(parents=True, exist_ok=True)
     pictures = []
     demos = list_demos()
-    for name in demos if task is None else (task,):
-        module = importlib.import_module(demos[name])
-        print(f"== {name}")
-        pictures += module.demo(files, output, seed)
-        print()
+    with fill_folder(output):
+        for name in demos if task is None else (task,):
+            module = importlib.import_module(demos[name])
+            print(f"== {name}")
+            pictures += module.demo(files, output, seed)
+            print()
     return pictures

@@ -1,9 +1,17 @@
 """What a callback reads and sets while a diffusion pipeline walks."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+
+from avzoo.checks import check_choice
+
 
 class InterruptionMixin:
     """Diffusers' names for the state of a call. A pipeline begins each walk with `_begin_walk`."""
 
+    _callback_tensor_inputs: Sequence[str] = ()
     _interrupt = False
     _num_timesteps = 0
 
@@ -20,6 +28,19 @@ class InterruptionMixin:
     @interrupt.setter
     def interrupt(self, value: bool) -> None:
         self._interrupt = value
+
+    def _name_callback_tensors(self, callback: Callable[..., Any] | None, names: Sequence[str]) -> Sequence[str]:
+        """Return the names of the tensors that a callback is given; diffusers' callback objects name their own.
+
+        Raises:
+            ValueError: a tensor that this pipeline does not have.
+        """
+        argument = "callback_on_step_end_tensor_inputs"
+        if isinstance(callback, PipelineCallback | MultiPipelineCallbacks):
+            argument, names = f"{type(callback).__name__}.tensor_inputs", callback.tensor_inputs
+        for name in names:
+            check_choice(argument, name, self._callback_tensor_inputs)
+        return names
 
     def _begin_walk(self) -> None:
         """Forget an earlier interruption, and count the timesteps that the scheduler was set to."""

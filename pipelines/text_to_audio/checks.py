@@ -86,6 +86,18 @@ def count_prompts(prompts: Mapping[str, Any]) -> int:
     return batch_size
 
 
+def repeat_prompt(name: str, prompt: str | Sequence[str], batch_size: int) -> list[str]:
+    """Return a list of `batch_size` texts: a single one is repeated.
+
+    Raises:
+        ValueError: several texts, and another number of them.
+    """
+    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+    if len(prompts) not in (1, batch_size):
+        raise ValueError(f"`{name}` must be one text or {batch_size}, got {len(prompts)}.")
+    return prompts * batch_size if len(prompts) == 1 else prompts
+
+
 def check_scales(scales: Mapping[str, float | None]) -> None:
     """Raise unless each guidance scale is None or at least 0, and the single scale is given alone."""
     for name, scale in scales.items():
@@ -141,6 +153,7 @@ def check_long_text(
         "description_embeds": options.get("description_embeds"),
     }
     check_scene(*scenes.values())
+    scenes |= {name: options.get(name) for name in ("negative_description", "negative_content")}
     for name, scene in scenes.items():
         if isinstance(scene, list | tuple) or (isinstance(scene, torch.Tensor) and len(scene) != 1):
             raise ValueError(f"`{name}` must be a single one: a text is read in one scene.")
@@ -157,4 +170,5 @@ __all__ = [
     "check_scene",
     "check_texts",
     "count_prompts",
+    "repeat_prompt",
 ]

@@ -10,7 +10,7 @@ from avzoo.audio import read_audio
 from avzoo.checks import check_number
 from avzoo.models.voiceldm.content_attention import fold_padding
 
-from .checks import Prompt
+from .checks import Prompt, repeat_prompt
 from .number_words import spell_out_numbers
 
 logger = logging.get_logger(__name__)
@@ -70,7 +70,7 @@ class ConditionEncoderMixin:
 
     @torch.no_grad()
     def encode_content(
-        self, content: str | Sequence[str], negative_content: str | None = None, spell_out: bool = True
+        self, content: str | Sequence[str], negative_content: Prompt = None, spell_out: bool = True
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         """Encode texts and their null text as frames for the denoiser.
 
@@ -78,8 +78,11 @@ class ConditionEncoderMixin:
         the padding of the pair alone; a batch then equals its items.
 
         Args:
-            negative_content: the null text. None: without guidance, the texts are encoded alone.
+            negative_content: the null text, or one for each text. None: without guidance, the texts are encoded alone.
             spell_out: write numbers as words first; the tokenizer has no digits.
+
+        Raises:
+            ValueError: a list of null texts of another length.
 
         Returns:
             `content_embeds` (batch, frames, size), `content_bias` (batch, frames), and the same of the null texts, or
@@ -90,7 +93,7 @@ class ConditionEncoderMixin:
             texts = [spell_out_numbers(text) for text in texts]
         batch_size = len(texts)
         if negative_content is not None:
-            texts += [negative_content] * batch_size
+            texts += repeat_prompt("negative_content", negative_content, batch_size)
         encoder, tokenizer = self.content_encoder, self._require("content_tokenizer")
         max_length = encoder.config.max_text_positions
         longest = max(map(len, tokenizer(texts).input_ids))

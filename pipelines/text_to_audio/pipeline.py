@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import AudioPipelineOutput, AutoencoderKL, DiffusionPipeline, UNet2DConditionModel
+from diffusers.pipelines.pipeline_utils import StableDiffusionMixin
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils.torch_utils import randn_tensor
 from transformers import (
@@ -27,6 +28,7 @@ from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.content_attention import attend_with_bias
 from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder
 from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_hop, vocoder_samples
+from avzoo.pipelines.shared.adapters import AdapterMixin
 from avzoo.pipelines.shared.interruption import InterruptionMixin
 
 from .checks import (
@@ -38,6 +40,7 @@ from .checks import (
     check_scene,
     check_texts,
     count_prompts,
+    repeat_prompt,
 )
 from .conditions import ConditionEncoderMixin
 from .guidance import (
@@ -67,7 +70,9 @@ _ALTERNATIVES = {
 }
 
 
-class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, DiffusionPipeline):
+class VoiceLDMPipeline(
+    ConditionEncoderMixin, LongTextMixin, AdapterMixin, InterruptionMixin, DiffusionPipeline, StableDiffusionMixin
+):
     """Speech in an acoustic scene, from a description of the scene and a text to say.
 
         pipe = VoiceLDMPipeline.from_pretrained("voiceldm-m", torch_dtype=torch.bfloat16).to("cuda")
@@ -84,7 +89,8 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         avzoo_source: where converted weights came from.
 
     Every component but `unet`, `content_encoder` and `scheduler` can be left out if its output is passed or not needed.
-    The last four settings are no components: `from_pipe` takes them into another pipeline, `components` doesn't.
+    The last four settings are no components: `VoiceLDMPipeline.from_pipe(pipe)` takes them into another pipeline,
+    `VoiceLDMPipeline(**pipe.components)` has the defaults.
 
     Raises:
         ValueError: a preset that isn't among the presets.
@@ -101,6 +107,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         "feature_extractor",
     ]
     _callback_tensor_inputs = ["latents"]
+    _lora_loadable_modules = ["unet", "content_encoder"]
 
     def __init__(
         self,
@@ -204,21 +211,27 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
     ) -> torch.Tensor:
         """Draw standard normal noise, (batch, channels, latent frames, latent bands), float32, or check what is passed.
 
-        Each scheduler scales it to its own first noise level.
+        Each scheduler scales it to its own first noise level. Clips below 1.7 s have a few frames more than in the
+        authors' code, whose waveforms are too short; `latents` of the authors' length are taken, too, and give those.
 
         Raises:
             ValueError: `latents` of another shape or not finite, or a list of generators of another length.
         """
-        shape = (batch_size, self.unet.config.in_channels, self._latent_frames(audio_length_in_s), self._latent_bands)
+        frames, authors_frames = self._latent_frames(audio_length_in_s), self._authors_latent_frames(audio_length_in_s)
+        shapes = [
+            (batch_size, self.unet.config.in_channels, number, self._latent_bands)
+            for number in dict.fromkeys((frames, authors_frames))
+        ]
         if isinstance(generator, list) and len(generator) != batch_size:
             raise ValueError(
                 f"`generator` is a list of {len(generator)}, expected one for each of {batch_size} waveforms."
             )
         if latents is None:
-            latents = randn_tensor(shape, generator=generator, device=self._execution_device, dtype=torch.float32)
-        elif tuple(latents.shape) != shape:
+            latents = randn_tensor(shapes[0], generator=generator, device=self._execution_device, dtype=torch.float32)
+        elif tuple(latents.shape) not in shapes:
             raise ValueError(
-                f"`latents` must be {shape} for these prompts and this length, got {tuple(latents.shape)}."
+                f"`latents` must be {' or '.join(map(str, shapes))} for these prompts and this length, got "
+                f"{tuple(latents.shape)}."
             )
         elif not torch.isfinite(latents).all():
             raise ValueError("`latents` holds NaN or infinite values.")
@@ -266,8 +279,8 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         desc_guidance_scale: float | None = None,
         cont_guidance_scale: float | None = None,
         guidance_scale: float | None = None,
-        negative_description: str = "",
-        negative_content: str | None = None,
+        negative_description: Prompt = "",
+        negative_content: Prompt = None,
         num_waveforms_per_prompt: int = 1,
         eta: float = 0.0,
         generator: torch.Generator | list[torch.Generator] | None = None,
@@ -299,8 +312,9 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
             desc_guidance_scale, cont_guidance_scale: strength of guidance by each condition, 0 or more. At 0 the
                 condition still counts, without emphasis. None: the preset's.
             guidance_scale: one scale for both in place of the two, as common elsewhere; 1 is no emphasis.
-            negative_description: the null description of guidance.
-            negative_content: the null text of guidance. None: the pipeline's `null_content`.
+            negative_description: the null description of guidance, or a list with one for each prompt.
+            negative_content: the null text of guidance, or a list with one for each prompt. None: the pipeline's
+                `null_content`.
             num_waveforms_per_prompt: results for each prompt.
             eta: noise added at each step by schedulers that take it (DDIM).
             generator: source of all noise; a list has one for each waveform.
@@ -341,26 +355,32 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
             description_embeds,
             content_embeds,
             content_bias,
+            negatives={
+                "negative_description": negative_description,
+                "negative_content": negative_content,
+                "negative_description_embeds": negative_description_embeds,
+                "negative_content_embeds": negative_content_embeds,
+            },
             audio_length_in_s=audio_length_in_s,
             num_inference_steps=num_inference_steps,
             scales=scales,
             num_waveforms_per_prompt=num_waveforms_per_prompt,
             output_type=output_type,
-            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
         )
+        callback_inputs = self._name_callback_tensors(callback_on_step_end, callback_on_step_end_tensor_inputs)
         rows = self._plan_rows(scales, content, negative_content, content_embeds, negative_content_embeds)
 
         # 2. Encode the description
         if description_embeds is None:
             description_embeds = self._encode_scene(description, audio_prompt, audio_prompt_start_in_s)
         if negative_description_embeds is None and needs_null_description(rows):
-            negative_description_embeds = self.encode_description(negative_description)
+            negative_description_embeds = self.encode_description(negative_description or "")
 
         # 3. Encode the content
         if content_embeds is None:
             is_guided = set(rows) != {(True, True)}
             content_embeds, content_bias, negative_content_embeds, negative_content_bias = self.encode_content(
-                repeat_prompt(content, batch_size), negative_content if is_guided else None, spell_out
+                repeat_prompt("content", content, batch_size), negative_content if is_guided else None, spell_out
             )
 
         # 4. Lay out the denoiser's batch
@@ -381,7 +401,6 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
 
         # 6. Denoise
         step_kwargs = self.prepare_extra_step_kwargs(generator, eta)
-        callback_inputs = callback_on_step_end_tensor_inputs
         latents = self._denoise(latents, conditions, step_kwargs, callback_on_step_end, callback_inputs)
 
         # 7. Decode
@@ -398,12 +417,12 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         content_embeds: torch.Tensor | None,
         content_bias: torch.Tensor | None,
         *,
+        negatives: Mapping[str, Any],
         audio_length_in_s: float,
         num_inference_steps: int,
         scales: Mapping[str, float | None],
         num_waveforms_per_prompt: int,
         output_type: str,
-        callback_on_step_end_tensor_inputs: Sequence[str],
     ) -> int:
         """Check the arguments of a call and return the number of prompts.
 
@@ -415,8 +434,12 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         check_content(content, content_embeds)
         check_texts("description", description)
         check_texts("content", content)
+        for name in ("negative_description", "negative_content"):
+            check_texts(name, negatives[name])
         check_embeds("description_embeds", description_embeds, 2)
         check_embeds("content_embeds", content_embeds, 3)
+        check_embeds("negative_description_embeds", negatives["negative_description_embeds"], 2)
+        check_embeds("negative_content_embeds", negatives["negative_content_embeds"], 3)
         check_content_bias(content_bias, content_embeds)
         batch_size = count_prompts(
             {
@@ -425,6 +448,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
                 "description_embeds": description_embeds,
                 "content": content,
                 "content_embeds": content_embeds,
+                **{name: value for name, value in negatives.items() if not isinstance(value, str)},
             }
         )
         check_number("audio_length_in_s", audio_length_in_s, above=0)
@@ -432,8 +456,6 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         check_whole_number("num_waveforms_per_prompt", num_waveforms_per_prompt, at_least=1)
         check_scales(scales)
         check_choice("output_type", output_type, _OUTPUT_COMPONENTS)
-        for name in callback_on_step_end_tensor_inputs:
-            check_choice("callback_on_step_end_tensor_inputs", name, self._callback_tensor_inputs)
         for component in _OUTPUT_COMPONENTS[output_type]:
             self._require(component)
         return batch_size
@@ -442,7 +464,7 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         self,
         scales: Mapping[str, float | None],
         content: Prompt,
-        negative_content: str,
+        negative_content: str | Sequence[str],
         content_embeds: torch.Tensor | None,
         negative_content_embeds: torch.Tensor | None,
     ) -> dict[tuple[bool, bool], float]:
@@ -452,10 +474,10 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
             ValueError: null content is needed and can't be encoded, because `content_embeds` stands for the text.
         """
         given = {name: scale for name, scale in scales.items() if scale is not None}
-        texts = [content] if isinstance(content, str) else content
+        texts, nulls = ([prompt] if isinstance(prompt, str) else prompt for prompt in (content, negative_content))
         defaults = {name: self._defaults()[name] for name in ("desc_guidance_scale", "cont_guidance_scale")}
         rows = guidance_rows(
-            **defaults | given, content_is_null=texts is not None and all(text == negative_content for text in texts)
+            **defaults | given, content_is_null=texts is not None and set(texts) == set(nulls) and len(set(texts)) == 1
         )
         if content_embeds is not None and negative_content_embeds is None and needs_null_content(rows):
             raise ValueError("`negative_content_embeds` is needed beside `content_embeds`: these scales guide by it.")
@@ -527,11 +549,18 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
         frames = 100.0 if self.vocoder is None else self.vocoder.config.sampling_rate / vocoder_hop(self.vocoder.config)
         return frames / self._vae_factor
 
-    def _latent_frames(self, seconds: float) -> int:
-        """Latent frames of a clip: the authors' number, or more if its waveform would be too short."""
+    def _authors_latent_frames(self, seconds: float) -> int:
+        """Latent frames that the authors' code gives a clip."""
         config = None if self.vocoder is None else self.vocoder.config
         frame_in_s = 0.01 if config is None else vocoder_hop(config) / config.sampling_rate
-        latent_frames = max(int(seconds * LENGTH_FACTOR / frame_in_s) // self._vae_factor, 1)
+        return max(int(seconds * LENGTH_FACTOR / frame_in_s) // self._vae_factor, 1)
+
+    def _latent_frames(self, seconds: float) -> int:
+        """Latent frames of a clip: the authors' number, or more if its waveform would be too short."""
+        config, latent_frames = (
+            None if self.vocoder is None else self.vocoder.config,
+            self._authors_latent_frames(seconds),
+        )
         if config is not None:
             while vocoder_samples(config, latent_frames * self._vae_factor) < int(seconds * config.sampling_rate):
                 latent_frames += 1
@@ -550,12 +579,6 @@ class VoiceLDMPipeline(ConditionEncoderMixin, LongTextMixin, InterruptionMixin, 
                 f"{component}=...)`, or {_ALTERNATIVES[component]}."
             )
         return value
-
-
-def repeat_prompt(prompt: str | Sequence[str], batch_size: int) -> list[str]:
-    """Return a list of `batch_size` texts: a single one is repeated."""
-    prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-    return prompts * batch_size if len(prompts) == 1 else prompts
 
 
 __all__ = ["VoiceLDMPipeline"]

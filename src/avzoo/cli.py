@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `avzoo --help` and `avzoo
 import argparse
 import ast
 import dataclasses
+import itertools
 import json
 import sys
 import warnings
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avzoo import zoo
-from avzoo.files import check_readable, write_folder_atomically
+from avzoo.files import check_readable, fill_folder, write_folder_atomically
 from avzoo.pipelines.shared.commands import (
     add_common_options,
     add_face_options,
@@ -38,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not is_expected(error):
             raise
-        print("avzoo:", " ".join(str(error).split()), file=sys.stderr)
+        line = " ".join(str(error).split())  # a damaged file may bring its names into it, of any length and kind
+        line = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+        print("avzoo:", line if len(line) <= 4000 else f"{line[:4000]} ...", file=sys.stderr)
         return 1
     return 0
 
@@ -259,10 +262,14 @@ def write_toyworld(options: argparse.Namespace) -> None:
     settings = {name: parse_literal(value) for name, value in map(split_pair, options.set)}
     clips = world(options.world)(options.n, options.seed, split=options.split, **settings)
     rendered = clips.iterate(options.workers, clips_at_once=1)
-    for clip in tqdm(rendered, total=options.n, unit="clip", disable=not sys.stderr.isatty()):
-        options.out.mkdir(parents=True, exist_ok=True)  # created only once a clip exists
-        for path in clips.write(clip, options.out):
-            print(path)
+    first = next(rendered, None)  # the folder is made only once a clip exists
+    if first is None:
+        return
+    with fill_folder(options.out):
+        bar = {"total": options.n, "unit": "clip", "disable": not sys.stderr.isatty()}
+        for clip in tqdm(itertools.chain([first], rendered), **bar):
+            for path in clips.write(clip, options.out):
+                print(path)
 
 
 def run_demo(options: argparse.Namespace) -> None:

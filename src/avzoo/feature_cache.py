@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from avzoo.files import write_atomically
+from avzoo.files import explain_write_errors, write_atomically
 
 
 class FeatureCache:
@@ -108,9 +108,13 @@ def _describe_layout(layout: list[tuple[str, list[int]]]) -> str:
 
 
 def _map_file(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    """Memory-map a file, created sparse and full of zeros if it does not exist."""
-    with path.open("ab") as file:  # another process may create it at the same time: append mode keeps its content
-        file.truncate(int(np.prod(shape)) * np.dtype(dtype).itemsize)
+    """Memory-map a file, created full of zeros if it does not exist."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    with explain_write_errors(path), path.open("ab") as file:  # another process may create it at the same time:
+        is_new = os.fstat(file.fileno()).st_size < size  # append mode keeps its content
+        if is_new and hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)  # a full disk shows now; later it would kill the process
+        file.truncate(size)
     return np.memmap(path, dtype, mode="r+", shape=shape)
 
 

@@ -1,6 +1,8 @@
 """Atomic writing of files and folders, with the modes that the umask gives."""
 
+import errno
 import os
+import re
 import shutil
 import stat
 import uuid
@@ -12,6 +14,9 @@ try:
     import fcntl
 except ImportError:  # Windows has no such locks
     fcntl = None
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_UNFINISHED = re.compile(r"\..+\.[0-9a-f]{8}\.part(\..*)?")  # names that `write_atomically` gives
 
 
 @contextmanager
@@ -29,11 +34,31 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
     # writers that choose their format by it.
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
     try:
-        yield unfinished
-        give_umask_modes(unfinished)
-        os.replace(unfinished, path)
+        with explain_write_errors(path):
+            yield unfinished
+            give_umask_modes(unfinished)
+            os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def fill_folder(folder: str | os.PathLike) -> Iterator[Path]:
+    """Context manager that makes a folder, if it is missing, and holds it: no other process fills it meanwhile.
+
+    Files are written into it with [`write_atomically`]. What a killed process left of them is deleted first.
+
+    Raises:
+        BlockingIOError: another process, or another thread, is filling `folder`.
+        OSError: `folder` can't be made.
+    """
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    with _lock(target / ".avzoo-lock", folder):
+        for path in target.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and not path.is_dir():
+                path.unlink()
+        yield target
 
 
 @contextmanager
@@ -59,9 +84,10 @@ def write_folder_atomically(folder: str | os.PathLike) -> Iterator[Path]:
                 shutil.rmtree(unfinished)
             unfinished.mkdir()
             try:
-                yield unfinished
-                give_umask_modes(unfinished)
-                os.replace(unfinished, target)
+                with explain_write_errors(folder):
+                    yield unfinished
+                    give_umask_modes(unfinished)
+                    os.replace(unfinished, target)
             except BaseException:
                 shutil.rmtree(unfinished, ignore_errors=True)
                 raise
@@ -70,6 +96,22 @@ def write_folder_atomically(folder: str | os.PathLike) -> Iterator[Path]:
             with suppress(OSError):
                 parent.rmdir()
         raise
+
+
+@contextmanager
+def explain_write_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Inside, a full disk is an OSError that names `path`: writing raises one that names no file, or none at all."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in _FULL:
+            # safetensors' and soundfile's errors are no OSErrors, and hold the number in their text.
+            found = None if isinstance(error, OSError) else re.search(r"os error (\d+)", str(error))
+            number = int(found[1]) if found else None
+        if number not in _FULL:
+            raise
+        raise OSError(number, f"`{path}` cannot be written: {os.strerror(number)}") from error
 
 
 def _refuse_filled(target: Path, folder: str | os.PathLike) -> None:

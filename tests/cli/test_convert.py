@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -255,6 +257,27 @@ def test_a_conversion_that_breaks_off_leaves_nothing(avzoo_command, checkpoint, 
     monkeypatch.setattr(avzoo.FlexiASTFeatureExtractor, "save_pretrained", break_off)
     refused(avzoo_command("convert", "flexiast", checkpoint, output), "No space left on device")
     assert not output.exists()
+
+
+def test_a_conversion_to_a_full_disk_names_the_folder_and_leaves_nothing(avzoo_command, checkpoint, output):
+    """safetensors' error of a full disk is no OSError."""
+    handler, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        answer = avzoo_command("convert", "flexiast", checkpoint, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    refused(answer, f"`{output}` cannot be written: File too large")
+    assert not output.exists()
+
+
+def test_a_key_with_control_characters_does_not_reach_the_terminal(avzoo_command, checkpoint, output):
+    torch.save({**ast_tensors(), "module.\x1b[2J\x07" + "long" * 10_000: torch.zeros(3)}, checkpoint)
+    answer = avzoo_command("convert", "flexiast", checkpoint, output)
+    refused(answer, "1 key has no rule", "\N{REPLACEMENT CHARACTER}[2J")
+    assert "\x1b" not in answer[2]
+    assert len(answer[2]) < 1000
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077], ids=oct)

@@ -1,6 +1,7 @@
 """`avzoo toyworld` and `avzoo tracks`: clips with labels, and the faces in them."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from refusals import refused
 
 from avzoo.cli import main
+from avzoo.files import fill_folder
 from avzoo.video import write_video
 
 
@@ -52,6 +54,51 @@ def test_toyworld_refuses_settings_that_do_not_exist(avzoo_command, tmp_path):
     refused(avzoo_command("toyworld", "talkers", "--out", tmp_path, "--n", -1), "`num_clips` must be 0 or more, got -1")
     refused(avzoo_command("toyworld", "talkers", "--out", tmp_path / "new", "--set", "size=2"), "`size` must be")
     assert not (tmp_path / "new").exists()
+
+
+KILLED_WHILE_RENDERING = """
+import os, signal, sys
+from avzoo.cli import main
+from avzoo.video import VideoWriter
+write = VideoWriter.write
+def stop(*arguments):
+    write(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+VideoWriter.write = stop
+main(["toyworld", "talkers", "--n", "1", "--out", sys.argv[1], "--set", "seconds=0.4", "size=[60,100]"])
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_rendering_is_swept_by_the_next(avzoo_command, tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_RENDERING, tmp_path], check=False)
+    assert killed.returncode == -9
+    half = [path.name for path in tmp_path.iterdir() if ".part." in path.name]
+    assert len(half) == 1
+    assert avzoo_command("toyworld", "sound_events", "--n", "1", "--out", tmp_path, "--set", "seconds=1")[0] == 0
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["sound_events-train-0000000.json", "sound_events-train-0000000.wav"]
+
+
+def test_a_second_rendering_into_one_folder_is_told(avzoo_command, tmp_path):
+    command = ["toyworld", "sound_events", "--n", "1", "--out", tmp_path, "--set", "seconds=1"]
+    with fill_folder(tmp_path):
+        refused(avzoo_command(*command), f"another process is writing `{tmp_path}`; wait until it has ended")
+        assert not list(tmp_path.glob("*.wav"))
+    assert avzoo_command(*command)[0] == 0
+
+
+@pytest.mark.slow
+def test_a_rendering_on_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path):
+    program = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+    program += "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+    program += "from avzoo.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = ["toyworld", "sound_events", "--n", "2", "--out", tmp_path / "out", "--set", "seconds=1"]
+    ended = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, check=False)
+    refused(
+        (ended.returncode, ended.stdout, ended.stderr), "sound_events-train-0000000.wav` cannot be written: File too"
+    )
+    assert not any((tmp_path / "out").iterdir())
 
 
 def test_tracks_finds_the_faces_of_a_talkers_clip_and_draws_them(talking, avzoo_command, tmp_path):

@@ -327,6 +327,8 @@ def test_an_adapter_is_trained_saved_loaded_and_merged(case, model, tiny, inputs
     assert all("lora_" in name for name in changed)
     expected = answer_of(model, inputs)
     assert distance(expected, base) > 1e-3
+    with pytest.raises(ValueError, match=r"holds adapters.*save_lora_adapter.*fuse_lora"):
+        model.save_pretrained(tmp_path)  # diffusers' own writes what no network can load
     model.save_lora_adapter(tmp_path)
     again = tiny.make(case[1])
     again.load_lora_adapter(tmp_path, prefix=None, use_safetensors=True)
@@ -336,6 +338,9 @@ def test_an_adapter_is_trained_saved_loaded_and_merged(case, model, tiny, inputs
     again.enable_lora()
     again.fuse_lora()
     assert distance(answer_of(again, inputs), expected) < 1e-4
+    again.unload_lora()
+    again.save_pretrained(tmp_path / "fused")
+    assert distance(answer_of(type(again).from_pretrained(tmp_path / "fused"), inputs), expected) < 1e-4
     model.unload_lora()
     assert distance(answer_of(model, inputs), expected) > 1e-3
     torch.testing.assert_close(answer_of(model, inputs), base, **FLOAT_NOISE)

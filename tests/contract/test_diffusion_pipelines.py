@@ -15,7 +15,9 @@ import torch
 from accelerate import cpu_offload
 from contract.diffusion import PIPELINES, SCHEDULERS, TinyPipeline, find_public_classes
 from diffusers import DiffusionPipeline, SchedulerMixin
-from diffusers.models.attention_processor import SlicedAttnProcessor
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback, SDCFGCutoffCallback
+from diffusers.models.attention_processor import AttnProcessor2_0, SlicedAttnProcessor
+from peft import LoraConfig, get_peft_model_state_dict
 
 from avzoo import zoo
 
@@ -277,6 +279,32 @@ def test_a_callback_is_given_what_it_asks_for(tiny, pipe, expected):
         call(tiny, pipe, callback_on_step_end_tensor_inputs=["image_embeds"])
 
 
+class Doubling(PipelineCallback):
+    """A callback of diffusers' kind: it names its tensors, and acts at one step."""
+
+    def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+        (name,) = self.tensor_inputs
+        if step_index == self.config.cutoff_step_index:
+            callback_kwargs[name] = 2 * callback_kwargs[name]
+        return callback_kwargs
+
+
+def test_callback_objects_of_diffusers_name_their_tensors(tiny, pipe, expected):
+    def double(given, step, time, tensors):
+        return {tiny.state: 2 * tensors[tiny.state]} if step == 0 else {}
+
+    wanted = call(tiny, pipe, callback_on_step_end=double)
+    assert distance(wanted[0], expected[0]) > 0.01
+    kind = type("Doubling", (Doubling,), {"tensor_inputs": [tiny.state]})
+    callback = kind(cutoff_step_ratio=None, cutoff_step_index=0)
+    for one in (callback, MultiPipelineCallbacks([callback])):
+        options = {"callback_on_step_end": one, "callback_on_step_end_tensor_inputs": []}
+        torch.testing.assert_close(call(tiny, pipe, **options), wanted, **EXACT)
+    cutoff = SDCFGCutoffCallback(cutoff_step_ratio=0.5, cutoff_step_index=None)
+    with pytest.raises(ValueError, match=r"`SDCFGCutoffCallback.tensor_inputs` must be one of .*got 'prompt_embeds'"):
+        call(tiny, pipe, callback_on_step_end=cutoff)
+
+
 @pytest.mark.parametrize("name", ["_interrupt", "interrupt"])
 def test_a_callback_stops_the_walk(tiny, pipe, name):
     steps: list[int] = []
@@ -345,6 +373,137 @@ def test_attention_is_sliced_where_it_can_be(tiny, expected):
     inner = [module for network in networks_of(pipe).values() for module in network.modules()]
     sliced = [module for module in inner if isinstance(getattr(module, "processor", None), SlicedAttnProcessor)]
     assert bool(sliced) != bool(tiny.no_attention_slicing)
+
+
+def test_attention_may_be_computed_in_any_way(tiny, expected):
+    """What computes attention is each user's choice, and stays it after a call."""
+    pipe = tiny.assemble()
+    networks = [network for network in networks_of(pipe).values() if hasattr(network, "set_attn_processor")]
+    assert bool(networks) != bool(tiny.no_attention_slicing)
+    ways = {
+        "AttnProcessor": lambda network: network.set_default_attn_processor(),
+        "AttnProcessor2_0": lambda network: network.set_attn_processor(AttnProcessor2_0()),
+        "FusedAttnProcessor2_0": lambda network: network.fuse_qkv_projections(),
+        "SlicedAttnProcessor": lambda network: network.set_attn_processor(SlicedAttnProcessor(1)),
+    }
+    for network in networks:
+        for name, choose in ways.items():
+            choose(network)
+            torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
+            chosen = {type(processor).__name__ for processor in network.attn_processors.values()}
+            assert chosen == {name} or (name == "AttnProcessor" and chosen == {"AttnProcessor2_0"})
+            if name.startswith("Fused"):
+                network.unfuse_qkv_projections()
+
+
+# --- adapters ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def adapted(tiny) -> DiffusionPipeline:
+    """With an adapter of each network that can have one, after a step of training."""
+    pipe = tiny.assemble()
+    for number, name in enumerate(pipe._lora_loadable_modules):
+        network = getattr(pipe, name)
+        layers = [layer for layer, module in network.named_modules() if isinstance(module, torch.nn.Linear)]
+        torch.manual_seed(number)
+        network.add_adapter(LoraConfig(r=2, lora_alpha=8, target_modules=layers, init_lora_weights=False))
+        trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        sum(parameter.square().sum() for parameter in trained).backward()
+        torch.optim.SGD(trained, lr=0.01).step()
+    return pipe
+
+
+def layers_of(pipe: DiffusionPipeline, name: str) -> dict[str, Any]:
+    network = getattr(pipe, name)
+    return {
+        f"{name}_lora_layers": get_peft_model_state_dict(network),
+        f"{name}_lora_adapter_metadata": network.peft_config["default"].to_dict(),
+    }
+
+
+def test_adapters_are_saved_loaded_weighted_fused_and_unloaded(tiny, adapted, expected, tmp_path):
+    wanted = call(tiny, adapted)
+    names = adapted._lora_loadable_modules
+    assert distance(wanted[0], expected[0]) > 0.01
+    adapted.save_lora_weights(
+        tmp_path, **{key: value for name in names for key, value in layers_of(adapted, name).items()}
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["pytorch_lora_weights.safetensors"]
+    pipe = tiny.assemble()
+    pipe.load_lora_weights(tmp_path)
+    assert pipe.get_list_adapters() == {name: ["default_0"] for name in names}
+    torch.testing.assert_close(call(tiny, pipe), wanted, **EXACT)
+    pipe.disable_lora()
+    torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
+    pipe.enable_lora()
+    pipe.load_lora_weights(tmp_path, adapter_name="second")
+    pipe.set_adapters(["second"], [0.0])
+    torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
+    pipe.set_adapters(["default_0"])
+    pipe.delete_adapters("second")
+    pipe.fuse_lora(components=names)
+    torch.testing.assert_close(call(tiny, pipe), wanted, **NEAR)
+    pipe.unfuse_lora(components=names)
+    pipe.unload_lora_weights()
+    assert pipe.get_list_adapters() == {}
+    torch.testing.assert_close(call(tiny, pipe), expected, **NEAR)
+
+
+def test_adapters_of_one_network_leave_the_others_alone(tiny, adapted, expected, tmp_path):
+    for name in adapted._lora_loadable_modules:
+        adapted.save_lora_weights(tmp_path / name, **layers_of(adapted, name))
+        pipe = tiny.assemble()
+        pipe.load_lora_weights(str(tmp_path / name))
+        assert pipe.get_list_adapters() == {name: ["default_0"]}
+        assert distance(call(tiny, pipe)[0], expected[0]) > 0.001
+
+
+def test_an_adapter_is_put_in_place_of_another(tiny, adapted, tmp_path):
+    names, wanted = adapted._lora_loadable_modules, call(tiny, adapted)
+    written = [{}, {}]
+    for number, arguments in enumerate(written):
+        for name in names:
+            arguments |= copy.deepcopy(layers_of(adapted, name))
+            if number:
+                arguments[f"{name}_lora_layers"] = {
+                    key: 0 * value for key, value in arguments[f"{name}_lora_layers"].items()
+                }
+        adapted.save_lora_weights(tmp_path / str(number), **arguments)
+    pipe = tiny.assemble()
+    pipe.load_lora_weights(tmp_path / "1", adapter_name="one", low_cpu_mem_usage=False)
+    assert distance(call(tiny, pipe)[0], wanted[0]) > 0.01
+    pipe.load_lora_weights(tmp_path / "0", adapter_name="one", hotswap=True)
+    assert pipe.get_list_adapters() == {name: ["one"] for name in names}
+    torch.testing.assert_close(call(tiny, pipe), wanted, **EXACT)
+    with pytest.raises(ValueError, match="other"):
+        pipe.load_lora_weights(tmp_path / "0", adapter_name="other", hotswap=True)
+
+
+def test_a_pipeline_is_saved_with_its_adapters_fused(tiny, adapted, tmp_path):
+    wanted, names = call(tiny, adapted), adapted._lora_loadable_modules
+    with pytest.raises(ValueError, match=rf"`{names[0]}` holds adapters.*save_lora_weights.*fuse_lora"):
+        adapted.save_pretrained(tmp_path)
+    assert not list(tmp_path.iterdir())
+    adapted.fuse_lora(components=names)
+    adapted.unload_lora_weights()
+    adapted.save_pretrained(tmp_path)
+    torch.testing.assert_close(call(tiny, quiet(tiny.pipeline_class.from_pretrained(tmp_path))), wanted, **NEAR)
+
+
+def test_files_that_are_no_adapters_of_the_networks_are_told(tiny, adapted, tmp_path):
+    name = adapted._lora_loadable_modules[0]
+    network = getattr(adapted, name)
+    network.save_lora_adapter(tmp_path)
+    with pytest.raises(ValueError, match=rf"must name a network, {name} or .*load_lora_adapter\(folder"):
+        tiny.assemble().load_lora_weights(tmp_path)
+    again = tiny.assemble()
+    getattr(again, name).load_lora_adapter(tmp_path, prefix=None, use_safetensors=True)  # the way out
+    assert again.get_list_adapters() == {name: ["default_0"]}
+    with pytest.raises(TypeError, match="unknown argument `text_encoder_lora_layers`"):
+        adapted.save_lora_weights(tmp_path, text_encoder_lora_layers={"a": torch.zeros(1)})
+    with pytest.raises(ValueError, match=f"pass at least one of `{name}_lora_layers`"):
+        adapted.save_lora_weights(tmp_path)
 
 
 # --- schedulers -------------------------------------------------------------------------------------------------------

@@ -218,6 +218,48 @@ def test_an_evaluation_of_the_trainer_gathers_little(model, tiny):
     assert gathered <= {"logits", "boxes"}
 
 
+@pytest.mark.needs("loss")
+@pytest.mark.parametrize("problem_type", ["regression", "multi_label_classification", "binary"])
+def test_a_problem_type_decides_on_the_loss_or_is_refused(model, tiny, problem_type, tmp_path):
+    allowed = type(model.config).problem_types
+    if problem_type not in allowed:
+        model.save_pretrained(tmp_path)
+        with pytest.raises((StrictDataclassError, ValueError), match=r"`problem_type` must be one of None"):
+            tiny_config(type(model), problem_type=problem_type)
+        with pytest.raises((StrictDataclassError, ValueError), match=r"`problem_type` must be one of None"):
+            type(model).from_pretrained(tmp_path, problem_type=problem_type)
+        return
+    inputs = tiny.inputs(tiny.lengths)
+    labels = torch.rand(len(tiny.lengths), model.config.num_labels, generator=torch.Generator().manual_seed(0))
+    model.config.problem_type = problem_type
+    output = model(**inputs, labels=labels)
+    losses = {
+        "regression": torch.nn.functional.mse_loss,
+        "multi_label_classification": torch.nn.functional.binary_cross_entropy_with_logits,
+    }
+    torch.testing.assert_close(output.loss, losses[problem_type](output.logits, labels), **EXACT)
+
+
+@pytest.mark.needs("loss")
+def test_class_names_agree_whichever_of_the_two_is_given(model, tiny, tmp_path):
+    names = [f"class {index}" for index in range(model.config.num_labels)]
+    id2label, label2id = dict(enumerate(names)), {name: index for index, name in enumerate(names)}
+    for given in ({"id2label": id2label}, {"label2id": label2id}, {"id2label": id2label, "label2id": label2id}):
+        config = tiny_config(type(model), **given)
+        assert (config.id2label, config.label2id) == (id2label, label2id)
+        model.save_pretrained(tmp_path)
+        loaded = type(model).from_pretrained(tmp_path, **given)
+        assert (loaded.config.id2label, loaded.config.label2id) == (id2label, label2id)
+    loaded.save_pretrained(tmp_path)
+    if len(names) > 1:
+        other = dict(enumerate(reversed(names)))
+        with pytest.raises((StrictDataclassError, ValueError), match="each other's inverse"):
+            tiny_config(type(model), id2label=other, label2id=label2id)
+        with pytest.raises(ValueError, match="`id2label` gives 'class"):
+            type(model).from_pretrained(tmp_path, id2label=other)
+    assert type(model).from_pretrained(tmp_path).config.label2id == label2id
+
+
 @pytest.mark.needs("outputs")
 @pytest.mark.parametrize("name", ["output_hidden_states", "output_attentions"])
 @torch.no_grad()
@@ -245,6 +287,12 @@ def test_an_unknown_keyword_is_an_error(model, tiny):
     for name in ("patchsize", "attention_masks", "num_items_in_batch", *(f"{name}s" for name in inputs)):
         with pytest.raises(TypeError, match=name):
             model(**inputs, **{name: 8})
+
+
+def test_no_method_has_a_name_that_means_an_output_to_transformers(model):
+    """`get_image_features` and the like return a `BaseModelOutputWithPooling` there."""
+    for kind in ("text", "image", "video", "audio"):
+        assert not hasattr(model, f"get_{kind}_features")
 
 
 def test_what_a_network_is_without_is_not_there(model, tiny):
@@ -355,6 +403,47 @@ def test_low_rank_adapters_train_save_load_and_merge(row, model_class, model, ti
     merged = loaded.merge_and_unload()
     assert type(merged) is model_class
     torch.testing.assert_close(answer_of(tiny, merged, inputs), trained, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.needs("loss")
+def test_a_head_is_trained_beside_low_rank_adapters(row, model_class, model, tiny, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    heads = find_heads(model)
+    layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)]
+    layer = next(name for name in reversed(layers) if not name.startswith(tuple(heads)))
+    inputs, labels = tiny.inputs(tiny.lengths), tiny.labels(len(tiny.lengths))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=[layer], modules_to_save=heads)).eval()
+    optimizer = torch.optim.SGD([p for p in adapted.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        tiny.losses(adapted, inputs, labels).backward()
+        optimizer.step()
+    trained = answer_of(tiny, adapted, inputs)
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = PeftModel.from_pretrained(tiny_model(row, model_class), tmp_path / "adapter").eval()
+    torch.testing.assert_close(answer_of(tiny, loaded, inputs), trained, **EXACT)
+    merged = loaded.merge_and_unload()
+    merged.save_pretrained(tmp_path / "merged")
+    whole, report = model_class.from_pretrained(tmp_path / "merged", output_loading_info=True)
+    assert not any(report.values()), report
+    torch.testing.assert_close(answer_of(tiny, whole, inputs), trained, rtol=1e-4, atol=1e-5)
+    changed = {name for name, value in whole.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name for name in before if name.startswith(f"{layer}.weight")} <= changed
+    assert all(any(name.startswith(head) for name in changed) for head in heads)
+    assert all(name.startswith((layer, *heads)) for name in changed)
+
+
+def find_heads(model):
+    """Names of the modules that answer, those of a list one by one."""
+    heads = []
+    for name, module in model.named_children():
+        if "classifier" in name or "heads" in name:
+            several = isinstance(module, torch.nn.ModuleList)
+            heads += [f"{name}.{index}" for index in range(len(module))] if several else [name]
+    assert heads
+    return heads
 
 
 @pytest.mark.needs("linear")

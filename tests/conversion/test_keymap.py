@@ -95,11 +95,19 @@ def test_the_result_has_the_order_of_the_model_and_nothing_more():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_floating_point_becomes_float32_and_integers_stay(dtype):
-    source = {"weight": torch.ones(2, dtype=dtype), "steps": torch.tensor([2**40])}
-    converted = KeyMap(rename("{key}", "{key}")).apply(source, {"weight": (2,), "steps": (1,)})
+def test_floating_point_becomes_float32_and_counters_stay_whole_numbers(dtype):
+    source = {"weight": torch.ones(2, dtype=dtype), "num_batches_tracked": torch.tensor([2**40])}
+    converted = KeyMap(rename("{key}", "{key}")).apply(source, {"weight": (2,), "num_batches_tracked": (1,)})
     assert converted["weight"].dtype == torch.float32
-    assert converted["steps"].tolist() == [2**40]
+    assert converted["num_batches_tracked"].tolist() == [2**40]
+
+
+@pytest.mark.parametrize(("value", "count"), [(123.0, 123), (float("inf"), torch.iinfo(torch.int64).max)])
+def test_a_counter_that_was_made_a_float_is_a_whole_number_again(value, count):
+    source = {"num_batches_tracked": torch.tensor(value)}
+    converted = KeyMap(rename("{key}", "{key}")).apply(source, {"num_batches_tracked": ()})["num_batches_tracked"]
+    assert converted.dtype == torch.int64
+    assert value == float("inf") or converted.item() == count
 
 
 def test_an_operation_that_makes_another_number_of_tensors_is_told():

@@ -122,11 +122,10 @@ def write_wav(
     samples = _as_channels(samples, "`samples`").astype(np.float32, copy=False)
     if not np.isfinite(samples).all():
         raise ValueError(f"`samples`: {_count_non_finite(samples)} NaN or infinite; a WAV file of them plays as noise.")
-    with (
-        write_atomically(path) as unfinished,
-        unfinished.open("wb") as file,
-    ):  # opened here, soundfile has errors of its own
-        soundfile.write(file, samples.T, rate, format="WAV", subtype=subtypes[encoding])
+    written = io.BytesIO()  # soundfile answers a full disk with an AssertionError, a missing folder with its own errors
+    soundfile.write(written, samples.T, rate, format="WAV", subtype=subtypes[encoding])
+    with write_atomically(path) as unfinished:
+        unfinished.write_bytes(written.getbuffer())
 
 
 # The chain: decode -> check -> mix -> resample.

@@ -21,12 +21,19 @@ from typing import Any
 
 import torch
 from huggingface_hub import HfApi
+from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_file, save_model
 from torch import nn
 from transformers.utils import logging
 
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
 from .ema import ExponentialMovingAverage
 
+_LOCK = ".training-lock"
 _COMPLETE = re.compile(r"checkpoint-(\d+)")
 _TEMPORARY = ".tmp"
 _LEFTOVER = re.compile(r"(checkpoint-\d+|best|model)(\.old)?\.tmp")
@@ -36,6 +43,39 @@ def find_checkpoints(output_dir: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     found = [(match, path) for path in output_dir.glob("checkpoint-*") if (match := _COMPLETE.fullmatch(path.name))]
     return [path for _, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+
+
+@contextlib.contextmanager
+def hold_output_dir(output_dir: Path) -> Iterator[None]:
+    """Context manager that holds `output_dir` for one run. A process that is killed holds nothing.
+
+    Raises:
+        BlockingIOError: another process trains into it.
+    """
+    if fcntl is None:  # Windows has no such locks
+        yield
+        return
+    path, file = output_dir / _LOCK, None
+    while file is None:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            # Of this process alone: workers that read data would hold another kind of lock for longer than it lives.
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(file)
+            raise BlockingIOError(
+                f"another run trains into `output_dir` ({output_dir}); wait until it has ended, or choose another."
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        if not path.exists() or not os.path.samestat(os.fstat(file), os.stat(path)):
+            os.close(file)  # whoever held it deleted it in between
+            file = None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)  # while it is held
+        os.close(file)
 
 
 def remove_leftovers(output_dir: Path) -> None:
@@ -60,15 +100,15 @@ def save_checkpoint(
 ) -> None:
     """Write `checkpoint-<step>`, then delete all but the newest `keep`."""
     folder = output_dir / f"checkpoint-{step:06d}"
-    temporary = _make_temporary_folder(folder)
-    save_model(model, str(temporary / "model.safetensors"))
-    tensors, scalars = _flatten_optimizer(optimizer)
-    save_file(tensors, temporary / "optimizer.safetensors")
-    if ema is not None:
-        save_file(_make_contiguous(ema.state_dict()), temporary / "ema.safetensors")
-    (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
-    give_usual_modes(temporary)
-    _replace_folder(temporary, folder)
+    with _make_temporary_folder(folder) as temporary:
+        save_model(model, str(temporary / "model.safetensors"))
+        tensors, scalars = _flatten_optimizer(optimizer)
+        save_file(tensors, temporary / "optimizer.safetensors")
+        if ema is not None:
+            save_file(_make_contiguous(ema.state_dict()), temporary / "ema.safetensors")
+        (temporary / "state.json").write_text(json.dumps({**state, "optimizer_scalars": scalars}))
+        give_usual_modes(temporary)
+        _replace_folder(temporary, folder)
     remove_oldest(output_dir, keep)
 
 
@@ -85,27 +125,41 @@ def read_state(folder: Path) -> dict[str, Any]:
         ValueError: `folder` isn't a checkpoint.
     """
     try:
-        return json.loads((folder / "state.json").read_text())
-    except (OSError, json.JSONDecodeError) as error:
+        state = json.loads((folder / "state.json").read_text())
+        missing = {"training", "steers", "scaler", "optimizer_scalars"} - set(state)
+        if missing:
+            raise ValueError(f"state.json lacks {sorted(missing)[0]!r}")
+        return state
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"`resume`: {folder} is no complete checkpoint ({error}).") from error
 
 
 def load_checkpoint(
     folder: Path, *, model: nn.Module, optimizer: torch.optim.Optimizer, ema: ExponentialMovingAverage | None
 ) -> None:
-    """Put the tensors of a checkpoint into model, optimizer and average."""
-    device = next(model.parameters()).device
-    load_model(model, folder / "model.safetensors", device=str(device))
-    moments: dict[int, dict[str, Any]] = {
-        int(index): dict(values) for index, values in read_state(folder)["optimizer_scalars"].items()
-    }
-    for key, tensor in load_file(folder / "optimizer.safetensors").items():
-        index, name = key.split(".", 1)
-        moments.setdefault(int(index), {})[name] = tensor
-    # The groups (rates, betas) are this run's: they were compared with the checkpoint's before.
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    if ema is not None:
-        ema.load_state_dict(load_file(folder / "ema.safetensors"))
+    """Put the tensors of a checkpoint into model, optimizer and average.
+
+    Raises:
+        ValueError: a file is missing, damaged, or of another model.
+    """
+    try:
+        device = next(model.parameters()).device
+        load_model(model, folder / "model.safetensors", device=str(device))
+        moments: dict[int, dict[str, Any]] = {
+            int(index): dict(values) for index, values in read_state(folder)["optimizer_scalars"].items()
+        }
+        for key, tensor in load_file(folder / "optimizer.safetensors").items():
+            index, name = key.split(".", 1)
+            moments.setdefault(int(index), {})[name] = tensor
+        # The groups (rates, betas) are this run's: they were compared with the checkpoint's before.
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        if ema is not None:
+            ema.load_state_dict(load_file(folder / "ema.safetensors"))
+    except (SafetensorError, OSError, RuntimeError, LookupError, ValueError) as error:
+        raise ValueError(
+            f"`resume`: {folder} is damaged, or of another model ({_in_one_line(error)[:500]}); delete it to go on "
+            "from the checkpoint before it."
+        ) from error
 
 
 def describe_optimizer(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
@@ -164,28 +218,27 @@ def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:
 
     Other files of the folder stay. A model without `save_pretrained` is saved as a bare `model.safetensors`.
     """
-    temporary = _make_temporary_folder(folder / "model")
-    with _hide_progress_bars():
-        for part in (model, processor):
-            if hasattr(part, "save_pretrained"):
-                part.save_pretrained(temporary)
-    if not hasattr(model, "save_pretrained"):
-        save_model(model, str(temporary / "model.safetensors"))
-    give_usual_modes(temporary)
-    for path in sorted(temporary.rglob("*")):
-        target = folder / path.relative_to(temporary)
-        if path.is_dir():
-            target.mkdir(exist_ok=True)
-        else:
-            os.replace(path, target)
-    shutil.rmtree(temporary)
+    with _make_temporary_folder(folder / "model") as temporary:
+        with _hide_progress_bars():
+            for part in (model, processor):
+                if hasattr(part, "save_pretrained"):
+                    part.save_pretrained(temporary)
+        if not hasattr(model, "save_pretrained"):
+            save_model(model, str(temporary / "model.safetensors"))
+        give_usual_modes(temporary)
+        for path in sorted(temporary.rglob("*")):
+            target = folder / path.relative_to(temporary)
+            if path.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                os.replace(path, target)
 
 
 def save_best(output_dir: Path, model: nn.Module, processor: Any = None) -> None:
     """Replace `best/` by this model."""
-    temporary = _make_temporary_folder(output_dir / "best")
-    save_trained(temporary, model, processor)
-    _replace_folder(temporary, output_dir / "best")
+    with _make_temporary_folder(output_dir / "best") as temporary:
+        save_trained(temporary, model, processor)
+        _replace_folder(temporary, output_dir / "best")
 
 
 def create_repository(model_id: str, private: bool) -> str:
@@ -214,7 +267,15 @@ def upload_trained(repository: str, folder: Path) -> None:
             repo_id=repository,
             folder_path=folder,
             commit_message="Upload the trained model",
-            ignore_patterns=["checkpoint-*/**", "phase-*/**", "phases.json", "best/**", "logs/**", f"*{_TEMPORARY}/**"],
+            ignore_patterns=[
+                "checkpoint-*/**",
+                "phase-*/**",
+                "phases.json",
+                "best/**",
+                "logs/**",
+                f"*{_TEMPORARY}/**",
+                _LOCK,
+            ],
         )
     except Exception as error:
         raise OSError(
@@ -250,12 +311,29 @@ def _hide_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _make_temporary_folder(folder: Path) -> Path:
+@contextlib.contextmanager
+def _make_temporary_folder(folder: Path) -> Iterator[Path]:
+    """Context manager that yields a folder to write and rename; what is left of it at the end is deleted.
+
+    Raises:
+        OSError: it can't be written; the message names `folder`.
+    """
     temporary = folder.with_name(folder.name + _TEMPORARY)
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    return temporary
+    try:
+        yield temporary
+    except (OSError, SafetensorError) as error:  # of a full disk; neither names the folder
+        if str(folder) in str(error):
+            raise
+        number = error.errno if isinstance(error, OSError) else None
+        reason = os.strerror(number) if number is not None else _in_one_line(error)
+        raise OSError(
+            number, f"`{folder}` could not be saved ({reason}); what was saved before is still there."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _replace_folder(temporary: Path, folder: Path) -> None:

@@ -85,25 +85,27 @@ def train(
 
     Raises:
         ValueError: arguments, data or checkpoint don't fit; the message names the argument.
-        OSError: `output_dir` can't be written; raised before any training.
+        OSError: `output_dir` can't be written, or another run trains into it; raised before any training.
         FloatingPointError: a loss or gradient isn't finite; the message names the step.
     """
-    return _Run(
-        model,
-        train_dataset,
-        arguments,
-        data_collator,
-        compute_loss or _compute_model_loss,
-        batch_transform,
-        evaluate,
-        optimizer,
-        callbacks,
-        sampler,
-        processor,
-        options or {},
-        may_change,
-        write_card,
-    ).train()
+    with contextlib.ExitStack() as held:
+        return _Run(
+            model,
+            train_dataset,
+            arguments,
+            data_collator,
+            compute_loss or _compute_model_loss,
+            batch_transform,
+            evaluate,
+            optimizer,
+            callbacks,
+            sampler,
+            processor,
+            options or {},
+            may_change,
+            write_card,
+            held,
+        ).train()
 
 
 def _compute_model_loss(model: nn.Module, batch: Mapping[str, Any], step: StepInfo) -> torch.Tensor:
@@ -128,6 +130,7 @@ class _Run:
     options: Mapping[str, Any]
     may_change: Collection[str]
     write_card: Callable[[TrainingResult, str | None], None] | None
+    held: contextlib.ExitStack  # what is held until the end of the run
 
     def __post_init__(self):
         self.arguments = arguments = self.arguments.fill_from_launcher()
@@ -137,6 +140,7 @@ class _Run:
         if self.accelerator.is_main_process:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.output_dir).close()  # OSError now rather than after hours
+            self.held.enter_context(checkpoints.hold_output_dir(self.output_dir))
             checkpoints.remove_leftovers(self.output_dir)
         self.accelerator.wait_for_everyone()
 

@@ -377,3 +377,15 @@ def test_a_bad_setting_is_named(settings, error, message):
 def test_kept_features_that_do_not_suffice_are_told(extractor, frames, message):
     with pytest.raises(ValueError, match=message):
         extractor.compress(torch.zeros(frames, 128))
+
+
+@pytest.mark.parametrize("padding", ["longest", "max_length"])
+@pytest.mark.parametrize(("method", "pooling", "factor"), WHOLE)
+def test_padding_single_features_gives_the_features_of_the_batch(method, pooling, factor, padding):
+    extractor = extractor_of(method, factor, pooling)
+    extractor.phase_statistics = {extractor.phase_name: (-3.0, 2.0)}
+    clips = [sound(samples) for samples in (4000, 7000, 9000)]
+    rows = [{"input_values": features(clip, extractor, padding="longest")[0]} for clip in clips]
+    padded = extractor.pad(rows, padding=padding, max_length=extractor.num_frames)["input_values"]
+    torch.testing.assert_close(padded, features(clips, extractor, padding=padding), rtol=0, atol=0)
+    assert (padded[0, -1] == 0.75).all()

@@ -5,6 +5,7 @@ import pytest
 import torch
 import transformers
 from huggingface_hub.errors import StrictDataclassError
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import ASTForAudioClassification, AutoFeatureExtractor, AutoModelForAudioClassification
 
@@ -448,6 +449,32 @@ def test_transformers_ast_computes_the_same(stride):
 
 
 @torch.no_grad()
+def test_adapters_move_to_another_phase_and_are_merged_for_a_copy():
+    lora = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    adapted, merged = (get_peft_model(in_phase("pooling", 2), lora).eval() for _ in range(2))
+    merged.load_state_dict(adapted.state_dict())
+    merged = merged.merge_and_unload()
+    for model in (adapted, merged):
+        model.set_phase(1)
+    torch.testing.assert_close(adapted(spectrogram()).logits, merged(spectrogram()).logits, rtol=1e-4, atol=1e-5)
+    for copy in (adapted.to_flexiast, adapted.fold, adapted.to_transformers_ast):
+        with pytest.raises(ValueError, match="layers are wrapped, by adapters"):
+            copy()
+    ast = get_peft_model(tiny_flexiast(), lora).base_model.model
+    with pytest.raises(ValueError, match="layers are wrapped, by adapters"):
+        CoarseToFineASTForAudioClassification.from_flexiast(ast)
+    torch.testing.assert_close(merged.fold(8)(spectrogram()).logits, merged(spectrogram(), 8).logits)
+
+
+def test_a_head_adapted_in_a_phase_stays_in_it(caplog):
+    model = in_phase("pooling", 2, id2label={i: f"name {i}" for i in range(5)})
+    adapted = model.adapt_to_labels(["name 4", "name 1"])
+    assert phase_of(adapted.config) == phase_of(model.config)
+    assert "2 kept, 0 new (random weights), 3 dropped" in caplog.text
+    features = spectrogram(48)
+    torch.testing.assert_close(adapted(features).logits, model(features).logits[:, [4, 1]])
+
+
 def test_a_folded_model_computes_the_same_and_has_no_phases():
     model = tiny()
     folded = model.fold(24)

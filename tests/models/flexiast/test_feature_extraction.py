@@ -58,6 +58,54 @@ def test_features_are_log_mel_energies_over_two_standard_deviations():
     np.testing.assert_array_equal(features(sound(8000), extractor=plain)[0, :48], log_mel)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("return_tensors", ["pt", "np", None])
+@pytest.mark.parametrize("padding", ["longest", "max_length"])
+@pytest.mark.parametrize("settings", [{}, {"do_normalize": False}], ids=str)
+def test_padding_single_features_gives_the_features_of_the_batch(settings, padding, return_tensors, masked):
+    extractor = FlexiASTFeatureExtractor(max_length=64, return_attention_mask=masked, **settings)
+    clips = [sound(samples) for samples in (4000, 7000, 16000)]
+    batch = extractor(clips, RATE, padding=padding, return_tensors=return_tensors)
+    singles = [extractor(clip, RATE, padding="longest", return_tensors=return_tensors) for clip in clips]
+    rows = [{name: values[0] for name, values in single.items()} for single in singles]
+    for features_of_rows in (rows, {name: [row[name] for row in rows] for name in batch}):
+        options = {"padding": padding, "return_tensors": return_tensors}
+        padded = extractor.pad(features_of_rows, max_length=extractor.num_frames, **options)
+        assert padded.keys() == batch.keys()
+        assert all(type(padded[name]) is type(batch[name]) for name in batch)
+        for name in batch:
+            np.testing.assert_array_equal(padded[name], batch[name])
+    assert batch["input_values"].shape[1] == 64
+
+
+def test_padding_can_cut_and_end_at_a_multiple():
+    extractor = FlexiASTFeatureExtractor(max_length=64)
+    rows = {"input_values": [features(sound(samples), padding="longest")[0] for samples in (4000, 16000)]}
+    cut = extractor.pad(rows, padding="max_length", max_length=64, truncation=True)["input_values"]
+    np.testing.assert_array_equal(cut, features([sound(4000), sound(16000)], extractor=extractor))
+    longer = extractor.pad(rows, pad_to_multiple_of=16)["input_values"]
+    assert longer.shape == (2, 112, 128)
+    np.testing.assert_array_equal(longer, features([sound(4000), sound(16000)], max_length=112))
+
+
+def test_the_value_of_padding_follows_from_the_statistics(tmp_path):
+    extractor = FlexiASTFeatureExtractor(mean=-3.0, std=2.0)
+    assert extractor.padding_value == 0.75
+    extractor.mean = -4.0
+    assert extractor.padding_value == 1.0
+    extractor.save_pretrained(tmp_path)
+    assert AutoFeatureExtractor.from_pretrained(tmp_path).padding_value == 1.0
+    assert FlexiASTFeatureExtractor(padding_value=0.0).padding_value == FlexiASTFeatureExtractor().padding_value
+    for change in (lambda: FlexiASTFeatureExtractor(padding_value=0.5), lambda: setattr(extractor, "padding_value", 0)):
+        with pytest.raises(ValueError, match="`padding_value` follows from `mean` and `std`"):
+            change()
+
+
+def test_an_unknown_keyword_is_an_error():
+    with pytest.raises(TypeError, match="return_attention_masks"):
+        FlexiASTFeatureExtractor()(sound(4000), RATE, return_attention_masks=True)
+
+
 @pytest.mark.parametrize(("variant", "value"), [("audioset", 0.4670), ("vggsound", 0.5700), ("voxceleb", 0.4477)])
 def test_padding_is_a_log_mel_of_zero_which_is_not_silence(variant, value):
     extractor = FlexiASTFeatureExtractor(**zoo.find_row("flexiast").find_variant(variant).processor)
@@ -115,6 +163,8 @@ def test_the_longest_recording_sets_the_frames_and_a_mask_tells_the_rest():
     for row, mask, count in zip(batch["input_values"], batch["attention_mask"], frames, strict=True):
         assert mask.tolist() == [1] * count + [0] * (max(frames) - count)
         assert (row[count:] == extractor.normalize(torch.zeros(()))).all()
+    same = extractor(clips, RATE, padding=True, truncation=True, return_attention_mask=True, return_tensors="pt")
+    torch.testing.assert_close(dict(same), dict(batch), rtol=0, atol=0)
     limited = extractor(clips, RATE, padding="longest", max_length=60, return_attention_mask=True)
     assert limited["input_values"].shape == (5, 60, 128)
     assert limited["attention_mask"].sum(axis=1).tolist() == [min(count, 60) for count in frames]
@@ -332,10 +382,12 @@ def test_a_bad_recording_is_named(audio, rate, error, message):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"padding": "shortest"}, "`padding` must be one of max_length, longest, got 'shortest'"),
-        ({"padding": True}, "`padding` must be"),
-        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
-        ({"max_length": -5}, "`max_length` must be at least 1, got -5"),
+        ({"padding": "shortest"}, "`padding` must be one of max_length, longest, True, got 'shortest'"),
+        ({"padding": False}, "`padding` must be"),
+        ({"return_tensors": "tf"}, "`return_tensors` must be one of pt, np, None, got 'tf'"),
+        ({"truncation": False}, "`truncation` must be one of True, got False"),
+        ({"max_length": 0}, "`max_length` must be at least 1 and at most 1000000, got 0"),
+        ({"max_length": -5}, "`max_length` must be at least 1 and at most 1000000, got -5"),
     ],
 )
 def test_a_bad_option_of_a_call_is_named(options, message):
@@ -348,8 +400,8 @@ def test_a_bad_option_of_a_call_is_named(options, message):
     [
         ({"std": 0}, "`std` must be above 0, got 0"),
         ({"std": -1.5}, "`std` must be above 0, got -1.5"),
-        ({"max_length": 0}, "`max_length` must be at least 1, got 0"),
-        ({"num_mel_bins": 0}, "`num_mel_bins` must be at least 1, got 0"),
+        ({"max_length": 0}, "`max_length` must be at least 1 and at most 1000000, got 0"),
+        ({"num_mel_bins": 0}, "`num_mel_bins` must be at least 1 and at most 4096, got 0"),
         ({"sampling_rate": 0}, "`sampling_rate` must be at least 1 Hz, got 0"),
         ({"channels": "left"}, "`channels` must be one of first, mean, got 'left'"),
     ],

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import ASTConfig, ASTForAudioClassification
 
@@ -277,15 +278,134 @@ def test_losses_by_hand():
     assert multi.item() == pytest.approx(by_hand, abs=1e-6)
     single = classification_loss(logits, torch.tensor([1, 0]), "single_label_classification")
     assert single.item() == pytest.approx((np.log(1 + np.e**-2) + np.log(2)) / 2, abs=1e-6)
-    one_hot = classification_loss(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]), None)
+    one_hot = classification_loss(logits, torch.tensor([[0.3, 0.7], [1.0, 0.0]]), "single_label_classification")
     assert one_hot.item() == pytest.approx(single.item())
+    squared = classification_loss(logits, torch.tensor([[1.0, 2.0], [1.0, 3.0]]), "regression")
+    assert squared.item() == pytest.approx((1 + 0 + 0 + 4) / 4)
 
 
-def test_labels_of_the_wrong_shape_are_told():
-    with pytest.raises(ValueError, match=r"`labels` must be \(2, 3\).*got \(2,\)"):
-        classification_loss(torch.zeros(2, 3), torch.tensor([0, 1]), "multi_label_classification")
-    with pytest.raises(ValueError, match=r"`labels` must be \(2,\) or \(2, 3\).*got \(3,\)"):
-        classification_loss(torch.zeros(2, 3), torch.tensor([0, 1, 2]), None)
+PROBLEMS = [
+    # problem_type of the config, classes, labels, and the type that the labels choose
+    ("regression", 1, torch.tensor([0.5, -2.0]), "regression"),
+    (None, 1, torch.tensor([[0.5], [-2.0]]), "regression"),
+    (None, 1, torch.tensor([3, 1]).float(), "regression"),
+    ("regression", 3, torch.tensor([[0.5, -2.0, 7.0], [1.0, 2.0, 3.0]]), "regression"),
+    ("single_label_classification", 3, torch.tensor([2, -100]), "single_label_classification"),
+    (None, 3, torch.tensor([2, 0]), "single_label_classification"),
+    ("multi_label_classification", 3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.25]]), "multi_label_classification"),
+    (None, 3, torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), "multi_label_classification"),
+]
+
+
+@pytest.mark.parametrize(("problem_type", "num_labels", "labels", "chosen"), PROBLEMS)
+def test_losses_and_gradients_are_those_of_transformers_ast(spectrogram, problem_type, num_labels, labels, chosen):
+    same = {"num_prefix_tokens": 2, "layer_norm_eps": 1e-12, "classifier_layer_norm_eps": 1e-12}
+    ours = tiny(**same, num_labels=num_labels, problem_type=problem_type)
+    theirs = ours.to_transformers_ast()
+    losses = [model(spectrogram, labels=labels).loss for model in (ours, theirs)]
+    torch.testing.assert_close(*losses)
+    assert ours.config.problem_type == theirs.config.problem_type == chosen
+    for loss in losses:
+        loss.backward()
+    gradients = ours.classifier.dense.weight.grad, theirs.classifier.dense.weight.grad
+    torch.testing.assert_close(*gradients)
+    assert gradients[0].abs().max() > 0.01
+
+
+def test_several_labels_of_any_type_count_alike():
+    logits, labels = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), [[1, 0, 1], [0, 1, 1]]
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, torch.tensor(labels).float())
+    for dtype in (torch.bool, torch.long, torch.uint8, torch.float16, torch.float64):
+        torch.testing.assert_close(classification_loss(logits, torch.tensor(labels, dtype=dtype)), expected)
+
+
+@pytest.mark.parametrize(
+    ("problem_type", "num_labels", "labels", "error", "message"),
+    [
+        ("multi_label_classification", 3, [0, 1], ValueError, r"`labels` must be \(2, 3\) for .*got \(2,\)"),
+        ("multi_label_classification", 2, [[0.0, 2.0], [0.0, 1.0]], ValueError, r"`labels` must be in \[0, 1\], got 2"),
+        ("regression", 3, [3, 1], ValueError, r"`labels` must be \(2, 3\) for problem_type='regression'"),
+        ("bogus", 3, [0, 1], ValueError, r"`problem_type` must be one of regression, .*got 'bogus'"),
+        (None, 3, [0, 1, 2], ValueError, r"`labels` must be \(2,\) or \(2, 3\) .*got \(3,\)"),
+        (None, 3, [0.0, 1.6], TypeError, r"`labels` must be whole numbers.*float32"),
+        (None, 3, [0, 3], ValueError, r"`labels` must be class indices in \[0, 3\), or -100, got 3"),
+        ("single_label_classification", 3, [[1, 0, 1], [0, 1, 0]], ValueError, r"several classes alike for item 0"),
+        ("single_label_classification", 1, [0, 0], ValueError, r"needs at least 2 classes; this head has 1"),
+    ],
+)
+def test_labels_that_do_not_fit_the_problem_are_told(problem_type, num_labels, labels, error, message):
+    with pytest.raises(error, match=message):
+        classification_loss(torch.zeros(2, num_labels), torch.tensor(labels), problem_type)
+
+
+# --- other classes, and adapters --------------------------------------------------------------------------------------
+
+
+def test_a_head_keeps_the_rows_of_the_classes_it_keeps(spectrogram, caplog):
+    model = tiny(num_labels=3, id2label={0: "dog", 1: "cat", 2: "rain"}).half().train()
+    model.flexiast.requires_grad_(False)
+    with torch.no_grad():
+        model.classifier.layernorm.weight.mul_(2)  # rows mean nothing without the norm before them
+        model.classifier.dense.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    logits = model.float().eval()(spectrogram).logits
+    model.half().train()
+    adapted = model.adapt_to_labels(["siren", "rain", "dog"])
+    assert caplog.messages == ["head adapted to 3 classes: 2 kept, 1 new (random weights), 1 dropped."]
+    assert adapted.config.id2label == {0: "siren", 1: "rain", 2: "dog"}
+    assert adapted.config.label2id == {"siren": 0, "rain": 1, "dog": 2}
+    assert (adapted.dtype, adapted.training) == (torch.float16, True)
+    frozen = {name.split(".")[0] for name, value in adapted.named_parameters() if not value.requires_grad}
+    assert frozen == {"flexiast"}
+    moved = adapted.float().eval()(spectrogram).logits
+    torch.testing.assert_close(moved[:, 1:], logits[:, [2, 0]], rtol=1e-2, atol=1e-2)  # through float16
+    torch.testing.assert_close(adapted.classifier.dense.weight[1:], model.classifier.dense.weight[[2, 0]].float())
+    assert adapted.classifier.dense.bias[0] == 0
+    assert model.config.id2label[0] == "dog"
+
+
+def test_the_same_classes_in_another_order_move_every_row(spectrogram, caplog):
+    model = tiny(num_labels=3, id2label={0: "dog", 1: "cat", 2: "rain"})
+    assert model.adapt_to_labels(["dog", "cat", "rain"]) is model
+    assert not caplog.messages
+    adapted = model.adapt_to_labels(["rain", "dog", "cat"])
+    assert "3 kept, 0 new" in caplog.messages[0]
+    torch.testing.assert_close(adapted(spectrogram).logits, model(spectrogram).logits[:, [2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "message"),
+    [
+        ([], ValueError, "`names` is empty"),
+        ("dog", TypeError, "`names` must be a list of class names, got 'dog'"),
+        ([1, 2], TypeError, "`names` must be a list of class names"),
+        (["dog", "dog"], ValueError, "'dog' is there twice"),
+    ],
+)
+def test_names_that_are_no_classes_are_told(names, error, message):
+    with pytest.raises(error, match=message):
+        tiny().adapt_to_labels(names)
+
+
+def test_a_copy_of_a_model_with_adapters_is_refused_until_they_are_merged(spectrogram):
+    lora = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, modules_to_save=["classifier"])
+    adapted = get_peft_model(tiny(num_prefix_tokens=2), lora).eval()
+    with_adapter = tiny(num_prefix_tokens=2)
+    with_adapter.add_adapter(LoraConfig(r=2, target_modules=["q_proj"]))
+    for model in (adapted, with_adapter):
+        for copy in (
+            lambda model=model: model.fold(24),
+            lambda model=model: model.rebase(model.config),
+            lambda model=model: model.adapt_to_labels(["a", "b"]),
+            lambda model=model: model.to_transformers_ast(24),
+        ):
+            with pytest.raises(
+                ValueError,
+                match=r"layers are wrapped, by adapters or otherwise \(`flexiast.layers.0.attention.*merge_and_un",
+            ):
+                copy()
+    expected = adapted(spectrogram, 24).logits
+    merged = adapted.merge_and_unload()
+    torch.testing.assert_close(merged.fold(24)(spectrogram).logits, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_masks_are_bands_and_follow_the_generator():

@@ -343,6 +343,23 @@ def test_labels_of_a_wrong_shape_are_named(shape):
         student()(**windows(), labels=torch.zeros(shape))
 
 
+@pytest.mark.parametrize("taught", [False, True])
+def test_labels_out_of_range_are_named(taught):
+    traces = {"teacher": teacher_trace(teacher(), **windows())} if taught else {}
+    for value in (3, -100):
+        with pytest.raises(ValueError, match=rf"`labels` must be in \[0, 1\], got {value}"):
+            student()(**windows(), labels=torch.tensor([1, value]), **traces)
+
+
+def test_labels_of_any_type_count_alike():
+    model, inputs = student(), windows()
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        model(**inputs).logits, torch.tensor([[1.0], [0.0]])
+    )
+    for dtype in (torch.bool, torch.long, torch.float64):
+        torch.testing.assert_close(model(**inputs, labels=torch.tensor([1, 0], dtype=dtype)).loss, expected)
+
+
 # --- a teacher --------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from contract.tiny import tiny_model
+from safetensors.torch import load_file, save_file
 
 from avzoo import S3FDConfig, S3FDDetector, zoo
 from avzoo.models.s3fd.loss import encode_boxes, face_detection_loss, intersection_over_union, match_priors
@@ -243,3 +244,26 @@ def test_frames_too_small_after_scaling_are_refused(model):
 def test_an_invalid_option_of_the_detector_is_refused(model, option, message):
     with pytest.raises(ValueError, match=message):
         S3FDDetector(model, **option)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_damaged_folder_is_named(tmp_path, file):
+    tiny_model(zoo.find_row("s3fd")).save_pretrained(tmp_path)
+    S3FDDetector.from_pretrained(tmp_path)
+    content = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(OSError, match=str(tmp_path)):
+        S3FDDetector.from_pretrained(tmp_path)
+
+
+def test_a_folder_of_another_model_or_without_some_weights_is_no_detector(model, tmp_path):
+    tiny_model(zoo.find_row("flexiast"), problem_type="single_label_classification").save_pretrained(tmp_path / "ast")
+    with pytest.raises(ValueError, match=r"holds no S3FD: its `model_type` is 'flexiast'"):
+        S3FDDetector.from_pretrained(tmp_path / "ast")
+    model.save_pretrained(tmp_path / "s3fd")
+    assert S3FDDetector.from_pretrained(tmp_path / "s3fd").model.config.model_type == "s3fd"
+    weights = load_file(tmp_path / "s3fd" / "model.safetensors")
+    del weights["conv_fc6.bias"]
+    save_file(weights, tmp_path / "s3fd" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"holds no S3FD: 1 of its weights are not there"):
+        S3FDDetector.from_pretrained(tmp_path / "s3fd")

@@ -6,10 +6,13 @@ import pytest
 import torch
 from contract.tiny import tiny_model
 from contract.tiny.entry import fill_weights
+from huggingface_hub.errors import StrictDataclassError
 
 from avzoo import (
+    LoCoNetConfig,
     LoCoNetForActiveSpeakerDetection,
     TalkNCELoss,
+    TalkNetConfig,
     TalkNetForActiveSpeakerDetection,
     zoo,
 )
@@ -478,6 +481,31 @@ def test_losses_are_means_over_frames_and_padding_does_not_count(model_class):
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_frames_labelled_as_not_counting_are_left_out_as_missing_faces_are(model_class):
+    model = network(model_class, talknce_weight=0.3)
+    inputs, labels = clip_for(model, 8), labels_for(8)
+    faces = torch.ones_like(labels)
+    faces[:, :, 2:5] = 0
+    ignored = model(**inputs, labels=labels.masked_fill(faces == 0, -100))
+    torch.testing.assert_close(ignored.loss, model(**inputs, labels=labels, face_mask=faces).loss)
+    assert not torch.isclose(ignored.loss, model(**inputs, labels=labels).loss)
+
+
+def test_labels_that_are_no_classes_are_named():
+    model, inputs, labels = network(), clip(4), labels_for(4)
+    with pytest.raises(TypeError, match=r"`labels` must be whole numbers.*torch.float32"):
+        model(**inputs, labels=labels.float())
+    with pytest.raises(ValueError, match=r"`labels` must be class indices in \[0, 2\), or -100, got 2"):
+        model(**inputs, labels=labels + 1)
+
+
+@pytest.mark.parametrize("config_class", [LoCoNetConfig, TalkNetConfig])
+def test_a_face_has_two_classes(config_class):
+    with pytest.raises(StrictDataclassError, match=r"`num_labels` must be 2, a face that is silent or speaks; got 3"):
+        config_class(num_labels=3)
 
 
 def changed(**tensors) -> dict[str, torch.Tensor]:

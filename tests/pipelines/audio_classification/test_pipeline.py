@@ -257,9 +257,14 @@ def test_the_function_named_is_applied_to_the_logits(pipe, name, function):
 
 @pytest.mark.parametrize(
     ("problem_type", "default"),
-    [(None, "softmax"), ("single_label_classification", "softmax"), ("multi_label_classification", "sigmoid")],
+    [
+        (None, "softmax"),
+        ("single_label_classification", "softmax"),
+        ("multi_label_classification", "sigmoid"),
+        ("regression", "none"),
+    ],
 )
-def test_models_of_several_labels_get_a_sigmoid(tmp_path, problem_type, default):
+def test_the_problem_type_says_how_logits_are_read(tmp_path, problem_type, default):
     tagger = transformers.pipeline("audio-classification", model=str(write_model(tmp_path, problem_type=problem_type)))
     assert tagger(melody(0.4)) == tagger(melody(0.4), function_to_apply=default)
 

@@ -43,7 +43,7 @@ NAN[100] = np.nan
         ({"window_length_in_s": 0}, r"`window_length_in_s` must be above 0, got 0"),
         (
             {"callback_on_step_end_tensor_inputs": ["latents"]},
-            r"_tensor_inputs` may name .*'sample'.*got \['latents'\]",
+            r"_tensor_inputs` must be one of sample, mean, .*, got 'latents'",
         ),
     ],
 )

@@ -72,6 +72,22 @@ WRONG = {
         {"content_bias": torch.zeros(1, 4)},
         r"`content_bias` must be None without `content_embeds`, got \(1, 4\)",
     ),
+    "two null texts for three": (
+        {"content": ["a", "b", "c"], "negative_content": ["_", "a"]},
+        r"lists must be of one length.*`content` of 3 and `negative_content` of 2",
+    ),
+    "two null descriptions for three": (
+        {"content": ["a", "b", "c"], "negative_description": ["rain", "wind"]},
+        r"lists must be of one length.*`negative_description` of 2",
+    ),
+    "a flat null description": (
+        {"negative_description_embeds": torch.zeros(12)},
+        r"`negative_description_embeds` must have 2 axes, batch first, got \(12,\)",
+    ),
+    "null frames of another batch": (
+        {"content": ["a", "b", "c"], "negative_content_embeds": torch.zeros(2, 5, 16)},
+        r"lists must be of one length.*`negative_content_embeds` of 2",
+    ),
     "frames without null frames": (
         {"content": None, "content_embeds": torch.zeros(1, 5, 16)},
         r"`negative_content_embeds` is needed beside `content_embeds`",
@@ -95,7 +111,7 @@ def test_half_a_step_is_refused(pipe):
         spoken(pipe, num_inference_steps=2.5)
 
 
-@pytest.mark.parametrize("name", ["description", "content"])
+@pytest.mark.parametrize("name", ["description", "content", "negative_description", "negative_content"])
 @pytest.mark.parametrize("value", [3, ["a", 3], {"a": 1}, [None], ["a", None]])
 def test_prompts_that_are_no_texts_are_refused(pipe, name, value):
     with pytest.raises(TypeError, match=rf"`{name}` must be a text or a list of texts, got"):

@@ -279,6 +279,7 @@ def test_a_long_text_can_be_a_tensor(pipe):
         ({"crossfade_in_s": 1.1}, r"`crossfade_in_s` \(1\.1\), and the pause must not be shorter than the cross-fade"),
         ({"output_type": "mel"}, r"`output_type` must be one of np, pt, got 'mel'"),
         ({"latents": torch.zeros(1)}, r"`latents` has no meaning for a text that is cut into segments"),
+        ({"negative_content": ["_", "a"]}, r"`negative_content` must be a single one: a text is read in one scene"),
         ({"audio_length_in_s": 5.0}, r"`audio_length_in_s` has no meaning"),
         ({"num_waveforms_per_prompt": 2}, r"`num_waveforms_per_prompt` has no meaning"),
         ({"content_embeds": torch.zeros(1)}, r"`content_embeds` has no meaning"),

@@ -120,6 +120,28 @@ def test_negative_prompts_replace_the_null_texts(pipe):
     assert not torch.equal(spoken(pipe, negative_content="ah"), plain)
 
 
+def test_each_prompt_may_have_negative_prompts_of_its_own(pipe):
+    prompts, texts = PROMPTS[:3], TEXTS[:3]
+    negatives = {"negative_description": ["wind", "", "rain"], "negative_content": ["_", "ah", "a"]}
+    together = spoken(pipe, prompts, texts, **negatives, generator=[seeded(i) for i in range(3)])
+    for index in range(3):
+        own = {name: values[index] for name, values in negatives.items()}
+        alone = spoken(pipe, prompts[index], texts[index], **own, generator=seeded(index))
+        torch.testing.assert_close(together[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+    assert torch.equal(spoken(pipe, negative_content=["ah"]), spoken(pipe, negative_content="ah"))
+    assert torch.equal(spoken(pipe, negative_description=None, negative_content=None), spoken(pipe))
+
+
+def test_qkv_projections_are_fused_and_parted(pipe):
+    options = {"content": ["hello", "how are you today?"], "output_type": "latent"}
+    expected = spoken(pipe, **options)
+    pipe.fuse_qkv_projections(vae=False)
+    assert {type(one).__name__ for one in pipe.unet.attn_processors.values()} == {"FusedAttnProcessor2_0"}
+    torch.testing.assert_close(spoken(pipe, **options), expected, rtol=1e-4, atol=1e-4)
+    pipe.unfuse_qkv_projections(vae=False)
+    torch.testing.assert_close(spoken(pipe, **options), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_numbers_are_spelled_out_by_default(pipe):
     spelled = spoken(pipe, content="three dogs")
     assert torch.equal(spoken(pipe, content="3 dogs"), spelled)
@@ -149,6 +171,21 @@ def test_short_latents_are_as_long_as_the_waveform_needs(pipe, seconds):
     latents, config = pipe.prepare_latents(1, seconds).shape[2], pipe.vocoder.config
     assert latents > int(seconds * 1.024 / 0.01) // 4
     assert vocoder_samples(config, 4 * latents) >= seconds * 16000 > vocoder_samples(config, 4 * latents - 4)
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.5])
+def test_short_latents_of_the_authors_length_give_the_authors_waveforms(pipe, seconds):
+    frames = int(seconds * 1.024 / 0.01) // 4
+    latents = torch.randn(1, 4, frames, 16, generator=seeded(0))
+    options = {"audio_length_in_s": seconds, "normalize": False, "latents": latents}
+    audio = spoken(pipe, **options)
+    assert audio.shape == (1, vocoder_samples(pipe.vocoder.config, 4 * frames))
+    assert audio.shape[1] < int(seconds * 16000)
+    assert torch.equal(audio, pipe.vocode(pipe.decode_latents(spoken(pipe, **options, output_type="latent"))))
+    with pytest.raises(
+        ValueError, match=rf"`latents` must be .* or \(1, 4, {frames}, 16\).*got \(1, 4, {frames - 1}, 1"
+    ):
+        pipe.prepare_latents(1, seconds, latents=latents[:, :, 1:])
 
 
 @torch.no_grad()
