@@ -514,7 +514,10 @@ def _describe_config(model: nn.Module) -> dict[str, Any]:
     if not hasattr(getattr(model, "config", None), "to_dict"):
         return {}
     origin = ("_name_or_path", "architectures", "avzoo_source", "dtype", "transformers_version")
-    return {f"model.config.{name}": value for name, value in model.config.to_dict().items() if name not in origin}
+    fields = {name: value for name, value in model.config.to_dict().items() if name not in origin}
+    if fields.get("problem_type") is None:  # the first labels will choose it
+        fields.pop("problem_type", None)
+    return {f"model.config.{name}": value for name, value in fields.items()}
 
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:
