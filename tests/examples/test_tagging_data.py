@@ -86,6 +86,16 @@ def test_a_folder_of_recordings_is_trained_on_and_the_user_sees_it(
     assert {guess["label"] for guess in guesses} == {"bell", "dog", "rain"}
 
 
+def test_classes_that_the_model_knows_keep_their_weights(recordings, four_classes, run_main, tmp_path):
+    more = ["--dataset", "folder", "--learning_rate", 0, "--output_dir", tmp_path / "out"]
+    status, _, stderr = run_main(*options(FLEXIAST, recordings, four_classes, *more))
+    assert status == 0, stderr
+    before, after = (AutoModelForAudioClassification.from_pretrained(folder) for folder in (four_classes, more[-1]))
+    for name in ("bell", "dog", "rain"):
+        old, new = before.config.label2id[name], after.config.label2id[name]
+        assert torch.equal(after.classifier.dense.weight[new], before.classifier.dense.weight[old])
+
+
 @pytest.mark.parametrize("script", RECIPES)
 def test_a_table_with_several_labels_is_trained_on_with_multi_label(script, recordings, small_ast, run_main, tmp_path):
     table = ["--dataset", "csv", "--train_list", recordings / "several.csv", "--output_dir", tmp_path / "out"]
