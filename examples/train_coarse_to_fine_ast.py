@@ -1,6 +1,7 @@
 """Train an AST from coarse to fine: on short spectrograms first, at full resolution last.
 
-On your own data, in the layout its owners ship, from any AST or FlexiAST:
+On a public dataset as its owners lay it out, or on your own recordings, in a folder for each class (`--dataset folder`)
+or named by a table of paths and labels (`--dataset csv`), from any AST or FlexiAST:
 
     accelerate launch examples/train_coarse_to_fine_ast.py --dataset esc50 --data_dir ESC-50-master --model AST_FOLDER \
         --temporal_compression pooling --phases 4:7 2:7 1:6 --output_dir ast-esc50
@@ -21,10 +22,8 @@ budget, over three seeds, and draws accuracy against FLOPs.
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from avzoo import (
     CoarseToFineASTFeatureExtractor,
@@ -33,14 +32,16 @@ from avzoo import (
     PhaseSchedule,
     train_in_phases,
 )
-from avzoo.conversion import convert_checkpoint
-from avzoo.data.audio_tagging import TAGGING_DATASETS
+from avzoo.conversion.any_ast import adapt_head, load_any_ast
+from avzoo.data.audio_tagging import DATA_PLACES, add_tagging_options, read_tagging_data
 from avzoo.metrics import accuracy, average_precision
+from avzoo.model_cards.trained import write_trained_card
 from avzoo.models.flexiast.augmentation import mask_spectrogram
 from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_clips
-from avzoo.training import TrainingArguments
+from avzoo.training import TrainingArguments, report_errors
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -50,15 +51,15 @@ def main() -> None:
         return
     arguments = TrainingArguments.from_namespace(options)
     schedule = make_schedule(options)
-    clips = {part: list(TAGGING_DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}
-    names = sorted({label for part in clips.values() for clip in part for label in clip["labels"]})
+    data = read_tagging_data(options)
     torch.manual_seed(arguments.seed)  # of a new head
-    model, extractor = load(options, names)
+    model, extractor = load(options, data.names)
     print(f"the plan costs {schedule.full_epochs(model):.2f} epochs at full resolution")
     if options.phase_statistics:
         for phase in schedule.phases:
             extractor.set_phase(**phase.settings)
-            extractor.measure_statistics(clip["path"] for clip in clips["train"][: options.phase_statistics])
+            extractor.measure_statistics(clip["path"] for clip in data.train[: options.phase_statistics])
+    validation_clips = TaggedClips(data.validation, extractor)
     to_batch = partial(collate_clips, extractor=extractor, label2id=model.config.label2id)
 
     def augment(batch, step, phase):
@@ -73,15 +74,24 @@ def main() -> None:
 
     result = train_in_phases(
         model,
-        TaggedClips(clips["train"], extractor, options.mixup),
+        TaggedClips(data.train, extractor, options.mixup),
         arguments,
         schedule,
         data_collator=to_batch,
         batch_transform=augment,
-        evaluate=partial(
-            evaluate, dataset=TaggedClips(clips["test"], extractor), to_batch=to_batch, batch_size=arguments.batch_size
-        ),
+        evaluate=partial(evaluate, dataset=validation_clips, to_batch=to_batch, batch_size=arguments.batch_size),
         processor=extractor,
+        options=TrainingArguments.list_other_options(options) | data.describe(),
+        may_change=DATA_PLACES,
+        write_card=lambda result, repository: write_trained_card(
+            {f"{name}, after {len(result.phases)} phases": f"{value:.4g}" for name, value in result.metrics.items()}
+            | {"FLOPs of training": f"{result.flops:.3g}"},
+            method="coarse_to_fine_ast",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=data.summarize(options),
+            started_from=options.model,
+        ),
     )
     for phase, done in zip(schedule.phases, result.phases, strict=True):
         print(
@@ -93,8 +103,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=TAGGING_DATASETS, help="layout of --data_dir")
-    parser.add_argument("--data_dir", type=Path, help="root folder of the dataset")
+    add_tagging_options(parser)
     parser.add_argument("--model", help="AST or FlexiAST to start from: a folder, a checkpoint file or a Hub id")
     parser.add_argument("--temporal_compression", choices=["frame_shift", "pooling", "patchify"], default="pooling")
     parser.add_argument("--pooling", choices=["max", "mean"], default="max", help="of consecutive frames")
@@ -108,7 +117,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--patience", type=int, help="end a phase after so many evaluations without a gain")
     parser.add_argument("--allow_coarsening", action="store_true", help="let phases get coarser again")
     parser.add_argument("--phase_statistics", type=int, default=0, help="clips to measure each phase's mean and std on")
-    parser.add_argument("--multi_label", action="store_true", help="binary cross-entropy per class, mAP")
     parser.add_argument("--mixup", type=float, default=0.0, help="part of the clips mixed with another (AudioSet: 0.5)")
     parser.add_argument("--max_length", type=int, help="frames at full resolution, 100 per second; as the model has")
     parser.add_argument("--toy", action="store_true", help="synthetic sound events instead of a dataset")
@@ -130,7 +138,7 @@ def parse_arguments() -> argparse.Namespace:
         evaluate_every_epochs=1,
     )
     options = parser.parse_args()
-    missing = [f"--{name}" for name in ("dataset", "data_dir", "model") if getattr(options, name) is None]
+    missing = [f"--{name}" for name in ("dataset", "model") if getattr(options, name) is None]
     if missing and not options.toy:
         parser.error(f"{', '.join(missing)} must be given, or --toy")
     return options
@@ -164,19 +172,8 @@ def make_schedule(options: argparse.Namespace) -> PhaseSchedule:
 
 def load(options: argparse.Namespace, names: list[str]):
     """The model to start from, with a head for these classes, and its feature extractor."""
-    try:
-        kind = AutoConfig.from_pretrained(options.model).model_type
-    except (OSError, ValueError):
-        kind = None  # a checkpoint file
-    if kind in ("flexiast", "coarse_to_fine_ast"):
-        ast = AutoModelForAudioClassification.from_pretrained(options.model)
-        theirs = AutoFeatureExtractor.from_pretrained(options.model).to_dict()
-        if kind == "coarse_to_fine_ast":
-            ast.set_phase(1)
-            ast = ast.to_flexiast()
-    else:
-        ast = convert_checkpoint("flexiast", options.model)
-        theirs = ast.config.avzoo_source["processor"]
+    ast, extractor = load_any_ast(options.model)
+    theirs = extractor.to_dict()
     if options.max_length:
         ast = ast.fold(num_frames=options.max_length)
     method = {"temporal_compression": options.temporal_compression, "pooling": options.pooling}
@@ -190,7 +187,7 @@ def load(options: argparse.Namespace, names: list[str]):
         max_length=config.max_length,
         frame_multiple=config.patch_size[1],
     )
-    return model.adapt_to_labels(names), extractor
+    return adapt_head(model, names), extractor
 
 
 def evaluate(model, accelerator, dataset: TaggedClips, to_batch, batch_size: int) -> dict[str, float]:

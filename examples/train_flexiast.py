@@ -1,9 +1,12 @@
 """Train a FlexiAST: an audio tagger for every patch size.
 
-On your own data, in the layout its owners ship, from any AST or FlexiAST:
+On a public dataset as its owners lay it out, or on your own recordings, in a folder for each class (`--dataset folder`)
+or named by a table of paths and labels (`--dataset csv`), from any AST or FlexiAST:
 
-    accelerate launch examples/train_flexiast.py --dataset esc50 --data_dir ESC-50-master --model AST_FOLDER \
-        --output_dir flexiast-esc50
+    accelerate launch examples/train_flexiast.py --dataset esc50 --data_dir ESC-50-master \
+        --model MIT/ast-finetuned-audioset-10-10-0.4593 --output_dir flexiast-esc50
+    accelerate launch examples/train_flexiast.py --dataset folder --data_dir recordings --model AST_FOLDER \
+        --output_dir flexiast-mine
 
 The defaults are the authors' recipe for VGGSound (JiuFengSC/FlexiAST_INTERSPEECH23@74a6ee8): Adam, rate 1e-5, full for
 two epochs and then halved every epoch, a random patch size per step. `--fixed_patch_size` trains a plain AST, the stage
@@ -18,23 +21,22 @@ It prints accuracy by patch size for a plain AST, the same AST flexified, and tw
 
 import argparse
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoFeatureExtractor
 
-from avzoo import FlexiASTFeatureExtractor, FlexiASTForAudioClassification
-from avzoo.conversion import convert_checkpoint
-from avzoo.data.audio_tagging import TAGGING_DATASETS
+from avzoo.conversion.any_ast import adapt_head, load_any_ast
+from avzoo.data.audio_tagging import DATA_PLACES, add_tagging_options, read_tagging_data
 from avzoo.metrics import accuracy, average_precision
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.flexiast.augmentation import mask_spectrogram
 from avzoo.models.flexiast.training_flexiast import TaggedClips, collate_clips
-from avzoo.training import TrainingArguments, train
+from avzoo.training import TrainingArguments, report_errors, train
 
 SQUARE_SIZES = [8, 10, 12, 15, 16, 20, 24, 30, 32, 40, 48]
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -43,9 +45,10 @@ def main() -> None:
         flexiast.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    clips = {part: list(TAGGING_DATASETS[options.dataset](options.data_dir, part)) for part in ("train", "test")}
-    names = sorted({label for part in clips.values() for clip in part for label in clip["labels"]})
-    model, extractor = load(options, names)
+    data = read_tagging_data(options)
+    torch.manual_seed(arguments.seed)  # of new classes in the head
+    model, extractor = load(options, data.names)
+    validation_clips = TaggedClips(data.validation, extractor)
     to_batch = partial(collate_clips, extractor=extractor, label2id=model.config.label2id)
     normalized_zero = float(extractor.normalize(torch.zeros(())))
 
@@ -58,26 +61,32 @@ def main() -> None:
 
     train(
         model,
-        TaggedClips(clips["train"], extractor, options.mixup),
+        TaggedClips(data.train, extractor, options.mixup),
         arguments,
         data_collator=to_batch,
         batch_transform=augment,
         compute_loss=loss,
-        evaluate=partial(
-            evaluate, dataset=TaggedClips(clips["test"], extractor), to_batch=to_batch, batch_size=arguments.batch_size
-        ),
+        evaluate=partial(evaluate, dataset=validation_clips, to_batch=to_batch, batch_size=arguments.batch_size),
         processor=extractor,
+        options=TrainingArguments.list_other_options(options) | data.describe(),
+        may_change=DATA_PLACES,
+        write_card=lambda result, repository: write_trained_card(
+            list_results(result),
+            method="flexiast",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=data.summarize(options),
+            started_from=options.model,
+        ),
     )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=TAGGING_DATASETS, help="layout of --data_dir")
-    parser.add_argument("--data_dir", type=Path, help="root folder of the dataset")
+    add_tagging_options(parser)
     parser.add_argument("--model", help="AST or FlexiAST to start from: a folder, a checkpoint file or a Hub id")
     parser.add_argument("--patch_sizes", type=int, nargs="+", default=SQUARE_SIZES, help="sizes to draw from")
     parser.add_argument("--fixed_patch_size", action="store_true", help="train at the base size only: a plain AST")
-    parser.add_argument("--multi_label", action="store_true", help="binary cross-entropy per class, mAP")
     parser.add_argument("--mixup", type=float, default=0.0, help="part of the clips mixed with another (AudioSet: 0.5)")
     parser.add_argument("--max_length", type=int, default=1024, help="frames of an input, 100 per second")
     parser.add_argument("--toy", action="store_true", help="synthetic sound events instead of a dataset")
@@ -103,7 +112,7 @@ def parse_arguments() -> argparse.Namespace:
         evaluate_every_epochs=1,
     )
     options = parser.parse_args()
-    missing = [f"--{name}" for name in ("dataset", "data_dir", "model") if getattr(options, name) is None]
+    missing = [f"--{name}" for name in ("dataset", "model") if getattr(options, name) is None]
     if missing and not options.toy:
         parser.error(f"{', '.join(missing)} must be given, or --toy")
     return options
@@ -111,21 +120,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def load(options: argparse.Namespace, names: list[str]):
     """The model to start from, with a head for these classes, and its feature extractor."""
-    try:
-        is_ours = AutoConfig.from_pretrained(options.model).model_type == "flexiast"
-    except (OSError, ValueError):
-        is_ours = False  # a checkpoint file
-    if is_ours:
-        model = FlexiASTForAudioClassification.from_pretrained(options.model)
-        extractor = AutoFeatureExtractor.from_pretrained(options.model)
-    else:
-        model = convert_checkpoint("flexiast", options.model, variant="flexify")
-        extractor = FlexiASTFeatureExtractor(**model.config.avzoo_source["processor"])
+    model, extractor = load_any_ast(options.model, variant="flexify")
     extractor.max_length = options.max_length
     config = model.config
     config.patch_sizes = list(options.patch_sizes)
     config.problem_type = "multi_label_classification" if options.multi_label else "single_label_classification"
-    return model.adapt_to_labels(names), extractor
+    return adapt_head(model, names), extractor
 
 
 def evaluate(model, accelerator, dataset: TaggedClips, to_batch, batch_size: int) -> dict[str, float]:

@@ -7,6 +7,8 @@ On LRS2, as Wav2Lip's preprocessing script cuts its faces (folders of 0.jpg, 1.j
     accelerate launch examples/train_mtdvocalist.py --network student --teacher vocalist --data_dir lrs2_faces \
         --train_list pretrain.txt --val_list val.txt --output_dir mtdvocalist
 
+`examples/cut_faces.py --layout faces` makes such folders and lists of your own videos.
+
 `--teacher` takes any folder that `avzoo convert mtdvocalist` or this script wrote; without it a student is trained with
 labels alone. Teacher and student may expect different pixels: the processor in each folder makes them. Defaults
 are the authors' recipe for the student (xjchenGit/MTDVocaLiST@5795416): Adam, 5e-5, batches of 128, 80 epochs, warm-up
@@ -38,7 +40,10 @@ from avzoo import (
     VocaLiSTForSequenceClassification,
     VocaLiSTProcessor,
 )
+from avzoo.data.lists import describe_rows, keep_readable
 from avzoo.data.lrs2 import lrs2, read_lrs2_faces
+from avzoo.hub.errors import explain_hub_errors
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.mtdvocalist import teacher_trace
 from avzoo.models.mtdvocalist.sampling import (
     SWAPPED_LABELS,
@@ -51,9 +56,10 @@ from avzoo.models.mtdvocalist.sampling import (
 )
 from avzoo.models.mtdvocalist.trace_cache import TraceCache
 from avzoo.rates import SAMPLES_PER_FRAME
-from avzoo.training import TrainingArguments, train
+from avzoo.training import TrainingArguments, report_errors, train
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -62,25 +68,33 @@ def main() -> None:
         mtdvocalist.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
+    rows = {"train": read_rows(options, options.train_list), "val": read_rows(options, options.val_list)}
     model, processor = load(options)
     teacher = teacher_processor = None
     if options.teacher is not None:
-        teacher = AutoModel.from_pretrained(options.teacher).eval()
-        teacher_processor = AutoProcessor.from_pretrained(options.teacher)
+        with explain_hub_errors(options.teacher):
+            teacher = AutoModel.from_pretrained(options.teacher).eval()
+            teacher_processor = AutoProcessor.from_pretrained(options.teacher)
     windows = {
         part: WindowPairs(
-            [row["path"] for row in lrs2(options.data_dir, path, skip_missing=options.skip_missing)],
+            [row["path"] for row in of_part],
             processor,
             teacher_processor if part == "train" else None,
             min_gap=options.min_gap,
             swap=options.swap_windows,
             seed=None if part == "train" and not options.fixed_windows else arguments.seed,
         )
-        for part, path in (("train", options.train_list), ("val", options.val_list))
+        for part, of_part in rows.items()
     }
+    clips = {f"{part} clips": describe_rows(of_part, ("id",)) for part, of_part in rows.items()}
     cache = None
     if options.cache_teacher is not None:
-        cache = TraceCache(options.cache_teacher, len(windows["train"]) * windows["train"].pairs_per_clip)
+        contents = {name: getattr(options, name) for name in ("teacher", "min_gap", "swap_windows", "seed")}
+        cache = TraceCache(
+            options.cache_teacher,
+            len(windows["train"]) * windows["train"].pairs_per_clip,
+            contents | {"train clips": clips["train clips"]},
+        )
     train(
         model,
         windows["train"],
@@ -89,7 +103,27 @@ def main() -> None:
         compute_loss=partial(compute_loss, teacher=teacher, cache=cache),
         evaluate=partial(evaluate, windows=windows["val"], batch_size=arguments.batch_size),
         processor=processor,
+        options=TrainingArguments.list_other_options(options) | clips,
+        may_change=("data_dir", "train_list", "val_list", "skip_missing", "skip_damaged", "cache_teacher"),
+        write_card=lambda result, repository: write_trained_card(
+            list_results(result),
+            method="mtdvocalist",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=f"{len(rows['train'])} clips of faces with sound for training, {len(rows['val'])} for evaluation",
+            started_from=options.model,
+        ),
     )
+
+
+def read_rows(options: argparse.Namespace, table: Path) -> list[dict]:
+    """The clips of a list."""
+    rows = list(lrs2(options.data_dir, table, skip_missing=options.skip_missing))
+    if options.skip_damaged:
+        rows = keep_readable(rows, lambda row: list(read_lrs2_faces(row["path"])[0]), "clips")
+    if not rows:
+        raise ValueError(f"{table} names no clip that can be used.")
+    return rows
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -98,12 +132,13 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", help="folder or Hub id of a network to continue from")
     parser.add_argument("--teacher", help="folder or Hub id of a trained VocaLiST to distil into the student")
     parser.add_argument(
-        "--distill", choices=["attention", "logits"], default="attention", help="targets from the teacher"
+        "--distill", choices=["attention", "logits"], help="targets from the teacher (default: attention)"
     )
     parser.add_argument("--data_dir", type=Path, help="folder of the video folders")
     parser.add_argument("--train_list", type=Path, help="pretrain.txt")
     parser.add_argument("--val_list", type=Path, help="val.txt")
     parser.add_argument("--skip_missing", action="store_true", help="skip clips that do not exist")
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, skip those that can't be read")
     parser.add_argument("--min_gap", type=int, default=1, help="minimum distance of a pair out of sync, frames")
     parser.add_argument("--swap_windows", action="store_true", help="two windows per clip, in sync and swapped")
     parser.add_argument("--fixed_windows", action="store_true", help="use the same windows of each clip in every epoch")
@@ -139,6 +174,8 @@ def parse_arguments() -> argparse.Namespace:
         parser.error(f"{', '.join(missing)} must be given, or --toy")
     if options.teacher is not None and options.network == "teacher":
         parser.error("--teacher is for a student; leave it out, or pass --network student")
+    if options.distill is not None and options.teacher is None:
+        parser.error("--distill needs --teacher, whose targets it chooses")
     if options.cache_teacher is not None and not (options.fixed_windows and options.teacher):
         parser.error("--cache_teacher needs --teacher, and --fixed_windows: other windows have other targets")
     return options
@@ -151,11 +188,18 @@ def load(options: argparse.Namespace):
         return VocaLiSTForSequenceClassification(VocaLiSTConfig()), VocaLiSTProcessor()
     distillation = {}
     if options.teacher is not None:
-        temperature = {"attention": 1.0, "logits": 5.0}[options.distill]
-        distillation = {"distillation": {"target": options.distill, "temperature": temperature}}
+        target = options.distill or "attention"
+        temperature = {"attention": 1.0, "logits": 5.0}[target]
+        distillation = {"distillation": {"target": target, "temperature": temperature}}
     if options.model is not None:
-        model = AutoModel.from_pretrained(options.model, **distillation)
-        return model, AutoProcessor.from_pretrained(options.model)
+        with explain_hub_errors(options.model):
+            model = AutoModel.from_pretrained(options.model, **distillation)
+            processor = AutoProcessor.from_pretrained(options.model)
+        found = "student" if isinstance(model, MTDVocaLiSTForSequenceClassification) else "teacher"
+        if found != options.network:
+            raise ValueError(f"`network` is {options.network}, but `model` ({options.model}) is a {found}.")
+        vars(model.config).pop("avzoo_source", None)  # of the file that was converted; this becomes another model
+        return model, processor
     return MTDVocaLiSTForSequenceClassification(MTDVocaLiSTConfig(**distillation)), VocaLiSTProcessor()
 
 

@@ -9,6 +9,7 @@ and sounds of tracks under clips_videos/ and clips_audios/, each with train/ and
 The defaults are the authors' recipe for LoCoNet (kaistmm/TalkNCE@8666642): Adam, rate 5e-5, times 0.95 each epoch, 25
 epochs, a clip per process and step, at most 200 frames. TalkNet's (TaoRuijie/TalkNet-ASD@6d68214) is `--host talknet
 --learning_rate 1e-4 --max_frames 0`, where clips of several lengths may share a batch: padding changes nothing.
+`examples/cut_faces.py --layout tracks` makes this layout of your own videos.
 `--model` goes on with a model that `avzoo convert talknce` or this script wrote. What is measured is AVA's mAP on the
 validation tracks.
 
@@ -33,12 +34,16 @@ from avzoo import (
     TalkNetConfig,
     TalkNetForActiveSpeakerDetection,
 )
-from avzoo.data.ava_active_speaker import ava_tracks
+from avzoo.data.ava_active_speaker import ava_tracks, ava_videos, read_ava_clip
+from avzoo.data.lists import describe_rows, keep_readable
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.metrics import ava_average_precision
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.talknce.training_talknce import ActiveSpeakerClips, collate_clips
-from avzoo.training import TrainingArguments, train
+from avzoo.training import TrainingArguments, report_errors, train
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -47,11 +52,11 @@ def main() -> None:
         talknce.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
+    rows = {split: tracks(options, split) for split in ("train", "val")}
     torch.manual_seed(arguments.seed)
     model, processor = load(options)
-    max_frames = options.max_frames or None
-    train_clips = ActiveSpeakerClips(tracks(options, "train"), processor, max_frames, augment=options.augment)
-    test_clips = ActiveSpeakerClips(tracks(options, "val"), processor, None, augment=False, min_overlap=0.0)
+    train_clips = ActiveSpeakerClips(rows["train"], processor, options.max_frames or None, augment=options.augment)
+    test_clips = ActiveSpeakerClips(rows["val"], processor, None, augment=False, min_overlap=0.0)
     train(
         model,
         train_clips,
@@ -60,15 +65,27 @@ def main() -> None:
         compute_loss=loss_of,
         evaluate=partial(evaluate, clips=test_clips),
         processor=processor,
+        options=TrainingArguments.list_other_options(options)
+        | {f"{split} tracks": describe_rows(part, ("entity_id", "labels")) for split, part in rows.items()},
+        may_change=("data_dir", "skip_missing", "skip_damaged"),
+        write_card=lambda result, repository: write_trained_card(
+            list_results(result),
+            method="talknce",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=f"{len(rows['train'])} face tracks for training, {len(rows['val'])} for evaluation",
+            started_from=options.model,
+        ),
     )
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--host", choices=["loconet", "talknet"], default="loconet")
+    parser.add_argument("--host", choices=["loconet", "talknet"], help="network (default: --model's, else loconet)")
     parser.add_argument("--model", help="model to go on with: a folder or a Hub id")
     parser.add_argument("--data_dir", type=Path, help="folder of csv/, clips_videos/ and clips_audios/")
     parser.add_argument("--skip_missing", action="store_true", help="leave out tracks whose files are not there")
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--talknce_weight", type=float, default=0.3, help="of the loss; 0: without")
     parser.add_argument("--nce_frames", choices=["speaking", "all"], default="speaking", help="frames it acts on")
     parser.add_argument("--max_frames", type=int, default=200, help="of a training clip; 0: whole tracks")
@@ -95,6 +112,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.data_dir is None and not options.toy:
         parser.error("--data_dir must be given, or --toy")
+    if options.model is None or options.toy:
+        options.host = options.host or "loconet"
     return options
 
 
@@ -102,7 +121,15 @@ def load(options: argparse.Namespace):
     """The model to start from, and its processor."""
     loss = {"talknce_weight": options.talknce_weight, "nce_frames": options.nce_frames}
     if options.model:
-        return AutoModel.from_pretrained(options.model, **loss), AutoProcessor.from_pretrained(options.model)
+        with explain_hub_errors(options.model):
+            model, processor = (
+                AutoModel.from_pretrained(options.model, **loss),
+                AutoProcessor.from_pretrained(options.model),
+            )
+        if options.host not in (None, model.config.model_type):
+            raise ValueError(f"`host` is {options.host}, but `model` ({options.model}) is a {model.config.model_type}.")
+        vars(model.config).pop("avzoo_source", None)  # of the file that was converted; this becomes another model
+        return model, processor
     if options.host == "loconet":
         # The authors start the audio encoder from VGGish's weights; random ones need normalized features.
         config = LoCoNetConfig(**loss, log_mel_mean=9.0, log_mel_std=2.0)
@@ -112,15 +139,19 @@ def load(options: argparse.Namespace):
 
 
 def tracks(options: argparse.Namespace, split: str) -> list[dict]:
+    """The tracks of a split; an error if there are none, or none in which a face speaks."""
     root = options.data_dir
-    return list(
-        ava_tracks(
-            root / "csv" / f"{split}_orig.csv",
-            root / "clips_videos" / split,
-            root / "clips_audios" / split,
-            skip_missing=options.skip_missing,
+    table = root / "csv" / f"{split}_orig.csv"
+    faces, sounds = root / "clips_videos" / split, root / "clips_audios" / split
+    rows = list(ava_tracks(table, faces, sounds, skip_missing=options.skip_missing))
+    if options.skip_damaged:
+        videos = ava_videos(rows)
+        rows = keep_readable(
+            rows, lambda row: read_ava_clip(videos[row["video_id"]], row["entity_id"], num_speakers=1), "tracks"
         )
-    )
+    if not any(row["labels"].any() for row in rows):
+        raise ValueError(f"{table}: in none of the {len(rows)} tracks that can be used a face speaks.")
+    return rows
 
 
 def loss_of(model, batch, step) -> dict[str, torch.Tensor]:

@@ -23,6 +23,7 @@ For pairs of guidance scales it prints how often word and scene are recognised i
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,23 @@ import torch
 from diffusers import DDIMScheduler
 
 from avzoo import VoiceLDMPipeline
+from avzoo.audio import read_audio
 from avzoo.audio.resampling import resample
 from avzoo.conversion.convert_voiceldm import new_pipeline
+from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.voiceldm_lists import read_voiceldm_lists
 from avzoo.feature_cache import FeatureCache
+from avzoo.hub.errors import explain_hub_errors
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.speech_in_noise import NUM_SAMPLES, SAMPLING_RATE, SpeechInNoise
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
-from avzoo.training import StepInfo, TrainingArguments, train
+from avzoo.training import StepInfo, TrainingArguments, report_errors, train
 
 NUM_FRAMES = NUM_SAMPLES // 160
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -50,43 +56,100 @@ def main() -> None:
         voiceldm.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
+    speech, noise, held_out = read_rows(options)
     torch.manual_seed(arguments.seed)
-    pipe = (
-        VoiceLDMPipeline.from_pretrained(options.model) if options.model else new_pipeline(options.size, options.part)
-    )
-    for part in ("vae", "audio_encoder", "feature_extractor", "description_encoder", "content_tokenizer"):
-        if getattr(pipe, part) is None:
-            raise ValueError(f"`{options.model}` was saved without its `{part}`, which training needs.")
-    speech, noise = (
-        read_voiceldm_lists(lists, options.data_dir, skip_missing=options.skip_missing)
-        for lists in (options.speech, options.noise)
-    )
+    pipe = load(options)
     # Cached features must be the same in every epoch.
     seed = None if options.cache is None else arguments.seed
     clips = SpeechInNoise(speech, noise, noise_probability=options.noise_probability, seed=seed)
-    cache = None if options.cache is None else FeatureCache(options.cache, len(clips))
+    recordings = {name: describe_rows(rows, ("id", "text")) for name, rows in (("speech", speech), ("noise", noise))}
+    settings = TrainingArguments.list_other_options(options) | {
+        f"{name} rows": text for name, text in recordings.items()
+    }
+    cache = None
+    if options.cache is not None:
+        names = ("model", "part", "noise_probability", "speech rows", "noise rows")
+        cache = FeatureCache(options.cache, len(clips), {name: settings[name] for name in names} | {"seed": seed})
     train(
         TrainedPipeline(pipe),
         ClipFeatures(clips, pipe.feature_extractor, cache, seed),
         arguments,
         data_collator=list,
         compute_loss=DenoisingStep(pipe, cache, options.null_probability, options.snr_gamma),
+        evaluate=make_evaluation(pipe, held_out, arguments) if held_out else None,
+        options=settings,
+        may_change=("speech", "noise", "val_speech", "data_dir", "skip_missing", "skip_damaged", "cache"),
+        write_card=lambda result, repository: write_trained_card(
+            list_results(result),
+            method="voiceldm",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=f"{len(speech)} recordings of speech with transcripts, {len(noise)} of noise",
+            started_from=options.model,
+        ),
     )
+
+
+def read_rows(options: argparse.Namespace) -> list[list[dict[str, Any]]]:
+    """The rows of the lists of speech, of noise and of speech for validation, each with an "id"."""
+    parts = []
+    for lists in (options.speech, options.noise, options.val_speech):
+        rows = read_voiceldm_lists(lists, options.data_dir, skip_missing=options.skip_missing)
+        rows = [{**row, "id": Path(row["path"]).name} for row in rows]
+        if options.skip_damaged:
+            rows = keep_readable(rows, lambda row: read_audio(row["path"], name=row["path"]), "recordings")
+        else:
+            refuse_empty_files(row["path"] for row in rows)
+        parts.append(rows)
+    if not parts[0]:
+        raise ValueError("`speech`: the lists name no recording that can be used.")
+    return parts
+
+
+def make_evaluation(pipe: VoiceLDMPipeline, rows: list[dict[str, Any]], arguments: TrainingArguments):
+    """An `evaluate` that gives the mean loss of clean clips, with the same noise and times each time."""
+    clips = ClipFeatures(SpeechInNoise(rows, seed=arguments.seed), pipe.feature_extractor, None, arguments.seed)
+    step = DenoisingStep(pipe, None, null_probability=0.0, snr_gamma=None)
+    return partial(mean_loss, clips=clips, step=step, batch_size=arguments.batch_size, seed=arguments.seed)
+
+
+def mean_loss(model, accelerator, clips, step, batch_size: int, seed: int) -> dict[str, float]:
+    """{"loss": mean over the clips}; the main process computes it."""
+    total, generator = 0.0, torch.Generator(accelerator.device).manual_seed(seed)
+    if accelerator.is_main_process:
+        place = StepInfo(0, 0, 0, 1, torch.Generator(), generator)
+        for batch in torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=list):
+            total += float(step(model, batch, place)) * len(batch)
+    return {"loss": total / len(clips)}
+
+
+def load(options: argparse.Namespace) -> VoiceLDMPipeline:
+    """The pipeline to go on with, or a new one."""
+    if options.model is None:
+        return new_pipeline(options.size or "m", options.part)
+    with explain_hub_errors(options.model):
+        pipe = VoiceLDMPipeline.from_pretrained(options.model)
+    for part in ("vae", "audio_encoder", "feature_extractor", "description_encoder", "content_tokenizer"):
+        if getattr(pipe, part) is None:
+            raise ValueError(f"`{options.model}` was saved without its `{part}`, which training needs.")
+    pipe.register_to_config(avzoo_source={"method": "voiceldm", "variant": "trained"})
+    return pipe
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="pipeline to continue with: a folder or a Hub id")
-    parser.add_argument("--size", choices=["s", "m"], default="m", help="size of a new denoiser (default: m)")
+    parser.add_argument("--size", choices=["s", "m"], help="size of a new denoiser (default: m)")
     parser.add_argument(
         "--part",
         nargs="+",
         default=[],
         metavar="NAME=SOURCE",
-        help="folder or Hub id of a component that isn't trained",
+        help="of a new pipeline: folder or Hub id of a component that isn't trained",
     )
     parser.add_argument("--speech", type=Path, nargs="+", help="csv lists of recordings with transcripts")
     parser.add_argument("--noise", type=Path, nargs="+", default=[], help="csv lists of noise recordings")
+    parser.add_argument("--val_speech", type=Path, nargs="+", default=[], help="csv lists for the validation loss")
     parser.add_argument(
         "--data_dir",
         nargs="+",
@@ -94,6 +157,7 @@ def parse_arguments() -> argparse.Namespace:
         help="folder of the recordings, or DATA=DIR for each value of the column `data`",
     )
     parser.add_argument("--skip_missing", action="store_true", help="skip missing recordings")
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, skip those that can't be read")
     parser.add_argument(
         "--noise_probability", type=float, default=0.5, help="probability of adding noise to a CommonVoice clip"
     )
@@ -134,6 +198,8 @@ def parse_arguments() -> argparse.Namespace:
         ):
             parser.error(f"--{name} takes {'' if name == 'part' else 'one folder, or '}pairs NAME=PLACE, got {values}")
         setattr(options, name, dict(pairs) if pairs or name == "part" else (values or [None])[0])
+    if options.model is not None and (options.size is not None or options.part):
+        parser.error("--size and --part are for a new pipeline; --model has its own")
     return options
 
 

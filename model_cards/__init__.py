@@ -22,7 +22,8 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
         method: a method of the zoo.
         source: the record that `convert_checkpoint` made of converted weights; adds their origin. A training script
             passes {"variant": "toy"} for weights trained on synthetic data, optionally with the "command" that makes
-            them and measured "results" {quantity: value}.
+            them and measured "results" {quantity: value}; or {"variant": "trained"} for weights trained on a user's
+            data, with "command", "data" (a sentence without its full stop), "results" and perhaps "started_from".
         model_folder: folder or repository that the card's snippet loads. None: `./<method>`.
 
     Raises:
@@ -33,8 +34,11 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
     variant = next((v for v in row.variants if source and v.name == source.get("variant")), None)
     released = variant if variant and variant.checkpoint else None
     is_toy = bool(source) and source.get("variant") == "toy"
+    is_trained = bool(source) and source.get("variant") == "trained"
     if is_toy:
         weights = zoo.License("apache-2.0", True, "trained by this package's own script on its own data")
+    elif is_trained:
+        weights = zoo.License("unknown", None, "what the training data and the model it began from allow")
     elif source and not released:  # the row's licence covers released checkpoints only
         weights = zoo.License("unknown", None, "those of the checkpoint that was converted; ask its owner")
     else:
@@ -55,6 +59,7 @@ def render_card(method: str, *, source: Mapping[str, Any] | None = None, model_f
         variant=variant,
         released=released,
         is_toy=is_toy,
+        is_trained=is_trained,
         weights=weights,
         model_folder=model_folder or f"./{row.name}",
         installation=INSTALLATION,

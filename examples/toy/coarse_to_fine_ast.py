@@ -125,6 +125,7 @@ def run(job: Job) -> dict:
         evaluate_every_epochs=1,
         cpu=True,
         progress_bar=False,  # several at once would overwrite each other
+        print_metrics=False,
     )
     schedule = PhaseSchedule(
         [Phase(compression_factor=factor, num_epochs=epochs, schedule="one_cycle") for factor, epochs in job.phases]

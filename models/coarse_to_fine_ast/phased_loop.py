@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import nn
 
-from avzoo.training import StepInfo, TrainingArguments, TrainingCallback, TrainingState, checkpoints, train
+from avzoo.training import StepInfo, TrainingArguments, TrainingCallback, TrainingState, checkpoints, reports, train
 from avzoo.training.data import derive_seed
 from avzoo.training.flops import FlopCount
 
@@ -68,13 +68,16 @@ def train_in_phases(
     batch_transform: Callable[[Any, StepInfo, Phase], Any] | None = None,
     evaluate: Callable[[nn.Module, Accelerator], Mapping[str, float]] | None = None,
     processor: Any = None,
+    options: Mapping[str, Any] | None = None,
+    may_change: Collection[str] = (),
+    write_card: Callable[[PhasedResult, str | None], None] | None = None,
 ) -> PhasedResult:
     """Train `model` phase by phase, save it in `arguments.output_dir` and return it.
 
     Every phase is a call of [`train`] in `output_dir/phase-<number>`: optimizer, learning rate and order of samples
-    are reset, weights are kept. The folder then holds the model of the phase, usable at its resolution. After
-    an interruption the same call resumes: it skips finished phases and continues from the newest checkpoint of the
-    unfinished one.
+    are reset, weights are kept. The folder then holds the model of the phase, usable at its resolution, and its
+    metrics; `output_dir/metrics.jsonl` gets those of finished phases, each row with its "phase". After an interruption
+    the same call resumes: it skips finished phases and continues from the newest checkpoint of the unfinished one.
 
     Args:
         arguments: used in every phase; length, learning rate, schedule and, if set, batch size come from the phase
@@ -97,6 +100,8 @@ def train_in_phases(
             f"`resume` ({arguments.resume!r}): a run in phases resumes by itself. Leave it 'auto'; use an empty "
             "`output_dir` to start a new run."
         )
+    arguments = arguments.fill_from_launcher()
+    options = options or {}
     if any(phase.patience for phase in schedule.phases):
         if evaluate is None:
             raise ValueError(f"`evaluate` is needed: a phase has `patience` for {schedule.metric!r}.")
@@ -127,6 +132,7 @@ def train_in_phases(
                 part.set_phase(**phase.settings)
         result = _read_result(folder)
         if result is not None:
+            _refuse_other_arguments(folder, phase_arguments, options, may_change)
             model.load_state_dict(type(model).from_pretrained(folder).state_dict())
         else:
             transform = batch_transform and (lambda batch, step, phase=phase: batch_transform(batch, step, phase))
@@ -140,18 +146,26 @@ def train_in_phases(
                 batch_transform=transform,
                 evaluate=evaluate,
                 processor=processor,
+                options=options,
+                may_change=may_change,
             )
             if is_main:
                 _write_json(folder / "finished.json", dataclasses.asdict(result))
         results.append(result)
+        if is_main:
+            _join_metrics(output_dir, folders)
         PartialState().wait_for_everyone()
     model.eval()
+    result = PhasedResult(model, results)
     if is_main:
+        reports.save_arguments(output_dir, dataclasses.asdict(arguments), options)
         checkpoints.save_trained(output_dir, model, processor)
+        if write_card is not None:
+            write_card(result, repository)
         if repository is not None:
             checkpoints.upload_trained(repository, output_dir)
     PartialState().wait_for_everyone()
-    return PhasedResult(model, results)
+    return result
 
 
 def _train_phase(model: nn.Module, train_dataset: Any, arguments: TrainingArguments, callbacks, **parts) -> PhaseResult:
@@ -211,6 +225,31 @@ def _save_schedule(output_dir: Path, schedule: PhaseSchedule, is_main: bool) -> 
         output_dir.mkdir(parents=True, exist_ok=True)
         _write_json(file, schedule.describe())
     PartialState().wait_for_everyone()
+
+
+def _refuse_other_arguments(
+    folder: Path, arguments: TrainingArguments, options: Mapping[str, Any], may_change: Collection[str]
+) -> None:
+    """Raise a ValueError if a finished phase was trained with other arguments or options than now."""
+    saved = reports.read_arguments(folder)
+    checkpoints.refuse_a_changed_run(
+        folder,
+        *(
+            {name: given["arguments"].get(name) for name in arguments.list_fixed_names()}
+            | {name: value for name, value in given["options"].items() if name not in may_change}
+            for given in (saved, {"arguments": dataclasses.asdict(arguments), "options": options})
+        ),
+    )
+
+
+def _join_metrics(output_dir: Path, folders: list[Path]) -> None:
+    """Write `metrics.jsonl` of the whole run: the rows of its phases, each with the phase's number."""
+    lines = [
+        json.dumps({"phase": number, **row}) + "\n"
+        for number, folder in enumerate(folders, start=1)
+        for row in reports.read_metrics(folder)
+    ]
+    reports.replace_text(output_dir / reports.METRICS_FILE, "".join(lines))
 
 
 def _read_result(folder: Path) -> PhaseResult | None:

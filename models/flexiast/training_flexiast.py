@@ -14,7 +14,7 @@ class TaggedClips(torch.utils.data.Dataset):
     """Clips as {"waveform", "parts": [(labels, proportion), ...]}.
 
     Args:
-        clips: rows with "path" and "labels", as readers of [`avzoo.data.audio_tagging.TAGGING_DATASETS`] yield them.
+        clips: rows with "path" and "labels", as [`avzoo.data.audio_tagging.read_tagging_data`] gives them.
         extractor: the feature extractor that [`collate_clips`] uses; defines rate, channels and length.
         mixup: probability that a clip is mixed with another, with a proportion from Beta(10, 10), as the authors of
             FlexiAST do on AudioSet. Drawn from torch's global generator, which the training loop seeds for each
@@ -38,7 +38,8 @@ class TaggedClips(torch.utils.data.Dataset):
         return {"waveform": mixed.numpy(), "parts": [(clip["labels"], proportion), (other["labels"], 1 - proportion)]}
 
     def _waveform(self, clip: dict[str, Any]) -> np.ndarray:
-        samples, _ = read_audio(clip["path"], self.extractor.sampling_rate, channels=self.extractor.channels)
+        rate, channels = self.extractor.sampling_rate, self.extractor.channels
+        samples, _ = read_audio(clip["path"], rate, channels=channels, name=clip["path"])
         return samples[: self.extractor.max_samples]
 
 

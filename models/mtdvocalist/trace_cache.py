@@ -1,7 +1,8 @@
 """On-disk cache of a teacher's targets, so that it runs once per window instead of once per window and epoch."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -21,13 +22,14 @@ class TraceCache:
     Args:
         folder: created if it does not exist; the content of an earlier run is reused.
         num_windows: number of windows.
+        contents: see [`FeatureCache`].
 
     Raises:
         ValueError: the folder holds traces of another number of windows, or of another teacher.
     """
 
-    def __init__(self, folder: str | os.PathLike, num_windows: int):
-        self.cache = FeatureCache(folder, num_windows)
+    def __init__(self, folder: str | os.PathLike, num_windows: int, contents: Mapping[str, Any] | None = None):
+        self.cache = FeatureCache(folder, num_windows, contents)
 
     def get(self, indices: Sequence[int], compute: Callable[[], CrossModalTrace]) -> CrossModalTrace:
         """Read the traces of some windows; compute and store all of them if one is missing.

@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,19 +25,36 @@ class FeatureCache:
     Args:
         folder: created if it does not exist; the content of an earlier run is reused.
         num_items: number of items.
+        contents: what the features depend on, as JSON can hold it; a folder of other contents is refused.
 
     Raises:
-        ValueError: the folder was written for another number of items.
+        ValueError: the folder was written for another number of items, or for other contents.
     """
 
-    def __init__(self, folder: str | os.PathLike, num_items: int):
+    def __init__(self, folder: str | os.PathLike, num_items: int, contents: Mapping[str, Any] | None = None):
         self.folder, self.num_items = Path(folder), num_items
         self.folder.mkdir(parents=True, exist_ok=True)
+        if contents is not None:
+            self._check_contents(json.loads(json.dumps(contents)))
         self._layout: list[tuple[str, list[int]]] = []  # name, shape of one item's array
         self._values: np.memmap | None = None
         self._is_written: np.memmap | None = None
         if (self.folder / "layout.json").is_file():
             self._open(json.loads((self.folder / "layout.json").read_text(encoding="utf-8")))
+
+    def _check_contents(self, contents: dict[str, Any]) -> None:
+        file = self.folder / "contents.json"
+        if not file.is_file():
+            with write_atomically(file) as unfinished:
+                unfinished.write_text(json.dumps(contents), encoding="utf-8")
+            return
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        for name in {**stored, **contents}:
+            if stored.get(name) != contents.get(name):
+                raise ValueError(
+                    f"the cache {self.folder} was written with `{name}` {stored.get(name)!r}, this run has "
+                    f"{contents.get(name)!r}; choose another folder."
+                )
 
     def read(self, indices: Sequence[int]) -> dict[str, np.ndarray] | None:
         """Return {name: (len(indices), ...) float32}, or None if an item is missing."""

@@ -3,6 +3,8 @@
 import importlib.util
 import os
 import pickle
+import runpy
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -90,6 +92,76 @@ def run_main(monkeypatch, capsys, fresh_accelerate_state, _quiet_logging) -> Cal
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """A thread pool doesn't survive a fork, and several threads may add in another order."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def kill_main(monkeypatch, fresh_accelerate_state, one_thread) -> Callable[..., None]:
+    """Runs an example in a fork of this process until an optimizer step, where it is gone as by SIGKILL."""
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+
+    def run(step: int, script: str, *options: object) -> None:
+        child = os.fork()
+        if child == 0:
+            try:
+                _die_at(step)
+                sys.argv = [str(EXAMPLES / script), *map(str, options)]
+                runpy.run_path(sys.argv[0], run_name="__main__")
+            finally:
+                os._exit(0)  # it was not killed
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+    return run
+
+
+def _die_at(step: int) -> None:
+    from avzoo.training import loop
+
+    apply = loop._Run._optimizer_step
+
+    def apply_or_die(run: loop._Run, batches: list) -> None:
+        if run.state.step == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        apply(run, batches)
+
+    loop._Run._optimizer_step = apply_or_die
+
+
+@pytest.fixture
+def check_resumed_run(run_main, kill_main, tmp_path) -> Callable[..., Path]:
+    """Runs an example whole, and killed and called again: both leave the same files. Returns the folder of the latter.
+
+    The example is killed at `step`, between two checkpoints. What the runs differ in are the places that the card and
+    the arguments name.
+    """
+
+    def run(script: str, *options: object, step: int = 3, every: int = 2) -> Path:
+        options = [*options, "--checkpoint_every_steps", every, "--no_progress_bar"]
+        whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+        status, _, stderr = run_main(script, *options, "--output_dir", whole)
+        assert status == 0, stderr
+        kill_main(step, script, *options, "--output_dir", resumed)
+        status, _, stderr = run_main(script, *options, "--output_dir", resumed)
+        assert status == 0, stderr
+        files = {path.relative_to(whole) for path in whole.rglob("*") if path.is_file()}
+        assert files == {path.relative_to(resumed) for path in resumed.rglob("*") if path.is_file()}
+        named = ("README.md", "training_arguments.json", "state.json", "finished.json")
+        different = [name for name in files if (whole / name).read_bytes() != (resumed / name).read_bytes()]
+        assert [name for name in different if name.name not in named] == []
+        card = (resumed / "README.md").read_text()
+        assert card.replace(str(resumed), str(whole)) == (whole / "README.md").read_text()
+        return resumed
+
+    return run
+
+
+@pytest.fixture
 def run_toy(run_main, monkeypatch) -> Callable[..., str]:
     """Runs an example's `--toy` in this process, its workers' jobs, too: stdout."""
     from toy import runs
@@ -129,7 +201,7 @@ def run_script() -> Callable[..., str]:
     launchers = {None: [], "accelerate": LAUNCH_TWO, "forked": [Path(__file__).with_name("two_ranks.py")]}
 
     def run(script: str, *options: object, ranks: str | None = None) -> str:
-        # `--cpu` makes two processes one run where there is no GPU; without it each would train alone.
+        # The launcher says --multi_gpu, so that two processes are started; `--cpu` makes them one run without a GPU.
         command = [*launchers[ranks], EXAMPLES / script, *options, *(["--cpu"] if ranks else [])]
         command = [sys.executable, *map(str, command)]
         result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=280)

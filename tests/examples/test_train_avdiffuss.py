@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from contract.tiny.avdiffuss import tiny_separation_parts
 
 from avzoo import AVDiffuSSPipeline
 from avzoo.audio import write_wav
+from avzoo.training.reports import read_metrics
 from avzoo.video import write_video
 
 SCRIPT = "train_avdiffuss.py"
@@ -76,6 +78,82 @@ def test_a_frozen_denoiser_stays_as_it_is(voxceleb2, model, run_main, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_files(voxceleb2, model, check_resumed_run):
+    options = training(voxceleb2, model, Path("overridden"))
+    folder = check_resumed_run(SCRIPT, *options, "--max_steps", 4, "--log_every_steps", 1)
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3, 4]
+    assert "`voxceleb2`: mixtures of 4 utterances." in (folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--loss_type", "mae"], "`loss_type`: checkpoint-000002 was written with 'mse', this run has 'mae'; "),
+        (["--misaligned"], "`misaligned`: checkpoint-000002 was written with False, this run has True; "),
+        (["--dataset", "folder"], "`dataset`: checkpoint-000002 was written with 'voxceleb2', this run has 'folder'; "),
+    ],
+)
+def test_a_changed_option_is_refused_when_a_run_resumes(
+    changed, message, voxceleb2, model, kill_main, run_main, tmp_path
+):
+    options = [*training(voxceleb2, model, tmp_path), "--max_steps", 3, "--checkpoint_every_steps", 2]
+    kill_main(2, SCRIPT, *options)
+    status, _, stderr = run_main(SCRIPT, *options, *changed)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
+
+
+@pytest.mark.slow
+def test_a_validation_loss_is_of_the_same_mixtures_in_every_run(voxceleb2, model, run_main, tmp_path):
+    found = []
+    for name in ("one", "other"):
+        options = [*training(voxceleb2, model, tmp_path / name), "--val_split", "test", "--max_steps", 2]
+        status, _, stderr = run_main(SCRIPT, *options, "--evaluate_every_steps", 1)
+        assert status == 0, stderr
+        found.append([row for row in read_metrics(tmp_path / name) if row["split"] == "evaluation"])
+    assert found[0] == found[1]
+    assert [row["step"] for row in found[0]] == [1, 2]
+    assert all(row["loss"] == pytest.approx((row["loss_denoiser"] + row["loss_score"]) / 2) for row in found[0])
+    assert "| loss_score, after 2 steps" in (tmp_path / "one" / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_own_clips_are_trained_on(voxceleb2, model, run_main, caplog, tmp_path):
+    clips = tmp_path / "clips"
+    for speaker in ("id1", "id2", "id3"):
+        (clips / speaker).mkdir(parents=True)
+        for kind, suffix in (("wav", "wav"), ("mp4", "mp4")):
+            shutil.copy(voxceleb2 / "dev" / kind / speaker / "video" / f"1.{suffix}", clips / speaker)
+    (clips / "id3" / "1.mp4").write_bytes(b"no video")
+    options = [*training(clips, model, tmp_path / "out"), "--dataset", "folder", "--skip_damaged"]
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 0, stderr
+    assert "1 of the 3 utterances can't be read and left out" in caplog.text
+    assert "`folder`: mixtures of 2 utterances." in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data_dir", "nowhere"], "`data_dir` (nowhere) is no folder."),
+        (["--dataset", "folder", "--data_dir", "{empty}"], "There is no {empty}/*/**/*.mp4; is `root` the dataset's"),
+        (
+            ["--data_dir", "{data}", "--kind", "noise", "--noise", "{empty}"],
+            "`noise` ({empty}) is no folder of WAV",
+        ),
+    ],
+)
+def test_data_that_is_not_there_is_told(options, message, voxceleb2, model, run_main, tmp_path):
+    (tmp_path / "empty").mkdir()
+    places = {"empty": tmp_path / "empty", "data": voxceleb2}
+    options = [option.format(**places) for option in options]
+    status, _, stderr = run_main(SCRIPT, "--model", model, *options, "--output_dir", tmp_path / "out")
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message.format(**places)}")
+
+
+@pytest.mark.slow
 def test_two_processes_train_together(voxceleb2, model, run_script, tmp_path):
     run_script(SCRIPT, *training(voxceleb2, model, tmp_path / "out"), ranks="forked")
     assert len(changed(model, tmp_path / "out")) == 4
@@ -86,6 +164,8 @@ def test_two_processes_train_together(voxceleb2, model, run_script, tmp_path):
     [
         ([], "--data_dir must be given, or --toy"),
         (["--data_dir", "x", "--denoiser_only", "--freeze_denoiser"], "leave nothing to train"),
+        (["--data_dir", "x", "--model", "y", "--share_visual_encoder"], "are for a new pipeline; --model has its own"),
+        (["--data_dir", "x", "--dataset", "folder", "--split", "dev"], "--dataset folder has no splits"),
     ],
 )
 def test_options_that_say_too_little_are_named(run_main, options, message):

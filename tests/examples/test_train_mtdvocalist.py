@@ -1,6 +1,7 @@
 """The training and evaluation examples: on LRS2's layout, with a teacher, and on the toy."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from avzoo import (
     VocaLiSTProcessor,
 )
 from avzoo.audio import write_wav
+from avzoo.training.reports import read_metrics
 
 SCRIPT = "train_mtdvocalist.py"
 SMALL = {
@@ -84,6 +86,67 @@ def test_a_student_trains_with_a_teacher_whose_targets_are_kept(lrs2, networks, 
     status, _, stderr = run_main(SCRIPT, *training(lrs2, student, folder), *list_distillation_options(teacher, cache))
     assert status == 0, stderr
     assert assert_distilled(folder, student, cache) == 24
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_files(lrs2, networks, check_resumed_run):
+    student, teacher = networks
+    options = [*training(lrs2, student, Path("overridden")), "--teacher", teacher, "--num_epochs", 2]
+    folder = check_resumed_run(SCRIPT, *options, step=4, every=3)
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows if row["split"] == "evaluation"] == [3, 6]
+    assert f"| accuracy, after 6 steps, 2 epochs | {rows[-1]['accuracy']:.4g} |" in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--min_gap", 2], "`min_gap`: checkpoint-000002 was written with 1, this run has 2; "),
+        (["--swap_windows"], "`swap_windows`: checkpoint-000002 was written with False, this run has True; "),
+    ],
+)
+def test_a_changed_option_is_refused_when_a_run_resumes(
+    changed, message, lrs2, networks, kill_main, run_main, tmp_path
+):
+    options = [*training(lrs2, networks[0], tmp_path), "--checkpoint_every_steps", 2]
+    kill_main(2, SCRIPT, *options)
+    status, _, stderr = run_main(SCRIPT, *options, *changed)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
+
+
+@pytest.mark.parametrize(("network", "place", "found"), [("teacher", 0, "student"), ("student", 1, "teacher")])
+def test_a_model_of_the_other_network_is_refused(network, place, found, lrs2, networks, run_main, tmp_path):
+    options = [*training(lrs2, networks[place], tmp_path / "out"), "--network", network]
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 1
+    message = f"{SCRIPT}: `network` is {network}, but `model` ({networks[place]}) is a {found}."
+    assert stderr.splitlines()[-1] == message
+
+
+def test_a_target_without_a_teacher_is_refused(lrs2, networks, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *training(lrs2, networks[0], tmp_path), "--distill", "logits")
+    assert (status, "--distill needs --teacher" in stderr) == (2, True)
+
+
+def test_targets_of_another_draw_are_refused(lrs2, networks, run_main, tmp_path):
+    (student, teacher), cache = networks, tmp_path / "cache"
+    options = list_distillation_options(teacher, cache)
+    for seed, status in ((1, 0), (2, 1)):
+        command = [*training(lrs2, student, tmp_path / str(seed)), *options, "--seed", seed]
+        assert (found := run_main(SCRIPT, *command))[0] == status, found
+    message = f"{SCRIPT}: the cache {cache} was written with `seed` 1, this run has 2; choose another folder."
+    assert found[2].splitlines()[-1] == message
+
+
+def test_a_damaged_clip_may_be_skipped(lrs2, networks, run_main, caplog, tmp_path):
+    root = shutil.copytree(lrs2, tmp_path / "lrs2")
+    shutil.copy(lrs2.parent / "clips.txt", tmp_path)
+    picture = root / "video0" / "00000" / "3.jpg"
+    picture.write_bytes(picture.read_bytes()[:200])
+    status, _, stderr = run_main(SCRIPT, *training(root, networks[0], tmp_path / "out"), "--skip_damaged")
+    assert status == 0, stderr
+    assert f"1 of the 6 clips can't be read and left out, the first is {picture}" in caplog.text
 
 
 @pytest.mark.slow

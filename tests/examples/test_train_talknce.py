@@ -1,5 +1,6 @@
 """The training example: on AVA's layout, on two processes, and on the toy."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from transformers import AutoModel, AutoProcessor
 
 from avzoo import ActiveSpeakerProcessor, LoCoNetConfig, LoCoNetForActiveSpeakerDetection
 from avzoo.audio import write_wav
+from avzoo.training.reports import read_metrics
 
 SCRIPT = "train_talknce.py"
 
@@ -83,6 +85,56 @@ def test_it_trains_on_avas_layout(ava, start, run_main, tmp_path):
     status, _, stderr = run_main(SCRIPT, *arguments(ava, start, tmp_path / "out"))
     assert status == 0, stderr
     assert_trained(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_files(ava, start, check_resumed_run):
+    options = arguments(ava, start, Path("overridden"))
+    folder = check_resumed_run(SCRIPT, *options, "--num_epochs", 3)  # of two steps
+    rows = read_metrics(folder)
+    assert [row["step"] for row in rows if row["split"] == "evaluation"] == [2, 4, 6]
+    assert f"| mAP, after 6 steps, 3 epochs | {rows[-1]['mAP']:.4g} |" in (folder / "README.md").read_text()
+    assert "2 face tracks for training, 1 for evaluation." in (folder / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--max_frames", 5], "`max_frames`: checkpoint-000002 was written with 200, this run has 5; "),
+        (["--talknce_weight", 0], "`talknce_weight`: checkpoint-000002 was written with 0.3, this run has 0.0; "),
+        (["--no-augment"], "`augment`: checkpoint-000002 was written with True, this run has False; "),
+    ],
+)
+def test_a_changed_option_is_refused_when_a_run_resumes(changed, message, ava, start, kill_main, run_main, tmp_path):
+    options = [*arguments(ava, start, tmp_path), "--num_epochs", 2, "--checkpoint_every_steps", 2]
+    kill_main(3, SCRIPT, *options)
+    status, _, stderr = run_main(SCRIPT, *options, *changed)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
+
+
+def test_a_model_of_another_host_is_refused(ava, start, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *arguments(ava, start, tmp_path / "out"), "--host", "talknet")
+    assert status == 1
+    assert stderr.splitlines()[-1] == f"{SCRIPT}: `host` is talknet, but `model` ({start}) is a loconet."
+
+
+def test_tracks_in_which_nobody_speaks_are_refused(ava, start, run_main, tmp_path):
+    root = shutil.copytree(ava, tmp_path / "ava")
+    table = root / "csv" / "val_orig.csv"
+    table.write_text(table.read_text().replace("SPEAKING_AUDIBLE", "NOT_SPEAKING"))
+    status, _, stderr = run_main(SCRIPT, *arguments(root, start, tmp_path / "out"))
+    assert status == 1
+    assert stderr.splitlines()[-1] == f"{SCRIPT}: {table}: in none of the 1 tracks that can be used a face speaks."
+
+
+def test_a_damaged_track_may_be_skipped(ava, start, run_main, caplog, tmp_path):
+    root = shutil.copytree(ava, tmp_path / "ava")
+    sound = next((root / "clips_audios" / "train").rglob("*_b.wav"))
+    sound.write_bytes(sound.read_bytes()[:100])
+    status, _, stderr = run_main(SCRIPT, *arguments(root, start, tmp_path / "out"), "--skip_damaged")
+    assert status == 0, stderr
+    assert "1 of the 2 tracks can't be read and left out" in caplog.text
 
 
 @pytest.mark.slow

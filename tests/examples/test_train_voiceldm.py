@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 import avzoo
 from avzoo.audio import write_wav
 from avzoo.training import TrainingArguments
+from avzoo.training.reports import read_metrics
 
 SCRIPT = "train_voiceldm.py"
 
@@ -80,6 +82,77 @@ def test_cached_values_are_not_computed_again(lists, run_main, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_killed_run_resumes_to_the_same_files(lists, check_resumed_run):
+    options = training(lists, Path("overridden"))
+    folder = check_resumed_run(SCRIPT, *options, "--max_steps", 4, "--log_every_steps", 1)
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3, 4]
+    assert "4 recordings of speech with transcripts, 1 of noise." in (folder / "README.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (["--snr_gamma", 5], "`snr_gamma`: checkpoint-000001 was written with None, this run has 5.0; "),
+        (["--noise_probability", 1], "`noise_probability`: checkpoint-000001 was written with 0.5, this run has 1.0; "),
+    ],
+)
+def test_a_changed_option_is_refused_when_a_run_resumes(changed, message, lists, kill_main, run_main, tmp_path):
+    options = [*training(lists, tmp_path), "--checkpoint_every_steps", 1]
+    kill_main(1, SCRIPT, *options)
+    status, _, stderr = run_main(SCRIPT, *options, *changed)
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(f"{SCRIPT}: {message}")
+
+
+@pytest.mark.slow
+def test_a_validation_loss_is_of_the_same_noise_in_every_run(lists, run_main, tmp_path):
+    found = []
+    for name in ("one", "other"):
+        options = [*training(lists, tmp_path / name), "--val_speech", lists / "speech.csv"]
+        status, _, stderr = run_main(SCRIPT, *options, "--evaluate_every_steps", 1)
+        assert status == 0, stderr
+        found.append([row for row in read_metrics(tmp_path / name) if row["split"] == "evaluation"])
+    assert found[0] == found[1]
+    assert [row["step"] for row in found[0]] == [1, 2]
+    assert (
+        f"| loss, after 2 steps, 1 epochs | {found[0][1]['loss']:.4g} |" in (tmp_path / "one" / "README.md").read_text()
+    )
+
+
+@pytest.mark.slow
+def test_a_cache_of_another_seed_is_refused(lists, run_main, tmp_path):
+    for seed, status in ((1, 0), (2, 1)):
+        options = ["--cache", tmp_path / "cache", "--seed", seed]
+        assert (found := run_main(SCRIPT, *training(lists, tmp_path / str(seed)), *options))[0] == status, found
+    assert "was written with `seed` 1, this run has 2; choose another folder." in found[2]
+
+
+@pytest.mark.slow
+def test_a_damaged_recording_may_be_skipped(lists, run_main, caplog, tmp_path):
+    root = shutil.copytree(lists, tmp_path / "lists")
+    cut = root / "voices" / "2.wav"
+    cut.write_bytes(cut.read_bytes()[:5000])
+    status, _, stderr = run_main(SCRIPT, *training(root, tmp_path / "out"), "--skip_damaged", "--max_steps", 1)
+    assert status == 0, stderr
+    assert f"1 of the 4 recordings can't be read and left out, the first is `{cut}`" in caplog.text
+
+
+def test_missing_recordings_and_lists_are_told(lists, run_main, tmp_path):
+    root = shutil.copytree(lists, tmp_path / "lists")
+    (root / "voices" / "2.wav").unlink()
+    status, _, stderr = run_main(SCRIPT, *training(root, tmp_path / "out"))
+    assert status == 1
+    assert stderr.splitlines()[-1].startswith(
+        f"{SCRIPT}: 1 of the 4 recordings named by {root / 'speech.csv'} are missing"
+    )
+    assert stderr.splitlines()[-1].endswith("Pass --skip_missing to read the others.")
+    (root / "speech.csv").unlink()
+    status, _, stderr = run_main(SCRIPT, *training(root, tmp_path / "out"))
+    assert (status, str(root / "speech.csv") in stderr.splitlines()[-1]) == (1, True)
+
+
+@pytest.mark.slow
 def test_two_processes_share_the_cache(lists, run_main, run_script, tmp_path):
     options = ["--cache", tmp_path / "cache"]
     run_script(SCRIPT, *training(lists, tmp_path / "out"), *options, ranks="forked")
@@ -95,6 +168,7 @@ def test_two_processes_share_the_cache(lists, run_main, run_script, tmp_path):
     [
         (["--speech", "a.csv"], "--data_dir are required without --toy"),
         (["--speech", "a.csv", "--data_dir", "one", "two"], "--data_dir takes one folder, or pairs NAME=PLACE"),
+        (["--speech", "a.csv", "--data_dir", "one", "--model", "x", "--size", "s"], "--size and --part are for a new"),
         (["--speech", "a.csv", "--data_dir", "one", "--part", "vae"], "--part takes pairs NAME=PLACE, got ['vae']"),
     ],
 )

@@ -112,7 +112,8 @@ def tiny_model(**config):
 
 
 def arguments(output_dir, **changes):
-    return TrainingArguments(**({"output_dir": str(output_dir), "learning_rate": 1e-2, "cpu": True} | changes))
+    usual = {"output_dir": str(output_dir), "learning_rate": 1e-2, "cpu": True, "gradient_accumulation_steps": 1}
+    return TrainingArguments(**(usual | changes))
 
 
 def weights(model):
@@ -250,14 +251,13 @@ class Interrupt(TrainingCallback):
             raise KeyboardInterrupt
 
 
-def on_two_ranks(function):
+def on_two_ranks(function, **environment):
     """What torchrun does: one process per rank, told by its environment. It imports torch three times, this once."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    # The last one is what `accelerate launch` exports; it must not change the gradient.
     shared = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "ACCELERATE_USE_CPU": "true"}
-    shared |= {"ACCELERATE_GRADIENT_ACCUMULATION_STEPS": 7}
+    shared |= environment
 
     def run(rank):
         environment = shared | {"RANK": rank, "LOCAL_RANK": rank}
@@ -269,7 +269,8 @@ def on_two_ranks(function):
 
 
 def ranks(out):
-    on_two_ranks(lambda rank: rank_runs(out, rank))
+    # What a launcher may export; the argument that is given counts, and the gradient is divided by it once.
+    on_two_ranks(lambda rank: rank_runs(out, rank), ACCELERATE_GRADIENT_ACCUMULATION_STEPS=7)
 
 
 def phases_on_ranks(out):

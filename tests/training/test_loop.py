@@ -54,7 +54,9 @@ def test_the_saved_folder_is_the_model(tmp_path):
     result = train(tiny_model(), Points(), arguments(tmp_path), processor=processor)
     loaded = TinyModel.from_pretrained(tmp_path)
     torch.testing.assert_close(weights(loaded), weights(result.model), rtol=0, atol=0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors", "processor.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "config.json", "model.safetensors", "processor.json", "metrics.jsonl", "training_arguments.json",
+    }  # fmt: skip
 
 
 def test_a_plain_module_is_trained_and_saved_too(tmp_path):
@@ -416,6 +418,22 @@ def test_the_command_line_has_every_argument():
     assert "passes over the dataset" in parser.format_help()
 
 
+@pytest.mark.parametrize(
+    ("line", "milestones"),
+    [("", (2.0, 3.0)), ("--schedule cosine", ()), ("--schedule step --schedule_milestones 4", (4.0,))],
+)
+def test_another_schedule_than_the_scripts_drops_its_milestones(line, milestones):
+    defaults = {"output_dir": "out", "schedule": "step", "schedule_milestones": (2.0, 3.0)}
+    parser = TrainingArguments.add_to(argparse.ArgumentParser(), **defaults)
+    assert TrainingArguments.from_namespace(parser.parse_args(line.split())).schedule_milestones == milestones
+
+
+def test_milestones_that_were_asked_for_are_refused_with_another_schedule():
+    parser = TrainingArguments.add_to(argparse.ArgumentParser(), output_dir="out")
+    with pytest.raises(ValueError, match="`schedule_milestones`"):
+        TrainingArguments.from_namespace(parser.parse_args(["--schedule", "cosine", "--schedule_milestones", "4"]))
+
+
 def test_the_command_line_asks_for_the_output_folder(capsys):
     with pytest.raises(SystemExit):
         TrainingArguments.add_to(argparse.ArgumentParser()).parse_args([])
@@ -462,6 +480,12 @@ def hub(monkeypatch):
     return calls
 
 
+def test_a_tracker_that_is_not_installed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("accelerate.accelerator.filter_trackers", lambda *_: [])
+    with pytest.raises(ValueError, match="`report_to`: tensorboard is not installed"):
+        train(tiny_model(), Points(), arguments(tmp_path, report_to="tensorboard"))
+
+
 def test_pushing_makes_the_repository_first_and_uploads_the_model_last(tmp_path, hub):
     calls_while_training = []
     train(
@@ -476,6 +500,17 @@ def test_pushing_makes_the_repository_first_and_uploads_the_model_last(tmp_path,
     assert (name, options["repo_id"], options["folder_path"]) == ("upload_folder", "someone/tiny", tmp_path)
 
 
+def test_the_card_is_written_before_the_upload_and_told_its_repository(tmp_path, hub):
+    cards = []
+
+    def write_card(result, repository):
+        cards.append((result.steps, repository, [call[0] for call in hub]))
+
+    args = arguments(tmp_path, push_to_hub=True, hub_model_id="tiny", max_steps=2)
+    train(tiny_model(), Points(), args, write_card=write_card)
+    assert cards == [(2, "someone/tiny", ["create_repo"])]
+
+
 def test_checkpoints_are_not_uploaded(tmp_path, hub):
     from huggingface_hub.utils import filter_repo_objects
 
@@ -483,4 +518,4 @@ def test_checkpoints_are_not_uploaded(tmp_path, hub):
     train(tiny_model(), Points(), args, evaluate=error)
     files = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()]
     uploaded = filter_repo_objects(files, ignore_patterns=hub[1][1]["ignore_patterns"])
-    assert sorted(uploaded) == ["config.json", "model.safetensors"]
+    assert sorted(uploaded) == ["config.json", "metrics.jsonl", "model.safetensors", "training_arguments.json"]

@@ -20,6 +20,7 @@ from training.launch_script import (
 )
 
 from avzoo.training import train
+from avzoo.training.reports import read_metrics
 
 SCRIPT = Path(__file__).with_name("launch_script.py")
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -66,6 +67,7 @@ def test_a_run_killed_at_any_moment_has_the_same_logs_and_nothing_left_over(kill
         whole = json.loads((out / "whole" / "checkpoint-000006" / "state.json").read_text())
         del state["training"]["seconds"], whole["training"]["seconds"]
         assert state == whole, folder
+        assert read_metrics(out / folder) == read_metrics(out / "whole"), folder
         assert sorted(os.listdir(out / folder)) == sorted(os.listdir(out / "whole")), folder
 
 
@@ -146,6 +148,56 @@ def test_a_dataset_of_another_length_is_refused(tmp_path):
     train(tiny_model(), Points(24), arguments(tmp_path, **options))
     with pytest.raises(ValueError, match="`train_dataset`: checkpoint-000002 was written with 24, this run has 25"):
         train(tiny_model(), Points(25), arguments(tmp_path, **options))
+
+
+OPTIONS = {"mixup": 0.5, "labels": [f"class {number}" for number in range(50)], "data_dir": "here"}
+
+
+@pytest.fixture(scope="module")
+def with_options(tmp_path_factory):
+    out = tmp_path_factory.mktemp("options")
+    run = arguments(out, max_steps=2, checkpoint_every_steps=1)
+    train(tiny_model(), Points(), run, options=OPTIONS, may_change=["data_dir"])
+    return out
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"mixup": 0.0}, "`mixup`: checkpoint-000002 was written with 0.5, this run has 0.0"),
+        ({"mixup": None}, "`mixup`: checkpoint-000002 was written with 0.5, this run has None"),
+        ({"multi_label": True}, "`multi_label`: checkpoint-000002 was written with None, this run has True"),
+        (
+            {"labels": [*OPTIONS["labels"][:49], "dog"]},
+            r"`labels`: .* 50 items, among them \['class 49'\], this run has 50 items, among them \['dog'\]",
+        ),
+        ({"labels": OPTIONS["labels"][::-1]}, "`labels`: .* one order of 50 items, this run has another order"),
+    ],
+)
+def test_a_changed_option_is_refused_by_name_with_both_values(with_options, changed, message):
+    options = {name: value for name, value in (OPTIONS | changed).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        train(tiny_model(), Points(), arguments(with_options, max_steps=2), options=options, may_change=["data_dir"])
+
+
+def test_an_option_that_may_change_may_change(with_options, tmp_path):
+    options, folder = OPTIONS | {"data_dir": "there"}, with_options / "checkpoint-000002"
+    changed = arguments(tmp_path, max_steps=3, resume=str(folder))
+    assert train(tiny_model(), Points(), changed, options=options, may_change=["data_dir"]).steps == 3
+
+
+def test_another_config_of_the_model_is_refused(tmp_path):
+    run = arguments(tmp_path, max_steps=1, checkpoint_every_steps=1)
+    train(tiny_model(), Points(), run)
+    with pytest.raises(ValueError, match=r"`model.config.dropout`: checkpoint-000001 was written with 0.0, .* 0.5;"):
+        train(tiny_model(dropout=0.5), Points(), run)
+
+
+def test_another_order_of_labels_is_refused(tmp_path):
+    run = arguments(tmp_path, max_steps=1, checkpoint_every_steps=1)
+    train(tiny_model(id2label={0: "dog", 1: "cat"}), Points(), run)
+    with pytest.raises(ValueError, match=r"`model.config.id2label`: .* \{'0': 'dog'.* this run has \{'0': 'cat'"):
+        train(tiny_model(id2label={0: "cat", 1: "dog"}), Points(), run)
 
 
 def test_starting_anew_among_checkpoints_is_refused(tmp_path):

@@ -1,9 +1,16 @@
 """The owners' lists of their clips: lines with their numbers, for messages, and names that lead nowhere else."""
 
+import csv
+import hashlib
+import json
+import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
 Row = Mapping[str, Any]
@@ -23,6 +30,26 @@ def read_lines(table: Path) -> Iterator[tuple[int, str]]:
                     yield line, text.strip()
         except UnicodeDecodeError as error:
             raise malformed(table, line + 1, f"not UTF-8 text ({error.reason})") from error
+
+
+def read_records(table: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of its first line, fields) of each record: a quoted field may span several lines.
+
+    Raises:
+        ValueError: broken quotes, or no UTF-8 text; with file and line.
+    """
+    with open(table, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark in front
+        reader = csv.reader(file, strict=True)
+        line = 1
+        try:
+            for fields in reader:
+                if fields:  # not a blank line
+                    yield line, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise malformed(table, line, str(error)) from error
+        except UnicodeDecodeError as error:
+            raise malformed(table, line, f"not UTF-8 text ({error.reason})") from error
 
 
 def check_name(name: str, table: Path, line: int) -> None:
@@ -58,7 +85,7 @@ def keep_complete(
     Args:
         find_missing: row -> the first file it lacks; None: it has all.
         complaint: follows the number of incomplete rows in the message.
-        skip_missing: leave incomplete rows out instead of refusing.
+        skip_missing: leave incomplete rows out, and log how many, instead of refusing.
 
     Raises:
         FileNotFoundError: rows are incomplete: how many, and the first missing file.
@@ -70,6 +97,54 @@ def keep_complete(
             f"{len(rows) - missing.count(None)} of the {len(rows)} {complaint}, the first is {first}. "
             "Pass skip_missing=True to read the others."
         )
+    if first is not None:
+        report_left_out(len(rows) - missing.count(None), len(rows), complaint, first)
     for row, path in zip(rows, missing, strict=True):
         if path is None:
             yield row
+
+
+def report_left_out(count: int, total: int, complaint: str, first: Any) -> None:
+    """Log how many rows are left out; without a handler the line goes to stderr."""
+    logger.warning(f"{count} of the {total} {complaint} and left out, the first is {first}.")
+
+
+def keep_readable(rows: Sequence[Row], read: Callable[[Row], Any], what: str) -> list[Row]:
+    """The rows that can be read; the others are counted in the log. Reads all, several at a time.
+
+    Args:
+        read: row -> anything; ValueError or OSError where it can't be read.
+        what: what rows are, for the message.
+    """
+
+    def find_damage(row: Row) -> str | None:
+        try:
+            read(row)
+        except (ValueError, OSError) as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor() as pool:
+        damage = list(pool.map(find_damage, rows))
+    first = next((reason for reason in damage if reason is not None), None)
+    if first is not None:
+        report_left_out(len(rows) - damage.count(None), len(rows), f"{what} can't be read", first.rstrip("."))
+    return [row for row, reason in zip(rows, damage, strict=True) if reason is None]
+
+
+def refuse_empty_files(paths: Iterable[PathLike]) -> None:
+    """Raise an OSError if files hold nothing, which costs less to see than any other damage."""
+    paths = list(dict.fromkeys(map(os.fspath, paths)))
+    empty = [path for path in paths if os.path.getsize(path) == 0]
+    if empty:
+        raise OSError(
+            f"{len(empty)} of the {len(paths)} files are empty, the first is {empty[0]}; delete them, or pass "
+            "--skip_damaged."
+        )
+
+
+def describe_rows(rows: Iterable[Row], keys: Sequence[str]) -> str:
+    """Number of rows and a digest of what they hold under `keys`: "1600, digest 3fa2c1d0"."""
+    content = [[row.get(key) for key in keys] for row in rows]
+    digest = hashlib.sha256(json.dumps(content, default=lambda value: value.tolist()).encode()).hexdigest()
+    return f"{len(content)}, digest {digest[:8]}"

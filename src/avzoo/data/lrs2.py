@@ -27,7 +27,7 @@ import numpy as np
 
 from avzoo.audio.reading import read_audio
 from avzoo.data.jpeg import read_jpeg
-from avzoo.data.lists import PathLike, check_name, malformed, read_lines
+from avzoo.data.lists import PathLike, check_name, malformed, read_lines, report_left_out
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video.reading import VideoReader
 from avzoo.video.video import Video
@@ -69,6 +69,10 @@ def lrs2(root: PathLike, list_path: PathLike, *, skip_missing: bool = False) -> 
             f"{len(names) - missing.count(None)} of the {len(names)} clips named by {table.name} are missing; for the "
             f"first there should be {path}. {advice}"
         )
+    if any(missing):
+        first = next(path for path in missing if path)
+        complaint = f"clips named by {table.name} are missing"
+        report_left_out(len(names) - missing.count(None), len(names), complaint, first)
     for name, path in zip(names, missing, strict=True):
         if path is None:
             yield {"id": name, "path": str(root / (name if find is _missing_of_faces else f"{name}.mp4"))}

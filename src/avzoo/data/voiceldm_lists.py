@@ -5,13 +5,12 @@
 Source: the lists of glory20h/voiceldm-data@026f4ca.
 """
 
-import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from avzoo.data.lists import PathLike, check_name, malformed
+from avzoo.data.lists import PathLike, check_name, malformed, read_records, report_left_out
 
 
 def read_voiceldm_lists(
@@ -52,7 +51,7 @@ def read_voiceldm_lists(
 
 
 def _read_list(table: Path, root: PathLike | Mapping[str, PathLike], skip_missing: bool) -> list[dict[str, Any]]:
-    records = _read_records(table)
+    records = read_records(table)
     line, header = next(records, (1, []))
     if not {"file_path", "data"} <= set(header):
         raise malformed(table, line, f"expected a header with file_path, text and data, got {','.join(header)!r}")
@@ -72,6 +71,8 @@ def _read_list(table: Path, root: PathLike | Mapping[str, PathLike], skip_missin
             f"{missing} of the {missing + len(rows)} recordings named by {table} are missing, the first is {first}. "
             "Pass skip_missing=True to read the others."
         )
+    if missing:
+        report_left_out(missing, missing + len(rows), f"recordings named by {table} are missing", first)
     return rows
 
 
@@ -89,22 +90,6 @@ def _resolve_path(root: PathLike | Mapping[str, PathLike], file_path: str, data:
             raise malformed(table, line, f"`data` is {data!r}, but `root` has folders only for {', '.join(root)}")
         root = root[data]
     return os.path.join(root, file_path)
-
-
-def _read_records(table: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield (number of its first line, fields) of each record: a quoted transcript may span several lines."""
-    with open(table, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets put a mark in front
-        reader = csv.reader(file, strict=True)
-        line = 1
-        try:
-            for fields in reader:
-                if fields:  # not a blank line
-                    yield line, fields
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise malformed(table, line, str(error)) from error
-        except UnicodeDecodeError as error:
-            raise malformed(table, line, f"not UTF-8 text ({error.reason})") from error
 
 
 __all__ = ["read_voiceldm_lists"]

@@ -8,6 +8,7 @@ from .arguments import TrainingArguments
 from .ema import ExponentialMovingAverage
 from .loop import train
 from .schedules import make_schedule
+from .scripts import report_errors
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "TrainingResult",
     "TrainingState",
     "make_schedule",
+    "report_errors",
     "train",
 ]

@@ -3,9 +3,13 @@
 import argparse
 import dataclasses
 import math
+import os
 import types
 import typing
+from pathlib import Path
 from typing import Any, Literal
+
+from accelerate.utils import parse_flag_from_env
 
 
 def _argument(default: Any, help: str, *, at_least=None, more_than=None, below=None, same_on_resume: bool = True):
@@ -36,7 +40,9 @@ class TrainingArguments:
     num_epochs: float = _argument(1, "passes over the dataset; a fraction is allowed", more_than=0)
     max_steps: int | None = _argument(None, "optimizer steps in all; overrides num_epochs", at_least=1)
     batch_size: int = _argument(8, "samples per process and forward pass", at_least=1)
-    gradient_accumulation_steps: int = _argument(1, "forward passes per optimizer step", at_least=1)
+    gradient_accumulation_steps: int | None = _argument(
+        None, "forward passes per optimizer step; none: as accelerate was launched, else 1", at_least=1
+    )
 
     # Optimizer
     optimizer: Literal["adamw", "adam", "muon"] = _argument(
@@ -57,7 +63,9 @@ class TrainingArguments:
     schedule_factor: float = _argument(0.5, "schedule step: what a milestone multiplies the rate by", more_than=0)
 
     # Numerics
-    mixed_precision: Literal["no", "fp16", "bf16"] = _argument("no", "autocast the model's forward pass")
+    mixed_precision: Literal["no", "fp16", "bf16"] | None = _argument(
+        None, "autocast the model's forward pass (default: as accelerate was launched, else no)"
+    )
     gradient_checkpointing: bool = _argument(False, "recompute activations to save memory", same_on_resume=False)
     ema_decay: float | None = _argument(
         None, "keep a moving average of the weights; it is what gets evaluated and saved", more_than=0, below=1
@@ -66,7 +74,7 @@ class TrainingArguments:
         False, "several processes: let a step leave parameters without gradient", same_on_resume=False
     )
     seed: int = _argument(0, "seed of order, dropout and augmentation", at_least=0)
-    cpu: bool = _argument(False, "stay on the CPU", same_on_resume=False)
+    cpu: bool = _argument(False, "stay on the CPU, as `accelerate launch --cpu` does too", same_on_resume=False)
 
     # Data
     shuffle: bool = _argument(True, "new order every epoch (a stream shuffles itself)")
@@ -88,6 +96,7 @@ class TrainingArguments:
 
     # Reports
     progress_bar: bool = _argument(True, "show a bar on stderr", same_on_resume=False)
+    print_metrics: bool = _argument(True, "print each evaluation on stderr, and what is resumed", same_on_resume=False)
     log_every_steps: int = _argument(10, "steps per logged mean", at_least=1, same_on_resume=False)
     report_to: tuple[str, ...] = _argument((), "trackers of accelerate (tensorboard, wandb, ...)", same_on_resume=False)
     push_to_hub: bool = _argument(False, "upload the trained model", same_on_resume=False)
@@ -117,6 +126,8 @@ class TrainingArguments:
         group = parser.add_argument_group("training")
         for field in dataclasses.fields(cls):
             default = defaults.get(field.name, field.default)
+            if field.name == "schedule_milestones":
+                default = _DefaultMilestones(default)
             flag, options = f"--{field.name}", {"default": default, "help": field.metadata["help"]}
             kind, optional, many = _unwrap_type(field)
             if kind is bool:
@@ -137,14 +148,66 @@ class TrainingArguments:
 
     @classmethod
     def from_namespace(cls, namespace: argparse.Namespace) -> "TrainingArguments":
-        """Pick the training arguments out of what the parser read; others are left alone."""
-        return cls(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)})
+        """Pick the training arguments out of what the parser read; others are left alone.
+
+        Milestones that are a script's default go with its default schedule: another one that is asked for drops them.
+        """
+        values = {field.name: getattr(namespace, field.name) for field in dataclasses.fields(cls)}
+        if values["schedule"] != "step" and isinstance(values["schedule_milestones"], _DefaultMilestones):
+            values["schedule_milestones"] = ()
+        return cls(**values)
+
+    @classmethod
+    def list_other_options(cls, namespace: argparse.Namespace) -> dict[str, Any]:
+        """What the parser read beside the training arguments, for `options` of [`train`]; `toy...` is left out."""
+        own = {field.name for field in dataclasses.fields(cls)}
+        others = {name: value for name, value in vars(namespace).items() if name not in own and name[:3] != "toy"}
+        return {name: _make_plain(value) for name, value in others.items()}
+
+    @classmethod
+    def list_fixed_names(cls) -> list[str]:
+        """The arguments that a resumed run must keep."""
+        return [field.name for field in dataclasses.fields(cls) if field.metadata["same_on_resume"]]
+
+    def fill_from_launcher(self) -> "TrainingArguments":
+        """A copy in which what was left open is what `accelerate launch` or the environment says.
+
+        Raises:
+            ValueError: they say something that this loop doesn't do; the message names the variable.
+        """
+        chosen = {"cpu": self.cpu or parse_flag_from_env("ACCELERATE_USE_CPU")}
+        for name, usual in (("mixed_precision", "no"), ("gradient_accumulation_steps", 1)):
+            variable = f"ACCELERATE_{name.upper()}"
+            if getattr(self, name) is not None:
+                continue
+            text = os.environ.get(variable, usual)
+            try:
+                chosen[name] = type(usual)(text)
+                dataclasses.replace(self, **chosen)
+            except ValueError as error:
+                raise ValueError(f"{variable}={text}, from the launcher or the environment: {error}") from error
+        return dataclasses.replace(self, **chosen)
+
+
+class _DefaultMilestones(tuple):
+    """Milestones that nobody asked for."""
+
+
+def _make_plain(value: Any) -> Any:
+    """A path as text, also inside lists and dicts; all else as it is."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return [_make_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _make_plain(item) for name, item in value.items()}
+    return value
 
 
 def _unwrap_type(field: dataclasses.Field) -> tuple[Any, bool, bool]:
     """`float | None` -> (float, True, False); `tuple[str, ...]` -> (str, False, True)."""
     kind, optional = field.type, False
-    if isinstance(kind, types.UnionType):
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):  # of a Literal it is the latter
         kind, optional = typing.get_args(kind)[0], True
     many = typing.get_origin(kind) is tuple
     return (typing.get_args(kind)[0] if many else kind), optional, many

@@ -176,14 +176,41 @@ def refuse_a_changed_run(folder: Path, saved: dict[str, Any], current: dict[str,
     """Compare what steers a run with what the checkpoint's run was steered by.
 
     Raises:
-        ValueError: they differ; the message names the field.
+        ValueError: they differ; the message names the field and both values.
     """
-    for name, value in json.loads(json.dumps(current)).items():
-        if saved.get(name) != value:
+    current = json.loads(json.dumps(current, default=str))
+    for name in (*current, *(name for name in saved if name not in current)):
+        if name.startswith("model.config.") and not (name in saved and name in current):
+            continue  # a field that only one version of a library writes
+        if saved.get(name) != current.get(name):
+            before, now = describe_difference(saved.get(name), current.get(name))
             raise ValueError(
-                f"`{name}`: {folder.name} was written with {saved.get(name)!r}, this run has {value!r}; resumed, it "
-                "would be neither of the two runs. Set it back, or start anew in another `output_dir`."
+                f"`{name}`: {folder.name} was written with {before}, this run has {now}; resumed, it would be neither "
+                "of the two runs. Set it back, or start anew in another `output_dir`."
             )
+
+
+def describe_difference(before: Any, now: Any, longest: int = 160) -> tuple[str, str]:
+    """Both values as text; of long lists and dicts the entries in which they differ."""
+    texts = repr(before), repr(now)
+    if max(map(len, texts)) <= longest:
+        return texts
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        before, now = ({name: values[name] for name in names if name in values} for values in (before, now))
+    elif isinstance(before, list) and isinstance(now, list):
+        sizes, only = (
+            (len(before), len(now)),
+            ([x for x in before if x not in now], [x for x in now if x not in before]),
+        )
+        texts = [f"{size} items, among them {_shorten(items)}" for size, items in zip(sizes, only, strict=True)]
+        return tuple(texts) if any(only) else (f"one order of {sizes[0]} items", "another order of the same")
+    return _shorten(before), _shorten(now)
+
+
+def _shorten(value: Any, longest: int = 160) -> str:
+    text = repr(value)
+    return text if len(text) <= longest else f"{text[:longest]} ..."
 
 
 def save_trained(folder: Path, model: nn.Module, processor: Any = None) -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import dataclasses
 import itertools
+import logging
 import math
+import os
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +31,11 @@ from .arguments import TrainingArguments
 from .data import TrainingData, derive_seed, seed_generators
 from .ema import ExponentialMovingAverage
 from .optimizers import make_optimizer
+from .reports import MetricsFile, print_evaluation, print_resumption, save_arguments
 from .schedules import make_schedule
 from .state import StepInfo, TrainingCallback, TrainingResult, TrainingState
+
+logger = logging.getLogger(__name__)
 
 
 def train(
@@ -46,10 +51,15 @@ def train(
     callbacks: Sequence[TrainingCallback] = (),
     sampler: Iterable[int] | None = None,
     processor: Any = None,
+    options: Mapping[str, Any] | None = None,
+    may_change: Collection[str] = (),
+    write_card: Callable[[TrainingResult, str | None], None] | None = None,
 ) -> TrainingResult:
     """Train `model`, save it in `arguments.output_dir`, and give it back.
 
-    Run by `python`, it uses one device; by `accelerate launch`, one per process, with the model replicated.
+    Run by `python`, it uses one device; by `accelerate launch`, one per process, with the model replicated. What the
+    arguments leave open is as the launcher says. Each evaluation is printed on stderr; `metrics.jsonl` holds all that
+    was logged, `training_arguments.json` how the run was called.
 
     Args:
         model: changed in place.
@@ -67,6 +77,11 @@ def train(
         callbacks: see [`TrainingCallback`].
         sampler: indices of an epoch, e.g. weighted; instead of `shuffle`.
         processor: saved beside the model.
+        options: what else steers the run, such as those of a script and the classes; JSON can hold them. They are
+            saved beside the arguments, and a resumed run must have the same.
+        may_change: names of `options` that a resumed run may change.
+        write_card: called with the result and the repository that it is uploaded to (None: none), on the main process
+            before the upload, to add a model card to `output_dir`.
 
     Raises:
         ValueError: arguments, data or checkpoint don't fit; the message names the argument.
@@ -86,6 +101,9 @@ def train(
             callbacks,
             sampler,
             processor,
+            options or {},
+            may_change,
+            write_card,
             held,
         ).train()
 
@@ -109,10 +127,13 @@ class _Run:
     callbacks: Sequence[TrainingCallback]
     sampler: Iterable[int] | None
     processor: Any
+    options: Mapping[str, Any]
+    may_change: Collection[str]
+    write_card: Callable[[TrainingResult, str | None], None] | None
     held: contextlib.ExitStack  # what is held until the end of the run
 
     def __post_init__(self):
-        arguments = self.arguments
+        self.arguments = arguments = self.arguments.fill_from_launcher()
         _check_evaluation(arguments, self.evaluate)
         self.output_dir = Path(arguments.output_dir)
         self.accelerator = _make_accelerator(arguments)
@@ -148,6 +169,12 @@ class _Run:
             factor=arguments.schedule_factor,
         )
 
+        if arguments.warmup_steps >= self.state.total_steps and self.accelerator.is_main_process:
+            logger.warning(
+                f"`warmup_steps` ({arguments.warmup_steps}) is not less than the run's {self.state.total_steps} steps: "
+                "the learning rate never reaches its peak."
+            )
+        model_config = _describe_config(self.model)
         if arguments.gradient_checkpointing:
             _enable_gradient_checkpointing(self.model)
         self.optimizer = self.optimizer or make_optimizer(self.model, arguments)
@@ -155,12 +182,19 @@ class _Run:
         if not set(self.learned) <= set(self.model.parameters()):
             raise ValueError("`optimizer` holds parameters that `model` doesn't; they would not be saved.")
         self.peak_rates = [group["lr"] for group in self.optimizer.param_groups]
-        self.steers = self._describe_run()
+        self.steers = self._describe_run(model_config)
         # Only these two are prepared: accelerate's wrapped schedulers step once per process, and its
         # wrapped loaders have an order of their own.
         self.prepared_model, self.prepared_optimizer = self.accelerator.prepare(self.model, self.optimizer)
         self.ema = ExponentialMovingAverage(self.model, arguments.ema_decay) if arguments.ema_decay else None
         self._resume()
+        if self.accelerator.is_main_process:
+            save_arguments(self.output_dir, dataclasses.asdict(arguments), self.options)
+            self.metrics_file = MetricsFile(
+                self.output_dir,
+                known={("train", step) for step, _ in self.state.train_loss}
+                | {("evaluation", evaluation["step"]) for evaluation in self.state.evaluations},
+            )
         self.repository = None
         if arguments.push_to_hub and self.accelerator.is_main_process:  # a missing permission shows now, not at the end
             model_id = arguments.hub_model_id or self.output_dir.resolve().name
@@ -288,6 +322,9 @@ class _Run:
         rate = self.optimizer.param_groups[0]["lr"]
         extra = {"learning_rate": rate, "epoch": self._count_epochs()}
         self.accelerator.log({f"train/{name}": value for name, value in (means | extra).items()}, step=state.step)
+        if self.accelerator.is_main_process:
+            values = means | {"learning_rate": rate}
+            self.metrics_file.add(state.step, self._count_epochs(), "train", values)
 
     def _is_evaluated(self) -> bool:
         return bool(self.state.evaluations) and self.state.evaluations[-1]["step"] == self.state.step
@@ -299,11 +336,16 @@ class _Run:
             metrics = {name: float(value) for name, value in self.evaluate(self.model, self.accelerator).items()}
             metrics = broadcast_object_list([metrics])[0]
             state.evaluations.append({"step": state.step, **metrics})
-            if self._is_best(metrics):
+            is_best = self._is_best(metrics)
+            if is_best:
                 state.best = state.evaluations[-1]
                 if self.accelerator.is_main_process:
                     checkpoints.save_best(self.output_dir, self.model, self.processor)
         self.accelerator.log({f"evaluation/{name}": value for name, value in metrics.items()}, step=state.step)
+        if self.accelerator.is_main_process:
+            self.metrics_file.add(state.step, self._count_epochs(), "evaluation", metrics)
+            if self.arguments.print_metrics:
+                print_evaluation(state.step, self._count_epochs(), metrics, is_best)
         self._call("on_evaluate", metrics)
 
     @contextlib.contextmanager
@@ -331,18 +373,20 @@ class _Run:
         gain = metrics[name] - self.state.best[name]
         return gain > 0 if self.arguments.greater_is_better else gain < 0
 
-    def _describe_run(self) -> dict[str, Any]:
+    def _describe_run(self, model_config: dict[str, Any]) -> dict[str, Any]:
         """What must be the same for a resumed run to be the run that was interrupted."""
-        fields = [field for field in dataclasses.fields(self.arguments) if field.metadata["same_on_resume"]]
-        steers = {field.name: getattr(self.arguments, field.name) for field in fields}
+        steers = {"schedule": self.arguments.schedule}  # first: it decides whether the length is compared
+        steers |= {name: getattr(self.arguments, name) for name in self.arguments.list_fixed_names()}
         if self.arguments.schedule in ("constant", "step"):  # no rate depends on where the end is: it may be moved
             steers = {name: value for name, value in steers.items() if name not in ("num_epochs", "max_steps")}
         if self.data.is_stream:  # the workers' number decides the order of a stream
             steers["num_workers"] = self.arguments.num_workers
+        # Before the length, which tells less of what is different.
+        steers |= {name: value for name, value in self.options.items() if name not in self.may_change}
         steers["train_dataset"] = self.data.num_samples
         steers["num_processes"] = self.accelerator.num_processes
         steers["optimizer settings"] = checkpoints.describe_optimizer(self.optimizer)
-        return steers
+        return steers | model_config
 
     def _save_checkpoint(self) -> None:
         if self.accelerator.is_main_process:
@@ -386,25 +430,19 @@ class _Run:
             self.accelerator.scaler.load_state_dict(saved["scaler"])
         self.state = TrainingState(**(saved["training"] | {"total_steps": self.state.total_steps}))
         self.state.train_loss = [(step, loss) for step, loss in self.state.train_loss]
+        if self.accelerator.is_main_process and arguments.print_metrics:
+            print_resumption(found[-1], self.state.step, self.state.total_steps)
 
     def _finish(self) -> TrainingResult:
         state, accelerator = self.state, self.accelerator
         if self.ema is not None:
             self.ema.copy_to_model()
         broadcast(list(self.model.buffers()))
-        # Takes the autocast wrapper off `forward` again, too.
-        model = accelerator.unwrap_model(self.prepared_model, keep_fp32_wrapper=False).eval()
-        if accelerator.is_main_process:
-            checkpoints.save_trained(self.output_dir, model, self.processor)
-            if self.repository is not None:
-                checkpoints.upload_trained(self.repository, self.output_dir)
-        self._call("on_train_end")
-        for tracker in accelerator.trackers:  # not end_training: it would end the caller's process group as well
-            tracker.finish()
-        accelerator.wait_for_everyone()
+        # Takes the autocast wrapper off `forward` again, too, and what the launcher's compiler put around the model.
+        model = accelerator.unwrap_model(self.prepared_model, keep_fp32_wrapper=False, keep_torch_compile=False).eval()
         last = state.evaluations[-1] if state.evaluations else {}
         best = state.best or last
-        return TrainingResult(
+        result = TrainingResult(
             model=model,
             steps=state.step,
             epochs=self._count_epochs(),
@@ -414,6 +452,17 @@ class _Run:
             best_metrics={name: value for name, value in best.items() if name != "step"},
             evaluations=state.evaluations,
         )
+        if accelerator.is_main_process:
+            checkpoints.save_trained(self.output_dir, model, self.processor)
+            if self.write_card is not None:
+                self.write_card(result, self.repository)
+            if self.repository is not None:
+                checkpoints.upload_trained(self.repository, self.output_dir)
+        self._call("on_train_end")
+        for tracker in accelerator.trackers:  # not end_training: it would end the caller's process group as well
+            tracker.finish()
+        accelerator.wait_for_everyone()
+        return result
 
     def _count_epochs(self) -> float:
         return self.state.epoch + (self.state.batch / self.data.num_batches if self.data.num_batches else 0.0)
@@ -444,10 +493,31 @@ def _make_accelerator(arguments: TrainingArguments) -> Accelerator:
         gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=arguments.find_unused_parameters)],
     )
+    # accelerate leaves a tracker that isn't installed out, without a word.
+    missing = set(arguments.report_to) - {str(tracker) for tracker in accelerator.log_with} - {"all"}
+    if missing:
+        raise ValueError(f"`report_to`: {', '.join(sorted(missing))} is not installed; install it, or leave it out.")
+    launched = int(os.environ.get("WORLD_SIZE", 1))
+    if launched > accelerator.num_processes:  # each would train alone, in the same folder
+        raise ValueError(
+            f"`cpu`: {launched} processes were launched, but they are not one run without a GPU for each; pass --cpu "
+            "to train on the CPU, or launch one process."
+        )
     sharded = (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM, DistributedType.XLA)
     if accelerator.distributed_type in sharded:
         raise ValueError(f"launched with {accelerator.distributed_type.value}; this loop replicates the model (DDP).")
     return accelerator
+
+
+def _describe_config(model: nn.Module) -> dict[str, Any]:
+    """What the config of a transformers model says of the network; not where it came from."""
+    if not hasattr(getattr(model, "config", None), "to_dict"):
+        return {}
+    origin = ("_name_or_path", "architectures", "avzoo_source", "dtype", "transformers_version")
+    fields = {name: value for name, value in model.config.to_dict().items() if name not in origin}
+    if fields.get("problem_type") is None:  # the first labels will choose it
+        fields.pop("problem_type", None)
+    return {f"model.config.{name}": value for name, value in fields.items()}
 
 
 def _enable_gradient_checkpointing(model: nn.Module) -> None:

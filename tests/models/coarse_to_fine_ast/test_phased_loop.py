@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from avzoo import (
     PhaseSchedule,
     train_in_phases,
 )
+from avzoo.training.reports import read_metrics
 
 SCRIPT = Path(__file__).parents[2] / "training" / "launch_script.py"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
@@ -43,7 +45,7 @@ def processor():
 
 def run(output_dir, schedule=PLAN, loss=full_resolution_loss, evaluate=sharpness, processor=None, **options):
     changes = {"batch_size": 4, "progress_bar": False, "ema_decay": 0.9, "checkpoint_every_steps": 2} | options
-    transform = changes.pop("batch_transform", None)
+    transform, others = changes.pop("batch_transform", None), changes.pop("options", None)
     return train_in_phases(
         coarse_model(hidden_dropout_prob=0.1),
         Clips(),
@@ -53,6 +55,7 @@ def run(output_dir, schedule=PLAN, loss=full_resolution_loss, evaluate=sharpness
         batch_transform=transform,
         evaluate=evaluate,
         processor=processor,
+        options=others,
     )
 
 
@@ -96,7 +99,22 @@ def test_the_final_folder_is_the_trained_model(whole):
     assert loaded.config.compression_factor == 1
     torch.testing.assert_close(weights(loaded), weights(whole.result.model), rtol=0, atol=0)
     names = {path.name for path in whole.out.iterdir() if path.is_file()}
-    assert names == {"config.json", "model.safetensors", "preprocessor_config.json", "phases.json"}
+    assert names == {
+        "config.json", "model.safetensors", "preprocessor_config.json", "phases.json", "metrics.jsonl",
+        "training_arguments.json",
+    }  # fmt: skip
+
+
+def test_the_metrics_of_the_run_are_those_of_its_phases(whole):
+    rows = read_metrics(whole.out)
+    evaluations = [(row["phase"], row["step"], row["frames"]) for row in rows if row["split"] == "evaluation"]
+    assert evaluations == [(1, 3, 12), (2, 3, 24), (3, 3, 48)]
+
+
+def test_an_option_that_changed_after_a_finished_phase_is_refused(whole, tmp_path):
+    folder = shutil.copytree(whole.out, tmp_path / "again")
+    with pytest.raises(ValueError, match=r"`mixup`: phase-1 was written with None, this run has 0.5"):
+        run(folder, options={"mixup": 0.5})
 
 
 def test_metrics_are_those_of_the_phases_resolution(whole):
@@ -294,7 +312,7 @@ def test_phases_are_not_uploaded(tmp_path, monkeypatch):
     files = [str(path.relative_to(call["folder_path"])) for path in call["folder_path"].rglob("*") if path.is_file()]
     assert "phase-1/model.safetensors" in files
     uploaded = sorted(filter_repo_objects(files, ignore_patterns=call["ignore_patterns"]))
-    assert uploaded == ["config.json", "model.safetensors"]
+    assert uploaded == ["config.json", "metrics.jsonl", "model.safetensors", "training_arguments.json"]
 
 
 @pytest.mark.slow

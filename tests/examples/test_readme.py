@@ -1,0 +1,98 @@
+"""What examples/README.md says about own data works from the text alone; only sizes are smaller, and models tiny."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from contract.tiny.avdiffuss import tiny_separation_parts
+
+import avzoo
+from avzoo.cli import main
+
+README = Path(__file__).parents[2] / "examples" / "README.md"
+FASTER = {
+    "train_flexiast.py": "--max_steps 2 --max_length 48 --patch_sizes 16",
+    "train_voiceldm.py": "--max_steps 1 --batch_size 1",
+    "train_avdiffuss.py": "--max_steps 1 --batch_size 1",
+    "train_mtdvocalist.py": "--max_steps 1 --batch_size 1",
+    "train_talknce.py": "--max_steps 1",
+}
+
+
+def read_blocks() -> dict[str, list[str]]:
+    """Commands under "sh", and files under the first line of their text."""
+    section = README.read_text(encoding="utf-8").split("## Train on your own data")[1].split("\n## ")[0]
+    blocks: dict[str, list[str]] = {"sh": []}
+    for language, text in re.findall(r"^```(\w*)\n(.*?)^```", section, re.DOTALL | re.MULTILINE):
+        if language == "sh":
+            lines = text.replace("\\\n", " ").splitlines()
+            blocks["sh"] += [line for line in lines if line.strip()]
+        else:
+            blocks[text.splitlines()[0]] = [text]
+    return blocks
+
+
+def write_recordings(folder: Path, *names: str) -> None:
+    random = np.random.default_rng(0)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(folder / name, 0.1 * random.standard_normal(16000), 16000)
+
+
+def write_videos() -> None:
+    """Three videos of drawn people who speak, by the names of the text."""
+    assert main(["toyworld", "talkers", "--n", "3", "--out", "drawn"]) == 0
+    for path, name in zip(sorted(Path("drawn").glob("*.mp4")), ("talk", "news", "show"), strict=True):
+        path.rename(f"{name}.mp4")
+
+
+def write_tables(blocks: dict[str, list[str]]) -> None:
+    Path("recordings/list.csv").write_text(*blocks["path,label,split"])
+    Path("speech.csv").write_text(*blocks["file_path,text,data"])
+    Path("videos.csv").write_text(*blocks["path,split,speaker,boxes,speaking"])
+
+
+def name_tracks_and_speech(blocks: dict[str, list[str]]) -> None:
+    """What the text says to write once `avzoo tracks` has numbered the faces: the same for all three videos here."""
+    for name in ("talk", "news", "show"):
+        assert main(["tracks", f"{name}.mp4", "-o", f"{name}.json"]) == 0
+        Path(f"{name}.csv").write_text("track_id,start,end\n0,0.0,1.0\n")
+    assert blocks["track_id,start,end"][0].startswith("track_id,start,end\n0,0.0,3.2\n")
+    text = Path("videos.csv").read_text()
+    Path("videos.csv").write_text(re.sub(r"(\w+)\.mp4,(\w+),(\w+),,", r"\1.mp4,\2,\3,\1.json,\1.csv", text))
+
+
+@pytest.mark.slow
+def test_the_commands_for_own_data_run_as_they_stand(run_main, monkeypatch, tmp_path, small_ast):
+    monkeypatch.chdir(tmp_path)
+    blocks = read_blocks()
+    listed = blocks["recordings/dog/1.wav"][0].split()
+    write_recordings(Path(), *listed, *(f"recordings/{name}.wav" for name in (1, 2)))
+    write_tables(blocks)
+    write_videos()
+    avzoo.AVDiffuSSPipeline(**tiny_separation_parts()).save_pretrained("avdiffuss_start")
+    models = {"MIT/ast-finetuned-audioset-10-10-0.4593": small_ast, "AST_FOLDER": small_ast}
+    models |= {"AVDIFFUSS_FOLDER": "avdiffuss_start", "LOCONET_FOLDER": avzoo.toy_checkpoint("talknce")}
+    models |= {f"{name.upper()}_FOLDER": avzoo.toy_checkpoint(name) for name in ("voiceldm", "mtdvocalist")}
+    done = []
+    for command in blocks["sh"]:
+        words = [str(models.get(word, word)) for word in shlex.split(command)]
+        if words[0] == "avzoo":
+            assert main(words[1:]) == 0
+            name_tracks_and_speech(blocks)
+            continue
+        script = next(word for word in words if word.startswith("examples/"))
+        name, options = Path(script).name, words[words.index(script) + 1 :]
+        output = Path(options[options.index("--output_dir") + 1])
+        if output.name == "tagger":
+            output = options[options.index("--output_dir") + 1] = f"tagger{len(done)}"
+        status, _, stderr = run_main(name, *options, *FASTER.get(name, "").split())
+        assert status == 0, (command, stderr[-2000:])
+        if name != "cut_faces.py":
+            assert {"README.md", "metrics.jsonl", "training_arguments.json"} <= {x.name for x in Path(output).iterdir()}
+        done.append(name)
+    assert sorted(set(done)) == sorted([*FASTER, "cut_faces.py"])
+    assert len(done) == 9
