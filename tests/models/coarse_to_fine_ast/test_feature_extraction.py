@@ -315,7 +315,7 @@ def test_a_refused_phase_changes_nothing(phase, error, message):
         ({"compression_factor": 1.5}, ValueError, r"`compression_factor` 1\.5.*'pooling'"),
         ({"compression_factor": 70}, ValueError, "leaves 14 of `max_length` 1024 frames, less than one patch of 16"),
         ({"max_length": 10}, ValueError, "`max_length` 10 frames, less than one patch of 16"),
-        ({"max_length": 0}, ValueError, "`max_length` must be at least 1, got 0"),
+        ({"max_length": 0}, ValueError, "`max_length` must be at least 1 and at most 1000000, got 0"),
         ({"frame_multiple": 0}, ValueError, "`frame_multiple` must be at least 1, got 0"),
         ({"std": 0}, ValueError, "`std` must be above 0, got 0"),
         ({"frame_multiple": 1.5}, TypeError, r"`frame_multiple` must be a whole number, got 1\.5"),
