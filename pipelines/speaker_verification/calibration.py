@@ -74,6 +74,14 @@ def check_calibration(trials: Trials, target: str | float, compensation: str | N
         check_number("target_far", target, at_least=0, below=1)
 
 
+def check_session(rule: DecisionRule, compensation: str | None) -> None:
+    """Raise a ValueError if a compensation is wanted of a model without session part."""
+    if not rule.has_session and compensation not in (None, "none"):
+        raise ValueError(
+            f"`compensation` is {compensation!r}, but the model has no session part; only a threshold can be fitted."
+        )
+
+
 def fit_rule(
     trials: Trials,
     table: EmbeddingTable,
@@ -95,10 +103,7 @@ def fit_rule(
             nothing can be fitted on.
     """
     check_calibration(trials, target, compensation)
-    if not rule.has_session and compensation not in (None, "none"):
-        raise ValueError(
-            f"`compensation` is {compensation!r}, but the model has no session part; only a threshold can be fitted."
-        )
+    check_session(rule, compensation)
     labels = trials.require_labels()
     speaker, session = table.stack(trials.recordings)
     similarity = score_trials(speaker, trials.pairs, "full")
@@ -151,4 +156,4 @@ def write_fields(folder: Path, fields: dict[str, Any]) -> Path:
     return path
 
 
-__all__ = ["CalibrationReport", "ErrorRates", "check_calibration", "fit_rule", "write_fields"]
+__all__ = ["CalibrationReport", "ErrorRates", "check_calibration", "check_session", "fit_rule", "write_fields"]

@@ -260,7 +260,12 @@ def _format_matrix(people: list[str], tests: list[str], scores: Any) -> str:
 def calibrate_folder(options: argparse.Namespace) -> None:
     """`avzoo calibrate`: fit on `options.trials`, and write into the config of `options.folder`."""
     from avzoo.data.trial_lists import read_trials
-    from avzoo.pipelines.speaker_verification.calibration import check_calibration, fit_rule, write_fields
+    from avzoo.pipelines.speaker_verification.calibration import (
+        check_calibration,
+        check_session,
+        fit_rule,
+        write_fields,
+    )
 
     config = options.folder / "config.json"
     if not config.is_file():
@@ -271,6 +276,7 @@ def calibrate_folder(options: argparse.Namespace) -> None:
     check_calibration(trials, target, options.compensation)
     options.model, options.revision = str(options.folder), None
     pipe, _ = load_task_pipeline(TASK, options)
+    check_session(pipe.find_rule(), options.compensation)
     table = embed_list(pipe, trials, options)
     report = fit_rule(trials, table, pipe.find_rule(), target, options.compensation)
     path = write_fields(options.folder, report.fields)
