@@ -25,6 +25,7 @@ from avzoo.pipelines.speaker_verification.enrolment import Enrolments, Recording
 MAX_SECONDS, MAX_SECONDS_OF_TRANSFORMERS = 150.0, 30.0
 UNKNOWN = "unknown"
 _PAIRS_AT_ONCE = 64  # of a stream
+_BATCH_SIZE = 8
 
 
 class SpeakerVerificationPipeline(Pipeline):
@@ -49,7 +50,7 @@ class SpeakerVerificationPipeline(Pipeline):
         threshold: score from which it is one speaker. None: the model's; if it has none, nothing is decided.
         max_seconds: a recording up to this length is embedded as a whole. None: 150, of transformers' models 30.
         sampling_rate: in Hz, of bare samples. None: the model's rate.
-        batch_size: recordings, or windows, per forward pass.
+        batch_size: recordings, or windows, per forward pass; default 8.
 
     Returns, for two recordings, a dict:
         speaker_similarity, session_similarity: cosines.
@@ -96,7 +97,7 @@ class SpeakerVerificationPipeline(Pipeline):
                 gives an iterator.
             parameters: see the class. A recording in several pairs of a list is embedded once.
         """
-        settings = self._settle(parameters) | {"batch_size": self._batch_size if batch_size is None else batch_size}
+        settings = self._settle(parameters) | {"batch_size": batch_size}
         if isinstance(second, list | tuple) and isinstance(first, list | tuple):
             if len(first) != len(second):
                 raise ValueError(f"`first` and `second` must be as many, got {len(first)} and {len(second)}.")
@@ -190,7 +191,7 @@ class SpeakerVerificationPipeline(Pipeline):
             if np.ptp(samples) > 0
         )
         records = []
-        for (start, end), speaker, session in self._embed_windows(spoken, batch_size or self._batch_size or 8):
+        for (start, end), speaker, session in self._embed_windows(spoken, batch_size):
             session = None if session is None else session[None]
             comparison = self.enrolled.compare(speaker[None], session, rule)
             best = int(np.argmax(comparison.score[:, 0]))
@@ -250,7 +251,7 @@ class SpeakerVerificationPipeline(Pipeline):
                     raise ValueError(f"{_label(source, name)} is silent: all its samples are equal; nobody is heard.")
                 facts.append((length / self.rate, digest.hexdigest()))
 
-        embedded = self._embed_windows(cut_all(), batch_size or self._batch_size or 8)
+        embedded = self._embed_windows(cut_all(), batch_size)
         for index, rows in itertools.groupby(embedded, key=lambda row: row[0]):
             _, speaker, session = zip(*rows, strict=True)
             speaker, session = np.stack(speaker), None if session[0] is None else np.stack(session)
@@ -360,12 +361,14 @@ class SpeakerVerificationPipeline(Pipeline):
             )
 
     def _embed_windows(
-        self, windows: Iterable[tuple[Any, np.ndarray]], batch_size: int
+        self, windows: Iterable[tuple[Any, np.ndarray]], batch_size: int | None
     ) -> Iterator[tuple[Any, np.ndarray, np.ndarray | None]]:
         """(key, speaker embedding, session embedding) of each (key, samples), in batches.
 
         A batch of several, with its padding, holds no more samples than `max_seconds` of this model.
         """
+        if batch_size is None:
+            batch_size = _BATCH_SIZE if self._batch_size is None else self._batch_size
         check_whole_number("batch_size", batch_size, at_least=1)
         batch: list[tuple[Any, np.ndarray]] = []
         for key, samples in windows:
