@@ -15,7 +15,7 @@ from transformers.pipelines.base import Pipeline
 from avzoo.audio import iter_audio, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.metrics.trial_scoring import PROTOCOLS, cut_crops, score_trials
-from avzoo.models.session_embedding.configuration_session_embedding import SpeakerEncoderConfig
+from avzoo.models.session_embedding.modeling_session_embedding import is_speaker_encoder
 from avzoo.pipelines.shared.recordings import cut_windows, wrap_recording
 from avzoo.pipelines.speaker_verification.decisions import DecisionRule
 from avzoo.pipelines.speaker_verification.enrolment import Enrolments, RecordingEmbedding
@@ -279,10 +279,15 @@ class SpeakerVerificationPipeline(Pipeline):
         return getattr(self.model.config, "encoder_config", self.model.config)
 
     @property
+    def has_own_encoder(self) -> bool:
+        """Whether speaker embeddings come from a `SpeakerEncoderForXVector`, and not from a model of transformers."""
+        return is_speaker_encoder(self.encoder_config)
+
+    @property
     def shortest_seconds(self) -> float:
         """Length that a recording needs."""
         config = self.encoder_config
-        if isinstance(config, SpeakerEncoderConfig):
+        if self.has_own_encoder:
             shortest = config.shortest_samples / self.rate
         else:  # two frames behind the last layer, of which the standard deviation is taken
             frames = 2
@@ -296,13 +301,12 @@ class SpeakerVerificationPipeline(Pipeline):
     @property
     def max_seconds(self) -> float:
         """Length up to which a recording is embedded as a whole, unless a call says otherwise."""
-        is_ours = isinstance(self.encoder_config, SpeakerEncoderConfig)
-        return MAX_SECONDS if is_ours else MAX_SECONDS_OF_TRANSFORMERS
+        return MAX_SECONDS if self.has_own_encoder else MAX_SECONDS_OF_TRANSFORMERS
 
     @property
     def can_pad(self) -> bool:
         """Whether a recording in a padded batch gives what it gives alone; else batches are of one length."""
-        return isinstance(self.encoder_config, SpeakerEncoderConfig) and self.encoder_config.mask_padding
+        return self.has_own_encoder and self.encoder_config.mask_padding
 
     # The steps of a transformers pipeline, of a batch of windows.
 
@@ -320,7 +324,7 @@ class SpeakerVerificationPipeline(Pipeline):
 
     def preprocess(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
         inputs = self.feature_extractor(waveforms, sampling_rate=self.rate, return_tensors="pt")
-        if not isinstance(self.encoder_config, SpeakerEncoderConfig):  # ours take samples in float32
+        if not self.has_own_encoder:  # ours take samples in float32
             inputs["input_values"] = inputs["input_values"].to(self.model.dtype)
         return dict(inputs)
 
