@@ -36,7 +36,7 @@ def run_losses(case: GoldenCase, folder) -> Iterator[Outputs]:
     start = (config["init_w"], config["init_b"])
     losses = {
         "aamsoftmax": AAMSoftmaxLoss(*sizes, **margins, easy_margin=config["easy_margin"]),
-        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins, clamp_cosine=True),
+        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins),
         "amsoftmax": AMSoftmaxLoss(*sizes, **margins),
         "angular_prototypical": AngularPrototypicalLoss(*start),
         "ge2e": GE2ELoss(*start),
@@ -98,7 +98,7 @@ def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
     for p_target in (0.01, 0.05):
         results |= {
             f"clova_min_dcf_{p_target}": verification.trainer_min_dcf(scores, labels, p_target),
-            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target),
+            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target).value,
             f"speechbrain_min_dcf_{p_target}_unnormalised": verification.speechbrain_min_dcf(scores, labels, p_target),
         }
     embeddings, cohort = (case.inputs[name].numpy() for name in ("embeddings", "cohort"))
