@@ -20,7 +20,16 @@ _CONTAINERS = ("model", "model_state_dict", "state_dict")  # newer files hold th
 ENTRIES_READ = _CONTAINERS
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(SpeakerEncoderConfig))  # it makes encoders
 
-Tensors = dict[str, torch.Tensor]
+
+class Tensors(dict[str, torch.Tensor]):
+    """Tensors of a file; one that is missing is named, and so is the file."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], name: str):
+        super().__init__(tensors)
+        self.name = name
+
+    def __missing__(self, key: str) -> torch.Tensor:
+        raise ValueError(f"{self.name} lacks `{key}`: it is cut short, or the checkpoint of another method.")
 
 
 def _flatten(tensor: torch.Tensor) -> torch.Tensor:
@@ -270,7 +279,7 @@ def read_tensors(checkpoint: Checkpoint) -> Tensors:
     content = checkpoint.content
     inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), content)
     state_dict = Checkpoint(inner, checkpoint.name).state_dict()
-    return {key.removeprefix("__S__."): tensor for key, tensor in state_dict.items()}
+    return Tensors({key.removeprefix("__S__."): tensor for key, tensor in state_dict.items()}, checkpoint.name)
 
 
 def fitting_variants(checkpoint: Checkpoint) -> list[str]:
