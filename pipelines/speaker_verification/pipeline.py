@@ -135,7 +135,9 @@ class SpeakerVerificationPipeline(Pipeline):
             if not isinstance(name, str) or name in ("", UNKNOWN):
                 raise ValueError(f"`people`: a name must be text other than {UNKNOWN!r}, got {name!r}.")
             if name in self.enrolled.names and not replace:
-                raise ValueError(f"`people`: {name!r} is enrolled already; pass replace=True to forget the earlier one.")
+                raise ValueError(
+                    f"`people`: {name!r} is enrolled already; pass replace=True to forget the earlier one."
+                )
             recordings = list(recordings) if isinstance(recordings, list | tuple) else [recordings]
             if not recordings or isinstance(recordings[0], float | int):
                 raise ValueError(f"`people`: {name!r} needs a recording or a list of them; wrap samples in an array.")
