@@ -118,6 +118,7 @@ class SpeakerEncoderPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["SERes2Block", "ResidualBlock", "RawNetBlock"]
+    _keep_in_fp32_modules_strict = {"low_hz", "band_hz"}  # RawNet3's frequencies; see `SincFilters`
 
     def __init__(self, config: SpeakerEncoderConfig, *args, **kwargs):
         config.validate()  # values that were assigned after the config was made
@@ -213,7 +214,7 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
         if labels is not None:
             check_whole_labels(labels, self.config.num_labels)
         if attention_mask is not None:
-            input_values = input_values * attention_mask.to(input_values.dtype)
+            input_values = input_values.masked_fill(~attention_mask.bool(), 0.0)
         pooled = self.pool(input_values, lengths)
         embeddings = self.embedding(pooled)
         logits = embeddings

@@ -20,8 +20,8 @@ from avzoo.pipelines.shared.recordings import cut_windows, wrap_recording
 from avzoo.pipelines.speaker_verification.decisions import DecisionRule
 from avzoo.pipelines.speaker_verification.enrolment import Enrolments, RecordingEmbedding
 
-# Longest recordings that are embedded as a whole. No utterance of VoxCeleb is longer than the first; transformers' models
-# need memory for every pair of frames.
+# Longest recordings that are embedded as a whole. No utterance of VoxCeleb is longer than the first; models of
+# transformers need memory for every pair of frames.
 MAX_SECONDS, MAX_SECONDS_OF_TRANSFORMERS = 150.0, 30.0
 UNKNOWN = "unknown"
 _PAIRS_AT_ONCE = 64  # of a stream
@@ -37,13 +37,13 @@ class SpeakerVerificationPipeline(Pipeline):
             print(part["start"], part["end"], part["label"])
 
     The model is a `SessionEmbeddingForXVector`, a `SpeakerEncoderForXVector`, or one for x-vectors of transformers
-    (WavLM, wav2vec2, ...) with its own feature extractor. Without a session part the session similarity is None, and the
-    score is the speaker similarity.
+    (WavLM, wav2vec2, ...) with its own feature extractor. Without a session part the session similarity is None, and
+    the score is the speaker similarity.
 
-    A recording is a path or URL, the bytes of a file, samples at `sampling_rate`, a row {"array", "sampling_rate"}, or an
-    embedding that `embed` returned; any container, rate and channel count. Recordings longer than `max_seconds` are read
-    in blocks and embedded window by window, so memory does not grow with their length; their embedding is the mean of
-    the windows' embeddings, each of length 1.
+    A recording is a path or URL, the bytes of a file, samples at `sampling_rate`, a row {"array", "sampling_rate"}, or
+    an embedding that `embed` returned; any container, rate and channel count. Recordings longer than `max_seconds` are
+    read in blocks and embedded window by window, so memory does not grow with their length; their embedding is the mean
+    of the windows' embeddings, each of length 1.
 
     Parameters, at construction or at each call:
         threshold: score from which it is one speaker. None: the model's; if it has none, nothing is decided.
