@@ -98,7 +98,7 @@ class SpeakerVerificationPipeline(Pipeline):
             parameters: see the class. A recording in several pairs of a list is embedded once.
         """
         settings = self._settle(parameters) | {"batch_size": batch_size}
-        if isinstance(second, list | tuple) and isinstance(first, list | tuple):
+        if _are_recordings(first) and _are_recordings(second):
             if len(first) != len(second):
                 raise ValueError(f"`first` and `second` must be as many, got {len(first)} and {len(second)}.")
             return self._compare_pairs(list(zip(first, second, strict=True)), **settings)
@@ -234,20 +234,15 @@ class SpeakerVerificationPipeline(Pipeline):
             for index, recording in enumerate(recordings):
                 name = names[index] if names else f"recordings[{index}]"
                 source = wrap_recording(recording, sampling_rate or self.rate)
-                digest, length, low, high = hashlib.sha256(), 0, np.inf, -np.inf
-                windows = self._cut_whole(source, max_seconds, name) if protocol == "full" else ()
-                if protocol != "full":
-                    samples, _ = read_audio(source, self.rate, channels=self.channels, name=name)
-                    self._check_length(len(samples), source, name)
-                    digest, length, low, high = hashlib.sha256(samples), len(samples), samples.min(), samples.max()
-                    windows = ((0, crop) for crop in cut_crops(samples))
-                for start, window in windows:
-                    if protocol == "full":
-                        digest.update(window[length - start :])  # what the window before did not have
-                        length = start + len(window)
-                        low, high = min(low, window.min()), max(high, window.max())
-                    yield index, window
-                if low == high:
+                digest, length, is_silent = hashlib.sha256(), 0, True
+                for start, window in self._cut_recording(source, protocol, max_seconds, name):
+                    digest.update(window[length - start :])  # what the windows before did not have
+                    length = start + len(window)
+                    if np.ptp(window) > 0:  # nobody is heard in digital silence
+                        is_silent = False
+                        crops = cut_crops(window) if protocol != "full" else (window,)
+                        yield from ((index, crop) for crop in crops)
+                if is_silent:
                     raise ValueError(f"{_label(source, name)} is silent: all its samples are equal; nobody is heard.")
                 facts.append((length / self.rate, digest.hexdigest()))
 
@@ -333,6 +328,8 @@ class SpeakerVerificationPipeline(Pipeline):
 
     def postprocess(self, model_outputs: Any) -> tuple[np.ndarray, np.ndarray | None]:
         speaker, session = model_outputs["embeddings"], model_outputs.get("session_embeddings")
+        if not (speaker.isfinite().all() and (session is None or session.isfinite().all())):
+            raise ValueError(f"`model`: its embeddings are NaN or infinite; its weights are {self.dtype}, try float32.")
         return speaker.float().numpy(), None if session is None else session.float().numpy()
 
     # What is below serves the public methods.
@@ -346,9 +343,17 @@ class SpeakerVerificationPipeline(Pipeline):
                 self._told.add(note)
                 warnings.warn(f"{note[0].upper()}{note[1:]}.", stacklevel=3)
 
-    def _cut_whole(self, source: Any, max_seconds: float, name: str) -> Iterator[tuple[int, np.ndarray]]:
+    def _cut_recording(
+        self, source: Any, protocol: str, max_seconds: float, name: str
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """(first sample, samples) of the windows that are embedded; crops are cut from the whole recording."""
+        if protocol != "full":
+            samples, _ = read_audio(source, self.rate, channels=self.channels, name=name)
+            self._check_length(len(samples), source, name)
+            yield 0, samples
+            return
         window = round(max_seconds * self.rate)
-        return ((start, samples) for start, samples, _ in self._cut(source, window, window, name))
+        yield from ((start, samples) for start, samples, _ in self._cut(source, window, window, name))
 
     def _cut(self, source: Any, window: int, hop: int, name: str) -> Iterator[tuple[int, np.ndarray, bool]]:
         """As [`cut_windows`]; a ValueError if the recording is too short."""
@@ -442,6 +447,11 @@ def _take_pair(pair: Any) -> tuple[Any, Any]:
             f"{type(pair).__name__}."
         )
     return pair[0], pair[1]
+
+
+def _are_recordings(value: Any) -> bool:
+    """Whether it is a list of recordings, and no list of samples."""
+    return isinstance(value, list | tuple) and not (value and isinstance(value[0], float | int))
 
 
 def _is_stream(pairs: Any) -> bool:

@@ -22,7 +22,7 @@ from avzoo.pipelines.speaker_verification.decisions import DecisionRule
 from avzoo.pipelines.speaker_verification.pipeline import SpeakerVerificationPipeline
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "pipelines" / "speaker_verification"))
-from tiny_verification import LINEAR, write_session_model, write_wavlm
+from tiny_verification import LINEAR, write_encoder, write_session_model, write_wavlm
 
 NAMES = [f"p{person}/r{number}.wav" for person in range(3) for number in range(3)]
 PAIRS = [(first, second) for index, first in enumerate(NAMES) for second in NAMES[:index]]
@@ -378,10 +378,18 @@ def test_calibrate_writes_compensation_and_threshold_into_the_config(
 
 
 @pytest.mark.parametrize(
-    ("target", "aim"), [("0.1", {"false_accept_rate": 10.0}), ("cost", {"p_target": 0.01}), ("eer", {})]
+    ("target", "aim", "write"),
+    [
+        ("0.1", {"false_accept_rate": 10.0}, write_wavlm),
+        ("cost", {"p_target": 0.01}, write_encoder),
+        ("eer", {}, write_encoder),
+    ],
+    ids=["wavlm-0.1", "encoder-cost", "encoder-eer"],
 )
-def test_calibrate_aims_at_what_is_asked_for(avzoo_command, wavs, trials, tmp_path, target, aim):
-    folder = write_wavlm(tmp_path / "wavlm")
+def test_calibrate_sets_the_threshold_of_a_model_without_session_part(
+    avzoo_command, wavs, trials, tmp_path, target, aim, write
+):
+    folder = write(tmp_path / "model")
     options = "--trials", trials, "--root", wavs, "--device", "cpu"
     for _ in range(2):
         status, out, err = avzoo_command("calibrate", folder, *options, "--target-far", target)

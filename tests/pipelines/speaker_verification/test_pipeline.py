@@ -98,6 +98,7 @@ def test_every_form_of_a_recording_gives_the_same_answer(load, noises, tmp_path)
         *(torch.from_numpy(noises[0]), {"path": str(path), "bytes": None}, np.stack([noises[0]] * 2)),
         *pipe.embed([noises[0]]),
     ]
+    assert pipe(noises[0].tolist(), noises[1].tolist()) == pytest.approx(wanted, abs=1e-6)
     for form in forms:
         assert pipe(form, noises[1]) == pytest.approx(wanted, abs=1e-6)
 
@@ -178,6 +179,10 @@ def test_a_long_recording_is_the_mean_of_its_windows_in_bounded_memory(load, noi
         np.testing.assert_allclose(getattr(found, name)[0], np.mean(unit, axis=0), atol=1e-5)
     assert found.seconds == 2.1
     assert found.sha256 == next(pipe.embed([long])).sha256
+
+    silence = np.zeros(RATE, np.float32)  # tells nothing of the voice
+    (padded,) = pipe.embed([np.concatenate([silence, long[:RATE]])], max_seconds=1.0)
+    np.testing.assert_allclose(padded.speaker, rows[0].speaker, atol=1e-6)
 
     sizes.clear()  # a batch is no larger than the longest recording that is embedded as a whole
     monkeypatch.setattr(type(pipe), "max_seconds", 1.0)
@@ -357,3 +362,13 @@ def test_a_model_without_a_feature_extractor_is_refused(load, verification_folde
     model = load().model
     with pytest.raises(ValueError, match=r"`model`: a SessionEmbeddingForXVector with no feature extractor"):
         SpeakerVerificationPipeline(model=model)
+
+
+def test_a_model_whose_embeddings_are_no_numbers_is_told(load, noises):
+    pipe = load()
+    with torch.no_grad():
+        pipe.model.encoder.embedding.bias[0] = torch.nan
+    with pytest.raises(
+        ValueError, match=r"`model`: its embeddings are NaN or infinite; .* torch\.float32"
+    ):
+        pipe(noises[0], noises[1])
