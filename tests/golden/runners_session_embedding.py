@@ -59,7 +59,7 @@ def run_encoder(case: GoldenCase, folder) -> Iterator[Outputs]:
             "pooled": statistics[0],
         }
         if model.config.takes_waveforms:
-            hidden_states, _ = model.trunk.encode(case.inputs["features"], None)
+            hidden_states, _ = model.trunk(case.inputs["features"], None)
             results["embedding_from_features"] = model.embedding(model.pool_frames(hidden_states, None))
         else:
             features, _ = model.features(waveforms, None)
