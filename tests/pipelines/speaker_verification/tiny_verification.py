@@ -7,7 +7,6 @@ from contract.tiny.session_embedding import ENCODER
 from transformers import Wav2Vec2FeatureExtractor, WavLMConfig, WavLMForXVector
 
 from avzoo import (
-    SessionEmbeddingConfig,
     SessionEmbeddingForXVector,
     SpeakerEncoderConfig,
     SpeakerEncoderForXVector,
