@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForAudioXVector, PreTrainedModel
+from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -369,7 +369,7 @@ class SessionEmbeddingForXVector(PreTrainedModel):
     def __init__(self, config: SessionEmbeddingConfig):
         config.validate()  # values that were assigned after the config was made
         super().__init__(config)
-        self.encoder = AutoModelForAudioXVector.from_config(config.encoder_config)
+        self.encoder = make_encoder(config.encoder_config)
         self.session_head = None
         if config.session_source != "environment_code":
             self.session_head = SessionHead(
@@ -497,10 +497,26 @@ class SessionEmbeddingForXVector(PreTrainedModel):
         return self.session_head(output.pooled if self.config.session_source == "pooled" else output.embeddings)
 
 
+def is_speaker_encoder(config: PreTrainedConfig) -> bool:
+    """Whether a config is of a [`SpeakerEncoderForXVector`], and not of a model of transformers.
+
+    By its model type: code that lies beside weights is imported once for the config and once for the model, as two
+    classes.
+    """
+    return config.model_type == SpeakerEncoderConfig.model_type
+
+
+def make_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """The encoder of a config, with weights as they are drawn."""
+    if is_speaker_encoder(config):  # the Auto class knows it only where this package is installed
+        return SpeakerEncoderForXVector._from_config(config)
+    return AutoModelForAudioXVector.from_config(config)
+
+
 def find_embedding_size(config: SessionEmbeddingConfig) -> int:
     """Width of the encoder's speaker embeddings."""
     encoder = config.encoder_config
-    return encoder.embedding_size if isinstance(encoder, SpeakerEncoderConfig) else encoder.xvector_output_dim
+    return encoder.embedding_size if is_speaker_encoder(encoder) else encoder.xvector_output_dim
 
 
 __all__ = [

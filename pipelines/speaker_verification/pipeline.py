@@ -15,7 +15,7 @@ from transformers.pipelines.base import Pipeline
 from avzoo.audio import iter_audio, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.metrics.trial_scoring import PROTOCOLS, cut_crops, score_trials
-from avzoo.models.session_embedding.configuration_session_embedding import SpeakerEncoderConfig
+from avzoo.models.session_embedding.modeling_session_embedding import is_speaker_encoder
 from avzoo.pipelines.shared.recordings import cut_windows, wrap_recording
 from avzoo.pipelines.speaker_verification.decisions import DecisionRule
 from avzoo.pipelines.speaker_verification.enrolment import Enrolments, RecordingEmbedding
@@ -25,6 +25,7 @@ from avzoo.pipelines.speaker_verification.enrolment import Enrolments, Recording
 MAX_SECONDS, MAX_SECONDS_OF_TRANSFORMERS = 150.0, 30.0
 UNKNOWN = "unknown"
 _PAIRS_AT_ONCE = 64  # of a stream
+_BATCH_SIZE = 8
 
 
 class SpeakerVerificationPipeline(Pipeline):
@@ -49,7 +50,7 @@ class SpeakerVerificationPipeline(Pipeline):
         threshold: score from which it is one speaker. None: the model's; if it has none, nothing is decided.
         max_seconds: a recording up to this length is embedded as a whole. None: 150, of transformers' models 30.
         sampling_rate: in Hz, of bare samples. None: the model's rate.
-        batch_size: recordings, or windows, per forward pass.
+        batch_size: recordings, or windows, per forward pass; default 8.
 
     Returns, for two recordings, a dict:
         speaker_similarity, session_similarity: cosines.
@@ -96,7 +97,7 @@ class SpeakerVerificationPipeline(Pipeline):
                 gives an iterator.
             parameters: see the class. A recording in several pairs of a list is embedded once.
         """
-        settings = self._settle(parameters) | {"batch_size": self._batch_size if batch_size is None else batch_size}
+        settings = self._settle(parameters) | {"batch_size": batch_size}
         if isinstance(second, list | tuple) and isinstance(first, list | tuple):
             if len(first) != len(second):
                 raise ValueError(f"`first` and `second` must be as many, got {len(first)} and {len(second)}.")
@@ -190,7 +191,7 @@ class SpeakerVerificationPipeline(Pipeline):
             if np.ptp(samples) > 0
         )
         records = []
-        for (start, end), speaker, session in self._embed_windows(spoken, batch_size or self._batch_size or 8):
+        for (start, end), speaker, session in self._embed_windows(spoken, batch_size):
             session = None if session is None else session[None]
             comparison = self.enrolled.compare(speaker[None], session, rule)
             best = int(np.argmax(comparison.score[:, 0]))
@@ -250,7 +251,7 @@ class SpeakerVerificationPipeline(Pipeline):
                     raise ValueError(f"{_label(source, name)} is silent: all its samples are equal; nobody is heard.")
                 facts.append((length / self.rate, digest.hexdigest()))
 
-        embedded = self._embed_windows(cut_all(), batch_size or self._batch_size or 8)
+        embedded = self._embed_windows(cut_all(), batch_size)
         for index, rows in itertools.groupby(embedded, key=lambda row: row[0]):
             _, speaker, session = zip(*rows, strict=True)
             speaker, session = np.stack(speaker), None if session[0] is None else np.stack(session)
@@ -278,10 +279,15 @@ class SpeakerVerificationPipeline(Pipeline):
         return getattr(self.model.config, "encoder_config", self.model.config)
 
     @property
+    def has_own_encoder(self) -> bool:
+        """Whether speaker embeddings come from a `SpeakerEncoderForXVector`, and not from a model of transformers."""
+        return is_speaker_encoder(self.encoder_config)
+
+    @property
     def shortest_seconds(self) -> float:
         """Length that a recording needs."""
         config = self.encoder_config
-        if isinstance(config, SpeakerEncoderConfig):
+        if self.has_own_encoder:
             shortest = config.shortest_samples / self.rate
         else:  # two frames behind the last layer, of which the standard deviation is taken
             frames = 2
@@ -295,13 +301,12 @@ class SpeakerVerificationPipeline(Pipeline):
     @property
     def max_seconds(self) -> float:
         """Length up to which a recording is embedded as a whole, unless a call says otherwise."""
-        is_ours = isinstance(self.encoder_config, SpeakerEncoderConfig)
-        return MAX_SECONDS if is_ours else MAX_SECONDS_OF_TRANSFORMERS
+        return MAX_SECONDS if self.has_own_encoder else MAX_SECONDS_OF_TRANSFORMERS
 
     @property
     def can_pad(self) -> bool:
         """Whether a recording in a padded batch gives what it gives alone; else batches are of one length."""
-        return isinstance(self.encoder_config, SpeakerEncoderConfig) and self.encoder_config.mask_padding
+        return self.has_own_encoder and self.encoder_config.mask_padding
 
     # The steps of a transformers pipeline, of a batch of windows.
 
@@ -319,7 +324,7 @@ class SpeakerVerificationPipeline(Pipeline):
 
     def preprocess(self, waveforms: list[np.ndarray]) -> dict[str, torch.Tensor]:
         inputs = self.feature_extractor(waveforms, sampling_rate=self.rate, return_tensors="pt")
-        if not isinstance(self.encoder_config, SpeakerEncoderConfig):  # ours take samples in float32
+        if not self.has_own_encoder:  # ours take samples in float32
             inputs["input_values"] = inputs["input_values"].to(self.model.dtype)
         return dict(inputs)
 
@@ -360,12 +365,14 @@ class SpeakerVerificationPipeline(Pipeline):
             )
 
     def _embed_windows(
-        self, windows: Iterable[tuple[Any, np.ndarray]], batch_size: int
+        self, windows: Iterable[tuple[Any, np.ndarray]], batch_size: int | None
     ) -> Iterator[tuple[Any, np.ndarray, np.ndarray | None]]:
         """(key, speaker embedding, session embedding) of each (key, samples), in batches.
 
         A batch of several, with its padding, holds no more samples than `max_seconds` of this model.
         """
+        if batch_size is None:
+            batch_size = _BATCH_SIZE if self._batch_size is None else self._batch_size
         check_whole_number("batch_size", batch_size, at_least=1)
         batch: list[tuple[Any, np.ndarray]] = []
         for key, samples in windows:

@@ -508,6 +508,6 @@ def test_a_url_is_fetched(pipe, tmp_path, monkeypatch):
         opened.append(url)
         return (tmp_path / "melody.wav").open("rb")
 
-    monkeypatch.setattr("avzoo.pipelines.audio_classification.pipeline.urlopen", fetch)
+    monkeypatch.setattr("avzoo.pipelines.shared.recordings.urlopen", fetch)
     assert pipe("https://example.org/melody.wav") == pipe(str(tmp_path / "melody.wav"))
     assert opened == ["https://example.org/melody.wav"]
