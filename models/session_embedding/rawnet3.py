@@ -22,8 +22,8 @@ class SincFilters(nn.Module):
     """Band-pass filters between learned frequencies: (batch, samples) to (batch, num_filters, frames).
 
     The filters are computed in float64 and rounded once: the float32 rounding of the official code is amplified a
-    thousandfold by the logarithm that follows. Every pass computes them, which takes a thousandth of its time; kept ones
-    could be of frequencies that have changed since.
+    thousandfold by the logarithm that follows. Every pass computes them, which takes a thousandth of its time; filters
+    that are kept could be of frequencies that have changed since.
 
     Args:
         num_filters: even: a cosine and a sine between the same two frequencies.

@@ -283,8 +283,17 @@ def test_the_command_line_converts_a_file(name, tmp_path, capsys):
     card = (tmp_path / "encoder/README.md").read_text()
     assert f"`{file.name}`" in card
     assert "This folder is an encoder alone" in card
-    assert main(["info", str(tmp_path / "encoder")]) == 0
-    assert file.name in capsys.readouterr().out
+
+
+def test_info_names_every_released_file(capsys):
+    assert main(["info", "session_embedding"]) == 0
+    printed = capsys.readouterr().out
+    for variant in zoo.find_row("session_embedding").variants:
+        assert f"{variant.name} " in printed
+        assert f"File: {variant.checkpoint}" in printed
+    assert {kind for kind, _, _ in small.SMALL.values()} == {
+        variant.name for variant in zoo.find_row("session_embedding").variants if variant.name != "toy"
+    }
 
 
 def test_the_command_line_names_what_is_wrong(tmp_path, capsys):
