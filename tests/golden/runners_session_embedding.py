@@ -73,9 +73,9 @@ def run_speechbrain(case: GoldenCase, folder) -> Iterator[Outputs]:
     waveforms, relative_lengths = case.inputs["waveform"], case.inputs["relative_lengths"]
     lengths = (relative_lengths * waveforms.shape[1]).round().long()
     mask = (torch.arange(waveforms.shape[1]) < lengths[:, None]).long()
-    fields = (
-        {"dilations": tuple(case.config["dilations"][:-1])} if "dilations" in case.config else {}
-    )  # the last is of the layer that joins the blocks
+    fields = {}
+    if "dilations" in case.config:  # the last is of the layer that joins the blocks
+        fields["dilations"] = tuple(case.config["dilations"][:-1])
     for model in convert_encoder(case, folder, **fields):
         alone = model(waveforms, mask).embeddings
         model.config.mask_padding = False

@@ -105,6 +105,14 @@ def test_dropout_of_the_session_network_is_on_in_training_alone():
     assert torch.equal(first, second)
 
 
+def test_frequencies_of_a_rawnet3_stay_in_float32_inside_a_session_model(tmp_path):
+    encoder = make_encoder(architecture="rawnet3", dialect="voxceleb_trainer")
+    SessionEmbeddingForXVector.from_encoder(encoder, **SMALL_HEAD).save_pretrained(tmp_path)
+    loaded = SessionEmbeddingForXVector.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert loaded.session_head.layers[0].weight.dtype == torch.bfloat16
+    assert torch.equal(loaded.encoder.trunk.stem.low_hz, encoder.trunk.stem.low_hz)
+
+
 # --- what the session network sees ------------------------------------------------------------------------------------
 
 
