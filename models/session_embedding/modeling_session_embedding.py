@@ -262,17 +262,25 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
 
     def pool(self, waveforms: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """The vector that the last layer sees, (batch, pooled_size)."""
-        if self.features is None:
-            hidden_states, frames = self.trunk(waveforms.float(), lengths)
+        features, frames = self.compute_features(waveforms, lengths)
+        features = features.to(self.embedding.weight.dtype)
+        if isinstance(self.trunk, ECAPATDNN):
+            mask = make_mask(frames, features.shape[-1])
+            hidden_states = self.trunk(features, mask, mask if self.config.mask_padding else None)
         else:
-            features, frames = self.features(waveforms.float(), lengths)  # in float32, whatever the weights have
-            features = features.to(self.embedding.weight.dtype)
-            if isinstance(self.trunk, ECAPATDNN):
-                mask = make_mask(frames, features.shape[-1])
-                hidden_states = self.trunk(features, mask, mask if self.config.mask_padding else None)
-            else:
-                hidden_states, frames = self.trunk(features, frames)
+            hidden_states, frames = self.trunk(features, frames)
         return self.pool_frames(hidden_states, frames)
+
+    def compute_features(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the trunk's layers see, (batch, bands, frames), and the frames of each recording.
+
+        In float32 whatever the weights have, under autocast too: logarithms amplify the rounding of quiet frames.
+        """
+        compute = self.trunk.compute_features if self.features is None else self.features
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return compute(waveforms.float(), lengths)
 
     def pool_frames(self, hidden_states: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
         """Statistics over the frames of the trunk, normalised where the encoder has a norm there."""

@@ -8,8 +8,10 @@ import pytest
 import reference_session_embedding as reference
 import small_session_embedding as small
 import torch
+from transformers import AutoModelForAudioXVector
 
-from avzoo import SpeakerEncoderForXVector
+from avzoo import SpeakerEncoderForXVector, zoo
+from avzoo.cli import main
 from avzoo.conversion import convert_checkpoint, describe_conversion, save_converted
 
 CASES = Path(__file__).parents[1] / "golden/cases/session_embedding"
@@ -48,14 +50,15 @@ def recording(samples: int = 9000) -> torch.Tensor:
 
 
 @EVERY
+@pytest.mark.parametrize("samples", [1680, 9000, 16161])
 @torch.no_grad()
-def test_an_encoder_is_the_plainly_written_one(name):
+def test_an_encoder_is_the_plainly_written_one(name, samples):
     """In float32, against float64; RawNet3's logarithm of small magnitudes amplifies the rounding."""
-    kind, shapes, settings = small.SMALL[name]
+    kind, _, settings = small.SMALL[name]
     model = convert(name)
     settings = {**settings, "num_mel_bins": model.config.num_mel_bins, "environment": model.config.environment_size}
-    output = model(recording()[None])
-    embedding, environment = reference.embed(kind, small.small_file(name), recording(), settings)
+    output = model(recording(samples)[None])
+    embedding, environment = reference.embed(kind, small.small_file(name), recording(samples), settings)
     tolerance = 1e-3 if kind == "rawnet3" else 2e-5
     assert (output.embeddings[0] - embedding).norm() < tolerance * embedding.norm()
     if environment is None:
@@ -260,5 +263,44 @@ def test_a_container_without_weights_is_refused():
 def test_an_encoder_of_the_trainer_without_a_last_layer_is_refused():
     """A file of the disentangler whose codes were cut off is no ResNetSE34V2."""
     weights = {key: value for key, value in small.small_file("resnetse34v2 with codes").items() if "__DE__" not in key}
-    with pytest.raises(ValueError, match="lacks `fc.weight`"):
+    with pytest.raises(ValueError, match=r"lacks `fc\.weight`"):
         convert_checkpoint("session_embedding", weights)
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+@KINDS
+def test_the_command_line_converts_a_file(name, tmp_path, capsys):
+    kind, _, settings = small.SMALL[name]
+    file = tmp_path / zoo.find_row("session_embedding").find_variant(kind).checkpoint
+    torch.save({"model": small.small_file(name)}, file)
+    options = [part for field, value in settings.items() for part in ("--config", f"{field}={value}")]
+    assert main(["convert", "session_embedding", str(file), str(tmp_path / "encoder"), *options]) == 0
+    assert f"session_embedding, variant {kind}, told by its shapes" in capsys.readouterr().err
+    loaded = AutoModelForAudioXVector.from_pretrained(tmp_path / "encoder")
+    assert isinstance(loaded, SpeakerEncoderForXVector)
+    assert same_weights(loaded, converted(name))
+    card = (tmp_path / "encoder/README.md").read_text()
+    assert f"`{file.name}`" in card
+    assert "This folder is an encoder alone" in card
+
+
+def test_info_names_every_released_file(capsys):
+    assert main(["info", "session_embedding"]) == 0
+    printed = capsys.readouterr().out
+    for variant in zoo.find_row("session_embedding").variants:
+        assert f"{variant.name} " in printed
+        assert f"File: {variant.checkpoint}" in printed
+    assert {kind for kind, _, _ in small.SMALL.values()} == {
+        variant.name for variant in zoo.find_row("session_embedding").variants if variant.name != "toy"
+    }
+
+
+def test_the_command_line_names_what_is_wrong(tmp_path, capsys):
+    torch.save({"conv1.weight": torch.zeros(3)}, tmp_path / "other.pt")
+    assert main(["convert", "session_embedding", str(tmp_path / "other.pt"), str(tmp_path / "encoder")]) == 1
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert "is no speaker encoder that avzoo knows" in error
+    assert not (tmp_path / "encoder").exists()

@@ -59,7 +59,7 @@ def run_encoder(case: GoldenCase, folder) -> Iterator[Outputs]:
             "pooled": statistics[0],
         }
         if model.config.takes_waveforms:
-            hidden_states, _ = model.trunk.encode(case.inputs["features"], None)
+            hidden_states, _ = model.trunk(case.inputs["features"], None)
             results["embedding_from_features"] = model.embedding(model.pool_frames(hidden_states, None))
         else:
             features, _ = model.features(waveforms, None)
@@ -73,8 +73,10 @@ def run_speechbrain(case: GoldenCase, folder) -> Iterator[Outputs]:
     waveforms, relative_lengths = case.inputs["waveform"], case.inputs["relative_lengths"]
     lengths = (relative_lengths * waveforms.shape[1]).round().long()
     mask = (torch.arange(waveforms.shape[1]) < lengths[:, None]).long()
-    dilations = tuple(case.config["dilations"][:-1])  # the last is of the layer that joins the blocks
-    for model in convert_encoder(case, folder, dilations=dilations):
+    fields = {}
+    if "dilations" in case.config:  # the last is of the layer that joins the blocks
+        fields["dilations"] = tuple(case.config["dilations"][:-1])
+    for model in convert_encoder(case, folder, **fields):
         alone = model(waveforms, mask).embeddings
         model.config.mask_padding = False
         results = {

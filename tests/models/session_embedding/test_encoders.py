@@ -21,7 +21,12 @@ ENCODERS = {
     "ecapa disentangler": {**ECAPA, "dialect": "disentangler", "environment_size": 5},
     "rawnet3": RAWNET,
     "rawnet3 ASP": {**RAWNET, "attention_per_channel": False, "sinc_stride": 16},
-    "resnetse34l": {**RESNET, "architecture": "resnetse34l", "dialect": "voxceleb_trainer", "pooling": "self_attention"},
+    "resnetse34l": {
+        **RESNET,
+        "architecture": "resnetse34l",
+        "dialect": "voxceleb_trainer",
+        "pooling": "self_attention",
+    },
     "resnetse34l ASP": {**RESNET, "architecture": "resnetse34l", "dialect": "voxceleb_trainer"},
     "resnetse34v2": {**RESNET, "architecture": "resnetse34v2", "dialect": "voxceleb_trainer"},
     "resnetse34v2 SAP": {
@@ -70,7 +75,9 @@ def make_recordings(*lengths: int) -> list[torch.Tensor]:
 
 def pad(recordings: list[torch.Tensor], value: float = 0.0) -> dict[str, torch.Tensor]:
     longest = max(recording.shape[1] for recording in recordings)
-    rows = [torch.nn.functional.pad(recording, (0, longest - recording.shape[1]), value=value) for recording in recordings]
+    rows = [
+        torch.nn.functional.pad(recording, (0, longest - recording.shape[1]), value=value) for recording in recordings
+    ]
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
     for row, recording in zip(mask, recordings, strict=True):
         row[: recording.shape[1]] = 1
@@ -200,6 +207,17 @@ def test_half_precision_is_near(name, dtype):
     half = model.to(dtype)(**batch).embeddings
     assert half.dtype == dtype
     assert distance(half.float(), expected) < tolerance
+
+
+@EVERY
+@torch.no_grad()
+def test_features_are_in_float32_under_autocast_and_in_half_precision(name):
+    model, recording = make_encoder(name), make_recordings(4000)[0]
+    expected, _ = model.compute_features(recording, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.compute_features(recording, None)[0], expected)
+    if "rawnet3" not in name:  # two numbers that its features are made with are weights
+        assert torch.equal(model.bfloat16().compute_features(recording, None)[0], expected)
 
 
 @torch.no_grad()
