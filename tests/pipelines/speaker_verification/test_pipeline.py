@@ -368,7 +368,5 @@ def test_a_model_whose_embeddings_are_no_numbers_is_told(load, noises):
     pipe = load()
     with torch.no_grad():
         pipe.model.encoder.embedding.bias[0] = torch.nan
-    with pytest.raises(
-        ValueError, match=r"`model`: its embeddings are NaN or infinite; .* torch\.float32"
-    ):
+    with pytest.raises(ValueError, match=r"`model`: its embeddings are NaN or infinite; .* torch\.float32"):
         pipe(noises[0], noises[1])
