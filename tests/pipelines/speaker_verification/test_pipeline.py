@@ -370,3 +370,11 @@ def test_a_model_whose_embeddings_are_no_numbers_is_told(load, noises):
         pipe.model.encoder.embedding.bias[0] = torch.nan
     with pytest.raises(ValueError, match=r"`model`: its embeddings are NaN or infinite; .* torch\.float32"):
         pipe(noises[0], noises[1])
+
+
+@pytest.mark.parametrize("kind", ["session", "encoder", "wavlm"])
+def test_half_precision_gives_nearly_the_same_score(verification_folders, load, noises, kind):
+    folder = str(verification_folders[kind])
+    half = transformers.pipeline("speaker-verification", model=folder, dtype=torch.bfloat16, device="cpu")
+    answer = half(noises[0], noises[1], threshold=0.0)
+    assert answer["score"] == pytest.approx(load(kind)(noises[0], noises[1], threshold=0.0)["score"], abs=0.02)
