@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoModelForAudioXVector, PreTrainedModel
+from transformers import AutoModelForAudioXVector, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
@@ -80,15 +80,13 @@ class SpeakerFeatures(nn.Module):
         masks = self.config.mask_padding
         features = speechbrain_mel_db(waveforms, lengths if masks else None, num_mel_bins=self.config.num_mel_bins).mT
         size = features.shape[-1]
-        if lengths is None:
-            frames = None
-        else:  # speechbrain counts in parts of the longest
-            frames = count_mel_frames(lengths) if masks else torch.ceil(lengths / waveforms.shape[1] * size).long()
-        mask = make_mask(frames, size)
-        loudest = zero_padding(features + 100, mask).amax((1, 2), keepdim=True) - 100  # nothing is below -100 dB
-        features = torch.maximum(features, loudest - 80)
-        features = features - average_frames(features, mask)
-        return zero_padding(features, mask if masks else None), frames
+        if lengths is None or masks:
+            frames = mean_frames = None if lengths is None else count_mel_frames(lengths)
+        else:  # speechbrain counts in parts of the longest; its mean leaves room for rounding, its pooling does not
+            frames = torch.ceil(lengths / waveforms.shape[1] * size).long()
+            mean_frames = torch.ceil(lengths / waveforms.shape[1] * size - 1e-6).long()
+        features = features - average_frames(features, make_mask(mean_frames, size))
+        return zero_padding(features, make_mask(frames, size) if masks else None), frames
 
     def _compute_voxceleb_trainer(
         self, waveforms: torch.Tensor, lengths: torch.Tensor | None
@@ -120,6 +118,7 @@ class SpeakerEncoderPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["SERes2Block", "ResidualBlock", "RawNetBlock"]
+    _keep_in_fp32_modules_strict = {"low_hz", "band_hz"}  # RawNet3's frequencies; see `SincFilters`
 
     def __init__(self, config: SpeakerEncoderConfig, *args, **kwargs):
         config.validate()  # values that were assigned after the config was made
@@ -215,7 +214,7 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
         if labels is not None:
             check_whole_labels(labels, self.config.num_labels)
         if attention_mask is not None:
-            input_values = input_values * attention_mask.to(input_values.dtype)
+            input_values = input_values.masked_fill(~attention_mask.bool(), 0.0)
         pooled = self.pool(input_values, lengths)
         embeddings = self.embedding(pooled)
         logits = embeddings
@@ -263,17 +262,25 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
 
     def pool(self, waveforms: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
         """The vector that the last layer sees, (batch, pooled_size)."""
-        if self.features is None:
-            hidden_states, frames = self.trunk(waveforms.float(), lengths)
+        features, frames = self.compute_features(waveforms, lengths)
+        features = features.to(self.embedding.weight.dtype)
+        if isinstance(self.trunk, ECAPATDNN):
+            mask = make_mask(frames, features.shape[-1])
+            hidden_states = self.trunk(features, mask, mask if self.config.mask_padding else None)
         else:
-            features, frames = self.features(waveforms.float(), lengths)  # in float32, whatever the weights have
-            features = features.to(self.embedding.weight.dtype)
-            if isinstance(self.trunk, ECAPATDNN):
-                mask = make_mask(frames, features.shape[-1])
-                hidden_states = self.trunk(features, mask, mask if self.config.mask_padding else None)
-            else:
-                hidden_states, frames = self.trunk(features, frames)
+            hidden_states, frames = self.trunk(features, frames)
         return self.pool_frames(hidden_states, frames)
+
+    def compute_features(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """What the trunk's layers see, (batch, bands, frames), and the frames of each recording.
+
+        In float32 whatever the weights have, under autocast too: logarithms amplify the rounding of quiet frames.
+        """
+        compute = self.trunk.compute_features if self.features is None else self.features
+        with torch.autocast(waveforms.device.type, enabled=False):
+            return compute(waveforms.float(), lengths)
 
     def pool_frames(self, hidden_states: torch.Tensor, frames: torch.Tensor | None) -> torch.Tensor:
         """Statistics over the frames of the trunk, normalised where the encoder has a norm there."""
@@ -285,10 +292,10 @@ def make_pooling(config: SpeakerEncoderConfig, channels: int) -> tuple[nn.Module
     """The pooling over a trunk's channels, and the size of its result."""
     if config.pooling == "statistics":
         return StatisticsPooling(), 2 * channels
-    if config.architecture == "resnetse34l":
-        return SelfAttentivePooling(channels), channels
-    name = config.dialect if config.dialect != "voxceleb_trainer" else config.architecture
     with_variance = config.pooling == "attentive_statistics"
+    if config.architecture == "resnetse34l":
+        return SelfAttentivePooling(channels, with_deviation=with_variance), (1 + with_variance) * channels
+    name = config.dialect if config.dialect != "voxceleb_trainer" else config.architecture
     pooling = AttentiveStatisticsPooling(
         channels,
         config.attention_size,
@@ -362,7 +369,7 @@ class SessionEmbeddingForXVector(PreTrainedModel):
     def __init__(self, config: SessionEmbeddingConfig):
         config.validate()  # values that were assigned after the config was made
         super().__init__(config)
-        self.encoder = AutoModelForAudioXVector.from_config(config.encoder_config)
+        self.encoder = make_encoder(config.encoder_config)
         self.session_head = None
         if config.session_source != "environment_code":
             self.session_head = SessionHead(
@@ -490,10 +497,26 @@ class SessionEmbeddingForXVector(PreTrainedModel):
         return self.session_head(output.pooled if self.config.session_source == "pooled" else output.embeddings)
 
 
+def is_speaker_encoder(config: PreTrainedConfig) -> bool:
+    """Whether a config is of a [`SpeakerEncoderForXVector`], and not of a model of transformers.
+
+    By its model type: code that lies beside weights is imported once for the config and once for the model, as two
+    classes.
+    """
+    return config.model_type == SpeakerEncoderConfig.model_type
+
+
+def make_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    """The encoder of a config, with weights as they are drawn."""
+    if is_speaker_encoder(config):  # the Auto class knows it only where this package is installed
+        return SpeakerEncoderForXVector._from_config(config)
+    return AutoModelForAudioXVector.from_config(config)
+
+
 def find_embedding_size(config: SessionEmbeddingConfig) -> int:
     """Width of the encoder's speaker embeddings."""
     encoder = config.encoder_config
-    return encoder.embedding_size if isinstance(encoder, SpeakerEncoderConfig) else encoder.xvector_output_dim
+    return encoder.embedding_size if is_speaker_encoder(encoder) else encoder.xvector_output_dim
 
 
 __all__ = [

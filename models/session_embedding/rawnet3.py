@@ -21,8 +21,9 @@ SAMPLING_RATE, LOWEST, NARROWEST = 16000, 50.0, 50.0  # Hz
 class SincFilters(nn.Module):
     """Band-pass filters between learned frequencies: (batch, samples) to (batch, num_filters, frames).
 
-    The filters are computed in float64 and rounded once: their float32 rounding, which the official code repeats in
-    every pass, is amplified a thousandfold by the logarithm that follows. In evaluation they are computed once.
+    The filters are computed in float64 and rounded once: the float32 rounding of the official code is amplified a
+    thousandfold by the logarithm that follows. Every pass computes them, which takes a thousandth of its time; filters
+    that are kept could be of frequencies that have changed since.
 
     Args:
         num_filters: even: a cosine and a sine between the same two frequencies.
@@ -34,25 +35,10 @@ class SincFilters(nn.Module):
         self.kernel_size, self.stride = kernel_size, stride
         self.low_hz = nn.Parameter(torch.zeros(num_filters // 2, 1))
         self.band_hz = nn.Parameter(torch.zeros(num_filters // 2, 1))
-        self._cache: tuple[tuple, torch.Tensor] | None = None
 
     def forward(self, waveforms: torch.Tensor) -> torch.Tensor:
-        return nn.functional.conv1d(
-            waveforms[:, None], self.compute_filters()[:, None].to(waveforms.dtype), stride=self.stride
-        )
-
-    def compute_filters(self) -> torch.Tensor:
-        """(num_filters, kernel_size), computed again only when a frequency has changed."""
-        tracks = torch.is_grad_enabled() and (self.low_hz.requires_grad or self.band_hz.requires_grad)
-        if tracks or torch.compiler.is_compiling():
-            return self._design()
-        state = tuple(
-            (edge.data_ptr(), None if edge.is_inference() else edge._version, edge.device, edge.dtype)
-            for edge in (self.low_hz, self.band_hz)
-        )
-        if self._cache is None or self._cache[0] != state:
-            self._cache = (state, self._design())
-        return self._cache[1]
+        filters = self.compute_filters().to(waveforms.dtype)
+        return nn.functional.conv1d(waveforms[:, None], filters[:, None], stride=self.stride)
 
     @torch.no_grad()
     def init_frequencies(self) -> None:
@@ -63,7 +49,8 @@ class SincFilters(nn.Module):
         init.copy_(self.low_hz, edges[:-1, None])
         init.copy_(self.band_hz, edges.diff()[:, None])
 
-    def _design(self) -> torch.Tensor:
+    def compute_filters(self) -> torch.Tensor:
+        """(num_filters, kernel_size), float32: all cosines, then all sines."""
         half = self.kernel_size // 2
         place = {"device": self.low_hz.device, "dtype": torch.float64}
         low = LOWEST + self.low_hz.double().abs()
@@ -77,8 +64,14 @@ class SincFilters(nn.Module):
         sines = torch.cat([sine, torch.zeros_like(width)[:, None], -sine.flip(1)], dim=1)
         return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).float()
 
-    def __getstate__(self):
-        return {**self.__dict__, "_cache": None}  # a copy may be of other weights
+    def _apply(self, fn, recurse: bool = True):
+        """Frequencies stay in float32 or better: bfloat16 tells one at 4000 Hz only from those 16 Hz away."""
+
+        def keep_precision(tensor: torch.Tensor) -> torch.Tensor:
+            result = fn(tensor)
+            return tensor.to(result.device) if result.dtype.itemsize < 4 else result
+
+        return super()._apply(keep_precision, recurse)
 
 
 class RawNetBlock(GradientCheckpointingLayer):
@@ -113,7 +106,7 @@ class RawNetBlock(GradientCheckpointingLayer):
 
 
 class RawNet3(nn.Module):
-    """(batch, samples) of waveforms to (batch, aggregation_size, frames), and the clips' lengths there.
+    """What `compute_features` makes of waveforms to (batch, aggregation_size, frames), and the clips' lengths there.
 
     Args:
         num_filters, kernel_size, stride: of [`SincFilters`].
@@ -132,12 +125,6 @@ class RawNet3(nn.Module):
         )
         self.aggregation_conv = nn.Conv1d(3 * hidden_size, aggregation_size, 1)
 
-    def forward(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        features, lengths = self.compute_features(waveforms, lengths)
-        return self.encode(features, lengths)
-
     def compute_features(
         self, waveforms: torch.Tensor, lengths: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -152,10 +139,9 @@ class RawNet3(nn.Module):
         if lengths is not None:
             lengths = (lengths - self.stem.kernel_size) // self.stem.stride + 1
         mask = make_mask(lengths, features.shape[-1])
-        features = zero_padding(features - average_frames(features, mask), mask)
-        return features.to(self.aggregation_conv.weight.dtype), lengths
+        return zero_padding(features - average_frames(features, mask), mask), lengths
 
-    def encode(self, features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def forward(self, features: torch.Tensor, lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
         first, first_lengths = self.blocks[0](features, lengths)
         second, lengths = self.blocks[1](first, first_lengths)
         pooled, _ = pool_frames(first, first_lengths, 3)  # to the frames of the second block
@@ -169,7 +155,7 @@ def pool_frames(
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """The largest of every `size` frames; frames that don't fill a group are dropped."""
     lengths = None if lengths is None else lengths // size
-    hidden_states = nn.functional.max_pool1d(hidden_states, size)
+    hidden_states = nn.functional.max_pool2d(hidden_states, (1, size))  # max_pool1d fixes the length in a graph
     return zero_padding(hidden_states, make_mask(lengths, hidden_states.shape[-1])), lengths
 
 

@@ -100,9 +100,7 @@ def check_face_options(options: argparse.Namespace) -> None:
 
 def run_task(options: argparse.Namespace) -> None:
     """Run a task's pipeline on one file and write its records."""
-    import avzoo
     from avzoo import zoo
-    from avzoo.pipelines.shared.saved_folders import load_task_pipeline
     from avzoo.records import FORMATS, Records
 
     command = zoo.list_tasks()[options.task].load_command()
@@ -117,16 +115,11 @@ def run_task(options: argparse.Namespace) -> None:
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     command.check(options)
-    check_device(options.device)
-    check_revision(options)
-    model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(options.task).name)
-    silence_transformers()
-    silence_hub()
-    pipe = load_task_pipeline(options.task, model, options.device, options.revision)
+    pipe, model = load_chosen_pipeline(options.task, options)
     answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
-        model=Path(model).name if options.model is None else model,
+        model=model,
         source=options.file.name,
         score=command.score or pipe.processor.score,
         device=str(pipe.device),
@@ -135,6 +128,21 @@ def run_task(options: argparse.Namespace) -> None:
     )
     command.write(options, records, format, path)
     command.finish(options, answer)
+
+
+def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, str]:
+    """Load a task's transformers pipeline as the options `model`, `revision` and `device` say: (pipeline, its name)."""
+    import avzoo
+    from avzoo import zoo
+    from avzoo.pipelines.shared.saved_folders import load_task_pipeline
+
+    check_device(options.device)
+    check_revision(options)
+    model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(task).name)
+    silence_transformers()
+    silence_hub()
+    pipe = load_task_pipeline(task, model, options.device, options.revision)
+    return pipe, Path(model).name if options.model is None else model
 
 
 def write_records(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:

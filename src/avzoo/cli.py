@@ -1,4 +1,4 @@
-"""The command line: avzoo list | info | card | convert | run | tracks | toyworld | demo | push.
+"""The command line: avzoo list | info | card | convert | run | calibrate | tracks | toyworld | demo | push.
 
 What a command needs is imported when it runs, so that `avzoo --help` and `avzoo list` answer at once.
 """
@@ -26,6 +26,7 @@ from avzoo.pipelines.shared.commands import (
     silence_transformers,
 )
 from avzoo.pipelines.shared.demos import list_demos, run_demos
+from avzoo.pipelines.speaker_verification.command import add_list_options, calibrate_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,6 +113,26 @@ def build_parser() -> argparse.ArgumentParser:
         if task_command.run is None:
             add_common_options(sub)
         task_command.add_options(sub)
+
+    calibration = command(
+        "calibrate", calibrate_folder, "Fit a speaker verification model's threshold and compensation."
+    )
+    calibration.add_argument("folder", type=Path, help="of the model; its config.json is changed")
+    calibration.add_argument("--trials", type=Path, required=True, metavar="LIST", help="development list, with labels")
+    calibration.add_argument(
+        "--target-far",
+        default="eer",
+        metavar="SHARE",
+        help="share of false accepts at the threshold, such as 0.01; eer: equal error rates (default); cost: smallest "
+        "detection cost with 1 %% of the trials targets",
+    )
+    calibration.add_argument(
+        "--compensation",
+        choices=("linear", "q_stack", "none"),
+        help="of the speaker by the session similarity (default: linear; none for a model without session part)",
+    )
+    calibration.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
+    add_list_options(calibration)
 
     tracks = command("tracks", find_tracks, "Find and follow the faces of a video.")
     tracks.add_argument("file", type=Path)

@@ -19,7 +19,7 @@ from avzoo.files import write_atomically
 
 SCHEMA_VERSION = 1
 
-ScoreMeaning = Literal["probability", "logit", "cosine", "distance", "decibel"]
+ScoreMeaning = Literal["probability", "logit", "cosine", "distance", "deviation", "decibel"]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ COMMANDS = {
     ),
     "avdiffuss": ("audio-visual-separation", "{video}", "-o", "{output}", "--denoiser-only"),
     "talknce": ("active-speaker-detection", "{video}"),
+    "session_embedding": ("speaker-verification", "{recording}", "{recording}"),
 }
 EXACT = {"rtol": 0, "atol": 0}
 

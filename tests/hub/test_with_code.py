@@ -32,11 +32,12 @@ SCENE = {"description": "Rain falls while a man speaks.", "content": "seven", "n
 
 @pytest.fixture
 def recordings(tmp_path):
-    """A tone, and a second of a video of two who talk."""
+    """A tone, another that rises, and a second of a video of two who talk."""
     write_wav(tmp_path / "tone.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
+    write_wav(tmp_path / "chirp.wav", np.sin((np.arange(16000) / 200) ** 2).astype(np.float32), 16000)
     talkers = Talkers(1, split="code", seconds=1.0, situation="mixture", identities=[0, 4])
     video = talkers.write(talkers[0], tmp_path)[0]
-    return {"tone": str(tmp_path / "tone.wav"), "video": str(video)}
+    return {"tone": str(tmp_path / "tone.wav"), "chirp": str(tmp_path / "chirp.wav"), "video": str(video)}
 
 
 @pytest.fixture
@@ -105,6 +106,7 @@ def test_every_pipeline_runs_by_name_where_avzoo_is_not_installed(hub, ask, tmp_
         "audio-visual-synchronization": {"video": recordings["video"], "faces": "frame", "max_shift": 3},
         "active-speaker-detection": {"video": recordings["video"], "faces": "frame"},
         "text-to-audio": SCENE,
+        "speaker-verification": {"first": recordings["tone"], "second": recordings["chirp"]},
         "audio-visual-separation": {
             "audio": recordings["tone"],
             "video": recordings["video"],
@@ -263,7 +265,7 @@ def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
     assert f"library_name: {library}" in card
     assert f'"{name}", trust_remote_code=True)' in card
     monkeypatch.chdir(tmp_path)
-    for file in ("recording.wav", "mixture.wav"):
+    for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav"):
         (tmp_path / file).symlink_to(recordings["tone"])
     for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4"):
         (tmp_path / file).symlink_to(recordings["video"])

@@ -19,7 +19,7 @@ from avzoo import (
     FlexiASTForAudioClassification,
 )
 from avzoo.audio import read_audio, resample
-from avzoo.pipelines.audio_classification.pipeline import cut_windows
+from avzoo.pipelines.shared.recordings import cut_windows
 
 RATE = 16000
 WINDOW = 7920  # samples of 48 frames: 400 + 47 * 160
@@ -508,6 +508,6 @@ def test_a_url_is_fetched(pipe, tmp_path, monkeypatch):
         opened.append(url)
         return (tmp_path / "melody.wav").open("rb")
 
-    monkeypatch.setattr("avzoo.pipelines.audio_classification.pipeline.urlopen", fetch)
+    monkeypatch.setattr("avzoo.pipelines.shared.recordings.urlopen", fetch)
     assert pipe("https://example.org/melody.wav") == pipe(str(tmp_path / "melody.wav"))
     assert opened == ["https://example.org/melody.wav"]
