@@ -46,9 +46,14 @@ def reflect_frames(hidden_states: torch.Tensor, amount: int, mask: torch.Tensor 
     return hidden_states.gather(-1, position[:, None].expand(-1, hidden_states.shape[1], -1))
 
 
+def widen(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor in float32, or in float64 if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
 def _spread(mask: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
     """The mask in the form and type of what it multiplies."""
     return mask.reshape(mask.shape[0], *[1] * (hidden_states.ndim - 2), -1).to(hidden_states.dtype)
 
 
-__all__ = ["average_frames", "compute_statistics", "make_mask", "reflect_frames", "zero_padding"]
+__all__ = ["average_frames", "compute_statistics", "make_mask", "reflect_frames", "widen", "zero_padding"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .masked_frames import compute_statistics
+from .masked_frames import compute_statistics, widen
 
 
 @dataclass(frozen=True)
@@ -80,24 +80,26 @@ class AttentiveStatisticsPooling(nn.Module):
         scores = self.score_conv2(scores)
         if mask is not None:
             scores = scores.masked_fill(~mask[:, None], torch.finfo(scores.dtype).min)
-        weights = scores.softmax(-1)
-        mean = (weights * hidden_states).sum(-1)
+        weights, frames = widen(scores).softmax(-1), widen(hidden_states)  # floors of variances are 0 in float16
+        mean = (weights * frames).sum(-1)
         if not self.with_variance:
-            return mean
-        mean_square = (weights * hidden_states.square()).sum(-1)
+            return mean.to(hidden_states.dtype)
+        mean_square = (weights * frames.square()).sum(-1)
         if dialect.deviations:
-            variance = (weights * (hidden_states - mean[..., None]).square()).sum(-1)
+            variance = (weights * (frames - mean[..., None]).square()).sum(-1)
         else:
             variance = mean_square - mean.square()
         first = mean if dialect.first == "mean" else mean_square.clamp(dialect.floor, dialect.ceiling).sqrt()
-        return torch.cat([first, variance.clamp(dialect.floor, dialect.ceiling).sqrt()], dim=1)
+        deviation = variance.clamp(dialect.floor, dialect.ceiling).sqrt()
+        return torch.cat([first, deviation], dim=1).to(hidden_states.dtype)
 
     def _add_context(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """(batch, 3 * channels, frames)."""
         dialect = self.dialect
-        mean, variance = compute_statistics(hidden_states, mask, unbiased=dialect.context_unbiased)
+        mean, variance = compute_statistics(widen(hidden_states), mask, unbiased=dialect.context_unbiased)
         deviation = (variance + dialect.context_offset).clamp(dialect.context_floor, dialect.context_ceiling).sqrt()
-        return torch.cat([hidden_states, mean.expand_as(hidden_states), deviation.expand_as(hidden_states)], dim=1)
+        context = (statistic.to(hidden_states.dtype).expand_as(hidden_states) for statistic in (mean, deviation))
+        return torch.cat([hidden_states, *context], dim=1)
 
 
 class SelfAttentivePooling(nn.Module):
@@ -118,20 +120,20 @@ class SelfAttentivePooling(nn.Module):
         scores = torch.tanh(self.projection(frames)) @ self.attention
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
-        weights = scores.softmax(1)
+        weights, frames = widen(scores).softmax(1), widen(frames)
         mean = (frames * weights).sum(1)
         if not self.with_deviation:
-            return mean
+            return mean.to(hidden_states.dtype)
         variance = (frames.square() * weights).sum(1) - mean.square()
-        return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], dim=1)
+        return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], dim=1).to(hidden_states.dtype)
 
 
 class StatisticsPooling(nn.Module):
     """(batch, channels, frames) to (batch, 2 * channels): mean, and root of the unbiased variance plus 1e-7."""
 
     def forward(self, hidden_states: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        mean, variance = compute_statistics(hidden_states, mask, unbiased=True)
-        return torch.cat([mean, (variance + 1e-7).sqrt()], dim=1)[..., 0]
+        mean, variance = compute_statistics(widen(hidden_states), mask, unbiased=True)
+        return torch.cat([mean, (variance + 1e-7).sqrt()], dim=1)[..., 0].to(hidden_states.dtype)
 
 
 __all__ = ["POOLING", "AttentiveStatisticsPooling", "SelfAttentivePooling", "StatisticsPooling"]
