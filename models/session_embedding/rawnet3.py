@@ -51,10 +51,12 @@ class SincFilters(nn.Module):
 
     def compute_filters(self) -> torch.Tensor:
         """(num_filters, kernel_size), float32: all cosines, then all sines."""
-        half = self.kernel_size // 2
-        place = {"device": self.low_hz.device, "dtype": torch.float64}
-        low = LOWEST + self.low_hz.double().abs()
-        high = (low + NARROWEST + self.band_hz.double().abs()).clamp(LOWEST, SAMPLING_RATE / 2)
+        half, device = self.kernel_size // 2, self.low_hz.device
+        # Apple's GPUs have no float64.
+        place = {"device": "cpu" if device.type == "mps" else device, "dtype": torch.float64}
+        low_hz, band_hz = (edge.to(place["device"]).double().abs() for edge in (self.low_hz, self.band_hz))
+        low = LOWEST + low_hz
+        high = (low + NARROWEST + band_hz).clamp(LOWEST, SAMPLING_RATE / 2)
         width = (high - low)[:, 0]
         position = torch.arange(-half, 0, **place) * (2 * math.pi / SAMPLING_RATE)
         window = torch.from_numpy(np.hamming(self.kernel_size)[:half]).to(**place)
@@ -62,7 +64,7 @@ class SincFilters(nn.Module):
         sine = (torch.cos(low * position) - torch.cos(high * position)) / (position / 2) * window
         cosines = torch.cat([cosine, 2 * width[:, None], cosine.flip(1)], dim=1)
         sines = torch.cat([sine, torch.zeros_like(width)[:, None], -sine.flip(1)], dim=1)
-        return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).float()
+        return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).float().to(device)
 
     def _apply(self, fn, recurse: bool = True):
         """Frequencies stay in float32 or better: bfloat16 tells one at 4000 Hz only from those 16 Hz away."""
