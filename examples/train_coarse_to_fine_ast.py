@@ -174,7 +174,7 @@ def load(options: argparse.Namespace, names: list[str]):
     """The model to start from, with a head for these classes, and its feature extractor."""
     ast, extractor = load_any_ast(options.model)
     theirs = extractor.to_dict()
-    if options.max_length:
+    if options.max_length is not None:
         ast = ast.fold(num_frames=options.max_length)
     method = {"temporal_compression": options.temporal_compression, "pooling": options.pooling}
     model = CoarseToFineASTForAudioClassification.from_flexiast(ast, **method)

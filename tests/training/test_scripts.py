@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from avzoo import FlexiASTConfig
 from avzoo.training import report_errors
 
 
@@ -47,6 +48,13 @@ def fail_with(error):
 )
 def test_an_error_of_the_input_is_one_line(run, error, line):
     assert run(fail_with(error)) == f"train_it.py: {line}\n"
+
+
+def test_an_error_of_a_config_is_what_its_check_says(run):
+    def main():
+        FlexiASTConfig(patch_sizes=[0])
+
+    assert run(main).startswith("train_it.py: `patch_sizes[0]` must be at least 1, got 0.")
 
 
 @pytest.mark.slow

@@ -30,6 +30,8 @@ def report_errors(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__  # without the name of the validator
     text = str(error)
     if "Original Traceback" in text:  # of a process that loads data
         lines = text.splitlines()
