@@ -174,17 +174,19 @@ def test_other_labels_are_refused_when_a_run_resumes(recordings, four_classes, k
 
 
 @pytest.mark.parametrize(
-    ("more", "message"),
+    ("script", "more", "message"),
     [
-        (["--max_length", 15], "`max_length` must be at least 16 frames, got 15."),
-        (["--mixup", 2], "`mixup` must be at least 0 and at most 1, got 2.0."),
+        (COARSE_TO_FINE, ["--max_length", 0], "`max_length` must be at least 16 frames, got 0."),
+        (COARSE_TO_FINE, ["--phase_statistics", -1], "`phase_statistics` must be at least 0 clips, got -1."),
+        (FLEXIAST, ["--max_length", 15], "`max_length` must be at least 16 frames, got 15."),
+        (FLEXIAST, ["--mixup", 2], "`mixup` must be at least 0 and at most 1, got 2.0."),
     ],
 )
-def test_an_option_out_of_its_range_is_named(more, message, recordings, small_ast, run_main, tmp_path):
-    command = options(FLEXIAST, recordings, small_ast, "--dataset", "folder", "--output_dir", tmp_path / "out", *more)
+def test_an_option_out_of_its_range_is_named(script, more, message, recordings, small_ast, run_main, tmp_path):
+    command = options(script, recordings, small_ast, "--dataset", "folder", "--output_dir", tmp_path / "out", *more)
     status, _, stderr = run_main(*command)
     assert status == 1
-    assert stderr.splitlines()[-1] == f"{FLEXIAST}: {message}"
+    assert stderr.splitlines()[-1] == f"{script}: {message}"
 
 
 def test_a_recording_shorter_than_a_frame_is_named(recordings, small_ast, run_main, tmp_path):

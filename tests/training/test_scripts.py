@@ -42,6 +42,7 @@ def fail_with(error):
     [
         (ValueError("`mixup` must be\nat most 1."), "`mixup` must be at most 1."),
         (FileNotFoundError("3 are missing. Pass skip_missing=True."), "3 are missing. Pass --skip_missing."),
+        (ValueError("number 2 is coarser. Pass coarse=True."), "number 2 is coarser. Pass --coarse."),
         (FloatingPointError("loss is nan at step 3"), "loss is nan at step 3"),
         (OSError(), "OSError"),
     ],
