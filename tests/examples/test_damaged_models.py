@@ -40,7 +40,11 @@ def test_a_tagger_that_lacks_a_weight_is_no_start(esc50, small_ast, run_main, tm
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("script", STARTS)
+@pytest.mark.parametrize(
+    "script",
+    ["train_talknce.py", "train_mtdvocalist.py"]
+    + [pytest.param(f"train_{name}.py", marks=pytest.mark.slow) for name in ("avdiffuss", "voiceldm")],
+)
 def test_a_start_that_lacks_a_weight_is_refused(script, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(EXAMPLES)
     method = script.removeprefix("train_").removesuffix(".py")
