@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClas
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.flexiast.feature_extraction_flexiast import FlexiASTFeatureExtractor
 from avzoo.models.flexiast.modeling_flexiast import FlexiASTForAudioClassification
+from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
 
 from . import convert_checkpoint
 
@@ -34,15 +35,16 @@ def load_any_ast(
 
     Raises:
         ValueError: a model of another type; and what [`convert_checkpoint`] raises.
-        OSError: there is no such folder, file or repository, or the Hub can't be reached; with the way out.
+        OSError: there is no such folder, file or repository, its weights are missing or damaged, or the Hub can't be
+            reached; with the way out.
     """
     path = Path(source)
     if path.is_file() or path.suffix in _FILE_SUFFIXES or (path.is_dir() and not (path / "config.json").is_file()):
         return _convert(path, variant)
-    with explain_hub_errors(source):
+    with explain_damage(source), explain_hub_errors(source):
         model_type = AutoConfig.from_pretrained(source).model_type
         if model_type in _OWN_TYPES:
-            model = AutoModelForAudioClassification.from_pretrained(source)
+            model = load_checked_model(AutoModelForAudioClassification, source)
             extractor = AutoFeatureExtractor.from_pretrained(source)
             if model_type == "coarse_to_fine_ast":
                 model.set_phase(1)

@@ -18,6 +18,7 @@ CheckpointSource = str | Path | Mapping[str, Any]
 
 _FOLDER_FILES = ("model.safetensors", "pytorch_model.bin")
 _INDEX_FILES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_POINTER = b"version https://git-lfs.github.com/spec/"  # how Git LFS begins the file it leaves
 _LARGEST_JSON = 1 << 24  # bytes; parsed, JSON takes some ten times as much
 
 
@@ -146,7 +147,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def refuse_pointer(path: Path) -> None:
+    """Raise an OSError if a file is what `git clone` leaves of a large one where Git LFS is not installed."""
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise OSError(
+                f"`{path}` is a pointer of Git LFS and holds no weights: run `git lfs pull` in its repository, or "
+                "download the file itself."
+            )
+
+
 def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, Any]:
+    refuse_pointer(path)
     if path.suffix != ".safetensors":
         _inspect_file(path)
     try:

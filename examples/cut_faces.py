@@ -78,6 +78,17 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def digest(text: str) -> str:
+    """A few letters that are others for another text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
+
+
+def make_file_name(text: str) -> str:
+    """Letters, digits and hyphens of ASCII; a text that has others gets its digest, so that no two become one."""
+    name = re.sub(r"[^\w-]", "_", text, flags=re.ASCII)
+    return name if name == text else f"{name}-{digest(text)}"
+
+
 def read_videos(table: Path, layout: str) -> list[dict[str, Any]]:
     """The rows of the table, after a look at each file that they name."""
     records = read_records(table)
@@ -99,10 +110,11 @@ def read_videos(table: Path, layout: str) -> list[dict[str, Any]]:
             raise malformed(table, line, f"`split` must be train or val, got {named['split']!r}")
         if probe_video(video["path"]).sampling_rate is None:
             raise ValueError(f"{table}, line {line}: {video['path']} has no sound.")
-        name = re.sub(r"[^\w-]", "_", video["path"].stem, flags=re.ASCII)
-        speaker = re.sub(r"[^\w-]", "_", named["speaker"], flags=re.ASCII) or name
-        digest = hashlib.sha256(named["path"].encode()).hexdigest()[:6]  # of two videos of one name
-        videos.append({**video, "split": named["split"] or "train", "speaker": speaker, "name": f"{name}-{digest}"})
+        name = make_file_name(video["path"].stem)
+        speaker = make_file_name(named["speaker"]) or name
+        # Two videos of one name are kept apart by their paths.
+        video |= {"split": named["split"] or "train", "speaker": speaker, "name": f"{name}-{digest(named['path'])}"}
+        videos.append(video)
     if not videos:
         raise ValueError(f"{table} names no video.")
     return videos

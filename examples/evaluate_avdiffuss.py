@@ -24,12 +24,15 @@ from avzoo.data.separation_pairs import read_pairs
 from avzoo.metrics import estoi, pesq_wb, si_sdr
 from avzoo.models.avdiffuss.mixtures_avdiffuss import draw_peak
 from avzoo.models.avdiffuss.windows import average_over_windows
+from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
+from avzoo.training import report_errors
 from avzoo.training.data import derive_seed
 
 WINDOW = 32640  # samples: 2.04 s
 PICTURES = 51
 
 
+@report_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder or Hub id")
@@ -48,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.protocol and not options.whole:
         parser.error("--protocol is about whole recordings; add --whole")
-    pipe = AVDiffuSSPipeline.from_pretrained(options.model).to(options.device).use_preset(options.preset)
+    pipe = load_checked_pipeline(AVDiffuSSPipeline, options.model).to(options.device).use_preset(options.preset)
     pipe.set_progress_bar_config(disable=True)
     pairs = read_pairs(options.pairs, options.data_dir, options.dataset, skip_missing=options.skip_missing)
     metrics: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {

@@ -17,8 +17,11 @@ from transformers import AutoModel, AutoProcessor
 
 from avzoo.data.lrs2 import lrs2, read_lrs2_faces
 from avzoo.metrics.synchronization import CONTEXTS, mean_offset_accuracy
+from avzoo.pipelines.shared.saved_folders import load_checked_model
+from avzoo.training import report_errors
 
 
+@report_errors
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder or Hub id")
@@ -28,7 +31,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="maximum number of clips")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    model = AutoModel.from_pretrained(options.model).eval().to(options.device)
+    model = load_checked_model(AutoModel, options.model).eval().to(options.device)
     processor = AutoProcessor.from_pretrained(options.model)
     clips = list(lrs2(options.data_dir, options.list, skip_missing=options.skip_missing))[: options.limit]
 

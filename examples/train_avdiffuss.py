@@ -42,11 +42,11 @@ from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.lrs3 import lrs3
 from avzoo.data.speaker_folders import read_speaker_folders
 from avzoo.data.voxceleb2 import voxceleb2
-from avzoo.hub.errors import explain_hub_errors
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.avdiffuss.mixtures_avdiffuss import AVDiffuSSMixtures
 from avzoo.models.avdiffuss.modeling_avdiffuss import CONDITIONS
 from avzoo.models.avdiffuss.training_avdiffuss import AVDiffuSSTrainer, separation_losses
+from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.training import StepInfo, TrainingArguments, report_errors, train
 from avzoo.video.reading import VideoReader
@@ -137,8 +137,7 @@ def load(options: argparse.Namespace) -> AVDiffuSSPipeline:
     """The pipeline to go on with, or a new one."""
     if options.model is None:
         return new_pipeline(options)
-    with explain_hub_errors(options.model):
-        pipe = AVDiffuSSPipeline.from_pretrained(options.model)
+    pipe = load_checked_pipeline(AVDiffuSSPipeline, options.model)
     rate = pipe.processor.sampling_rate
     if rate != SAMPLING_RATE:
         raise ValueError(f"`model` ({options.model}) works at {rate} Hz; the datasets are read at {SAMPLING_RATE} Hz.")

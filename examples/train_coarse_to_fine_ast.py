@@ -32,6 +32,7 @@ from avzoo import (
     PhaseSchedule,
     train_in_phases,
 )
+from avzoo.checks import check_whole_number
 from avzoo.conversion.any_ast import adapt_head, load_any_ast
 from avzoo.data.audio_tagging import DATA_PLACES, add_tagging_options, read_tagging_data
 from avzoo.metrics import accuracy, average_precision
@@ -51,6 +52,7 @@ def main() -> None:
         return
     arguments = TrainingArguments.from_namespace(options)
     schedule = make_schedule(options)
+    check_whole_number("phase_statistics", options.phase_statistics, at_least=0, unit="clips")
     data = read_tagging_data(options)
     torch.manual_seed(arguments.seed)  # of a new head
     model, extractor = load(options, data.names)
@@ -174,7 +176,8 @@ def load(options: argparse.Namespace, names: list[str]):
     """The model to start from, with a head for these classes, and its feature extractor."""
     ast, extractor = load_any_ast(options.model)
     theirs = extractor.to_dict()
-    if options.max_length:
+    if options.max_length is not None:
+        check_whole_number("max_length", options.max_length, at_least=ast.config.patch_size[1], unit="frames")
         ast = ast.fold(num_frames=options.max_length)
     method = {"temporal_compression": options.temporal_compression, "pooling": options.pooling}
     model = CoarseToFineASTForAudioClassification.from_flexiast(ast, **method)

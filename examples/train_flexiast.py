@@ -25,6 +25,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from avzoo.checks import check_whole_number
 from avzoo.conversion.any_ast import adapt_head, load_any_ast
 from avzoo.data.audio_tagging import DATA_PLACES, add_tagging_options, read_tagging_data
 from avzoo.metrics import accuracy, average_precision
@@ -120,6 +121,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def load(options: argparse.Namespace, names: list[str]):
     """The model to start from, with a head for these classes, and its feature extractor."""
+    check_whole_number("max_length", options.max_length, at_least=max(options.patch_sizes), unit="frames")
     model, extractor = load_any_ast(options.model, variant="flexify")
     extractor.max_length = options.max_length
     config = model.config

@@ -55,6 +55,7 @@ from avzoo.models.mtdvocalist.sampling import (
     window_loudness,
 )
 from avzoo.models.mtdvocalist.trace_cache import TraceCache
+from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
 from avzoo.rates import SAMPLES_PER_FRAME
 from avzoo.training import TrainingArguments, report_errors, train
 
@@ -72,8 +73,8 @@ def main() -> None:
     model, processor = load(options)
     teacher = teacher_processor = None
     if options.teacher is not None:
-        with explain_hub_errors(options.teacher):
-            teacher = AutoModel.from_pretrained(options.teacher).eval()
+        with explain_damage(options.teacher), explain_hub_errors(options.teacher):
+            teacher = load_checked_model(AutoModel, options.teacher).eval()
             teacher_processor = AutoProcessor.from_pretrained(options.teacher)
     windows = {
         part: WindowPairs(
@@ -192,8 +193,8 @@ def load(options: argparse.Namespace):
         temperature = {"attention": 1.0, "logits": 5.0}[target]
         distillation = {"distillation": {"target": target, "temperature": temperature}}
     if options.model is not None:
-        with explain_hub_errors(options.model):
-            model = AutoModel.from_pretrained(options.model, **distillation)
+        with explain_damage(options.model), explain_hub_errors(options.model):
+            model = load_checked_model(AutoModel, options.model, **distillation)
             processor = AutoProcessor.from_pretrained(options.model)
         found = "student" if isinstance(model, MTDVocaLiSTForSequenceClassification) else "teacher"
         if found != options.network:

@@ -40,6 +40,7 @@ from avzoo.hub.errors import explain_hub_errors
 from avzoo.metrics import ava_average_precision
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.talknce.training_talknce import ActiveSpeakerClips, collate_clips
+from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
 from avzoo.training import TrainingArguments, report_errors, train
 
 
@@ -121,11 +122,9 @@ def load(options: argparse.Namespace):
     """The model to start from, and its processor."""
     loss = {"talknce_weight": options.talknce_weight, "nce_frames": options.nce_frames}
     if options.model:
-        with explain_hub_errors(options.model):
-            model, processor = (
-                AutoModel.from_pretrained(options.model, **loss),
-                AutoProcessor.from_pretrained(options.model),
-            )
+        with explain_damage(options.model), explain_hub_errors(options.model):
+            model = load_checked_model(AutoModel, options.model, **loss)
+            processor = AutoProcessor.from_pretrained(options.model)
         if options.host not in (None, model.config.model_type):
             raise ValueError(f"`host` is {options.host}, but `model` ({options.model}) is a {model.config.model_type}.")
         vars(model.config).pop("avzoo_source", None)  # of the file that was converted; this becomes another model

@@ -37,11 +37,11 @@ from avzoo.conversion.convert_voiceldm import new_pipeline
 from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.data.voiceldm_lists import read_voiceldm_lists
 from avzoo.feature_cache import FeatureCache
-from avzoo.hub.errors import explain_hub_errors
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.models.voiceldm.speech_in_noise import NUM_SAMPLES, SAMPLING_RATE, SpeechInNoise
 from avzoo.models.voiceldm.training_voiceldm import VoiceLDMDenoiser, denoising_loss
+from avzoo.pipelines.shared.saved_folders import load_checked_pipeline
 from avzoo.training import StepInfo, TrainingArguments, report_errors, train
 
 NUM_FRAMES = NUM_SAMPLES // 160
@@ -127,8 +127,7 @@ def load(options: argparse.Namespace) -> VoiceLDMPipeline:
     """The pipeline to go on with, or a new one."""
     if options.model is None:
         return new_pipeline(options.size or "m", options.part)
-    with explain_hub_errors(options.model):
-        pipe = VoiceLDMPipeline.from_pretrained(options.model)
+    pipe = load_checked_pipeline(VoiceLDMPipeline, options.model)
     for part in ("vae", "audio_encoder", "feature_extractor", "description_encoder", "content_tokenizer"):
         if getattr(pipe, part) is None:
             raise ValueError(f"`{options.model}` was saved without its `{part}`, which training needs.")

@@ -222,6 +222,7 @@ def _save_schedule(output_dir: Path, schedule: PhaseSchedule, is_main: bool) -> 
         schedule.check_same(json.loads(file.read_text(encoding="utf-8")), f"the run in {output_dir}")
     PartialState().wait_for_everyone()
     if is_main and not file.exists():
+        checkpoints.refuse_other_content(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
         _write_json(file, schedule.describe())
     PartialState().wait_for_everyone()

@@ -165,7 +165,7 @@ class PhaseSchedule:
         if factors[-1] != self.final_factor:
             raise ValueError(
                 f"`phases`: the last has `compression_factor` {factors[-1]}, but `final_factor` is "
-                f"{self.final_factor}. Make them equal."
+                f"{self.final_factor}. End with a phase of that factor."
             )
         if self.metric is None and any(phase.patience is not None for phase in self.phases):
             raise ValueError("`metric` is needed: a phase has `patience`.")

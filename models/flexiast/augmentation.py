@@ -27,16 +27,19 @@ def mask_spectrogram(
 ) -> torch.Tensor:
     """Copy a spectrogram with one band of mel bins and one span of frames set to `value`, drawn for each clip.
 
+    Neither hides more than 3/8 of the input, which AST's authors allow for 1 s (48 of 128 frames).
+
     Args:
         spectrogram: (batch, frames, num_mel_bins).
-        max_mel_bins, max_frames: widths are uniform in [0, max]; positions are uniform over those that fit.
+        max_mel_bins, max_frames: widths are uniform in [0, max], or in [0, 3/8 of the input] if that is less;
+            positions are uniform over those that fit.
         value: fill value of the masked part. The authors mask with 0 before normalising; on normalised input that is
             `extractor.normalize(0)`.
     """
     batch, frames, mel_bins = spectrogram.shape
     mask = torch.zeros(batch, frames, mel_bins, dtype=torch.bool)
     for clip in mask:
-        for dim, limit in ((0, min(max_frames, frames)), (1, min(max_mel_bins, mel_bins))):
+        for dim, limit in ((0, min(max_frames, frames * 3 // 8)), (1, min(max_mel_bins, mel_bins * 3 // 8))):
             width = int(torch.rand((), generator=generator) * (limit + 1))
             start = int(torch.rand((), generator=generator) * (clip.shape[dim] - width + 1))
             clip.narrow(dim, start, width).fill_(True)

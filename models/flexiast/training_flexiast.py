@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from avzoo.audio import read_audio
+from avzoo.checks import check_number
 from avzoo.models.flexiast.augmentation import mix_waveforms
 
 
@@ -22,6 +23,7 @@ class TaggedClips(torch.utils.data.Dataset):
     """
 
     def __init__(self, clips: list[dict[str, Any]], extractor: Any, mixup: float = 0.0):
+        check_number("mixup", mixup, at_least=0, at_most=1)
         self.clips, self.extractor, self.mixup = clips, extractor, mixup
 
     def __len__(self) -> int:
@@ -40,6 +42,11 @@ class TaggedClips(torch.utils.data.Dataset):
     def _waveform(self, clip: dict[str, Any]) -> np.ndarray:
         rate, channels = self.extractor.sampling_rate, self.extractor.channels
         samples, _ = read_audio(clip["path"], rate, channels=channels, name=clip["path"])
+        if len(samples) < self.extractor.window_length:
+            raise ValueError(
+                f"`{clip['path']}` is too short: {len(samples)} samples at {rate} Hz, one frame needs "
+                f"{self.extractor.window_length}. Delete it, or pass --skip_damaged."
+            )
         return samples[: self.extractor.max_samples]
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from avzoo import zoo
-from avzoo.conversion.checkpoints import read_checkpoint, read_json, refuse_outside
+from avzoo.conversion.checkpoints import read_checkpoint, read_json, refuse_outside, refuse_pointer
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.layers.without_memory import build_without_memory
 
@@ -43,6 +43,28 @@ def load_task_pipeline(task: str, model: str | os.PathLike, device: Any = None, 
             config = transformers.utils.cached_file(os.fspath(model), "config.json", revision=revision)
             _check_task_model(task, Path(config).parent)
     return pipe
+
+
+def load_checked_model(auto_class: type, model: str | os.PathLike, **options: Any) -> Any:
+    """A model of the zoo, from a folder whose weights are checked as in [`load_task_pipeline`].
+
+    Args:
+        auto_class: of transformers, such as `AutoModel`.
+        model: folder or Hub id.
+        options: of `from_pretrained`.
+
+    Raises:
+        OSError, ValueError: as [`load_task_pipeline`].
+    """
+    import transformers
+
+    with explain_damage(model), explain_hub_errors(model):
+        if Path(model).is_dir():
+            _check_auto_model(auto_class, Path(model))
+        loaded = auto_class.from_pretrained(model, **options)
+        if not Path(model).is_dir():  # in the cache now
+            _check_auto_model(auto_class, Path(transformers.utils.cached_file(os.fspath(model), "config.json")).parent)
+    return loaded
 
 
 def load_checked_pipeline(
@@ -140,6 +162,15 @@ def _check_task_model(task: str, folder: Path) -> None:
                     check_weights(model_class, folder)
 
 
+def _check_auto_model(auto_class: type, folder: Path) -> None:
+    """Check the weights of what `auto_class` loads; a class that is none of the zoo is transformers' own business."""
+    model_type = _read_config(folder).get("model_type")
+    for row in zoo.ROWS:
+        for model_class in map(row.load, row.auto_classes.get(auto_class.__name__, ())):
+            if model_class.config_class.model_type == model_type:
+                check_weights(model_class, folder)
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"`{folder}` holds no config.json; is it a folder that `avzoo convert` wrote?")
@@ -233,6 +264,7 @@ def _iter_tensors(path: Path) -> Iterator[tuple[str, torch.Tensor]]:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
+    refuse_pointer(path)
     try:
         with safe_open(path, "pt") as file:
             yield file
@@ -260,6 +292,7 @@ __all__ = [
     "check_pipeline_folder",
     "check_weights",
     "explain_damage",
+    "load_checked_model",
     "load_checked_pipeline",
     "load_task_pipeline",
 ]

@@ -105,6 +105,10 @@ DAMAGES = {
         lambda folder: change_json(folder / "config.json", layer_norm_eps=float("nan")),
         "config.json` is not valid JSON: it holds NaN",
     ),
+    "a pointer of Git LFS": (
+        lambda folder: (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid ..."),
+        "model.safetensors` is a pointer of Git LFS and holds no weights: run `git lfs pull`",
+    ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
     "a config cut off": (lambda folder: cut(folder / "config.json"), "config.json` is not valid JSON"),
     "a config of a list": (lambda folder: (folder / "config.json").write_text("[1]"), "holds a JSON list"),

@@ -143,3 +143,12 @@ def test_damaged_recordings_are_counted_and_left_out_if_asked_for(tmp_path, capl
         "dog/1.wav", "dog/3.wav", "rain/1.wav", "rain/2.wav",
     ]  # fmt: skip
     assert f"1 of the 5 recordings can't be read and left out, the first is `{cut}`" in caplog.text
+
+
+def test_recordings_shorter_than_a_frame_are_left_out_with_the_damaged(tmp_path, caplog):
+    for name, samples in (("dog/1", 1200), ("dog/2", 1199), ("dog/3", 1200), ("rain/1", 1200), ("rain/2", 1200)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        write_wav(tmp_path / f"{name}.wav", np.zeros(samples, np.float32), 48000)
+    data = read("--dataset", "folder", "--data_dir", tmp_path, "--skip_damaged")
+    assert "dog/2.wav" not in [row["id"] for row in data.train + data.validation]
+    assert f"the first is `{tmp_path}/dog/2.wav` is too short: 1199 samples at 48000 Hz" in caplog.text

@@ -49,6 +49,15 @@ def test_a_folder_without_recordings_is_refused(tmp_path):
         read_class_folders(tmp_path / "nowhere")
 
 
+def test_names_that_are_no_text_are_for_recordings_and_not_for_classes(tmp_path):
+    touch(tmp_path, "dog/1.wav", "dog/\udcff.wav")
+    train, validation = split_recordings(read_class_folders(tmp_path)[0])
+    assert sorted(row["id"] for row in train + validation) == ["dog/1.wav", "dog/\udcff.wav"]
+    touch(tmp_path, "\udcff/1.wav")
+    with pytest.raises(ValueError, match=rf"^`{tmp_path}` holds a folder .* no UTF-8 text, b'\\xff'; rename it"):
+        read_class_folders(tmp_path)
+
+
 def write(path, *lines):
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
@@ -92,6 +101,8 @@ def test_paths_start_from_the_root_and_may_be_absolute_inside_it(tmp_path):
         (["path,label", "../a.wav,dog"], r"line 2: '\.\./a\.wav' leads out of "),
         (["path,label", "/etc/passwd,dog"], "line 2: '/etc/passwd' leads out of "),
         (["path,label", "a.wav,dog", "./a.wav,cat"], r"line 3: '\./a\.wav' is also in line 2"),
+        (["path;label", "a.wav;dog"], "line 1: expected a header .*, with commas between them, got 'path;label'"),
+        (["path,label,Label", "a.wav,dog,cat"], "line 1: the header names 'label' 2 times"),
         (["path,label"], "holds a header and no recording"),
     ],
 )

@@ -1,6 +1,8 @@
 """Own videos, cut by the example into what the readers of the training examples take."""
 
 import json
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from avzoo.data.speaker_folders import read_speaker_folders
 from avzoo.models.avdiffuss.mixtures_avdiffuss import AVDiffuSSMixtures
 from avzoo.video import read_video, write_video
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SCRIPT = "cut_faces.py"
 FRAMES = 60  # 2.4 s
 
@@ -50,12 +53,21 @@ def cut(run_main, videos, layout, output, *options):
 def test_clips_are_face_videos_with_their_sound(videos, run_main, tmp_path):
     cut(run_main, videos, "clips", tmp_path / "clips")
     rows = read_speaker_folders(tmp_path / "clips")
-    assert [row["speaker"] for row in rows] == ["anna", "anna", "ben_b_", "ben_b_"]
+    assert [row["speaker"] for row in rows] == ["anna", "anna", "ben_b_-6443d2", "ben_b_-6443d2"]
     video = read_video(rows[0]["video"])
     assert video.frames.shape == (FRAMES, 224, 224, 3)
     assert abs(float(video.frames[:, 60:100, 90:130].mean()) - 200) < 3  # the face is in the middle
     assert len(video.audio) == pytest.approx(FRAMES * 640, abs=640)
     assert AVDiffuSSMixtures(rows, seconds=1.2)[0]["video"].shape == (30, 112, 112)
+
+
+def test_speakers_whose_names_have_no_letter_of_ascii_stay_apart(videos):
+    table = videos / "speakers.csv"
+    table.write_text("path,speaker\ntalk.mp4,王伟\nnews.mp4,李娜\ntalk.mp4,王伟\n", encoding="utf-8")
+    read_videos = runpy.run_path(str(EXAMPLES / SCRIPT))["read_videos"]
+    first, second, third = (row["speaker"] for row in read_videos(table, "clips"))
+    assert first == third != second
+    assert first.isascii()
 
 
 def test_faces_are_numbered_pictures_with_their_sound(videos, run_main, tmp_path):

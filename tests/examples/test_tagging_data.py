@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,32 @@ def test_other_labels_are_refused_when_a_run_resumes(recordings, four_classes, k
         status, _, stderr = run_main(*command)
         assert status == 1
         assert stderr.splitlines()[-1].startswith(f"{FLEXIAST}: {message}")
+
+
+@pytest.mark.parametrize(
+    ("script", "more", "message"),
+    [
+        (COARSE_TO_FINE, ["--max_length", 0], "`max_length` must be at least 16 frames, got 0."),
+        (COARSE_TO_FINE, ["--phase_statistics", -1], "`phase_statistics` must be at least 0 clips, got -1."),
+        (FLEXIAST, ["--max_length", 15], "`max_length` must be at least 16 frames, got 15."),
+        (FLEXIAST, ["--mixup", 2], "`mixup` must be at least 0 and at most 1, got 2.0."),
+    ],
+)
+def test_an_option_out_of_its_range_is_named(script, more, message, recordings, small_ast, run_main, tmp_path):
+    command = options(script, recordings, small_ast, "--dataset", "folder", "--output_dir", tmp_path / "out", *more)
+    status, _, stderr = run_main(*command)
+    assert status == 1
+    assert stderr.splitlines()[-1] == f"{script}: {message}"
+
+
+def test_a_recording_shorter_than_a_frame_is_named(recordings, small_ast, run_main, tmp_path):
+    root = Path(shutil.copytree(recordings / "sounds", tmp_path / "sounds"))
+    for path in root.glob("dog/*.wav"):
+        write_wav(path, np.zeros(80, np.float32), 16000)
+    command = options(FLEXIAST, recordings, small_ast, "--dataset", "folder", "--data_dir", root)
+    status, _, stderr = run_main(*command, "--output_dir", tmp_path / "out")
+    assert status == 1
+    assert re.search(rf"`{root}/dog/\d\.wav` is too short: 80 samples at 16000 Hz, one frame needs 400", stderr)
 
 
 @pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from contract.tiny import tiny_model
 from safetensors.torch import load
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
+import avzoo
 from avzoo import ActiveSpeakerProcessor, FlexiASTForAudioClassification, VocaLiSTProcessor, zoo
 from avzoo.cli import main
 from avzoo.conversion.any_ast import load_any_ast
+from avzoo.hub.upload import push_folder
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ["rain", "dog", "bell"]
@@ -114,12 +117,37 @@ def test_a_push_of_a_trained_folder_leaves_its_checkpoints_here(hub, ask, tmp_pa
     ask(hub)
     tiny_model(zoo.find_row("flexiast")).save_pretrained(tmp_path)
     kept = {path.name for path in tmp_path.iterdir()} | {"README.md", "metrics.jsonl"}
-    for name in ("README.md", "metrics.jsonl", "checkpoint-000100/state.json", "best/config.json", "logs/events"):
+    for name in (
+        "README.md",
+        "metrics.jsonl",
+        "checkpoint-000100/state.json",
+        "best/config.json",
+        "logs/events",
+        ".training-lock",
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("{}")
     assert main(["push", str(tmp_path), "you/tagger"]) == 0
     (repository,) = hub.repositories.values()
     assert set(repository.files("main")) - {".gitattributes"} == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", b"{", "`config.json` is not valid JSON: "),
+        ("config.json", b"[1]", "`config.json` holds a JSON list, expected an object"),
+        ("README.md", b"\xff", "README.md` is no UTF-8 text"),
+        ("\udcff.txt", b"", r"holds a file whose name is no UTF-8 text, b'\\xff\.txt'; rename"),
+    ],
+)
+def test_what_the_hub_could_not_read_is_named_before_it_is_asked(hub, ask, tmp_path, name, content, message):
+    ask(hub)
+    folder = Path(shutil.copytree(avzoo.toy_checkpoint("flexiast"), tmp_path / "tagger"))
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        push_folder(folder, "you/tagger")
+    assert not hub.requests
 
 
 def test_a_checkpoint_file_that_is_not_there_is_told_as_a_file():

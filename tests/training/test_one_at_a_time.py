@@ -39,6 +39,20 @@ def test_of_two_runs_into_one_folder_the_second_is_told(tmp_path, ending):
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_what_no_training_wrote_is_not_replaced(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=rf"`output_dir` \({tmp_path}\) holds a {name} that no training wrote"):
+        hard_run(tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_file_is_no_output_dir(tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ValueError, match=rf"`output_dir` \({tmp_path}/out\) is a file; name a folder"):
+        hard_run(tmp_path / "out")
+
+
 def test_a_run_that_fails_lets_go_of_its_folder(tmp_path):
     for _ in range(2):
         with pytest.raises(ValueError, match="`metric_for_best_model`"):

@@ -5,6 +5,7 @@ import sys
 import pytest
 import torch
 
+from avzoo import FlexiASTConfig
 from avzoo.training import report_errors
 
 
@@ -41,12 +42,20 @@ def fail_with(error):
     [
         (ValueError("`mixup` must be\nat most 1."), "`mixup` must be at most 1."),
         (FileNotFoundError("3 are missing. Pass skip_missing=True."), "3 are missing. Pass --skip_missing."),
+        (ValueError("number 2 is coarser. Pass coarse=True."), "number 2 is coarser. Pass --coarse."),
         (FloatingPointError("loss is nan at step 3"), "loss is nan at step 3"),
         (OSError(), "OSError"),
     ],
 )
 def test_an_error_of_the_input_is_one_line(run, error, line):
     assert run(fail_with(error)) == f"train_it.py: {line}\n"
+
+
+def test_an_error_of_a_config_is_what_its_check_says(run):
+    def main():
+        FlexiASTConfig(patch_sizes=[0])
+
+    assert run(main).startswith("train_it.py: `patch_sizes[0]` must be at least 1, got 0.")
 
 
 @pytest.mark.slow

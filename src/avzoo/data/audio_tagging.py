@@ -34,6 +34,7 @@ from avzoo.data.vggsound import vggsound
 logger = logging.getLogger(__name__)
 
 Row = dict[str, Any]
+FRAME_SECONDS = 0.025  # what the features of every tagger need at least
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,9 @@ def read_tagging_data(options: argparse.Namespace) -> TaggingData:
 
 
 def _read_row(row: Row) -> None:
-    read_audio(row["path"], name=row["path"])
+    samples, rate = read_audio(row["path"], name=row["path"])
+    if samples.shape[-1] < FRAME_SECONDS * rate:
+        raise ValueError(f"`{row['path']}` is too short: {samples.shape[-1]} samples at {rate} Hz")
 
 
 def _check_options(options: argparse.Namespace) -> None:

@@ -38,6 +38,7 @@ def read_class_folders(root: PathLike) -> tuple[list[dict[str, Any]], list[str]]
 
     Raises:
         FileNotFoundError: no such folder, or no recording in a class's folder.
+        ValueError: a class's folder has a name that is no UTF-8 text.
     """
     root = Path(root)
     if not root.is_dir():
@@ -49,6 +50,11 @@ def read_class_folders(root: PathLike) -> tuple[list[dict[str, Any]], list[str]]
     rows, names = [], set()
     for split, folder in splits.items():
         for class_folder in _list_folders(folder):
+            if not _is_text(class_folder.name):
+                raise ValueError(
+                    f"`{folder}` holds a folder of a class whose name is no UTF-8 text, "
+                    f"{os.fsencode(class_folder.name)!r}; rename it."
+                )
             names.add(class_folder.name)
             for path in _iter_recordings(class_folder):
                 row = {"id": str(path.relative_to(root)), "path": str(path), "labels": [class_folder.name]}
@@ -72,8 +78,8 @@ def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_m
         skip_missing: leave out rows without a recording instead of refusing.
 
     Raises:
-        ValueError: a missing column, a row of another length, an empty label, another split, a path that leaves `root`,
-            or one that comes twice; with file and line.
+        ValueError: a missing column, or one that comes twice, a row of another length, an empty label, another split,
+            a path that leaves `root`, or one that comes twice; with file and line.
         FileNotFoundError: recordings are missing: how many, and the first.
     """
     table = Path(table)
@@ -84,8 +90,11 @@ def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_m
     path_column = next((name for name in _PATH_COLUMNS if name in header), None)
     label_column = next((name for name in ("labels", "label") if name in header), None)
     if path_column is None or label_column is None:
-        expected = "a header with path and label (or labels), and perhaps split"
+        expected = "a header with path and label (or labels), and perhaps split, with commas between them"
         raise malformed(table, line, f"expected {expected}, got {','.join(header)!r}")
+    for name in (path_column, label_column, "split"):
+        if header.count(name) > 1:
+            raise malformed(table, line, f"the header names {name!r} {header.count(name)} times")
     rows, lines = [], {}
     for line, fields in records:
         if len(fields) != len(header):
@@ -134,7 +143,7 @@ def split_recordings(
     chosen: set[str] = set()
     for names in classes.values():
         count = max(1, round(val_share * len(names))) if len(names) > 1 else 0
-        chosen.update(sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())[:count])
+        chosen.update(sorted(names, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())[:count])
     return [row for row in rows if row["id"] not in chosen], [row for row in rows if row["id"] in chosen]
 
 
@@ -142,6 +151,11 @@ def _list_folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is text; bytes that are none of UTF-8 come as surrogates."""
+    return name.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _holds_class_folders(folder: Path) -> bool:

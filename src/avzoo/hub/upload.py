@@ -16,7 +16,7 @@ from avzoo.hub.standalone import join_modules, write_modules
 
 MODEL_FILE, PIPELINE_FILE, CARD_FILE = "config.json", "model_index.json", "README.md"
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-OF_TRAINING = re.compile(r"checkpoint-\d+|phase-\d+|phases\.json|best|logs|.*\.tmp")
+OF_TRAINING = re.compile(r"checkpoint-\d+|phase-\d+|phases\.json|best|logs|\.training-lock|.*\.tmp")
 COMPONENT_CODE = '''"""{name}. Its code is in {pipeline}.py, which diffusers imports before it asks for a component."""
 
 import importlib
@@ -40,7 +40,8 @@ def push_folder(folder: str | os.PathLike, repository: str, *, private: bool = F
         Address of the commit.
 
     Raises:
-        FileNotFoundError: the folder holds no model. ValueError: with code, and the model is none of the zoo.
+        FileNotFoundError: the folder holds no model. ValueError: a name, the card or a config of the folder can't be
+            read; or, with code, the model is none of the zoo.
         OSError: what the Hub refuses, in one line.
     """
     from huggingface_hub import HfApi
@@ -49,6 +50,7 @@ def push_folder(folder: str | os.PathLike, repository: str, *, private: bool = F
     if not any((folder / name).is_file() for name in (MODEL_FILE, PIPELINE_FILE)):
         raise FileNotFoundError(f"`{folder}` holds no {MODEL_FILE} or {PIPELINE_FILE}; convert or train a model first.")
     api = HfApi()
+    check_texts(folder)
     with copy_by_links(folder) as copy:
         if with_code:
             add_code(copy)
@@ -57,6 +59,26 @@ def push_folder(folder: str | os.PathLike, repository: str, *, private: bool = F
             repository = api.create_repo(repository, private=private, exist_ok=True).repo_id
             name_repository(copy, repository, with_code)
             return str(api.upload_folder(repo_id=repository, folder_path=copy))
+
+
+def check_texts(folder: Path) -> None:
+    """Raise a ValueError that names what the Hub could not read: names of files, the card, the config."""
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"`{folder}` holds a file whose name is no UTF-8 text, {os.fsencode(name)!r}; rename or move it."
+            ) from error
+    for name in (MODEL_FILE, PIPELINE_FILE):
+        if (folder / name).is_file():
+            _read_json(folder / name)
+    try:
+        if (folder / CARD_FILE).is_file():
+            (folder / CARD_FILE).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`{folder / CARD_FILE}` is no UTF-8 text ({error.reason}); save it as such.") from error
 
 
 @contextmanager
@@ -85,14 +107,14 @@ def name_repository(folder: Path, repository: str, with_code: bool) -> None:
     path = folder / CARD_FILE
     if not path.is_file():
         return
-    text = path.read_text(encoding="utf-8", errors="surrogateescape")
+    text = path.read_text(encoding="utf-8")
     example = re.search(r"""(?:model=|from_pretrained\()["'](\.{0,2}/[^"']*)["']""", text)  # a path, not a name
     if example is not None:
         whole = rf"(?<![\w./-]){re.escape(example[1])}(?![\w/-]|\.\w)"
         text = re.sub(whole, lambda _: repository, text)
     if with_code:
         text = _say_how_to_load_code(text, folder, repository)
-    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    path.write_text(text, encoding="utf-8")
 
 
 def _say_how_to_load_code(text: str, folder: Path, repository: str) -> str:
@@ -204,9 +226,12 @@ def _find_models(model_type: str | None) -> tuple[zoo.Row, dict[str, type]]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # UnicodeDecodeError is one, too
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError, too
         raise ValueError(f"`{path.name}` is not valid JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"`{path.name}` holds a JSON {type(content).__name__}, expected an object.")
+    return content
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

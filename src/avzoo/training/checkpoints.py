@@ -32,10 +32,13 @@ except ImportError:
     fcntl = None
 
 from .ema import ExponentialMovingAverage
+from .reports import ARGUMENTS_FILE
 
 _LOCK = ".training-lock"
 _COMPLETE = re.compile(r"checkpoint-(\d+)")
 _TEMPORARY = ".tmp"
+_OF_TRAINING = (ARGUMENTS_FILE, "phases.json")
+_REPLACED = ("config.json", "model_index.json", "model.safetensors", "README.md")
 _LEFTOVER = re.compile(r"(checkpoint-\d+|best|model)(\.old)?\.tmp")
 
 
@@ -43,6 +46,20 @@ def find_checkpoints(output_dir: Path) -> list[Path]:
     """The complete checkpoints, oldest first."""
     found = [(match, path) for path in output_dir.glob("checkpoint-*") if (match := _COMPLETE.fullmatch(path.name))]
     return [path for _, path in sorted(found, key=lambda pair: int(pair[0][1]))]
+
+
+def refuse_other_content(output_dir: Path) -> None:
+    """Raise a ValueError if `output_dir` is a file, or holds a model or card that no training wrote."""
+    if output_dir.exists() and not output_dir.is_dir():
+        raise ValueError(f"`output_dir` ({output_dir}) is a file; name a folder.")
+    if any((output_dir / name).exists() for name in _OF_TRAINING) or find_checkpoints(output_dir):
+        return
+    for name in _REPLACED:
+        if (output_dir / name).exists():
+            raise ValueError(
+                f"`output_dir` ({output_dir}) holds a {name} that no training wrote and that this one would replace; "
+                "choose another folder."
+            )
 
 
 @contextlib.contextmanager

@@ -84,7 +84,8 @@ def train(
             before the upload, to add a model card to `output_dir`.
 
     Raises:
-        ValueError: arguments, data or checkpoint don't fit; the message names the argument.
+        ValueError: arguments, data or checkpoint don't fit, or `output_dir` holds what no training wrote; the message
+            names the argument.
         OSError: `output_dir` can't be written, or another run trains into it; raised before any training.
         FloatingPointError: a loss or gradient isn't finite; the message names the step.
     """
@@ -138,6 +139,7 @@ class _Run:
         self.output_dir = Path(arguments.output_dir)
         self.accelerator = _make_accelerator(arguments)
         if self.accelerator.is_main_process:
+            checkpoints.refuse_other_content(self.output_dir)
             self.output_dir.mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=self.output_dir).close()  # OSError now rather than after hours
             self.held.enter_context(checkpoints.hold_output_dir(self.output_dir))

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,10 +31,12 @@ def report_errors(main: Callable[[], None]) -> Callable[[], None]:
 
 
 def _in_one_line(error: BaseException) -> str:
+    if isinstance(error, StrictDataclassError) and error.__cause__ is not None:
+        error = error.__cause__  # without the name of the validator
     text = str(error)
     if "Original Traceback" in text:  # of a process that loads data
         lines = text.splitlines()
         stack = max(number for number, line in enumerate(lines) if line[:1].isspace())
         text = " ".join(lines[stack + 1 :]).split(": ", 1)[-1]  # without the class of the error
-    # Readers name their argument, which is this option of a script.
-    return " ".join(text.split()).replace("skip_missing=True", "--skip_missing") or type(error).__name__
+    # Functions name their argument, which is this option of a script.
+    return re.sub(r"\bPass (\w+)=True", r"Pass --\1", " ".join(text.split())) or type(error).__name__

@@ -420,6 +420,13 @@ def test_masks_are_bands_and_follow_the_generator():
     assert (masked == -1).any()
 
 
+def test_masks_leave_most_of_a_short_spectrogram():
+    clips = 500
+    masked = mask_spectrogram(torch.ones(clips, 16, 128), torch.Generator().manual_seed(0), value=0.0)
+    widths = (masked == 0).all(dim=2).sum(dim=1)
+    assert widths.max() == 6  # 3/8 of 16 frames, rather than all
+
+
 def test_a_shorter_second_waveform_is_padded_in_a_mix():
     mixed = mix_waveforms(torch.tensor([1.0, -1.0, 3.0, -3.0]), torch.tensor([2.0, -2.0]), 0.25)
     torch.testing.assert_close(mixed, torch.tensor([1.75, -1.75, 0.75, -0.75]))
