@@ -298,6 +298,42 @@ class SessionRecordings(torch.utils.data.Dataset):
         }
 
 
+class SessionCopies(torch.utils.data.Dataset):
+    """Every session of a data set, several times, to be embedded and stored: each copy has draws of its own.
+
+    With augmentation each copy of a session is a session, too. Samples are `input_values` (recordings, crop_samples),
+    `session` and `speaker`; the same ones whoever asks for them in which order.
+
+    Args:
+        rows, crop_samples, augment: as for [`SessionRecordings`].
+        num_copies: of each session.
+        seed: of crops and draws.
+    """
+
+    def __init__(
+        self, rows: Sequence[Row], crop_samples: int, augment: SessionAugmentation | None, num_copies: int, seed: int
+    ):
+        check_whole_number("num_copies", num_copies, at_least=1)
+        self.crop_samples, self.augment, self.num_copies, self.seed = crop_samples, augment, num_copies, seed
+        paths: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            paths.setdefault((row["speaker"], row["session"]), []).append(row["audio"])
+        self.sessions = list(paths.items())
+
+    def __len__(self) -> int:
+        return len(self.sessions) * self.num_copies
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        copy, number = divmod(index, len(self.sessions))
+        (speaker, session), paths = self.sessions[number]
+        seed = int(np.random.SeedSequence([self.seed, index]).generate_state(1, np.uint64)[0]) >> 1
+        generator = torch.Generator().manual_seed(seed)
+        crops = [read_random_segment(path, self.crop_samples, generator) for path in paths]
+        if self.augment is not None:
+            crops, session = self.augment(crops, generator), f"{session}, copy {copy}"
+        return {"input_values": torch.from_numpy(np.stack(crops)), "session": session, "speaker": speaker}
+
+
 class StoredSessions(torch.utils.data.Dataset):
     """As [`SessionRecordings`], of stored vectors; samples have `vectors` in place of `input_values`.
 
@@ -476,6 +512,7 @@ class SpeakerTraining(NetworkWithLoss):
 
 __all__ = [
     "NetworkWithLoss",
+    "SessionCopies",
     "SessionFit",
     "SessionRecordings",
     "SessionTable",
