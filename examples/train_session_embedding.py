@@ -133,8 +133,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--most_utterances", type=int, default=500, help="of a speaker in an epoch")
     parser.add_argument("--toy", action="store_true", help="made voices in made sessions instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
-    parser.add_argument("--toy_encoder_steps", type=int, default=400, help="with --toy: steps of the encoder")
-    parser.add_argument("--toy_head_steps", type=int, default=500, help="with --toy: steps of each session network")
+    parser.add_argument("--toy_encoder_steps", type=int, default=250, help="with --toy: steps of the encoder")
+    parser.add_argument("--toy_head_steps", type=int, default=400, help="with --toy: steps of each session network")
     parser.add_argument("--toy_trials", type=int, default=4000, help="with --toy: of each list, a multiple of 4")
     TrainingArguments.add_to(parser, **recipe)
     options = parser.parse_args()
@@ -285,6 +285,7 @@ def train_encoder(options, arguments, rows, held_out, trials, paths, augment) ->
         network,
         data,
         arguments,
+        compute_loss=lambda network, batch, _: network(**batch)._asdict(),
         sampler=SpeakerSampler(data.count_visits(options.most_utterances), batch_size),
         evaluate=lambda network, _: evaluate_encoder(network.model, held_out, trials, paths),
         processor=SpeakerFeatureExtractor(),

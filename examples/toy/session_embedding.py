@@ -121,7 +121,7 @@ def show_claim(options: argparse.Namespace) -> None:
     with open_output(options.output_dir) as (output, scratch):
         steps = options.toy_encoder_steps, options.toy_head_steps
         jobs = [
-            Job(seed, *steps, options.session_source, options.toy_trials, scratch / str(seed))
+            Job(seed, *steps, options.session_source or "embedding", options.toy_trials, scratch / str(seed))
             for seed in options.toy_seeds
         ]
         results = []

@@ -23,8 +23,13 @@ from avzoo.training import make_schedule
 from .augmentation import SessionAugmentation, read_random_segment
 from .configuration_session_embedding import SessionEmbeddingConfig
 from .loss_session import SessionLoss
-from .loss_speaker import AAMSoftmaxLoss, SoftmaxPrototypicalLoss
-from .modeling_session_embedding import SessionEmbeddingForXVector, SessionHead, SpeakerEncoderForXVector
+from .loss_speaker import AAMSoftmaxLoss, SoftmaxPrototypicalLoss, SpeakerLossOutput
+from .modeling_session_embedding import (
+    SessionEmbeddingForXVector,
+    SessionEmbeddingOutput,
+    SessionHead,
+    SpeakerEncoderForXVector,
+)
 
 
 class SessionTable:
@@ -469,8 +474,11 @@ class StoredSessionTraining(NetworkWithLoss):
 
     def forward(
         self, vectors: torch.Tensor, session_ids: torch.Tensor, speaker_ids: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
-        return {"loss": self.loss(self.model.session_head(vectors), session_ids, speaker_ids)}
+    ) -> SessionEmbeddingOutput:
+        """`vectors` is (recordings, size), the ids are (recordings,)."""
+        session_embeddings = self.model.session_head(vectors)
+        loss = self.loss(session_embeddings, session_ids, speaker_ids)
+        return SessionEmbeddingOutput(loss=loss, session_embeddings=session_embeddings)
 
 
 class SpeakerTraining(NetworkWithLoss):
@@ -499,15 +507,14 @@ class SpeakerTraining(NetworkWithLoss):
             else SoftmaxPrototypicalLoss(size, num_speakers),
         )
 
-    def forward(self, input_values: torch.Tensor, labels: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, input_values: torch.Tensor, labels: torch.Tensor) -> SpeakerLossOutput:
         """`input_values` is (speakers, utterances, samples), `labels` (speakers,)."""
         embeddings = self.model(input_values.flatten(0, 1), return_dict=True).embeddings
         if isinstance(self.loss, AAMSoftmaxLoss):
             labels = labels.repeat_interleave(input_values.shape[1])
         else:
             embeddings = embeddings.unflatten(0, input_values.shape[:2])
-        output = self.loss(embeddings, labels)
-        return {"loss": output.loss, "accuracy": output.accuracy}
+        return self.loss(embeddings, labels)
 
 
 __all__ = [
