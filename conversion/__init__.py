@@ -136,7 +136,7 @@ def write_converted(model: Any, folder: Path, place: Path) -> None:
 
 def _list_unread_entries(content: Mapping[str, Any], read: Sequence[str]) -> list[str]:
     """What a file {"state_dict": weights, ...} of a training run holds beside its weights."""
-    if not isinstance(content.get("state_dict"), Mapping):
+    if not any(isinstance(content.get(name), Mapping) for name in ("state_dict", *read)):
         return []
     return sorted(str(name) for name in content if name not in ("state_dict", *read))
 

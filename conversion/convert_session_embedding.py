@@ -6,6 +6,7 @@ no prefix), speechbrain/spkrec-ecapa-voxceleb (`embedding_model.ckpt`) and wenet
 Which of them a file is, follows from its keys; its sizes follow from its shapes.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,18 @@ from avzoo.models.session_embedding import SpeakerEncoderConfig, SpeakerEncoderF
 
 _CONTAINERS = ("model", "model_state_dict", "state_dict")  # newer files hold the weights under one of these
 ENTRIES_READ = _CONTAINERS
+CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(SpeakerEncoderConfig))  # it makes encoders
 
-Tensors = dict[str, torch.Tensor]
+
+class Tensors(dict[str, torch.Tensor]):
+    """Tensors of a file; one that is missing is named, and so is the file."""
+
+    def __init__(self, tensors: Mapping[str, torch.Tensor], name: str):
+        super().__init__(tensors)
+        self.name = name
+
+    def __missing__(self, key: str) -> torch.Tensor:
+        raise ValueError(f"{self.name} lacks `{key}`: it is cut short, or the checkpoint of another method.")
 
 
 def _flatten(tensor: torch.Tensor) -> torch.Tensor:
@@ -268,7 +279,7 @@ def read_tensors(checkpoint: Checkpoint) -> Tensors:
     content = checkpoint.content
     inner = next((content[name] for name in _CONTAINERS if isinstance(content.get(name), Mapping)), content)
     state_dict = Checkpoint(inner, checkpoint.name).state_dict()
-    return {key.removeprefix("__S__."): tensor for key, tensor in state_dict.items()}
+    return Tensors({key.removeprefix("__S__."): tensor for key, tensor in state_dict.items()}, checkpoint.name)
 
 
 def fitting_variants(checkpoint: Checkpoint) -> list[str]:
@@ -367,12 +378,13 @@ def _make_wespeaker_resnet34(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
 
 
 def _make_resnetse34l(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
+    with_deviation = tensors["fc.weight"].shape[1] == 2 * len(tensors["sap_linear.weight"])
     return RESNETSE34L, {
         **_stages(tensors),
         "architecture": "resnetse34l",
         "dialect": "voxceleb_trainer",
         "num_mel_bins": _count_mel_bins(tensors, otherwise=40),
-        "pooling": "self_attention",
+        "pooling": "attentive_statistics" if with_deviation else "self_attention",
         "embedding_size": len(tensors["fc.weight"]),
     }
 

@@ -37,8 +37,8 @@ class SpeakerEncoderConfig(LabelNamesMixin, PreTrainedConfig):
         squeeze_size: width inside ECAPA's squeeze and excitation.
         stage_channels, stage_depths: of a residual network's stages.
         num_sinc_filters, sinc_kernel_size, sinc_stride: of RawNet3's filters; taps are odd.
-        pooling: "attentive_statistics" (mean and deviation weighted by attention), "self_attention" (ResNetSE34L: a
-            learned vector; ResNetSE34V2: the weighted mean alone) or "statistics" (unweighted).
+        pooling: "attentive_statistics" (mean and deviation weighted by attention), "self_attention" (the weighted mean
+            alone) or "statistics" (unweighted). ResNetSE34L's attention is a learned vector, the others' a network.
         attention_size: width inside the attention that weights frames.
         attention_per_channel: every channel has its own weights (RawNet3's "ECA"); else one for all ("ASP").
         use_global_context: the attention sees mean and deviation of the whole clip beside each frame.

@@ -30,11 +30,11 @@ class AAMSoftmaxLoss(nn.Module):
     """Additive angular margin: cross entropy of scale * cos(angle + margin) for the own class, scale * cos for others.
 
     The angle is that of an embedding and a class's weight. Where angle + margin exceeds pi, the logit goes on as
-    cos - margin * sin(pi - margin); with `easy_margin`, classes beyond a right angle get no margin instead.
+    cos - margin * sin(pi - margin); with `easy_margin`, classes beyond a right angle get no margin instead. Cosines are
+    clamped to +-(1 - 1e-7) as speechbrain does; the trainer doesn't, and its gradient is NaN at 1.
 
     Args:
         margin: radians. scale: of the logits. The trainer's command line has 0.1 and 30, speechbrain 0.2 and 30.
-        clamp_cosine: clamp cosines to +-(1 - 1e-7) as speechbrain does, which keeps the gradient finite at 1.
     """
 
     def __init__(
@@ -44,20 +44,17 @@ class AAMSoftmaxLoss(nn.Module):
         margin: float = 0.2,
         scale: float = 30.0,
         easy_margin: bool = False,
-        clamp_cosine: bool = False,
     ):
         super().__init__()
         check_number("margin", margin, at_least=0, below=math.pi)
         check_number("scale", scale, above=0)
         self.weight = make_class_weight(embedding_size, num_classes)
-        self.margin, self.scale, self.easy_margin, self.clamp_cosine = margin, scale, easy_margin, clamp_cosine
+        self.margin, self.scale, self.easy_margin = margin, scale, easy_margin
 
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> SpeakerLossOutput:
         check_rows(embeddings, labels, self.weight)
-        cosine = compare_all(embeddings, self.weight)  # (rows, num_classes)
-        if self.clamp_cosine:
-            cosine = cosine.clamp(-1 + 1e-7, 1 - 1e-7)
-        sine = (1 - cosine**2).clamp(0, 1).sqrt()
+        cosine = compare_precisely(embeddings, self.weight).clamp(-1 + 1e-7, 1 - 1e-7)  # (rows, num_classes)
+        sine = (1 - cosine**2).sqrt()
         shifted = cosine * math.cos(self.margin) - sine * math.sin(self.margin)  # cos(angle + margin)
         if self.easy_margin:
             shifted = torch.where(cosine > 0, shifted, cosine)
@@ -85,7 +82,7 @@ class AMSoftmaxLoss(nn.Module):
     def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> SpeakerLossOutput:
         check_rows(embeddings, labels, self.weight)
         own = nn.functional.one_hot(labels, len(self.weight))
-        return classify(self.scale * (compare_all(embeddings, self.weight) - self.margin * own), labels)
+        return classify(self.scale * (compare_precisely(embeddings, self.weight) - self.margin * own), labels)
 
 
 class ScaledCosine(nn.Module):
@@ -121,7 +118,8 @@ class AngularPrototypicalLoss(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> SpeakerLossOutput:
         check_batch(embeddings)
-        cosine = compare_all(embeddings[:, 0], embeddings[:, 1:].mean(1))  # (speakers, speakers)
+        embeddings = upcast(embeddings)
+        cosine = compare_precisely(embeddings[:, 0], embeddings[:, 1:].mean(1))  # (speakers, speakers)
         return classify(self.scaled_cosine(cosine), torch.arange(len(cosine), device=cosine.device))
 
 
@@ -140,9 +138,10 @@ class GE2ELoss(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> SpeakerLossOutput:
         check_batch(embeddings)
+        embeddings = upcast(embeddings)
         speakers, utterances, _ = embeddings.shape
         total = embeddings.sum(1, keepdim=True)
-        cosine = compare_all(embeddings, total[:, 0])  # (speakers, utterances, speakers)
+        cosine = compare_precisely(embeddings, total[:, 0])  # (speakers, utterances, speakers)
         without_itself = nn.functional.cosine_similarity(embeddings, total - embeddings, dim=-1)
         own = torch.eye(speakers, dtype=torch.bool, device=embeddings.device)[:, None]
         cosine = torch.where(own, without_itself[..., None], cosine).clamp(min=1e-6)
@@ -155,6 +154,7 @@ class PrototypicalLoss(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> SpeakerLossOutput:
         check_batch(embeddings)
+        embeddings = upcast(embeddings)
         prototypes = embeddings[:, 1:].mean(1)
         distances = nn.functional.pairwise_distance(embeddings[:, None, 0], prototypes)  # (speakers, speakers)
         return classify(-(distances**2), torch.arange(len(distances), device=distances.device))
@@ -230,6 +230,17 @@ def mean_absolute_correlation(first: torch.Tensor, second: torch.Tensor) -> torc
 def compare_all(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     """Cosines of (..., size) with each row of (rows, size): (..., rows)."""
     return nn.functional.normalize(first, dim=-1) @ nn.functional.normalize(second, dim=-1).mT
+
+
+def compare_precisely(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """[`compare_all`] in float32 or wider, under autocast too: half precision is too coarse for margins and scales."""
+    with torch.autocast(first.device.type, enabled=False):
+        return compare_all(upcast(first), upcast(second))
+
+
+def upcast(values: torch.Tensor) -> torch.Tensor:
+    """`values` in float32, or in float64 if they are."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def classify(logits: torch.Tensor, labels: torch.Tensor) -> SpeakerLossOutput:

@@ -80,15 +80,13 @@ class SpeakerFeatures(nn.Module):
         masks = self.config.mask_padding
         features = speechbrain_mel_db(waveforms, lengths if masks else None, num_mel_bins=self.config.num_mel_bins).mT
         size = features.shape[-1]
-        if lengths is None:
-            frames = None
-        else:  # speechbrain counts in parts of the longest
-            frames = count_mel_frames(lengths) if masks else torch.ceil(lengths / waveforms.shape[1] * size).long()
-        mask = make_mask(frames, size)
-        loudest = zero_padding(features + 100, mask).amax((1, 2), keepdim=True) - 100  # nothing is below -100 dB
-        features = torch.maximum(features, loudest - 80)
-        features = features - average_frames(features, mask)
-        return zero_padding(features, mask if masks else None), frames
+        if lengths is None or masks:
+            frames = mean_frames = None if lengths is None else count_mel_frames(lengths)
+        else:  # speechbrain counts in parts of the longest; its mean leaves room for rounding, its pooling does not
+            frames = torch.ceil(lengths / waveforms.shape[1] * size).long()
+            mean_frames = torch.ceil(lengths / waveforms.shape[1] * size - 1e-6).long()
+        features = features - average_frames(features, make_mask(mean_frames, size))
+        return zero_padding(features, make_mask(frames, size) if masks else None), frames
 
     def _compute_voxceleb_trainer(
         self, waveforms: torch.Tensor, lengths: torch.Tensor | None
@@ -120,6 +118,7 @@ class SpeakerEncoderPreTrainedModel(PreTrainedModel):
     input_modalities = ("audio",)
     supports_gradient_checkpointing = True
     _no_split_modules = ["SERes2Block", "ResidualBlock", "RawNetBlock"]
+    _keep_in_fp32_modules_strict = {"low_hz", "band_hz"}  # RawNet3's frequencies; see `SincFilters`
 
     def __init__(self, config: SpeakerEncoderConfig, *args, **kwargs):
         config.validate()  # values that were assigned after the config was made
@@ -215,7 +214,7 @@ class SpeakerEncoderForXVector(SpeakerEncoderPreTrainedModel):
         if labels is not None:
             check_whole_labels(labels, self.config.num_labels)
         if attention_mask is not None:
-            input_values = input_values * attention_mask.to(input_values.dtype)
+            input_values = input_values.masked_fill(~attention_mask.bool(), 0.0)
         pooled = self.pool(input_values, lengths)
         embeddings = self.embedding(pooled)
         logits = embeddings
@@ -285,10 +284,10 @@ def make_pooling(config: SpeakerEncoderConfig, channels: int) -> tuple[nn.Module
     """The pooling over a trunk's channels, and the size of its result."""
     if config.pooling == "statistics":
         return StatisticsPooling(), 2 * channels
-    if config.architecture == "resnetse34l":
-        return SelfAttentivePooling(channels), channels
-    name = config.dialect if config.dialect != "voxceleb_trainer" else config.architecture
     with_variance = config.pooling == "attentive_statistics"
+    if config.architecture == "resnetse34l":
+        return SelfAttentivePooling(channels, with_deviation=with_variance), (1 + with_variance) * channels
+    name = config.dialect if config.dialect != "voxceleb_trainer" else config.architecture
     pooling = AttentiveStatisticsPooling(
         channels,
         config.attention_size,

@@ -101,10 +101,15 @@ class AttentiveStatisticsPooling(nn.Module):
 
 
 class SelfAttentivePooling(nn.Module):
-    """(batch, channels, frames) to (batch, channels): frames weighted by how a learned vector answers to them."""
+    """(batch, channels, frames) to (batch, channels): frames weighted by how a learned vector answers to them.
 
-    def __init__(self, channels: int):
+    Args:
+        with_deviation: the weighted standard deviation follows the mean, (batch, 2 * channels).
+    """
+
+    def __init__(self, channels: int, *, with_deviation: bool = False):
         super().__init__()
+        self.with_deviation = with_deviation
         self.projection = nn.Linear(channels, channels)
         self.attention = nn.Parameter(torch.zeros(channels, 1))
 
@@ -113,7 +118,12 @@ class SelfAttentivePooling(nn.Module):
         scores = torch.tanh(self.projection(frames)) @ self.attention
         if mask is not None:
             scores = scores.masked_fill(~mask[..., None], torch.finfo(scores.dtype).min)
-        return (frames * scores.softmax(1)).sum(1)
+        weights = scores.softmax(1)
+        mean = (frames * weights).sum(1)
+        if not self.with_deviation:
+            return mean
+        variance = (frames.square() * weights).sum(1) - mean.square()
+        return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], dim=1)
 
 
 class StatisticsPooling(nn.Module):

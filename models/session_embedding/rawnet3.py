@@ -77,6 +77,15 @@ class SincFilters(nn.Module):
         sines = torch.cat([sine, torch.zeros_like(width)[:, None], -sine.flip(1)], dim=1)
         return (torch.cat([cosines, sines]) / (2 * torch.cat([width, width])[:, None])).float()
 
+    def _apply(self, fn, recurse: bool = True):
+        """Frequencies stay in float32 or better: bfloat16 tells one at 4000 Hz only from those 16 Hz away."""
+
+        def keep_precision(tensor: torch.Tensor) -> torch.Tensor:
+            result = fn(tensor)
+            return tensor.to(result.device) if result.dtype.itemsize < 4 else result
+
+        return super()._apply(keep_precision, recurse)
+
     def __getstate__(self):
         return {**self.__dict__, "_cache": None}  # a copy may be of other weights
 

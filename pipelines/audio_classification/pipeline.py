@@ -3,15 +3,14 @@
 import os
 from collections.abc import Iterator
 from typing import Any, Literal
-from urllib.request import urlopen
 
-import numpy as np
 import torch
 from transformers import AudioClassificationPipeline as StockAudioClassificationPipeline
 from transformers.pipelines.base import ChunkPipeline
 
 from avzoo.audio import iter_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.pipelines.shared.recordings import cut_windows, wrap_recording
 
 
 class AudioClassificationPipeline(ChunkPipeline):
@@ -128,34 +127,6 @@ def rank_labels(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> l
         {"score": score, "label": id2label[index]}
         for score, index in zip(values.tolist(), indices.tolist(), strict=True)
     ]
-
-
-def cut_windows(blocks: Iterator[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray, bool]]:
-    """Cut a stream into overlapping windows: (first sample, samples, is_last).
-
-    Windows begin every `hop` samples. The last one ends at the end of the stream and begins earlier if needed, so all
-    windows are full. A stream shorter than a window gives one window of its own length.
-    """
-    buffer, first = np.zeros(0, dtype=np.float32), 0
-    for block in blocks:
-        buffer = np.concatenate([buffer, block])
-        while len(buffer) >= window + hop:  # there will be a later window
-            yield first, buffer[:window], False
-            buffer, first = buffer[hop:], first + hop
-    if len(buffer) > window:
-        yield first, buffer[:window], False
-    start = max(0, len(buffer) - window)
-    yield first + start, buffer[start:], True
-
-
-def wrap_recording(recording, sampling_rate: int):
-    """Add the model's rate to bare samples, as transformers pipelines do, and download URLs; pass on files and rows."""
-    if isinstance(recording, str) and recording.startswith(("http://", "https://")):
-        with urlopen(recording) as response:
-            return response.read()
-    if isinstance(recording, np.ndarray | torch.Tensor | list):
-        return {"array": recording, "sampling_rate": sampling_rate}
-    return recording
 
 
 def check_parameters(parameters: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from golden_case import GoldenCase
 
+from avzoo.audio.speaker_mel import speechbrain_mel_db
+from avzoo.conversion import convert_checkpoint
 from avzoo.data.trial_lists import Trials
 from avzoo.metrics import verification
 from avzoo.metrics.score_normalization import cohort_statistics, make_unit_rows, normalize_scores
@@ -20,6 +22,7 @@ from avzoo.models.session_embedding import (
     SessionHead,
     SessionLoss,
     SoftmaxPrototypicalLoss,
+    SpeakerEncoderForXVector,
     fit_compensation,
     mean_absolute_correlation,
 )
@@ -27,6 +30,61 @@ from avzoo.models.session_embedding.compensation import scan_weights
 from avzoo.models.session_embedding.loss_speaker import classify
 
 Outputs = dict[str, torch.Tensor]
+
+# Fields of the encoder's config that shapes do not tell, by the name of the authors' argument.
+UNTOLD = {"log_input": "use_log", "sinc_stride": "sinc_stride"}
+
+
+def convert_encoder(case: GoldenCase, folder, **fields) -> Iterator[SpeakerEncoderForXVector]:
+    """The case's encoder as converted, then as saved and loaded."""
+    fields |= {ours: case.config[theirs] for theirs, ours in UNTOLD.items() if theirs in case.config}
+    model = convert_checkpoint("session_embedding", case.checkpoint(), config=fields)
+    yield model
+    model.save_pretrained(folder)
+    yield SpeakerEncoderForXVector.from_pretrained(folder)
+
+
+@torch.no_grad()
+def run_encoder(case: GoldenCase, folder) -> Iterator[Outputs]:
+    """Encoders that see one whole recording at a time; a disentangler's embedding is its speaker code."""
+    waveforms = case.inputs["waveform"]
+    for model in convert_encoder(case, folder):
+        statistics: list[torch.Tensor] = []  # before the norm that `pooled` has behind it
+        model.pooling.register_forward_hook(lambda module, inputs, output, kept=statistics: kept.append(output))
+        output = model(waveforms)
+        results = {
+            "embedding": output.embeddings,
+            "speaker_code": output.embeddings,
+            "environment_code": output.environment_codes,
+            "pooled": statistics[0],
+        }
+        if model.config.takes_waveforms:
+            hidden_states, _ = model.trunk.encode(case.inputs["features"], None)
+            results["embedding_from_features"] = model.embedding(model.pool_frames(hidden_states, None))
+        else:
+            features, _ = model.features(waveforms, None)
+            results["features"] = features.mT if model.config.dialect == "wespeaker" else features
+        yield {name: results[name] for name in case.outputs if results.get(name) is not None}
+
+
+@torch.no_grad()
+def run_speechbrain(case: GoldenCase, folder) -> Iterator[Outputs]:
+    """A padded batch, as speechbrain computes it and as each recording gives it alone."""
+    waveforms, relative_lengths = case.inputs["waveform"], case.inputs["relative_lengths"]
+    lengths = (relative_lengths * waveforms.shape[1]).round().long()
+    mask = (torch.arange(waveforms.shape[1]) < lengths[:, None]).long()
+    dilations = tuple(case.config["dilations"][:-1])  # the last is of the layer that joins the blocks
+    for model in convert_encoder(case, folder, dilations=dilations):
+        alone = model(waveforms, mask).embeddings
+        model.config.mask_padding = False
+        results = {
+            "fbank": speechbrain_mel_db(waveforms, num_mel_bins=model.config.num_mel_bins),
+            "normalized": model.features(waveforms, lengths)[0].mT,
+            "embedding": model(waveforms, mask).embeddings[:, None],
+            "embedding_alone": alone[:, None],
+        }
+        model.config.mask_padding = True
+        yield results
 
 
 def run_losses(case: GoldenCase, folder) -> Iterator[Outputs]:
@@ -36,7 +94,7 @@ def run_losses(case: GoldenCase, folder) -> Iterator[Outputs]:
     start = (config["init_w"], config["init_b"])
     losses = {
         "aamsoftmax": AAMSoftmaxLoss(*sizes, **margins, easy_margin=config["easy_margin"]),
-        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins, clamp_cosine=True),
+        "speechbrain_aam": AAMSoftmaxLoss(*sizes, **margins),
         "amsoftmax": AMSoftmaxLoss(*sizes, **margins),
         "angular_prototypical": AngularPrototypicalLoss(*start),
         "ge2e": GE2ELoss(*start),
@@ -98,7 +156,7 @@ def run_metrics(case: GoldenCase, folder) -> Iterator[Outputs]:
     for p_target in (0.01, 0.05):
         results |= {
             f"clova_min_dcf_{p_target}": verification.trainer_min_dcf(scores, labels, p_target),
-            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target),
+            f"wespeaker_min_dcf_{p_target}": verification.wespeaker_min_dcf(scores, labels, p_target).value,
             f"speechbrain_min_dcf_{p_target}_unnormalised": verification.speechbrain_min_dcf(scores, labels, p_target),
         }
     embeddings, cohort = (case.inputs[name].numpy() for name in ("embeddings", "cohort"))
@@ -188,6 +246,19 @@ def fit_on_development_list(case: GoldenCase) -> dict[str, np.ndarray]:
 
 
 RUNNERS = {
+    "ecapa_speechbrain": run_speechbrain,
+    **dict.fromkeys(
+        (
+            "ecapa_disentangler",
+            "rawnet3",
+            "resnetse34l",
+            "resnetse34v2",
+            "resnetse34v2_disentangler",
+            "wespeaker_ecapa",
+            "wespeaker_resnet34",
+        ),
+        run_encoder,
+    ),
     "losses": run_losses,
     "metrics": run_metrics,
     "protocol": run_protocol,

@@ -144,6 +144,19 @@ def test_talknces_card_runs(capsys):
     assert "tensor(" in printed.splitlines()[-1]
 
 
+def test_session_embeddings_card_runs(capsys):
+    save_tiny_model("session_embedding", {})
+    tiny_model(zoo.find_row("session_embedding")).encoder.save_pretrained("encoder")
+    write_tone("enrolment.wav")
+    write_tone("test.wav")
+    ids = {"speaker_ids": torch.zeros(4, dtype=torch.long), "session_ids": torch.tensor([0, 0, 1, 1])}
+    drawn = torch.randn(4, 8000, generator=torch.Generator().manual_seed(0)) / 10
+    namespace = run_card("session_embedding", [3, 6], {"waveforms": drawn, **ids})
+    assert "'speaker_similarity': " in capsys.readouterr().out
+    trained = {name for name, weight in namespace["model"].named_parameters() if weight.grad is not None}
+    assert {name.partition(".")[0] for name in trained} == {"session_head"}
+
+
 def test_s3fds_card_runs(capsys):
     save_tiny_model("s3fd")
     noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=np.uint8)

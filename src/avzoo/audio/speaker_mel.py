@@ -53,17 +53,26 @@ def voxceleb_log_mel(
 
 
 def speechbrain_mel_db(
-    waveforms: torch.Tensor, lengths: torch.Tensor | None = None, *, num_mel_bins: int = 80
+    waveforms: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+    *,
+    num_mel_bins: int = 80,
+    dynamic_range: float = 80.0,
 ) -> torch.Tensor:
-    """Mel energies in decibels as speechbrain/speechbrain@9c826ef (`lobes/features.py`) has them, before the range.
+    """Mel energies in decibels as speechbrain/speechbrain@9c826ef (`lobes/features.py`) has them.
 
     Args and returns: as [`voxceleb_log_mel`].
+        dynamic_range: decibels below the loudest entry of a clip to which quieter ones are raised.
     """
     if lengths is not None:
         waveforms = waveforms * (torch.arange(waveforms.shape[1], device=waveforms.device) < lengths[:, None])
     clips = torch.nn.functional.pad(waveforms, (WINDOW_SIZE // 2, WINDOW_SIZE // 2))
     bank = speechbrain_bank(num_mel_bins, WINDOW_SIZE, SAMPLING_RATE, 0.0, SAMPLING_RATE / 2)
-    return _mel(clips, lengths, bank, WINDOW_SIZE, lambda mel: 10 * mel.clamp_min(1e-10).log10())
+    # Rows behind the end of a clip can't be the loudest: they hear a part of the last frame's samples, or nothing.
+    decibels = _mel(clips, None, bank, WINDOW_SIZE, lambda mel: 10 * mel.clamp_min(1e-10).log10())
+    inside = _find_frames(decibels, lengths)
+    loudest = decibels.masked_fill(~inside, -torch.inf).amax((1, 2), keepdim=True)
+    return torch.maximum(decibels, loudest - dynamic_range) * inside
 
 
 def count_mel_frames(lengths: torch.Tensor) -> torch.Tensor:
@@ -87,9 +96,15 @@ def _mel(clips: torch.Tensor, lengths: torch.Tensor | None, bank: np.ndarray, ff
     window = torch.from_numpy(periodic_hamming(WINDOW_SIZE)).to(frames)
     weights = torch.from_numpy(bank).to(frames)
     rows = map_frames(lambda part: scale(power_spectrum(part * window, fft_size) @ weights), [frames], single=True)
+    return rows if lengths is None else rows * _find_frames(rows, lengths)
+
+
+def _find_frames(rows: torch.Tensor, lengths: torch.Tensor | None) -> torch.Tensor:
+    """(batch, frames, 1), True for the rows of a clip, all if `lengths` is None."""
+    position = torch.arange(rows.shape[1], device=rows.device)
     if lengths is None:
-        return rows
-    return rows * (torch.arange(rows.shape[1], device=rows.device) < count_mel_frames(lengths)[:, None])[..., None]
+        return (position >= 0)[None, :, None]
+    return (position < count_mel_frames(lengths)[:, None])[..., None]
 
 
 @cache_table

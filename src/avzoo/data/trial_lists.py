@@ -115,10 +115,12 @@ def read_trials(path: PathLike) -> Trials:
         FileNotFoundError: there is no such list.
     """
     table = Path(path)
-    names, labels, label_of = [], [], {}
+    names, labels, label_of, checked = [], [], {}, set()
     for line, label, pair in _parse_lines(table):
         for name in pair:
-            check_relative_path(name, table, line)
+            if name not in checked:
+                check_relative_path(name, table, line)
+                checked.add(name)
         if label_of.setdefault((min(pair), max(pair)), label) != label:
             raise malformed(table, line, f"{pair[0]} and {pair[1]} had another label in an earlier line")
         names.append(pair)

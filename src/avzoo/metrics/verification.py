@@ -194,12 +194,12 @@ def wespeaker_eer(scores: ArrayLike, labels: ArrayLike) -> OperatingPoint:
 
 def wespeaker_min_dcf(
     scores: ArrayLike, labels: ArrayLike, p_target: float = 0.01, *, c_miss: float = 1.0, c_fa: float = 1.0
-) -> float:
-    """wespeaker's minDCF, normalised: the value of [`min_detection_cost`], equal scores making one point.
+) -> OperatingPoint:
+    """wespeaker's minDCF, normalised: that of [`min_detection_cost`], equal scores making one point.
 
     Args, Raises: as [`min_detection_cost`].
     """
-    return min_detection_cost(scores, labels, p_target, c_miss=c_miss, c_fa=c_fa).value
+    return min_detection_cost(scores, labels, p_target, c_miss=c_miss, c_fa=c_fa)
 
 
 def _count_accepts(scores: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -282,7 +282,8 @@ def calibrate(
         calibrate(scores, labels, false_accept_rate=0.1)       # fewest rejections with at most 0.1 % false accepts
         calibrate(scores, labels, p_target=0.01, c_fa=10)      # smallest detection cost
 
-    The threshold is one of the scores. Set it on other trials than those whose error rates you report.
+    The threshold is one of the scores, or just above all if rejecting everything is cheapest. Set it on other trials
+    than those whose error rates you report.
 
     Args:
         scores, labels: as for [`det_curve`].

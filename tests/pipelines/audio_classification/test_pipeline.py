@@ -19,7 +19,7 @@ from avzoo import (
     FlexiASTForAudioClassification,
 )
 from avzoo.audio import read_audio, resample
-from avzoo.pipelines.audio_classification.pipeline import cut_windows
+from avzoo.pipelines.shared.recordings import cut_windows
 
 RATE = 16000
 WINDOW = 7920  # samples of 48 frames: 400 + 47 * 160

@@ -11,7 +11,14 @@ ROW = Row(
         "Rethinking Session Variability: Leveraging Session Embeddings for Session Robustness in Speaker Verification"
     ),
     repository="clovaai/voxceleb_trainer@f51bab8",
-    tasks=(Task("speaker-verification"),),
+    tasks=(
+        Task(
+            "speaker-verification",
+            pipeline="SpeakerVerificationPipeline",
+            command="pipelines.speaker_verification.command",
+            demo="pipelines.speaker_verification.demo",
+        ),
+    ),
     pipeline_tag="feature-extraction",
     tags=("speaker-verification", "speaker-recognition", "speaker-embedding", "x-vector", "session-variability"),
     exports={
@@ -22,6 +29,7 @@ ROW = Row(
             "SpeakerEncoderForXVector",
             "SpeakerFeatureExtractor",
         ),
+        "pipelines.speaker_verification.pipeline": ("SpeakerVerificationPipeline",),
     },
     config_class="SessionEmbeddingConfig",
     model_class="SessionEmbeddingForXVector",
