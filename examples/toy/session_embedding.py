@@ -268,6 +268,7 @@ def train_encoder(job: Job) -> SpeakerEncoderForXVector:
         batch_size=batch_size,
         learning_rate=LEARNING_RATE,
         weight_decay=1e-3,
+        max_gradient_norm=None,
         schedule="one_cycle",
         seed=job.seed,
         cpu=True,
