@@ -21,7 +21,12 @@ ENCODERS = {
     "ecapa disentangler": {**ECAPA, "dialect": "disentangler", "environment_size": 5},
     "rawnet3": RAWNET,
     "rawnet3 ASP": {**RAWNET, "attention_per_channel": False, "sinc_stride": 16},
-    "resnetse34l": {**RESNET, "architecture": "resnetse34l", "dialect": "voxceleb_trainer", "pooling": "self_attention"},
+    "resnetse34l": {
+        **RESNET,
+        "architecture": "resnetse34l",
+        "dialect": "voxceleb_trainer",
+        "pooling": "self_attention",
+    },
     "resnetse34l ASP": {**RESNET, "architecture": "resnetse34l", "dialect": "voxceleb_trainer"},
     "resnetse34v2": {**RESNET, "architecture": "resnetse34v2", "dialect": "voxceleb_trainer"},
     "resnetse34v2 SAP": {
@@ -70,7 +75,9 @@ def make_recordings(*lengths: int) -> list[torch.Tensor]:
 
 def pad(recordings: list[torch.Tensor], value: float = 0.0) -> dict[str, torch.Tensor]:
     longest = max(recording.shape[1] for recording in recordings)
-    rows = [torch.nn.functional.pad(recording, (0, longest - recording.shape[1]), value=value) for recording in recordings]
+    rows = [
+        torch.nn.functional.pad(recording, (0, longest - recording.shape[1]), value=value) for recording in recordings
+    ]
     mask = torch.zeros(len(rows), longest, dtype=torch.long)
     for row, recording in zip(mask, recordings, strict=True):
         row[: recording.shape[1]] = 1

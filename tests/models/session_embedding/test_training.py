@@ -106,11 +106,11 @@ def test_a_head_learns_which_session_of_strangers_it_hears():
     strangers = torch.from_numpy(embeddings[~seen]).float()
     ids = sessions[~seen], speakers[~seen]
     before = session_error_rate(head.eval()(strangers).detach().numpy(), *ids)
-    fit = fit_session_head(embeddings[seen], sessions[seen], speakers[seen], head, num_steps=100)
+    fit = fit_session_head(embeddings[seen], sessions[seen], speakers[seen], head, num_steps=100, learning_rate=3e-3)
     after = session_error_rate(head(strangers).detach().numpy(), *ids)
     assert fit.head is head
     assert not head.training
-    assert after < 5 < 15 < before
+    assert after < 4 < 7 < before
     assert fit.losses[-1] < 0.3 * fit.losses[0]
 
 
@@ -304,12 +304,13 @@ def test_training_the_head_leaves_every_tensor_of_the_encoder(rows, stored, tmp_
 def test_an_encoder_learns_from_batches_of_speakers(rows, loss, tmp_path):
     data = SpeakerRecordings(rows, 1600, utterances=2 if loss == "softmax_prototypical" else 1)
     network = SpeakerTraining(make_encoder(), len(data), loss)
-    before = [parameter.clone() for parameter in network.parameters()]
+    before = {name: parameter.clone() for name, parameter in network.named_parameters()}
     arguments = TrainingArguments(
         output_dir=str(tmp_path), max_steps=2, batch_size=3, learning_rate=0.01, cpu=True, progress_bar=False
     )
     result = train(network, data, arguments, sampler=SpeakerSampler(data.count_visits(500), 3))
-    assert not any(map(torch.equal, before, network.parameters()))
+    kept = [name for name, parameter in network.named_parameters() if torch.equal(before[name], parameter)]
+    assert kept in ([], ["model.pooling.score_conv2.bias"])  # a softmax over time doesn't see that one
     assert np.isfinite(result.train_loss[-1][1])
     loaded, report = SpeakerEncoderForXVector.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(report.values())  # the loss's own weights are not in the file
