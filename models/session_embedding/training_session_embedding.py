@@ -170,7 +170,8 @@ def fit_session_head(
             raise ValueError(f"`head`: a model with `session_source` {head.config.session_source!r} has none to train.")
         head = head.session_head
     loss = loss or SessionLoss()
-    with torch.random.fork_rng():
+    device = torch.device("cpu") if head is None else next(head.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         head = make_session_head(embeddings.shape[1]) if head is None else head
         size = head.layers[0].in_features
