@@ -134,7 +134,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--toy", action="store_true", help="made voices in made sessions instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     parser.add_argument("--toy_encoder_steps", type=int, default=250, help="with --toy: steps of the encoder")
-    parser.add_argument("--toy_head_steps", type=int, default=400, help="with --toy: steps of each session network")
+    parser.add_argument("--toy_head_steps", type=int, default=300, help="with --toy: steps of each session network")
     parser.add_argument("--toy_trials", type=int, default=3000, help="with --toy: of each list, a multiple of 4")
     TrainingArguments.add_to(parser, **recipe)
     options = parser.parse_args()

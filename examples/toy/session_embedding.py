@@ -48,7 +48,7 @@ from avzoo.training import TrainingArguments, train
 
 SECONDS = 1.0  # of a recording
 GROUPS, GROUP_SPEAKERS = 4, 14  # of training speakers; each group has sessions of its own
-ENCODER_SESSIONS, HEAD_SESSIONS = 3, 16  # of a group; the encoder hears the first ones
+ENCODER_SESSIONS, HEAD_SESSIONS = 3, 24  # of a group; the encoder hears the first ones
 ENCODER_UTTERANCES, HEAD_UTTERANCES = 8, 2  # of a speaker in a session
 DEVELOPMENT_SPEAKERS, TEST_SPEAKERS, HELD_OUT_SESSIONS, HELD_OUT_UTTERANCES = 16, 24, 8, 4
 LEARNING_RATE = 3e-3
