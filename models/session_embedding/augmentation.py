@@ -102,7 +102,7 @@ class SessionAugmentation:
         count = fewest + draw_whole_number(most - fewest + 1, generator)
         total = np.zeros(len(utterance))
         for index in torch.randperm(len(paths), generator=generator)[:count].tolist():
-            noise = _read_random_stretch(paths[index], len(utterance), generator)
+            noise = read_random_segment(paths[index], len(utterance), generator)
             ratio = 10 ** (-draw_uniform(lowest, highest, generator) / 10)
             total += np.sqrt(ratio * _power(utterance) / _power(noise)) * noise
         return total.astype(np.float32)
@@ -126,8 +126,8 @@ def _power(samples: np.ndarray) -> float:
     return float(np.mean(np.square(samples, dtype=np.float64))) + _POWER_FLOOR
 
 
-def _read_random_stretch(path: PathLike, num_samples: int, generator: torch.Generator) -> np.ndarray:
-    """(num_samples,); a shorter recording is repeated from its beginning."""
+def read_random_segment(path: PathLike, num_samples: int, generator: torch.Generator) -> np.ndarray:
+    """Read (num_samples,) of a recording from anywhere on, at 16 kHz; a shorter one is repeated from its beginning."""
     found = read_rate_and_length(path)
     if found is None:
         samples, _ = read_audio(path, SAMPLING_RATE)
@@ -140,4 +140,4 @@ def _read_random_stretch(path: PathLike, num_samples: int, generator: torch.Gene
     return np.resize(samples, num_samples)
 
 
-__all__ = ["KINDS", "SessionAugmentation", "reverberate"]
+__all__ = ["KINDS", "SessionAugmentation", "read_random_segment", "reverberate"]

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import pipeline
+from transformers import AutoModelForAudioXVector, pipeline
 
 import avzoo
 from avzoo import zoo
 from avzoo.audio import mix_at_equal_level, read_audio, resample
-from avzoo.metrics import ava_average_precision, si_sdr
+from avzoo.metrics import ava_average_precision, equal_error_rate, si_sdr
+from avzoo.toyworld.sessions import Sessions
 from avzoo.toyworld.sound_events import render_sound_events
 from avzoo.toyworld.talkers import Talkers
 
@@ -29,7 +30,7 @@ def recording(name: str) -> str:
 
 def test_they_are_small():
     limits = {"flexiast": 2e6, "coarse_to_fine_ast": 1e6, "mtdvocalist": 3e6, "voiceldm": 12e6, "avdiffuss": 6e6}
-    limits["talknce"] = 2e6
+    limits |= {"talknce": 2e6, "session_embedding": 2e6}
     assert set(limits) == {row.name for row in zoo.METHODS}
     for method, limit in limits.items():
         files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
@@ -125,3 +126,24 @@ def test_the_speaker_detector_finds_who_speaks_in_videos_of_strangers(tmp_path, 
             scores += face["scores"]
             labels += clip["speaking"][int(np.argmin(distances)), frames].astype(int).tolist()
     assert ava_average_precision(np.array(scores), np.array(labels)) > 85
+
+
+@pytest.mark.slow
+def test_the_session_network_helps_where_strangers_share_a_session():
+    model = AutoModelForAudioXVector.from_pretrained(avzoo.toy_checkpoint("session_embedding"))
+    assert model.dtype == torch.float32  # stored in half precision
+    world = Sessions(
+        240, 5, split="checkpoint", num_speakers=12, first_speaker=72, num_sessions=5, first_session=9500, seconds=1.0
+    )
+    clips = {clip["id"]: clip["audio"] for clip in world.iterate(num_workers=1)}
+    trials = [trial for trial in world.trials(1200) if trial.same_speaker != trial.same_session]
+    rows = {name: row for row, name in enumerate(clips)}
+    with torch.no_grad():
+        output = model(torch.from_numpy(np.stack(list(clips.values()))))
+    scores = model.score_matrix(output, output)
+    labels = [trial.same_speaker for trial in trials]
+    before, after = (
+        equal_error_rate([float(scores[kind][rows[trial.first], rows[trial.second]]) for trial in trials], labels)
+        for kind in ("speaker_similarity", "score")
+    )
+    assert after < 0.9 * before < 0.9 * 45

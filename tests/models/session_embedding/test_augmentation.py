@@ -55,13 +55,13 @@ def test_noise_lies_within_its_range_of_the_first_utterance(recordings, kind, lo
 
 
 def test_babble_is_three_to_seven_different_voices(recordings, monkeypatch):
-    read, counts = augmentation._read_random_stretch, set()
+    read, counts = augmentation.read_random_segment, set()
     augment, generator = make_augmentation(recordings, "babble"), torch.Generator().manual_seed(0)
     for _ in range(60):
         paths = []
         monkeypatch.setattr(
             augmentation,
-            "_read_random_stretch",
+            "read_random_segment",
             lambda path, *rest, paths=paths: paths.append(path) or read(path, *rest),
         )
         augment([make_sound(100)], generator)
