@@ -80,9 +80,9 @@ def read(file: str) -> str:
 
 def insert_row(text: str, name: str) -> str:
     """Import the row's module, and append its row to `METHODS`."""
-    (imported,) = re.findall(r"^from \. import (.*)$", text, re.MULTILINE)
-    modules = sorted([*imported.split(", "), name])
-    text = text.replace(f"from . import {imported}", f"from . import {', '.join(modules)}")
+    (imported,) = re.findall(r"^from \. import \(\n((?:    \w+,\n)+)\)$", text, re.MULTILINE)
+    modules = sorted([*imported.replace(",", "").split(), name])
+    text = text.replace(imported, "".join(f"    {module},\n" for module in modules))
     return insert_after_last(text, r"    \w+\.ROW,\n", f"    {name}.ROW,\n")
 
 

@@ -42,12 +42,13 @@ from avzoo import (
     SpeakerFeatureExtractor,
 )
 from avzoo.audio import read_audio
+from avzoo.data.lists import describe_rows
 from avzoo.data.musan import musan, simulated_rooms
 from avzoo.data.trial_lists import Trials, read_trials
 from avzoo.data.voxceleb import keep_speakers_with_sessions, read_voxceleb_list, voxceleb_utterances
-from avzoo.hub.errors import explain_hub_errors
 from avzoo.metrics import equal_error_rate, score_trials
 from avzoo.metrics.verification import calibrate
+from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.session_embedding import SessionAugmentation, SpeakerEncoderOutput, fit_compensation
 from avzoo.models.session_embedding.configuration_session_embedding import DIALECTS
 from avzoo.models.session_embedding.training_session_embedding import (
@@ -61,7 +62,8 @@ from avzoo.models.session_embedding.training_session_embedding import (
     collate_sessions,
     session_error_rate,
 )
-from avzoo.training import TrainingArguments, train
+from avzoo.pipelines.shared.saved_folders import load_checked_model
+from avzoo.training import TrainingArguments, report_errors, train
 
 SAMPLING_RATE = 16000
 MOST_SECONDS = 10  # of a recording that is embedded whole
@@ -91,6 +93,7 @@ RECIPES = {
 }
 
 
+@report_errors
 def main() -> None:
     options = parse_arguments()
     if options.toy:
@@ -104,8 +107,25 @@ def main() -> None:
     paths = trials.locate(options.trials_dir) if trials else []
     augment = make_augmentation(options)
     torch.manual_seed(arguments.seed)  # of new weights
+    counts = f"{len(rows)} recordings for training, {len(held_out)} of other speakers for evaluation"
+    reporting = {
+        "options": TrainingArguments.list_other_options(options)
+        | {
+            f"{part} recordings": describe_rows(some, ("speaker", "session"))
+            for part, some in (("training", rows), ("held out", held_out))
+        },
+        "may_change": ("data_dir", "musan", "rooms", "trials_dir"),
+        "write_card": lambda result, repository: write_trained_card(
+            list_results(result),
+            method="session_embedding",
+            output_dir=arguments.output_dir,
+            repository=repository,
+            data=f"{counts}; the compensation was fitted on {trials.name}" if trials else counts,
+            started_from=options.model,
+        ),
+    }
     train_part = {"head": train_head, "encoder": train_encoder}[options.train]
-    train_part(options, arguments, rows, held_out, trials, paths, augment)
+    train_part(options, arguments, rows, held_out, trials, paths, augment, reporting)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -180,11 +200,10 @@ def load(options: argparse.Namespace) -> torch.nn.Module:
     if options.model is None:
         dialect = DIALECTS[options.architecture][0]
         return SpeakerEncoderForXVector(SpeakerEncoderConfig(architecture=options.architecture, dialect=dialect))
-    with explain_hub_errors(options.model):
-        return AutoModelForAudioXVector.from_pretrained(options.model)
+    return load_checked_model(AutoModelForAudioXVector, options.model)
 
 
-def train_head(options, arguments, rows, held_out, trials, paths, augment) -> None:
+def train_head(options, arguments, rows, held_out, trials, paths, augment, reporting) -> None:
     """Train the session network of a model; its encoder stays as it is."""
     model = load(options)
     fields = {name: getattr(options, name) for name in ("session_source", "session_loss") if getattr(options, name)}
@@ -206,7 +225,7 @@ def train_head(options, arguments, rows, held_out, trials, paths, augment) -> No
         compensation=options.compensation,
     )
     crop_samples = round(options.crop_seconds * SAMPLING_RATE)
-    shared = {"data_collator": collate_sessions, "processor": SpeakerFeatureExtractor()}
+    shared = {"data_collator": collate_sessions, "processor": SpeakerFeatureExtractor(), **reporting}
     if not options.stored_copies:
         data = SessionRecordings(rows, crop_samples, augment)
         train(model, data, arguments, evaluate=lambda model, _: measured(model), **shared)
@@ -270,7 +289,7 @@ def evaluate_head(
     return metrics
 
 
-def train_encoder(options, arguments, rows, held_out, trials, paths, augment) -> None:
+def train_encoder(options, arguments, rows, held_out, trials, paths, augment, reporting) -> None:
     """Train a speaker encoder."""
     encoder = load(options)
     if not isinstance(encoder, SpeakerEncoderForXVector):
@@ -289,6 +308,7 @@ def train_encoder(options, arguments, rows, held_out, trials, paths, augment) ->
         sampler=SpeakerSampler(data.count_visits(options.most_utterances), batch_size),
         evaluate=lambda network, _: evaluate_encoder(network.model, held_out, trials, paths),
         processor=SpeakerFeatureExtractor(),
+        **reporting,
     )
 
 

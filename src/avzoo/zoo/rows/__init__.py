@@ -2,7 +2,16 @@
 
 from avzoo.zoo.row import Row
 
-from . import avdiffuss, coarse_to_fine_ast, flexiast, mtdvocalist, s3fd, session_embedding, talknce, voiceldm
+from . import (
+    avdiffuss,
+    coarse_to_fine_ast,
+    flexiast,
+    mtdvocalist,
+    s3fd,
+    session_embedding,
+    talknce,
+    voiceldm,
+)
 
 # In the order in which lists show them. The first method of a task gives `avzoo run` its default model.
 METHODS: tuple[Row, ...] = (
