@@ -346,7 +346,7 @@ def table(results: Sequence[Result]) -> str:
     for head in HEADS:
         for kind in LISTS:
             before, after = collect_rates(results, head, kind)
-            change = 100 * (after.mean() / before.mean() - 1)
+            change = 100 * (after.mean() / before.mean() - 1) if before.mean() else np.nan
             seeds = " ".join(f"{one:.1f}->{other:.1f}" for one, other in zip(before, after, strict=True))
             means = f"{before.mean():.1f} -> {after.mean():.1f}"
             lines.append(f"{head:<17}{kind:<7}{means:>14}{change:>+7.1f} %  {seeds}")

@@ -29,6 +29,7 @@ ROW = Row(
             "SpeakerEncoderForXVector",
             "SpeakerFeatureExtractor",
         ),
+        "models.session_embedding.training_session_embedding": ("fit_session_head",),
         "pipelines.speaker_verification.pipeline": ("SpeakerVerificationPipeline",),
     },
     config_class="SessionEmbeddingConfig",
