@@ -324,44 +324,44 @@ def _count_mel_bins(tensors: Tensors, otherwise: int) -> int:
     return otherwise if bank is None else bank.shape[1]
 
 
-def _ecapa_fields(stem: torch.Tensor, units: list[torch.Tensor]) -> dict[str, Any]:
-    """Sizes of an ECAPA-TDNN, from the kernels of its first layer and of one part in each block."""
+def _ecapa_fields(
+    stem: torch.Tensor, units: list[torch.Tensor], squeeze: torch.Tensor, attention: torch.Tensor, aggregation_size: int
+) -> dict[str, Any]:
+    """Sizes of an ECAPA-TDNN, from kernels: the first layer, one part of each block, a squeeze, the attention."""
     return {
         "architecture": "ecapa_tdnn",
         "num_mel_bins": stem.shape[1],
         "hidden_size": stem.shape[0],
         "kernel_sizes": (stem.shape[2], *(unit.shape[2] for unit in units)),
         "res2net_scale": stem.shape[0] // units[0].shape[0],
+        "aggregation_size": aggregation_size,
+        "squeeze_size": len(squeeze),
+        "attention_size": len(attention),
+        "use_global_context": attention.shape[1] == 3 * aggregation_size,
     }
 
 
 def _make_ecapa_speechbrain(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
-    units = [tensors[f"blocks.{block}.res2net_block.blocks.0.conv.conv.weight"] for block in (1, 2, 3)]
-    attention = tensors["asp.tdnn.conv.conv.weight"]
-    aggregation_size = len(tensors["mfa.conv.conv.weight"])
-    return ECAPA_SPEECHBRAIN, {
-        **_ecapa_fields(tensors["blocks.0.conv.conv.weight"], units),
-        "dialect": "speechbrain",
-        "aggregation_size": aggregation_size,
-        "squeeze_size": len(tensors["blocks.1.se_block.conv1.conv.weight"]),
-        "attention_size": len(attention),
-        "use_global_context": attention.shape[1] == 3 * aggregation_size,
-        "embedding_size": len(tensors["fc.conv.weight"]),
-    }
+    fields = _ecapa_fields(
+        tensors["blocks.0.conv.conv.weight"],
+        [tensors[f"blocks.{block}.res2net_block.blocks.0.conv.conv.weight"] for block in (1, 2, 3)],
+        tensors["blocks.1.se_block.conv1.conv.weight"],
+        tensors["asp.tdnn.conv.conv.weight"],
+        len(tensors["mfa.conv.conv.weight"]),
+    )
+    embedding_size = len(tensors["fc.conv.weight"])
+    return ECAPA_SPEECHBRAIN, {**fields, "dialect": "speechbrain", "embedding_size": embedding_size}
 
 
 def _make_wespeaker_ecapa(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
-    units = [tensors[f"layer{block}.se_res2block.1.convs.0.weight"] for block in (2, 3, 4)]
-    attention, aggregation_size = tensors["pool.linear1.weight"], len(tensors["conv.weight"])
-    return ECAPA_WESPEAKER, {
-        **_ecapa_fields(tensors["layer1.conv.weight"], units),
-        "dialect": "wespeaker",
-        "aggregation_size": aggregation_size,
-        "squeeze_size": len(tensors["layer2.se_res2block.3.linear1.weight"]),
-        "attention_size": len(attention),
-        "use_global_context": attention.shape[1] == 3 * aggregation_size,
-        "embedding_size": len(tensors["linear.weight"]),
-    }
+    fields = _ecapa_fields(
+        tensors["layer1.conv.weight"],
+        [tensors[f"layer{block}.se_res2block.1.convs.0.weight"] for block in (2, 3, 4)],
+        tensors["layer2.se_res2block.3.linear1.weight"],
+        tensors["pool.linear1.weight"],
+        len(tensors["conv.weight"]),
+    )
+    return ECAPA_WESPEAKER, {**fields, "dialect": "wespeaker", "embedding_size": len(tensors["linear.weight"])}
 
 
 def _make_wespeaker_resnet34(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
@@ -422,17 +422,19 @@ def _make_resnetse34v2_disentangler(tensors: Tensors) -> tuple[KeyMap, dict[str,
 
 
 def _make_ecapa_disentangler(tensors: Tensors) -> tuple[KeyMap, dict[str, Any]]:
-    sizes, units = _code_sizes(tensors), [tensors[f"layer{block}.convs.0.weight"] for block in (1, 2, 3)]
-    attention, aggregation_size = tensors["attention.0.weight"], len(tensors["layer4.weight"])
+    fields = _ecapa_fields(
+        tensors["conv1.weight"],
+        [tensors[f"layer{block}.convs.0.weight"] for block in (1, 2, 3)],
+        tensors["layer1.se.se.1.weight"],
+        tensors["attention.0.weight"],
+        len(tensors["layer4.weight"]),
+    )
+    sizes = _code_sizes(tensors)
     return _disentangled(ECAPA_DISENTANGLER, sizes["embedding_size"]), {
-        **_ecapa_fields(tensors["conv1.weight"], units),
+        **fields,
         **sizes,
         "dialect": "disentangler",
-        "aggregation_size": aggregation_size,
-        "squeeze_size": len(tensors["layer1.se.se.1.weight"]),
-        "attention_size": len(attention),
         "attention_per_channel": len(tensors["attention.3.weight"]) > 1,
-        "use_global_context": attention.shape[1] == 3 * aggregation_size,
     }
 
 
