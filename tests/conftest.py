@@ -1,6 +1,8 @@
-"""What every test stands on: no network, and the folder of golden cases."""
+"""What every test stands on: no network, the folder of golden cases, and a disk that is full on request."""
 
 import gc
+import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -61,3 +63,14 @@ def fresh_accelerate_state():
     from accelerate.state import AcceleratorState
 
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture
+def full_disk():
+    """Files can't grow beyond 4 kB, which programs see as on a full disk."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    signal.signal(signal.SIGXFSZ, handler)

@@ -1,8 +1,6 @@
 """What writers leave: files and folders with the modes that the umask gives, whole or not at all."""
 
 import os
-import resource
-import signal
 import stat
 import subprocess
 import sys
@@ -293,17 +291,6 @@ def write_large_weights(path: Path) -> None:
 def write_long_text(path: Path) -> None:
     with write_atomically(path) as unfinished:
         unfinished.write_text("a" * 9000)
-
-
-@pytest.fixture
-def full_disk():
-    """Files can't grow beyond 4 kB, which programs see as on a full disk."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.mark.parametrize("what", WRITERS)

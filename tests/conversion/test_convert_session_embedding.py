@@ -30,7 +30,7 @@ def convert(name: str, checkpoint=None, **options) -> SpeakerEncoderForXVector:
 
 
 @functools.cache
-def converted(name: str) -> SpeakerEncoderForXVector:
+def convert_small(name: str) -> SpeakerEncoderForXVector:
     """Converted once; to be looked at only."""
     return convert(name)
 
@@ -109,17 +109,19 @@ def test_the_released_sizes_have_the_known_number_of_parameters(case):
 @EVERY
 def test_every_number_of_the_file_is_in_the_model_once(name):
     file = small.small_file(name)
-    ignored = {key for keys in converted(name).config.avzoo_source["tensors_ignored"].values() for key in keys}
+    ignored = {key for keys in convert_small(name).config.avzoo_source["tensors_ignored"].values() for key in keys}
     kept = [value for key, value in file.items() if key.removeprefix("__S__.") not in ignored]
     theirs = torch.cat([value.flatten() for value in kept if value.is_floating_point()])
-    ours = torch.cat([value.flatten() for value in converted(name).state_dict().values() if value.is_floating_point()])
+    ours = torch.cat(
+        [value.flatten() for value in convert_small(name).state_dict().values() if value.is_floating_point()]
+    )
     assert torch.equal(theirs.sort().values, ours.sort().values)
-    assert not converted(name).training
+    assert not convert_small(name).training
 
 
 @EVERY
 def test_ignored_tensors_are_told_with_a_reason(name):
-    source = converted(name).config.avzoo_source
+    source = convert_small(name).config.avzoo_source
     file = {key.removeprefix("__S__.") for key in small.small_file(name)}
     starts = (
         "__L__",
@@ -148,7 +150,7 @@ def test_containers_and_prefixes_do_not_matter(name, container, prefix):
     weights = {prefix + key: value for key, value in small.small_file(name).items()}
     file = {container: weights, "epoch": 7, "optimizer_state_dict": {"state": {}}}
     model = convert(name, file)
-    assert same_weights(model, converted(name))
+    assert same_weights(model, convert_small(name))
     assert model.config.avzoo_source["entries_ignored"] == ["epoch", "optimizer_state_dict"]
     assert "not read, beside the weights: epoch, optimizer_state_dict" in describe_conversion(model)
 
@@ -156,14 +158,14 @@ def test_containers_and_prefixes_do_not_matter(name, container, prefix):
 @KINDS
 def test_encoder_keys_may_come_without_the_trainers_prefix(name):
     weights = {key.removeprefix("__S__."): value for key, value in small.small_file(name).items()}
-    assert same_weights(convert(name, {"model": weights}), converted(name))
+    assert same_weights(convert(name, {"model": weights}), convert_small(name))
 
 
 @KINDS
 def test_counters_may_be_missing(name):
     without = {key: value for key, value in small.small_file(name).items() if "num_batches" not in key}
     model = convert(name, without)
-    assert torch.equal(model(recording()[None]).embeddings, converted(name)(recording()[None]).embeddings)
+    assert torch.equal(model(recording()[None]).embeddings, convert_small(name)(recording()[None]).embeddings)
 
 
 @KINDS
@@ -171,7 +173,7 @@ def test_what_is_saved_loads_completely_and_computes_the_same(name, tmp_path):
     save_converted(convert(name), tmp_path / "encoder")
     loaded, report = SpeakerEncoderForXVector.from_pretrained(tmp_path / "encoder", output_loading_info=True)
     assert not any(report.values()), report
-    assert same_weights(loaded, converted(name))
+    assert same_weights(loaded, convert_small(name))
     assert (tmp_path / "encoder/README.md").is_file()
     assert (tmp_path / "encoder/preprocessor_config.json").is_file()
 
@@ -181,7 +183,7 @@ def test_what_is_saved_loads_completely_and_computes_the_same(name, tmp_path):
 
 @EVERY
 def test_the_kind_is_told_by_the_keys(name):
-    source = converted(name).config.avzoo_source
+    source = convert_small(name).config.avzoo_source
     assert (source["variant"], source["variant_told"]) == (small.SMALL[name][0], "by its shapes")
 
 
@@ -196,7 +198,9 @@ def test_another_variant_is_refused(name):
 def test_settings_that_shapes_do_not_tell_win():
     model = convert("rawnet3", config={"sinc_stride": 20})
     assert model.config.sinc_stride == 20
-    assert (model(recording()[None]).embeddings - converted("rawnet3")(recording()[None]).embeddings).abs().max() > 1e-3
+    assert (
+        model(recording()[None]).embeddings - convert_small("rawnet3")(recording()[None]).embeddings
+    ).abs().max() > 1e-3
 
 
 def test_an_unknown_setting_is_named():
@@ -280,7 +284,7 @@ def test_the_command_line_converts_a_file(name, tmp_path, capsys):
     assert f"session_embedding, variant {kind}, told by its shapes" in capsys.readouterr().err
     loaded = AutoModelForAudioXVector.from_pretrained(tmp_path / "encoder")
     assert isinstance(loaded, SpeakerEncoderForXVector)
-    assert same_weights(loaded, converted(name))
+    assert same_weights(loaded, convert_small(name))
     card = (tmp_path / "encoder/README.md").read_text()
     assert f"`{file.name}`" in card
     assert "This folder is an encoder alone" in card

@@ -1,8 +1,6 @@
 """Two runs into one folder, full disks: told at once, and nothing that was saved is lost."""
 
-import resource
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -66,16 +64,6 @@ def save(folder: Path, step: int, size: int = 10) -> None:
     arguments = {"model": model, "optimizer": torch.optim.SGD(model.parameters(), lr=1.0), "ema": None}
     state = {"training": {}, "steers": {}, "scaler": None}
     checkpoints.save_checkpoint(folder, step, **arguments, state=state, keep=2)
-
-
-@pytest.fixture
-def full_disk():
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_a_checkpoint_on_a_full_disk_leaves_the_earlier_ones(full_disk, tmp_path):
