@@ -151,7 +151,9 @@ def write_converted(model: Any, folder: Path, place: Path) -> None:
     row = zoo.find_row(source["method"])
     model.save_pretrained(folder)
     if row.processor_class and not row.diffusion_pipeline:  # a pipeline saves its own
-        row.load(row.processor_class)(**source["processor"]).save_pretrained(folder)
+        # What is no JSON, such as a tokenizer, the converter leaves at the model.
+        further = getattr(model, "processor_arguments", {})
+        row.load(row.processor_class)(**source["processor"], **further).save_pretrained(folder)
     # An absolute path would tell readers of the card about this machine.
     shown = f"./{place.name}" if place.is_absolute() else f"./{place.as_posix()}"
     render_card(row.name, source=source, model_folder=shown).save(folder / "README.md")

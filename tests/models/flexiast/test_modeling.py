@@ -11,7 +11,6 @@ from avzoo import FlexiASTConfig, FlexiASTForAudioClassification, FlexiASTModel
 from avzoo.conversion import convert_checkpoint
 from avzoo.models.flexiast.augmentation import mask_spectrogram, mix_waveforms
 from avzoo.models.flexiast.labels import label_names
-from avzoo.models.flexiast.modeling_flexiast import classification_loss
 from avzoo.models.flexiast.patch_geometry import draw_patch_size
 from avzoo.models.flexiast.resizing import (
     cut_or_stretch_position_embeddings,
@@ -20,6 +19,7 @@ from avzoo.models.flexiast.resizing import (
     resize_patch_kernel,
     resize_position_embeddings,
 )
+from avzoo.models.layers.classification_loss import classification_loss
 
 TINY = {
     "hidden_size": 24,

@@ -3,7 +3,9 @@
 from avzoo.zoo.row import Row
 
 from . import (
+    acl_ssl,
     avdiffuss,
+    beats,
     coarse_to_fine_ast,
     flexiast,
     mtdvocalist,
@@ -24,5 +26,6 @@ METHODS: tuple[Row, ...] = (
     talknce.ROW,
     session_embedding.ROW,
     ssl_alignment.ROW,
+    acl_ssl.ROW,
 )
-COMPONENTS: tuple[Row, ...] = (s3fd.ROW,)
+COMPONENTS: tuple[Row, ...] = (s3fd.ROW, beats.ROW)

@@ -1,0 +1,167 @@
+"""Conversion of BEATs checkpoints: {'cfg': settings, 'model': tensors}, pre-trained or fine-tuned on AudioSet.
+
+Facts: microsoft/unilm (`beats/BEATs.py`, `beats/backbone.py`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from avzoo.conversion.checkpoints import Checkpoint
+from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
+from avzoo.models.beats import BEATsConfig, BEATsForAudioClassification, BEATsModel
+from avzoo.models.layers.without_memory import build_without_memory
+
+ENTRIES_READ = ("model", "cfg")
+
+# The file's settings -> ours. Those that are not here concern training, or shapes tell them.
+_SETTINGS = {
+    "encoder_attention_heads": "num_attention_heads",
+    "conv_pos_groups": "conv_pos_groups",
+    "max_distance": "max_distance",
+    "deep_norm": "deep_norm",
+    "layer_norm_first": "layer_norm_first",
+    "activation_fn": "hidden_act",
+    "dropout": "hidden_dropout_prob",
+    "attention_dropout": "attention_probs_dropout_prob",
+    "activation_dropout": "activation_dropout",
+    "predictor_dropout": "classifier_dropout",
+    "encoder_layerdrop": "layerdrop",
+}
+_BIAS_TABLE = "encoder.layers.{n}.self_attn.relative_attention_bias.weight"
+
+
+def beats_rules(source: str = "", target: str = "") -> tuple[Rule, ...]:
+    """Rules of the encoder, under prefixes that end in a dot or are empty."""
+    layer, ours = f"{source}encoder.layers.{{n}}", f"{target}layers.{{n}}"
+    convolution = f"{source}encoder.pos_conv.0"
+    projections = {"q_proj": "q_proj", "k_proj": "k_proj", "v_proj": "v_proj", "out_proj": "o_proj"}
+    return (
+        rename(f"{source}patch_embedding.{{leaf}}", f"{target}embeddings.patch_embedding.{{leaf}}"),
+        rename(f"{source}layer_norm.{{leaf}}", f"{target}embeddings.layernorm.{{leaf}}"),
+        rename(f"{source}post_extract_proj.{{leaf}}", f"{target}embeddings.projection.{{leaf}}"),
+        rename(f"{convolution}.weight_g", f"{target}positional_convolution.weight_length"),
+        rename(f"{convolution}.weight_v", f"{target}positional_convolution.weight_direction"),
+        rename(f"{convolution}.bias", f"{target}positional_convolution.bias"),
+        rename(f"{source}encoder.layer_norm.{{leaf}}", f"{target}layernorm.{{leaf}}"),
+        rename(
+            f"{source}encoder.layers.0.self_attn.relative_attention_bias.weight",
+            f"{target}relative_positions.embedding.weight",
+        ),
+        ignore(f"{source}{_BIAS_TABLE}", why="one table for all layers, stored with each; they are equal"),
+        rename(f"{layer}.self_attn.grep_a", f"{ours}.attention.gate_scale"),
+        rename(f"{layer}.self_attn.grep_linear.{{leaf}}", f"{ours}.attention.gate.{{leaf}}"),
+        *(
+            rename(f"{layer}.self_attn.{name}.{{leaf}}", f"{ours}.attention.{our_name}.{{leaf}}")
+            for name, our_name in projections.items()
+        ),
+        rename(f"{layer}.self_attn_layer_norm.{{leaf}}", f"{ours}.attention_norm.{{leaf}}"),
+        rename(f"{layer}.final_layer_norm.{{leaf}}", f"{ours}.feed_forward_norm.{{leaf}}"),
+        rename(f"{layer}.fc1.{{leaf}}", f"{ours}.fc1.{{leaf}}"),
+        rename(f"{layer}.fc2.{{leaf}}", f"{ours}.fc2.{{leaf}}"),
+    )
+
+
+CLASSIFIER_KEYMAP = KeyMap(rename("predictor.{leaf}", "classifier.{leaf}"), *beats_rules(target="beats."))
+ENCODER_KEYMAP = KeyMap(
+    *beats_rules(),
+    ignore("mask_emb", why="stands for hidden patches in pre-training"),
+    ignore("predictor.*", why="class head, which the encoder alone has not"),
+)
+
+
+def convert(
+    checkpoint: Checkpoint, variant: str | None = None, config: Mapping[str, Any] | None = None
+) -> tuple[BEATsModel | BEATsForAudioClassification, str, dict[str, Any]]:
+    """Convert a checkpoint; returns the model, its variant, and the arguments of its processor.
+
+    A file with a class head gives a classifier. Its labels are the file's own, where it holds a `label_dict`, else
+    what `config` gives as `id2label`, else numbers.
+
+    Args:
+        variant: "finetuned" or "pretrained".
+        config: override config values that can't be inferred from tensor shapes or from the file's settings.
+    """
+    checkpoint, settings = unwrap(checkpoint)
+    state_dict = checkpoint.state_dict()
+    refuse_different_tables(state_dict, checkpoint.name)
+    fields = read_fields(state_dict, settings, checkpoint.name) | dict(config or {})
+    has_head = "predictor.weight" in state_dict
+    if variant is not None and (variant == "finetuned") != has_head:
+        raise ValueError(
+            f"{checkpoint.name} has {'a' if has_head else 'no'} class head (`predictor.weight`), so it is not "
+            f"{variant!r}."
+        )
+    variant = "finetuned" if has_head else "pretrained"
+    if has_head:
+        fields.setdefault("problem_type", "multi_label_classification")
+        if "id2label" not in fields:
+            fields["num_labels"] = len(state_dict["predictor.weight"])
+    with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
+        model = (BEATsForAudioClassification if has_head else BEATsModel)(BEATsConfig(**fields))
+    keymap = CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP
+    return load_weights(model, keymap, state_dict, checkpoint.name), variant, {}
+
+
+def unwrap(checkpoint: Checkpoint) -> tuple[Checkpoint, Mapping[str, Any]]:
+    """The checkpoint of the tensors alone, and the file's settings; empty where it has none."""
+    content = checkpoint.content
+    if not isinstance(content.get("model"), Mapping):
+        return checkpoint, {}
+    settings = content.get("cfg")
+    settings = dict(settings) if isinstance(settings, Mapping) else {}
+    labels = content.get("label_dict")
+    return replace(checkpoint, content=content["model"]), {**settings, "label_dict": labels}
+
+
+def refuse_different_tables(state_dict: Mapping[str, torch.Tensor], name: str) -> None:
+    """Raise a ValueError unless the bias tables of all layers are one."""
+    ending = ".self_attn.relative_attention_bias.weight"
+    tables = {key: value for key, value in state_dict.items() if key.endswith(ending)}
+    first = next(iter(tables.values()), None)
+    for key, table in tables.items():
+        if table.shape != first.shape or not torch.equal(table, first):
+            raise ValueError(
+                f"{name}: `{key}` differs from the table of the first layer; BEATs has one for all layers. The file is "
+                "damaged, or of another network."
+            )
+
+
+def read_fields(state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Config fields by the shapes of the tensors, and by the file's own settings.
+
+    Raises:
+        ValueError: a tensor is missing that tells a size.
+    """
+
+    def shape(key: str) -> torch.Size:
+        if key not in state_dict:
+            raise ValueError(f"{name} lacks `{key}`: it is no BEATs checkpoint, or cut short.")
+        return state_dict[key].shape
+
+    embedding_size, _, patch_size, _ = shape("patch_embedding.weight")
+    layers = {int(key.split(".")[2]) for key in state_dict if key.startswith("encoder.layers.")}
+    table, kernel = shape(_BIAS_TABLE.format(n=0)), shape("encoder.pos_conv.0.weight_v")
+    intermediate_size, hidden_size = shape("encoder.layers.0.fc1.weight")
+    fields: dict[str, Any] = {
+        "patch_size": patch_size,
+        "embedding_size": embedding_size,
+        "hidden_size": hidden_size,
+        "num_hidden_layers": max(layers) + 1,
+        "intermediate_size": intermediate_size,
+        "conv_bias": "patch_embedding.bias" in state_dict,
+        "conv_pos_kernel_size": kernel[-1],
+        "conv_pos_groups": kernel[0] // kernel[1],
+        "num_buckets": table[0],
+        "num_attention_heads": table[1],
+        "gated_position_bias": "encoder.layers.0.self_attn.grep_a" in state_dict,
+    }
+    for theirs, ours in _SETTINGS.items():
+        if settings.get(theirs) is not None:
+            fields[ours] = settings[theirs]
+    labels = settings.get("label_dict")
+    if isinstance(labels, Mapping):
+        fields["id2label"] = {int(index): str(label) for index, label in labels.items()}
+    return fields
