@@ -65,15 +65,22 @@ class ACLAudioEmbedder(nn.Module):
         self.combine = nn.Linear(2, 1, bias=False)  # the unary potential, the one of pairs
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(sounds, tokens, input_size) to (sounds, output_size)."""
+    def forward(self, features: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(sounds, tokens, input_size) to (sounds, output_size); `mask` (sounds, tokens): True where a token counts."""
         tokens = self.fc2(nn.functional.gelu(self.fc1(features)))
         unary = self.unary_reduce(self.dropout(self.unary_embed(tokens).relu()))  # (sounds, tokens, 1)
         query = nn.functional.normalize(self.pair_query(tokens), dim=-1)
-        key = nn.functional.normalize(self.pair_key(tokens), dim=-1).mean(1)
+        key = nn.functional.normalize(self.pair_key(tokens), dim=-1)
+        if mask is None:
+            key = key.mean(1)
+        else:
+            counts = mask[..., None].to(key.dtype)
+            key = (key * counts).sum(1) / counts.sum(1)
         pairs = query @ key[..., None]  # (sounds, tokens, 1)
-        weights = self.combine(torch.cat([unary, pairs], dim=-1)).softmax(dim=1)
-        return (weights * tokens).sum(1)
+        scores = self.combine(torch.cat([unary, pairs], dim=-1))
+        if mask is not None:
+            scores = scores.masked_fill(~mask[..., None], float("-inf"))
+        return (scores.softmax(dim=1) * tokens).sum(1)
 
 
 class ACLForSoundLocalization(PreTrainedModel):
@@ -87,7 +94,7 @@ class ACLForSoundLocalization(PreTrainedModel):
     main_input_name = "pixel_values"
     input_modalities = ("image", "audio", "text")
     supports_gradient_checkpointing = True
-    _no_split_modules = ["BEATsLayer", "CLIPSegEncoderLayer", "CLIPSegDecoderLayer", "ACLAudioEmbedder"]
+    _no_split_modules = ["BEATsLayer", "CLIPSegEncoderLayer", "CLIPSegVisionEmbeddings", "CLIPSegDecoderLayer"]
     _supports_sdpa = True
     _supports_attention_backend = True
 
@@ -168,7 +175,8 @@ class ACLForSoundLocalization(PreTrainedModel):
             loss = self.compute_loss(pixel_values, logits, features, embeds, generator).loss
             logits, features = pick_pairs(logits), pick_pairs(features)
         if count[0] == count[1]:
-            logits, features = logits.reshape(-1, *logits.shape[-2:]), features.reshape(len(embeds), -1)
+            if is_paired:
+                logits, features = logits[:, 0], features[:, 0]
             confidence = nn.functional.cosine_similarity(features, embeds.float(), dim=-1)
         else:
             confidence = nn.functional.cosine_similarity(features, embeds[None].float(), dim=-1)
@@ -197,7 +205,8 @@ class ACLForSoundLocalization(PreTrainedModel):
 
         Args:
             input_features: (sounds, frames, num_mel_bins).
-            attention_mask: (sounds, frames), 1 = frame, 0 = padding behind the end.
+            attention_mask: (sounds, frames), 1 = frame, 0 = padding behind the end, which then counts nowhere. None:
+                every frame counts.
             prompt_ids, prompt_position: of another prompt, see [`ACLProcessor.encode_prompt`]. None: the config's.
 
         Returns:
@@ -205,7 +214,9 @@ class ACLForSoundLocalization(PreTrainedModel):
             of unit length, for retrieval; `hidden_states`, the audio token (sounds, text width).
         """
         hidden_states = self.audio_encoder(input_features, attention_mask, output_hidden_states=True).hidden_states
-        token = self.audio_embedder(torch.cat([hidden_states[layer] for layer in self.config.audio_layers], dim=-1))
+        features = torch.cat([hidden_states[layer] for layer in self.config.audio_layers], dim=-1)
+        token_mask = self.audio_encoder.make_token_mask(attention_mask, features.shape[1])
+        token = self.audio_embedder(features, token_mask)
         embeds = self.embed_token(token, prompt_ids, prompt_position)
         return BaseModelOutputWithPooling(
             last_hidden_state=embeds, pooler_output=nn.functional.normalize(embeds, dim=-1), hidden_states=(token,)
@@ -230,7 +241,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         text = self.grounder.clip.text_model
         hidden_states = self.run_text(text.embeddings(input_ids=input_ids))  # padding behind the end is not seen
         last = torch.full_like(input_ids[:, 0], input_ids.shape[1] - 1) if attention_mask is None else length - 1
-        pooled = hidden_states[torch.arange(len(input_ids), device=input_ids.device), last]
+        pooled = hidden_states[torch.arange(input_ids.shape[0], device=input_ids.device), last]
         embeds = self.grounder.clip.text_projection(pooled)
         return BaseModelOutputWithPooling(
             last_hidden_state=embeds, pooler_output=nn.functional.normalize(embeds, dim=-1), hidden_states=None
@@ -256,24 +267,33 @@ class ACLForSoundLocalization(PreTrainedModel):
                 f"{tuple(pixel_values.shape)}."
             )
         grid = pixel_values.shape[2] // patch, pixel_values.shape[3] // patch
-        clip = self.grounder.clip
-        pixel_values = pixel_values.to(clip.visual_projection.weight.dtype)
-        outputs = clip.vision_model(pixel_values=pixel_values, output_hidden_states=True, return_dict=True)
-        embeds = clip.visual_projection(outputs.pooler_output)
-        activations = tuple(outputs.hidden_states[layer + 1] for layer in self.grounder.extract_layers)
+        vision = self.grounder.clip.vision_model
+        *hidden_states, last = self.run_vision(pixel_values)
+        embeds = self.grounder.clip.visual_projection(vision.post_layernorm(last[:, 0]))
+        activations = tuple([*hidden_states, last][layer + 1] for layer in self.grounder.extract_layers)
         return BaseModelOutputWithPooling(
-            last_hidden_state=self.compute_dense_features(outputs.hidden_states[-2], grid),
+            last_hidden_state=self.compute_dense_features(hidden_states[-1], grid),
             pooler_output=nn.functional.normalize(embeds, dim=-1),
             hidden_states=(*activations, embeds),
         )
 
+    def run_vision(self, pixel_values: torch.Tensor) -> list[torch.Tensor]:
+        """What enters each layer of CLIP's picture encoder and leaves the last, (images, 1 + patches, width)."""
+        vision = self.grounder.clip.vision_model
+        hidden_states = vision.pre_layrnorm(vision.embeddings(pixel_values, interpolate_pos_encoding=True))
+        collected = [hidden_states]
+        for layer in vision.encoder.layers:
+            collected.append(layer(collected[-1], attention_mask=None))
+        return collected
+
     def compute_dense_features(self, hidden_states: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """CLIP's embedding of every patch: the last block without its attention, (images, projection_dim, *grid)."""
+        """CLIP's embedding of every patch, (images, projection_dim, *grid): each sees itself alone in the last block."""
         clip = self.grounder.clip
-        layer = clip.vision_model.encoder.layers[-1]
-        attention = layer.self_attn
-        hidden_states = hidden_states + attention.out_proj(attention.v_proj(layer.layer_norm1(hidden_states)))
-        hidden_states = hidden_states + layer.mlp(layer.layer_norm2(hidden_states))
+        order = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+        others = order[:, None] != order
+        mask = torch.zeros_like(others, dtype=hidden_states.dtype)
+        mask = mask.masked_fill(others, torch.finfo(hidden_states.dtype).min)[None, None]
+        hidden_states = clip.vision_model.encoder.layers[-1](hidden_states, attention_mask=mask)
         dense = clip.visual_projection(clip.vision_model.post_layernorm(hidden_states))[:, 1:]
         return dense.mT.unflatten(-1, grid)
 
@@ -286,7 +306,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         if not 1 <= position < len(ids):
             raise ValueError(f"`prompt_position` must be from 1 to {len(ids) - 1}, got {position}.")
         embeddings = self.grounder.clip.text_model.embeddings
-        words = embeddings.token_embedding(torch.tensor(ids, device=token.device)).expand(len(token), -1, -1)
+        words = embeddings.token_embedding(torch.tensor(ids, device=token.device)).expand(token.shape[0], -1, -1)
         sequence = torch.cat([words[:, :position], token[:, None].to(words.dtype), words[:, position:]], dim=1)
         hidden_states = self.run_text(embeddings(inputs_embeds=sequence))
         return self.grounder.clip.text_projection(hidden_states[:, -1])  # at the end token
@@ -327,22 +347,20 @@ class ACLForSoundLocalization(PreTrainedModel):
         """
         *activations, _ = image_features.hidden_states
         grid = tuple(image_features.last_hidden_state.shape[-2:])
-        images, sounds = len(activations[0]), len(embeds)
-        device = embeds.device
-        if paired:
-            picked = torch.arange(images, device=device), torch.arange(images, device=device)
+        images, sounds = activations[0].shape[0], 1 if paired else embeds.shape[0]
+        image = torch.arange(images, device=embeds.device)
+        sound = image if paired else torch.arange(sounds, device=embeds.device).repeat(images)
+        image = image if paired else image.repeat_interleave(sounds)
+        if self.training or torch.compiler.is_compiling():
+            chunks = [(image, sound)]
         else:
-            picked = (
-                torch.arange(images, device=device).repeat_interleave(sounds),
-                torch.arange(sounds, device=device).repeat(images),
-            )
-        count = len(picked[0]) if self.training or torch.compiler.is_compiling() else _PAIRS_AT_ONCE
+            chunks = list(zip(image.split(_PAIRS_AT_ONCE), sound.split(_PAIRS_AT_ONCE), strict=True))
         logits = [
-            self.decode([activation[image] for activation in activations], embeds[sound], grid)
-            for image, sound in zip(picked[0].split(count), picked[1].split(count), strict=True)
+            self.decode([activation[first] for activation in activations], embeds[second], grid)
+            for first, second in chunks
         ]
         joined = logits[0] if len(logits) == 1 else torch.cat(logits)
-        return joined.unflatten(0, (images, 1 if paired else sounds))
+        return joined.unflatten(0, (-1, sounds))
 
     def decode(self, activations: Sequence[torch.Tensor], embeds: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         """CLIPSeg's decoder on pairs, for pictures of any shape: (pairs, height, width).
@@ -366,12 +384,12 @@ class ACLForSoundLocalization(PreTrainedModel):
 
         The two trained numbers enter as shift / scale, not as in training: the released thresholds depend on it.
         """
-        logits = logits.float()
+        values = logits.float()
         if size is not None:
-            flat = logits.reshape(-1, 1, *logits.shape[-2:])
+            flat = values.reshape(-1, 1, *values.shape[-2:])
             flat = nn.functional.interpolate(flat, size, mode="bicubic", align_corners=False)
-            logits = flat.reshape(*logits.shape[:-2], *size)
-        return torch.sigmoid(logits + (self.mask_shift / self.mask_scale).float())
+            values = flat.reshape(*logits.shape[:-2], *size)
+        return torch.sigmoid(values + self.mask_shift.float() / self.mask_scale.float()).to(logits.dtype)
 
     def pool_features(
         self, image_features: BaseModelOutputWithPooling, logits: torch.Tensor
@@ -423,8 +441,7 @@ class ACLForSoundLocalization(PreTrainedModel):
     def embed_images(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """CLIP's embedding of pictures, (images, projection_dim); gradients reach the pictures."""
         clip = self.grounder.clip
-        pixel_values = pixel_values.to(clip.visual_projection.weight.dtype)
-        return clip.visual_projection(clip.vision_model(pixel_values=pixel_values, return_dict=True).pooler_output)
+        return clip.visual_projection(clip.vision_model.post_layernorm(self.run_vision(pixel_values)[-1][:, 0]))
 
 
 def pick_pairs(values: torch.Tensor) -> torch.Tensor:

@@ -77,9 +77,9 @@ class BEATsRelativePositions(nn.Module):
         self.num_buckets, self.max_distance = config.num_buckets, config.max_distance
         self.embedding = nn.Embedding(config.num_buckets, config.num_attention_heads)
 
-    def forward(self, tokens: int) -> torch.Tensor:
+    def forward(self, tokens: int, device: torch.device) -> torch.Tensor:
         """(heads, 2 * tokens - 1): of keys that lie tokens - 1 before the query, ..., tokens - 1 behind it."""
-        distances = torch.arange(1 - tokens, tokens, device=self.embedding.weight.device)
+        distances = torch.arange(1 - tokens, tokens, device=device)
         return self.embedding(self.find_buckets(distances)).T
 
     def find_buckets(self, distances: torch.Tensor) -> torch.Tensor:
@@ -125,12 +125,11 @@ class BEATsAttention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )  # (batch, heads, tokens, head_dim)
         gates = self.compute_gates(query)
-        # Row q of this view holds the biases of query tokens - 1 - q with all keys.
-        windows = positions.to(query.dtype).unfold(-1, tokens, 1)  # (heads, tokens, tokens), nothing is copied
+        positions = positions.to(query.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mixed, weights = [], []
         for start, end in self.split_queries(batch, tokens):
-            bias = windows[:, tokens - end : tokens - start].flip(1)[None]  # (1, heads, queries, keys)
+            bias = spread_positions(positions, tokens, start, end)[None]  # (1, heads, queries, keys)
             bias = bias if gates is None else bias * gates[:, :, start:end]
             bias = bias.expand(batch, -1, -1, -1) if mask is None else bias + mask
             part, part_weights = attend(
@@ -161,6 +160,15 @@ class BEATsAttention(nn.Module):
             return [(0, tokens)]
         count = max(1, _SCORES_AT_ONCE // (batch * self.config.num_attention_heads * tokens))
         return [(start, min(tokens, start + count)) for start in range(0, tokens, count)]
+
+
+def spread_positions(positions: torch.Tensor, tokens: int, start: int, end: int) -> torch.Tensor:
+    """Biases of distances as those of queries `start` to `end` with all keys, (heads, end - start, tokens)."""
+    if torch.compiler.is_compiling():  # a view with as many rows as tokens would fix their number
+        order = torch.arange(tokens, device=positions.device)
+        return positions[:, order - order[start:end, None] + tokens - 1]
+    # Row q of the view holds the biases of query tokens - 1 - q; only the rows asked for are copied.
+    return positions.unfold(-1, tokens, 1)[:, tokens - end : tokens - start].flip(1)
 
 
 class BEATsLayer(GradientCheckpointingLayer):
@@ -278,13 +286,14 @@ class BEATsModel(BEATsPreTrainedModel):
         Raises:
             ValueError: a shape or the mask does not fit, a clip shorter than a patch. A mask on a GPU is not read.
         """
-        token_mask = self.make_token_mask(input_values, attention_mask)
+        self.check_inputs(input_values, attention_mask)
         if output_attentions and self.config._attn_implementation != "eager":
             raise ValueError(
                 f"`output_attentions` needs the eager attention, not {self.config._attn_implementation!r}. "
                 'Call model.set_attn_implementation("eager") first.'
             )
         hidden_states = self.embeddings(input_values)
+        token_mask = self.make_token_mask(attention_mask, hidden_states.shape[1])
         mask = None
         if token_mask is not None:
             hidden_states = hidden_states.masked_fill(~token_mask[..., None], 0.0)
@@ -294,7 +303,7 @@ class BEATsModel(BEATsPreTrainedModel):
         if not self.config.layer_norm_first:
             hidden_states = self.layernorm(hidden_states)
         hidden_states = self.dropout(hidden_states)
-        positions = self.relative_positions(hidden_states.shape[1])
+        positions = self.relative_positions(hidden_states.shape[1], hidden_states.device)
         all_hidden_states, all_attentions = [hidden_states], []
         for layer in self.layers:
             if self.training and self.config.layerdrop and torch.rand(()) < self.config.layerdrop:
@@ -311,42 +320,44 @@ class BEATsModel(BEATsPreTrainedModel):
             attentions=tuple(all_attentions) if output_attentions else None,
         )
 
-    def make_token_mask(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor | None:
-        """(batch, tokens), True where a token counts, by `config.token_mask`; None without a mask.
-
-        Raises:
-            ValueError: a shape or the mask does not fit, or a clip is shorter than a patch.
-        """
+    def check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
+        """Raise a ValueError if a shape or the mask does not fit, or a clip is shorter than a patch."""
         config = self.config
         if input_values.ndim != 3 or input_values.shape[-1] != config.num_mel_bins:
             raise ValueError(
                 f"`input_values` must be (batch, frames, {config.num_mel_bins}) features, got "
                 f"{tuple(input_values.shape)}. Compute them with the feature extractor."
             )
-        batch, frames = input_values.shape[:2]
-        if frames < config.patch_size:
+        shortest, mask_shape = input_values.shape[1], tuple(input_values.shape[:2])
+        if attention_mask is not None:
+            if tuple(attention_mask.shape) != mask_shape:
+                raise ValueError(
+                    f"`attention_mask` must be (batch, frames) = {mask_shape}, got {tuple(attention_mask.shape)}."
+                )
+            if attention_mask.device.type == "cpu" and not torch.compiler.is_compiling():
+                shortest = int(count_frames(attention_mask).min())
+        if shortest < config.patch_size:
             raise ValueError(
-                f"`input_values` has {frames} frames, a patch has {config.patch_size}: the recording is too short."
+                f"`input_values` has a clip of {shortest} frames, a patch has {config.patch_size}: the recording is "
+                "too short."
             )
+
+    def make_token_mask(self, attention_mask: torch.Tensor | None, tokens: int) -> torch.Tensor | None:
+        """(batch, tokens), True where a token counts, by `config.token_mask`; None without a mask.
+
+        Args:
+            attention_mask: (batch, frames), 1 = frame, 0 = padding behind the end.
+            tokens: of a whole clip.
+        """
         if attention_mask is None:
             return None
-        if attention_mask.shape != (batch, frames):
-            raise ValueError(
-                f"`attention_mask` must be (batch, frames) = {(batch, frames)}, got {tuple(attention_mask.shape)}."
-            )
-        rows = config.num_mel_bins // config.patch_size
-        tokens = frames // config.patch_size * rows
-        lengths = count_frames(attention_mask)
+        config, lengths = self.config, count_frames(attention_mask)
+        order = torch.arange(tokens, device=lengths.device)
         if config.token_mask == "official":
-            span = frames // tokens  # frames that decide on a token, whatever its patch holds
-            return torch.arange(tokens, device=lengths.device) * span < lengths[:, None]
-        columns = lengths // config.patch_size
-        if lengths.device.type == "cpu" and not torch.compiler.is_compiling() and int(columns.min()) < 1:
-            raise ValueError(
-                f"`attention_mask` has a clip of {int(lengths.min())} frames, a patch has {config.patch_size}: the "
-                "recording is too short."
-            )
-        return torch.arange(tokens, device=lengths.device) // rows < columns[:, None]
+            span = attention_mask.shape[1] // tokens  # frames that decide on a token, whatever its patch holds
+            return order * span < lengths[:, None]
+        rows = config.num_mel_bins // config.patch_size
+        return order // rows < (lengths // config.patch_size)[:, None]
 
 
 class BEATsForAudioClassification(BEATsPreTrainedModel):
@@ -389,7 +400,7 @@ class BEATsForAudioClassification(BEATsPreTrainedModel):
             return_dict=True,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (batch, tokens, num_labels)
-        token_mask = self.beats.make_token_mask(input_values, attention_mask)
+        token_mask = self.beats.make_token_mask(attention_mask, logits.shape[1])
         if token_mask is None:
             logits = logits.mean(1)
         else:

@@ -69,7 +69,7 @@ def test_a_copy_and_a_pickled_model_compute_the_same_bits(model, tiny):
     torch.testing.assert_close(answer_of(tiny, model, inputs), expected, **EXACT)  # nothing is shared
 
 
-@pytest.mark.needs("training")  # one number, which is never trained, cannot be in two places
+@pytest.mark.needs("training", "offload")  # one number, which is never trained, cannot be in two places
 def test_weights_left_on_disk_compute_the_same(model, tiny, tmp_path):
     inputs = tiny.inputs(tiny.lengths)
     model.save_pretrained(tmp_path / "model", max_shard_size="4KB")
@@ -314,7 +314,7 @@ def test_what_a_network_is_without_is_not_there(model, tiny):
         "training": any(parameter.requires_grad for parameter in model.parameters()),
     }
     assert {name for name, present in found.items() if not present} == tiny.without.keys() & found.keys()
-    assert tiny.without.keys() <= found.keys() | {"compilation"}
+    assert tiny.without.keys() <= found.keys() | {"compilation", "offload"}
     assert all(tiny.without.values())
     assert ("labels" in parameters) == (tiny.loss is None and "training" not in tiny.without)
 

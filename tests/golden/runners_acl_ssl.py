@@ -12,6 +12,7 @@ from avzoo.models.acl_ssl import ACLConfig, ACLForSoundLocalization, ACLProcesso
 from avzoo.models.acl_ssl.loss_acl_ssl import measure_areas, sample_mask
 from avzoo.models.acl_ssl.modeling_acl_ssl import ACLAudioEmbedder, pick_pairs
 from avzoo.models.beats import BEATsFeatureExtractor, BEATsForAudioClassification
+from avzoo.models.beats.modeling_beats import spread_positions
 
 Outputs = dict[str, torch.Tensor]
 
@@ -142,7 +143,7 @@ def run_audio(case: GoldenCase, folder) -> Iterator[Outputs]:
         masked = beats(features, mask, output_hidden_states=True)
         joined = torch.cat([plain.hidden_states[layer] for layer in layers], dim=-1)
         tokens = case.outputs["position_bias"].shape[-1] if "position_bias" in case.outputs else 24
-        biases = beats.relative_positions(tokens).unfold(-1, tokens, 1).flip(1)
+        biases = spread_positions(beats.relative_positions(tokens, features.device), tokens, 0, tokens)
         results = {
             "fbank": features,
             "patch_tokens": beats.embeddings.embed_patches(features),
@@ -152,7 +153,7 @@ def run_audio(case: GoldenCase, folder) -> Iterator[Outputs]:
             "audio_token": embedder(joined),
             "masked_last_hidden": masked.last_hidden_state,
             "masked_features": torch.cat([masked.hidden_states[layer] for layer in layers], dim=-1),
-            "token_padding_mask": ~beats.make_token_mask(features, mask),
+            "token_padding_mask": ~beats.make_token_mask(mask, plain.last_hidden_state.shape[1]),
             "class_probabilities": current(features).logits.sigmoid(),
         }
         if "token_padding_mask" in case.outputs:

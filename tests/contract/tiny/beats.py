@@ -34,6 +34,7 @@ CONFIG = {
     "num_buckets": 8,
     "max_distance": 16,
     "layerdrop": 0.0,
+    "initializer_range": 0.2,
     "num_labels": 3,
 }
 CLASSIFIER = Tiny(

@@ -26,6 +26,7 @@ class Tiny:
             "compilation": it cannot become one graph.
             "linear": no linear layer, so nothing for LoRA to adapt.
             "loss": forward takes no labels.
+            "offload": its weights can't be left on disk.
             "outputs": it answers with one tensor.
             "padding": its inputs are of one length, and forward takes no mask.
             "training": no parameter of it is to be trained.
