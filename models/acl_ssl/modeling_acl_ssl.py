@@ -287,7 +287,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         return collected
 
     def compute_dense_features(self, hidden_states: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """CLIP's embedding of every patch, (images, projection_dim, *grid): each sees itself alone in the last block."""
+        """CLIP's embedding of every patch, (images, projection_dim, *grid): each sees itself alone at last."""
         clip = self.grounder.clip
         order = torch.arange(hidden_states.shape[1], device=hidden_states.device)
         others = order[:, None] != order
