@@ -1,4 +1,4 @@
-"""What a case of kind "metrics" holds: scores of maps, of extended test sets and of retrieval; no model has a part in it."""
+"""What a case of kind "metrics" holds: scores of maps, of extended test sets and of retrieval, without a model."""
 
 import numpy as np
 import torch
