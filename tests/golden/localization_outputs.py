@@ -10,7 +10,7 @@ from avzoo.metrics import (
     consensus_iou,
     draw_truth,
     localization_scores,
-    mix_maps,
+    mix_objectness,
     normalize_maps,
     slavc_confidence,
     sounding_detection_scores,
@@ -82,7 +82,7 @@ def score_maps(case: GoldenCase) -> dict[str, np.ndarray | dict]:
             for name in ("heatmap", "objectness")
         )
         scores = {}
-        for ending, kind in (("", maps), ("_ogl", mix_maps(maps, objectness, case.config["ogl_alpha"]))):
+        for ending, kind in (("", maps), ("_ogl", mix_objectness(maps, objectness, case.config["ogl_alpha"]))):
             ious = consensus_iou(kind, truth)
             adaptive = consensus_iou(kind, truth, area_thresholds(kind, truth_areas(truth)))
             results |= {f"{convention}.ciou{ending}": ious, f"{convention}.ciou_adap{ending}": adaptive}

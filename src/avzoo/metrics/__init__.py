@@ -25,7 +25,7 @@ from .localization import (
 from .localization_maps import (
     center_prior,
     draw_truth,
-    mix_maps,
+    mix_objectness,
     normalize_maps,
     oracle_maps,
     to_pixel_boxes,
@@ -120,7 +120,7 @@ __all__ = [
     "mean_of_batches",
     "mean_offset_accuracy",
     "min_detection_cost",
-    "mix_maps",
+    "mix_objectness",
     "normalize_maps",
     "normalize_scores",
     "offset_accuracy",

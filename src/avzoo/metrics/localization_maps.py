@@ -64,7 +64,7 @@ def normalize_maps(maps: ArrayLike) -> np.ndarray:
     return 1 - (maps - low) / np.where(high > low, high - low, 1)
 
 
-def mix_maps(maps: ArrayLike, objectness: ArrayLike, weight: float = 0.4) -> np.ndarray:
+def mix_objectness(maps: ArrayLike, objectness: ArrayLike, weight: float = 0.4) -> np.ndarray:
     """Object-guided localization: weight * map + (1 - weight) * objectness of normalized maps, normalized again.
 
     Args:
@@ -211,7 +211,7 @@ __all__ = [
     "check_maps",
     "check_truth",
     "draw_truth",
-    "mix_maps",
+    "mix_objectness",
     "normalize_maps",
     "oracle_maps",
     "to_pixel_boxes",
