@@ -108,12 +108,15 @@ class Scorer:
         return {row: self._column(row, samples) for row in wanted}
 
     def _score_detection(self, samples: Sequence[Sample], sounding: np.ndarray, scores: dict[str, dict]) -> list[str]:
-        equal = np.zeros(len(samples))
-        confidences = {MODEL: self._column("slavc", samples), PRIOR: equal, ORACLE: sounding.astype(np.float64)}
-        confidences[WITH_OBJECTNESS] = confidences[MODEL]
+        confidences = {row: self._column("slavc", samples) for row in scores}
+        # The prior has no confidence: it takes all pairs for sounding, and has no order for an AP. The oracle's falls,
+        # since SLAVC's AP doesn't count the recall that the pairs of the highest confidence have together.
+        confidences[PRIOR] = np.zeros(len(samples))
+        confidences[ORACLE] = sounding - 0.5 * np.arange(len(samples)) / len(samples)
         for row in scores:
             found = sounding_detection_scores(confidences[row], self._column(row, samples), sounding)
-            scores[row] |= {name: found[name] for name in ("ap", "ap_sounding", "max_f1_of_ten", "max_f1", "loc_acc")}
+            names = ("ap", "ap_sounding", "max_f1_of_ten", "max_f1", "loc_acc")
+            scores[row] |= {name: found[name] for name in (names[2:] if row == PRIOR else names)}
         found = sounding_detection_scores(self._column("maximum", samples), self._column(MODEL, samples), sounding)
         scores[MODEL] |= {"ap_by_maximum": found["ap"], "max_f1_by_maximum": found["max_f1"]}
         return [
