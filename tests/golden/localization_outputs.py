@@ -21,7 +21,6 @@ from avzoo.metrics import (
 )
 from avzoo.metrics.localization import group_of
 
-
 # The case's names, in the order of its `summary`, to those of `localization_scores` without and with objectness.
 SUMMARY = {
     "AUC": "auc",
