@@ -127,9 +127,8 @@ def evaluate_localization(
     # 3. Score them
     evaluated = [sample for sample in present if sample["name"] in scorer.places]
     if not evaluated:
-        raise ValueError(
-            f"`samples`: none of the {len(present)} could be read; the first: {next(iter(damaged.items()))}."
-        )
+        name, reason = next(iter(damaged.items()))
+        raise ValueError(f"`samples`: none of the {len(present)} could be read; the first is {name}: {reason}")
     scores, notes = scorer.finish(evaluated)
     if vectors is not None:
         recalls, more = vectors.finish(evaluated)
