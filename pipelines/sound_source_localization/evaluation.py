@@ -56,7 +56,8 @@ def evaluate_localization(
         samples: see [`read_test_set`]; those with `missing` files are counted and left out.
         dataset: one of `PROTOCOLS`: "vggss", "flickr", "is3", "s4", "ms3", "vpo-ss", "vpo-ms", "vggss-extended",
             "flickr-extended".
-        upsampling: of maps; None: the data set's own. Numbers by another are not comparable.
+        upsampling: of maps; None: the one of the published numbers, see [`choose_upsampling`]. Numbers by another are
+            not comparable.
         objectness_weight: of the similarity map against objectness, for a second row where the model has that; None:
             without it.
         batch_size: pictures, and sounds, at a time.
@@ -103,8 +104,11 @@ def evaluate_localization(
             yield keys, inputs.to(parameter.device, parameter.dtype)
 
     # 2. Encode the sounds, whose vectors are small, and then the pictures, batch by batch, with the pairs of each
-    scorer = Scorer(protocol, upsampling or protocol.upsampling, objectness_weight if has_objectness else None)
-    vectors = RetrievalVectors() if protocol.has_retrieval else None
+    if upsampling is None:
+        upsampling = choose_upsampling(protocol, model.config)
+    scorer = Scorer(protocol, upsampling, objectness_weight if has_objectness else None)
+    has_projections = getattr(model.config, "projection_dim", 0) is not None
+    vectors = RetrievalVectors(has_projections) if protocol.has_retrieval else None
     with evaluation_mode(model):
         sounds: dict[Any, ModelOutput] = {}
         for keys, inputs in encode("audio", "audio", "input_features"):
@@ -149,6 +153,16 @@ def evaluate_localization(
     )
 
 
+def choose_upsampling(protocol: Protocol, config: Any) -> str:
+    """The upsampling by which the authors scored networks of this kind on a test set.
+
+    Those with projections before the map (EZ-VSL, FNAC, SLAVC) have aligned corners on VGG-SS, too.
+    """
+    if protocol.upsampling == "half-pixel" and getattr(config, "localization_projection", None) is not None:
+        return "corners"
+    return protocol.upsampling
+
+
 def _check_names(samples: Sequence[Mapping[str, Any]]) -> None:
     if not samples:
         raise ValueError("`samples` is empty.")
@@ -185,4 +199,4 @@ def _note_groups(protocol: Protocol, listed: Sequence[Sample], evaluated: Sequen
     return [f"{len(incomplete)} groups are incomplete: their IIoU is of the samples that are there"]
 
 
-__all__ = ["LocalizationReport", "evaluate_localization"]
+__all__ = ["LocalizationReport", "choose_upsampling", "evaluate_localization"]

@@ -143,9 +143,14 @@ class Scorer:
 
 
 class RetrievalVectors:
-    """Vectors of pairs, for the recall of retrieval by class."""
+    """Vectors of pairs, for the recall of retrieval by class.
 
-    def __init__(self) -> None:
+    Args:
+        has_projections: `pooler_output` is another vector than `last_hidden_state`.
+    """
+
+    def __init__(self, has_projections: bool = True) -> None:
+        self.has_projections = has_projections
         self._vectors: dict[str, dict[str, np.ndarray]] = {}
 
     def add(self, samples: Sequence[Sample], picture: ModelOutput, sounds: ModelOutput) -> None:
@@ -155,7 +160,7 @@ class RetrievalVectors:
         if raw.ndim == 4 and sounds.last_hidden_state.shape[1:] == raw.shape[1:2]:
             vectors |= {"raw image": raw.mean((2, 3)), "raw audio": sounds.last_hidden_state}
         image, audio = picture.pooler_output, sounds.pooler_output
-        if image is not None and audio is not None and image.shape[-1] == audio.shape[-1]:
+        if self.has_projections and image is not None and audio is not None and image.shape[-1] == audio.shape[-1]:
             vectors |= {"projected image": image, "projected audio": audio}
         for number, sample in enumerate(samples):
             self._vectors[sample["name"]] = {

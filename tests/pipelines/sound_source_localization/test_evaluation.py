@@ -8,7 +8,7 @@ from localization_sets import ColourModel, write_json, write_set, write_tone
 from avzoo.metrics import consensus_iou, draw_truth, localization_scores, mix_objectness, normalize_maps, upsample_maps
 from avzoo.metrics.localization import area_thresholds, truth_areas
 from avzoo.models.ssl_alignment import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
-from avzoo.pipelines.sound_source_localization.evaluation import evaluate_localization
+from avzoo.pipelines.sound_source_localization.evaluation import choose_upsampling, evaluate_localization
 from avzoo.pipelines.sound_source_localization.test_sets import PROTOCOLS, read_test_set
 
 PROCESSOR = SSLAlignmentProcessor()
@@ -152,6 +152,21 @@ def test_scores_are_those_of_each_pair_by_itself(is3_root, batch_size):
 def test_the_upsampling_of_vggss_is_another_than_that_of_the_others():
     conventions = {dataset: protocol.upsampling for dataset, protocol in PROTOCOLS.items()}
     assert {dataset for dataset, upsampling in conventions.items() if upsampling == "half-pixel"} == {"vggss"}
+
+
+def test_networks_with_projections_before_the_map_have_aligned_corners_on_vggss_too():
+    conventions = [
+        choose_upsampling(PROTOCOLS["vggss"], SSLAlignmentConfig(localization_projection=kind))
+        for kind in (None, "single", "dual")
+    ]
+    assert conventions == ["half-pixel", "corners", "corners"]
+
+
+def test_a_network_without_projections_has_no_projected_retrieval(tmp_path):
+    config = SSLAlignmentConfig(hidden_sizes=(4, 6, 8, 12), depths=(1, 1, 1, 1), projection_dim=None)
+    model = SSLAlignmentForSoundLocalization(config)
+    scores = evaluate(write_set(tmp_path, "vggss"), "vggss", model).scores["model"]
+    assert {name.split()[0] for name in scores if "R@" in name} == {"raw"}
 
 
 def test_an_upsampling_of_ones_own_is_stated(is3_root):
