@@ -3,10 +3,10 @@
     python examples/evaluate_sound_localization.py --model MODEL_FOLDER --dataset is3 --root IS3
 
 The layouts of the test sets are described in `avzoo/data/vggss.py`, `flickr_soundnet.py`, `is3.py`, `avsbench.py` and
-`vpo.py`. Printed are cIoU, AUC, their adaptive and interactive forms, and what else belongs to the test set, in percent.
-Beside the model stand "centre prior", which looks at nothing, and "oracle", the truth itself: a result means something
-between the two. Files that are missing, as many videos are by now, are counted and named. `--report` keeps the IoU of
-each sample.
+`vpo.py`. Printed are cIoU and AUC in percent, their adaptive and interactive forms, and what else belongs to the test
+set. Beside the model stand "centre prior", which looks at nothing, and "oracle", the truth itself: a result means
+something between the two. Files that are missing, as many videos are by now, are counted and named. `--report` keeps
+the IoU of each sample.
 """
 
 import argparse
@@ -51,9 +51,8 @@ def main() -> None:
     )
     print(report.describe())
     costs = count_localization_costs(model, processor)
-    print(
-        f"cost of a new pair: {costs.new_pair / 2e9:.2f} G multiply-adds; of a new sound: {costs.new_sound / 2e9:.2f} G"
-    )
+    pair, sound = costs.new_pair / 2e9, costs.new_sound / 2e9
+    print(f"multiply-adds: {pair:.2f} G for a new pair, {sound:.2f} G for a new sound on a picture that is encoded")
     if options.report is not None:
         print(f"wrote {report.save(options.report)}")
 

@@ -82,8 +82,8 @@ def consensus_iou(
         raise ValueError(f"`thresholds` must be a number or ({len(maps)},), without NaN, got {thresholds}.")
     bounds = np.broadcast_to(thresholds, len(maps))[:, None, None]
     chosen = maps >= bounds if inclusive else maps > bounds
-    shared = (truth * chosen).sum(axis=(1, 2))
-    beside = np.count_nonzero(chosen & (truth == 0), axis=(1, 2))
+    shared = np.einsum("shw,shw->s", truth, chosen.astype(np.float64))
+    beside = np.array([np.count_nonzero(sample) for sample in chosen & (truth == 0)])  # faster than along axes
     return _divide(shared, truth.sum(axis=(1, 2)) + beside + epsilon)
 
 
