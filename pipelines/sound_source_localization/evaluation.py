@@ -19,8 +19,8 @@ from tqdm import tqdm
 from transformers.utils import ModelOutput
 
 from avzoo.checks import check_choice, check_number, check_whole_number
-from avzoo.data.localization_samples import Sample
-from avzoo.metrics.localization_maps import UPSAMPLING
+from avzoo.data.localization_samples import SAMPLE_FIELDS, Sample
+from avzoo.metrics.localization_maps import UPSAMPLING, to_pixel_boxes
 from avzoo.pipelines.sound_source_localization.encoding import (
     digest_file,
     encode_batches,
@@ -75,8 +75,9 @@ def evaluate_localization(
     check_whole_number("batch_size", batch_size, at_least=1)
     if objectness_weight is not None:
         check_number("objectness_weight", objectness_weight, at_least=0, at_most=1)
-    listed = [dict(sample) for sample in samples]
-    _check_names(listed)
+    listed = list(samples)
+    _check_samples(listed)
+    listed = [dict(sample) for sample in listed]
     present = [sample for sample in listed if not sample["missing"]]
     if not present:
         first = f", the first is {listed[0]['missing'][0]}" if listed else ""
@@ -163,14 +164,22 @@ def choose_upsampling(protocol: Protocol, config: Any) -> str:
     return protocol.upsampling
 
 
-def _check_names(samples: Sequence[Mapping[str, Any]]) -> None:
+def _check_samples(samples: Sequence[Mapping[str, Any]]) -> None:
     if not samples:
         raise ValueError("`samples` is empty.")
     seen: set[str] = set()
-    for sample in samples:
+    for number, sample in enumerate(samples):
+        if absent := [name for name in SAMPLE_FIELDS if name not in sample]:
+            raise ValueError(
+                f"`samples[{number}]` has no {', '.join(absent)}; see avzoo.data.localization_samples.make_sample."
+            )
         if sample["name"] in seen:
             raise ValueError(f"`samples` holds {sample['name']} twice.")
         seen.add(sample["name"])
+        try:
+            to_pixel_boxes(sample["boxes"], sample["box_format"])
+        except ValueError as error:
+            raise ValueError(f"`samples`: {sample['name']}: {error}") from error
 
 
 def _find_owners(samples: Sequence[Sample]) -> dict[tuple[str, str], list[Sample]]:

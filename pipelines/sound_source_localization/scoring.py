@@ -23,6 +23,7 @@ from avzoo.metrics.mask_segmentation import f_measure_curves, mask_iou, max_f_me
 from avzoo.metrics.retrieval import class_recall
 from avzoo.metrics.sounding_detection import slavc_confidence, sounding_detection_scores
 from avzoo.pipelines.sound_source_localization.test_sets import Protocol
+from avzoo.video import read_picture
 
 MODEL, WITH_OBJECTNESS, PRIOR, ORACLE = "model", "model with objectness", "centre prior", "oracle"
 MASK_THRESHOLD = 0.5  # of normalized maps, for mIoU
@@ -199,10 +200,9 @@ def read_masks(samples: Sequence[Sample]) -> np.ndarray | None:
     masks = []
     for sample in samples:
         try:
-            with Image.open(sample["mask"]) as picture:
-                grey = picture.convert("L")
-        except (SyntaxError, ValueError, Image.UnidentifiedImageError) as error:
-            raise ValueError(f"the mask {sample['mask']} can't be decoded.") from error
+            grey = Image.fromarray(read_picture(sample["mask"], name="mask")).convert("L")
+        except ValueError as error:
+            raise ValueError(f"`samples`: {sample['name']}: {error}") from error
         if grey.size != (MAP_SIZE, MAP_SIZE):
             grey = grey.resize((MAP_SIZE, MAP_SIZE), Image.Resampling.NEAREST)
         masks.append(np.asarray(grey) >= 128)

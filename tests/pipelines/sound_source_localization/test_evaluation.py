@@ -241,6 +241,30 @@ def test_a_sample_twice_is_refused(is3_root):
         evaluate_localization(ColourModel(), PROCESSOR, samples + samples[:1], "is3")
 
 
+def test_a_sample_without_a_field_is_refused(is3_root):
+    samples = list(read_test_set("is3", is3_root))
+    del samples[2]["boxes"], samples[2]["mask"]
+    with pytest.raises(ValueError, match=r"`samples\[2\]` has no boxes, mask; see avzoo\.data\.localization_samples"):
+        evaluate_localization(ColourModel(), PROCESSOR, samples, "is3")
+
+
+def test_a_box_out_of_the_picture_is_refused_before_anything_is_encoded(is3_root):
+    samples = list(read_test_set("is3", is3_root))
+    samples[3]["boxes"] = [[0, 0, 300, 10]]
+    model = ColourModel()
+    with pytest.raises(ValueError, match="`samples`: green_blue_1_blue: `boxes` must be whole numbers from 0 to 224"):
+        evaluate_localization(model, PROCESSOR, samples, "is3")
+    assert model.encoded["audio"] == 0
+
+
+def test_a_damaged_mask_is_refused_by_name(tmp_path):
+    root = write_set(tmp_path, "s4")
+    mask = root / "Single-source/s4_data/gt_masks/test/red/0d9u2Cy_0xc/0d9u2Cy_0xc_1.png"
+    mask.write_bytes(mask.read_bytes()[:150])
+    with pytest.raises(ValueError, match=r"`samples`: red/0d9u2Cy_0xc/0d9u2Cy_0xc_1: `mask` \(0d9u2Cy_0xc_1\.png\)"):
+        evaluate(root, "s4")
+
+
 def test_a_test_set_without_any_truth_is_refused(is3_root):
     samples = [sample | {"boxes": [[0, 0, 0, 0]]} for sample in read_test_set("is3", is3_root)]
     with pytest.raises(ValueError, match="the truth of all 6 is empty, so that every score would be 0"):
