@@ -107,7 +107,8 @@ def evaluate_localization(
     # 2. Encode the sounds, whose vectors are small, and then the pictures, batch by batch, with the pairs of each
     if upsampling is None:
         upsampling = choose_upsampling(protocol, model.config)
-    scorer = Scorer(protocol, upsampling, objectness_weight if has_objectness else None)
+    threshold = getattr(model.config, "confidence_threshold", None)
+    scorer = Scorer(protocol, upsampling, objectness_weight if has_objectness else None, threshold)
     has_projections = getattr(model.config, "projection_dim", 0) is not None
     vectors = RetrievalVectors(has_projections) if protocol.has_retrieval else None
     with evaluation_mode(model):
@@ -205,7 +206,7 @@ def _note_groups(protocol: Protocol, listed: Sequence[Sample], evaluated: Sequen
     incomplete &= {sample["group"] for sample in evaluated}
     if not incomplete:
         return []
-    return [f"{len(incomplete)} groups are incomplete: their IIoU is of the samples that are there"]
+    return [f"incomplete groups: {len(incomplete)}; their IIoU is of the samples that are there"]
 
 
 __all__ = ["LocalizationReport", "choose_upsampling", "evaluate_localization"]

@@ -34,8 +34,15 @@ _RANKS = (1, 5, 10)
 class Scorer:
     """Scores of maps as they come; the priors' too."""
 
-    def __init__(self, protocol: Protocol, upsampling: str, objectness_weight: float | None):
+    def __init__(
+        self,
+        protocol: Protocol,
+        upsampling: str,
+        objectness_weight: float | None,
+        confidence_threshold: float | None = None,
+    ):
         self.protocol, self.upsampling, self.objectness_weight = protocol, upsampling, objectness_weight
+        self.confidence_threshold = confidence_threshold
         self.places: dict[str, int] = {}  # of samples in the lists below
         self._columns: dict[str, list[np.ndarray]] = {}
 
@@ -92,7 +99,7 @@ class Scorer:
         rows = [row for row in (MODEL, WITH_OBJECTNESS, PRIOR, ORACLE) if row in self._columns]
         scores, notes = {}, []
         if empty := int((~has_truth & sounding).sum()):
-            notes.append(f"{empty} samples have an empty truth and count 0 whatever the map")
+            notes.append(f"samples with an empty truth: {empty}; they count 0 whatever the map")
         for row in rows:
             ious = [self._column(name, chosen) for name in (row, f"{row}, adaptive")]
             scores[row] = localization_scores(*ious, groups)
@@ -118,12 +125,18 @@ class Scorer:
             found = sounding_detection_scores(confidences[row], self._column(row, samples), sounding)
             names = ("ap", "ap_sounding", "max_f1_of_ten", "max_f1", "loc_acc")
             scores[row] |= {name: found[name] for name in (names[2:] if row == PRIOR else names)}
-        found = sounding_detection_scores(self._column("maximum", samples), self._column(MODEL, samples), sounding)
-        scores[MODEL] |= {"ap_by_maximum": found["ap"], "max_f1_by_maximum": found["max_f1"]}
-        return [
-            f"{int((~sounding).sum())} of the pairs don't sound; cIoU and AUC are of the others",
+        notes = [
+            f"pairs that don't sound: {int((~sounding).sum())}; cIoU and AUC are of the others",
             "ap and max_f1 by SLAVC's confidence, the largest quarter's mean of a map; *_by_maximum by its maximum",
         ]
+        threshold = self.confidence_threshold
+        pairs = (self._column("maximum", samples), self._column(MODEL, samples), sounding)
+        found = sounding_detection_scores(*pairs, 0.5 if threshold is None else threshold)
+        scores[MODEL] |= {"ap_by_maximum": found["ap"], "max_f1_by_maximum": found["max_f1"]}
+        if threshold is not None:
+            scores[MODEL]["f1_of_decision"] = found["f1"]
+            notes.append(f"f1_of_decision: sounding from a maximum of {threshold} on, as the model decides")
+        return notes
 
     def _score_masks(self, samples: Sequence[Sample], scores: dict[str, dict]) -> list[str]:
         has_mask = self._column("has mask", samples)

@@ -83,7 +83,7 @@ def test_masks_are_scored_where_they_lie_beside_the_boxes(tmp_path):
 def test_an_empty_truth_is_told_and_counts_0(tmp_path):
     report = evaluate(write_set(tmp_path, "ms3"), "ms3")
     assert report.ious["oracle"][0] == 0
-    assert "1 samples have an empty truth and count 0 whatever the map" in report.notes
+    assert "samples with an empty truth: 1; they count 0 whatever the map" in report.notes
 
 
 def test_retrieval_is_by_class_of_raw_and_projected_features(tmp_path):
@@ -107,7 +107,19 @@ def test_silent_pairs_lower_the_precision_and_not_the_ciou(tmp_path):
     assert report.scores["centre prior"]["loc_acc"] == 0
     assert report.scores["oracle"]["max_f1"] == 1
     assert report.scores["oracle"]["ciou"] == 1
-    assert "3 of the pairs don't sound; cIoU and AUC are of the others" in report.notes
+    assert "pairs that don't sound: 3; cIoU and AUC are of the others" in report.notes
+
+
+def test_the_models_own_decision_is_scored_where_it_makes_one(tmp_path):
+    root = write_set(tmp_path, "flickr-extended")
+    model = ColourModel()
+    assert "f1_of_decision" not in evaluate(root, "flickr-extended", model).scores["model"]
+    model.config.confidence_threshold = 0.9  # maps of silent pairs are 0 everywhere, those of sounding ones reach 1
+    report = evaluate(root, "flickr-extended", model)
+    right = (report.ious["model"][:3] >= 0.5).sum()
+    precision, recall = right / 3, 1.0  # what is in a wrong place is no miss
+    assert report.scores["model"]["f1_of_decision"] == pytest.approx(2 * precision * recall / (precision + recall))
+    assert "f1_of_decision: sounding from a maximum of 0.9 on, as the model decides" in report.notes
 
 
 # ------------------------------------------------------------------------------------------------ encoding once
@@ -195,7 +207,7 @@ def test_missing_files_are_counted_and_named_in_the_report(is3_root):
     report = evaluate(is3_root, "is3")
     assert (report.num_evaluated, report.num_listed) == (5, 6)
     assert report.missing == ["red_green_0_green"]
-    assert "1 groups are incomplete: their IIoU is of the samples that are there" in report.notes
+    assert "incomplete groups: 1; their IIoU is of the samples that are there" in report.notes
     text = report.describe()
     assert "IS3: 5 of 6 samples" in text
     assert "1 missing: red_green_0_green" in text
