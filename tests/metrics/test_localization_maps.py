@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from avzoo.metrics.localization import consensus_iou
 from avzoo.metrics.localization_maps import (
     center_prior,
     draw_truth,
@@ -124,6 +125,12 @@ def test_the_prior_falls_with_the_distance_from_the_middle():
     assert prior[1, 2] == 1
     assert prior.argmin() == 0
     np.testing.assert_allclose(prior, prior[::-1, ::-1])
+
+
+def test_the_oracle_can_not_reach_half_for_less_than_a_quarter_of_the_picture():
+    truth = draw_truth([[[0, 0, 3, 8]], [[0, 0, 2, 7]]], 8)  # 24 and 14 of 64 pixels
+    assert (consensus_iou(oracle_maps(truth), truth) >= 0.5).tolist() == [True, False]
+    assert consensus_iou(truth, truth).tolist() == [1, 1]
 
 
 def test_the_oracle_ranks_every_pixel_of_the_truth_above_all_others():

@@ -145,9 +145,10 @@ def center_prior(size: int | tuple[int, int] = MAP_SIZE) -> np.ndarray:
 
 
 def oracle_maps(truth: ArrayLike) -> np.ndarray:
-    """The best map a metric can be given, (samples, height, width): the truth, ties broken towards the middle.
+    """The truth as a map without ties, (samples, height, width): what lies outside falls with the distance to the middle.
 
-    Breaking ties matters: a threshold that keeps half of the picture keeps half of it, whatever lies in it.
+    It bounds maps whose values differ. One that is equal over half of the picture can score higher by the fixed
+    threshold, which then keeps less than half: the plain truth has an IoU of 1 if it covers less than half.
     """
     truth = check_maps(truth, "truth")
     return truth + 0.25 * center_prior(truth.shape[1:])
