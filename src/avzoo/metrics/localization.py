@@ -11,7 +11,9 @@ from 0 to 1; papers print percent.
 | IIoU, IAUC | the same of groups, such as one picture with its two sounds, whose worst sample counts |
 
 The usual threshold keeps half of the picture, so that a target under a quarter of it can't reach 0.5 by any map whose
-values differ. The adaptive one keeps as many pixels as the truth has. Source: kaistmm/SSLalignment@e7ae3c5 (`test.py`, `utils.py`).
+values differ. The adaptive one keeps as many pixels as the truth has.
+
+Source: kaistmm/SSLalignment@e7ae3c5 (`test.py`, `utils.py`).
 
 Metrics: `consensus_iou`, `consensus_iou_curve`, `success_rate`, `success_auc`, `group_minima`, `localization_scores`.
 """

@@ -145,7 +145,7 @@ def center_prior(size: int | tuple[int, int] = MAP_SIZE) -> np.ndarray:
 
 
 def oracle_maps(truth: ArrayLike) -> np.ndarray:
-    """The truth as a map without ties, (samples, height, width): what lies outside falls with the distance to the middle.
+    """The truth as a map without ties, (samples, height, width): outside, values fall with the distance to the middle.
 
     It bounds maps whose values differ. One that is equal over half of the picture can score higher by the fixed
     threshold, which then keeps less than half: the plain truth has an IoU of 1 if it covers less than half.
