@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from acl_evaluation_outputs import run_evaluation
 from golden_case import GoldenCase
 
 from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.checkpoints import Checkpoint
 from avzoo.conversion.convert_acl_ssl import read_clipseg_fields
+from avzoo.metrics import draw_truth, to_pixel_boxes
 from avzoo.models.acl_ssl import ACLConfig, ACLForSoundLocalization, ACLProcessor
 from avzoo.models.acl_ssl.loss_acl_ssl import measure_areas, sample_mask
 from avzoo.models.acl_ssl.modeling_acl_ssl import ACLAudioEmbedder, pick_pairs
@@ -15,6 +18,9 @@ from avzoo.models.beats import BEATsFeatureExtractor, BEATsForAudioClassificatio
 from avzoo.models.beats.modeling_beats import spread_positions
 
 Outputs = dict[str, torch.Tensor]
+
+BOXES_A = [[0.1, 0.2, 0.5, 0.9], [0.4, 0.1, 1.2, 0.6]]  # of the case's first picture, which only its text states
+TRUTH_SIZE = 224
 
 
 def convert_model(case: GoldenCase, folder) -> Iterator[ACLForSoundLocalization]:
@@ -227,10 +233,14 @@ def run_preprocess(case: GoldenCase, folder) -> Iterator[Outputs]:
             elif name.startswith("pixel_values_"):
                 picture = case.inputs[f"image_{name.removeprefix('pixel_values_')}_u8"].numpy()
                 results[name] = current.prepare_image(picture)
+            elif name == "gt_area_a":
+                boxes = to_pixel_boxes(np.array(BOXES_A), "vggss", TRUTH_SIZE)
+                results[name] = torch.tensor(float(draw_truth([boxes], TRUTH_SIZE).sum()))
         yield results
 
 
 RUNNERS = {
+    "evaluation": run_evaluation,
     "model": run_model,
     "audio": run_audio,
     "prompt": run_prompt,
