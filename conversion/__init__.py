@@ -70,8 +70,8 @@ def convert_checkpoint(
             variant, told = variants.choose_variant(row, converter.fitting_variants(source), source)
     record["variant_told"] = told
     with count_taken() as taken:
-        # A pipeline also takes parts, and tells their origins; a model tells the arguments of its processor.
-        further = (parts,) if row.diffusion_pipeline else ()
+        # What is made of parts takes them and tells their origins; a model tells the arguments of its processor.
+        further = (parts,) if row.diffusion_pipeline or row.parts else ()
         with _explain_bad_shapes(source, row):
             model, variant, told_by_it = converter.convert(source, variant, config, *further)
     record |= {"variant": variant, "tensors_used": taken.num_used, "tensors_ignored": taken.ignored}
@@ -79,7 +79,7 @@ def convert_checkpoint(
     if row.diffusion_pipeline:
         model.register_to_config(avzoo_source={**record, "parts": told_by_it})
     else:
-        model.config.avzoo_source = {**record, "processor": told_by_it}
+        model.config.avzoo_source = {**record, **(told_by_it if row.parts else {"processor": told_by_it})}
     return model
 
 

@@ -32,6 +32,7 @@ _NAMES = {
         "write_picture",
     ],
     "face_tracks": ["find_face_tracks", "render_face_tracks"],
+    "pictures": ["read_picture"],
     "reading": ["VideoReader", "iter_video", "probe_video", "read_video"],
     "rendering": ["render_video"],
     "resizing": ["resize_as_opencv", "resize_as_torch", "scale_as_opencv", "to_grey", "to_hsv"],

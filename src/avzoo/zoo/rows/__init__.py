@@ -9,6 +9,7 @@ from . import (
     mtdvocalist,
     s3fd,
     session_embedding,
+    ssl_alignment,
     talknce,
     voiceldm,
 )
@@ -22,5 +23,6 @@ METHODS: tuple[Row, ...] = (
     avdiffuss.ROW,
     talknce.ROW,
     session_embedding.ROW,
+    ssl_alignment.ROW,
 )
 COMPONENTS: tuple[Row, ...] = (s3fd.ROW,)
