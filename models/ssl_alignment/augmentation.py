@@ -25,6 +25,8 @@ from PIL import Image, ImageOps
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.draws import draw_uniform, draw_whole_number
 
+from .processing_ssl_alignment import resize_short_side
+
 # Ranges of the factors of brightness, contrast and saturation, and of the shift of hue in turns of the colour wheel.
 JITTERS = {
     # What the authors' code says: such a picture keeps at most 0.4 of its brightness, contrast and saturation.
@@ -92,7 +94,7 @@ class AlignmentViews:
         return to_grey(picture) if draw_uniform(0, 1, generator) < 0.2 else picture
 
     def _draw_crop(self, picture: Image.Image, generator: torch.Generator) -> Image.Image:
-        picture = resize_short_side(picture, int(self.image_size * ENLARGEMENT))
+        picture = Image.fromarray(resize_short_side(np.asarray(picture), int(self.image_size * ENLARGEMENT)))
         left, top = (draw_whole_number(side - self.image_size + 1, generator) for side in picture.size)
         return picture.crop((left, top, left + self.image_size, top + self.image_size))
 
@@ -168,14 +170,6 @@ def _check_samples(samples: np.ndarray) -> np.ndarray:
 
 
 # ------------------------------------------------------------------------------------- operations on pictures, RGB
-
-
-def resize_short_side(picture: Image.Image, size: int) -> Image.Image:
-    """Resize by PIL's bicubic filter so that the short side has `size` pixels, the long one rounded down."""
-    width, height = picture.size
-    if width <= height:
-        return picture.resize((size, int(size * height / width)), Image.Resampling.BICUBIC)
-    return picture.resize((int(size * width / height), size), Image.Resampling.BICUBIC)
 
 
 def mirror(picture: Image.Image, is_mirrored: bool) -> Image.Image:
@@ -262,7 +256,6 @@ __all__ = [
     "blur",
     "cut_around",
     "mirror",
-    "resize_short_side",
     "shift_hue",
     "to_grey",
     "translate",

@@ -13,7 +13,6 @@ from avzoo.models.ssl_alignment.augmentation import (
     blur,
     cut_around,
     mirror,
-    resize_short_side,
     shift_hue,
     to_grey,
     translate,
@@ -112,11 +111,6 @@ def test_an_oblong_picture_turned_in_its_frame_loses_its_ends_to_black():
     turned = greys(turn(grey_picture([[1, 2, 3, 4], [5, 6, 7, 8]]), 1))
     assert turned == [[0, 3, 7, 0], [0, 2, 6, 0]]
     assert greys(turn(grey_picture([[1, 2, 3, 4]]), 1, whole=True)) == [[4], [3], [2], [1]]
-
-
-def test_the_short_side_gets_the_size():
-    assert resize_short_side(Image.new("RGB", (340, 256)), 246).size == (326, 246)  # 326.7 is rounded down
-    assert resize_short_side(Image.new("RGB", (256, 340)), 246).size == (246, 326)
 
 
 @pytest.mark.parametrize("size", [(340, 256), (100, 300), (30, 30)])
