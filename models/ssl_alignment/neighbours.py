@@ -16,6 +16,7 @@ Two forms of files:
 Source of training on such lists: arXiv 2309.10724; 1000 neighbours of each clip.
 """
 
+import hashlib
 import json
 import os
 from collections import Counter
@@ -148,6 +149,15 @@ class SimilarClips:
                 f"training list, the first is {self.ids[lonely[0]]!r}; use longer lists, or mine them from the "
                 "training clips."
             )
+
+    def describe(self) -> str:
+        """Sizes of the lists, and a digest of the clips and of some of their rows."""
+        digest = hashlib.sha256(json.dumps(list(self.ids)).encode())
+        for table in self.tables.values():
+            for row in range(0, len(self.ids), len(self.ids) // 100 + 1):
+                digest.update(np.ascontiguousarray(table[row], np.int32).tobytes())
+        sizes = " and ".join(str(table.shape[1]) for table in self.tables.values())
+        return f"{len(self.ids)} clips, {sizes} neighbours, digest {digest.hexdigest()[:8]}"
 
     def draw(self, clip: str, generator: torch.Generator) -> tuple[str, str]:
         """One clip with a similar picture and, independently, one with a similar sound: their ids."""

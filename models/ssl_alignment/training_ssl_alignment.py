@@ -54,7 +54,8 @@ def read_clip_picture(row: Row) -> np.ndarray:
     if "video" not in row:
         return read_picture(row["image"], name=_name(row, "image"))
     reader = VideoReader(row["video"], name=_name(row, "video"))
-    return next(reader.frames(start=reader.info.duration / 2, block_frames=1))[0]
+    number = int(_find_duration(reader) / 2 * reader.fps)  # of the frame shown then; `start` would be rounded up
+    return next(reader.frames(start=number / reader.fps, block_frames=1))[0]
 
 
 def read_clip_sound(row: Row, processor: SSLAlignmentProcessor, num_samples: int) -> np.ndarray:
@@ -69,8 +70,9 @@ def read_clip_sound(row: Row, processor: SSLAlignmentProcessor, num_samples: int
     rate = processor.sampling_rate
     if "video" in row:
         reader = VideoReader(row["video"], name=_name(row, "video"))
-        first = max(0.0, (reader.info.duration - num_samples / rate) / 2)
-        last = max(reader.info.duration - first, first + 1 / rate)
+        duration = _find_duration(reader)
+        first = max(0.0, (duration - num_samples / rate) / 2)
+        last = max(duration - first, first + 1 / rate)
         samples, _ = reader.soundtrack(rate, start=first, end=last)
     else:
         samples, _ = read_audio(row["audio"], rate, channels=processor.channels, name=_name(row, "audio"))
@@ -90,6 +92,13 @@ def check_clip(row: Row) -> None:
         VideoReader(row["video"], name=_name(row, "video")).soundtrack()
     else:
         read_audio(row["audio"], name=_name(row, "audio"))
+
+
+def _find_duration(reader: VideoReader) -> float:
+    """Seconds; of a video that doesn't state them (some browsers' recordings), by counting its frames."""
+    if reader.info.duration is not None:
+        return reader.info.duration
+    return sum(len(block) for block in reader.frames()) / float(reader.fps)
 
 
 def _name(row: Row, kind: str) -> str:
