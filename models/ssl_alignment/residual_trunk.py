@@ -97,9 +97,10 @@ class ResidualTrunk(nn.Module):
             self.stages.append(blocks)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if can_fold(self.stem, inputs):
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = inputs.to(self.stem.convolution.weight.dtype)
         hidden_states = self.stem(inputs).relu_()  # rows / 2
+        if can_fold(self.stem, inputs):  # pooling, too, is several times faster with channels last
+            hidden_states = hidden_states.contiguous(memory_format=torch.channels_last)
         hidden_states = nn.functional.max_pool2d(hidden_states, 3, 2, padding=1)  # rows / 4
         for blocks in self.stages:
             for block in blocks:
