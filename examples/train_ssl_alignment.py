@@ -100,7 +100,9 @@ def main() -> None:
         processor=processor,
         options=TrainingArguments.list_other_options(options)
         | {
-            f"{part} clips": describe_rows(some, ("id",)) for part, some in (("training", rows), ("held out", held_out))
+            "training clips": describe_rows(rows, ("id",)),
+            "held out clips": describe_rows(held_out, ("id",)),
+            "neighbour lists": None if similar is None else similar.describe(),
         },
         may_change=(*CLIP_PLACES, "skip_damaged", "neighbours"),
         write_card=lambda result, repository: write_trained_card(

@@ -41,7 +41,7 @@ _LONGEST = 16 << 20  # characters of a list of neighbours
 
 
 class StoredTable:
-    """(clips, k) whole numbers in a safetensors file, read row by row: `table[row]`, `len(table)`, `table.shape`."""
+    """(clips, k) whole numbers in a safetensors file, read row by row: `table[row]`, `table[first:last]`, `len(table)`."""
 
     def __init__(self, path: str | os.PathLike, name: str):
         self.path, self.name = os.fspath(path), name
@@ -60,6 +60,9 @@ class StoredTable:
         return self._slice
 
     def __getitem__(self, rows: int | slice) -> np.ndarray:
+        if isinstance(rows, slice):  # safetensors takes no end beyond the last row
+            start, stop, step = rows.indices(len(self))
+            rows = slice(start, stop, step)
         return self._open()[rows]
 
     def __len__(self) -> int:

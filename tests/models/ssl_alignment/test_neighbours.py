@@ -82,6 +82,8 @@ def test_saved_lists_are_read_row_by_row(lists, tmp_path):
     assert read.ids == lists.ids
     for name in ("image", "audio"):
         assert [getattr(read, name)[row].tolist() for row in range(4)] == getattr(lists, name).tolist()
+        assert getattr(read, name)[1:9].tolist() == getattr(lists, name)[1:].tolist()
+    assert SimilarClips(read, ["a", "b"]).draw("a", torch.Generator()) == ("b", "b")
     travelled = pickle.loads(pickle.dumps(read))  # to a process that loads data
     assert travelled.image[2].tolist() == [3, 0]
 
