@@ -75,11 +75,10 @@ FRONT_END = {
     "base_seconds": None,
     "level": 0.1,
     "fft_size": 256,
-    "hop_size": 125,
-    "spectrogram_size": (64, 64),
-    "log_floor": 1e-10,
-    "log_mean": -18.0,
-    "log_std": 3.0,
+    "hop_size": 250,
+    "log_floor": 1e-9,
+    "log_mean": -16.0,
+    "log_std": 2.5,
 }
 
 
