@@ -126,6 +126,17 @@ class ACLForSoundLocalization(PreTrainedModel):
         self.audio_encoder.requires_grad_(False)
         self.grounder.requires_grad_(False)
 
+    def reset_trained(self) -> None:
+        """Draw the trained weights anew, from torch's global generator; the frozen networks stay as they are."""
+        config = self.config
+        for layer in self.audio_embedder.children():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.mask_scale, float(config.mask_init_scale))
+        nn.init.constant_(self.mask_shift, float(config.mask_init_shift))
+
     def train(self, mode: bool = True) -> "ACLForSoundLocalization":
         super().train(mode)
         self.audio_encoder.eval()
