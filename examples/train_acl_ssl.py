@@ -1,7 +1,7 @@
 """Train ACL-SSL: CLIP hears where in a picture the sound is, learnt from pictures with their sounds, without labels.
 
-A frozen BEATs and a frozen CLIPSeg, 241 M weights, and between them 7.3 M that are trained. On VGGSound, in the authors'
-layout, with the frozen networks of a converted folder:
+A frozen BEATs and a frozen CLIPSeg, 241 M weights, and between them 7.3 M that are trained. On VGGSound, in the
+authors' layout, with the frozen networks of a converted folder:
 
     avzoo convert acl_ssl Param_best.pth acl-ssl --part beats=BEATS.pt --part clipseg=CIDAS/clipseg-rd64-refined
     accelerate launch examples/train_acl_ssl.py --model acl-ssl --dataset vggsound --data_dir vggsound \
@@ -10,9 +10,9 @@ layout, with the frozen networks of a converted folder:
 or on Flickr-SoundNet (`--dataset flickr`), a table of pictures and sounds (`csv`), or a folder of your own videos
 (`folder`): their middle frame and the sound around it. The trained weights are drawn anew, unless `--keep_trained`.
 Defaults are the authors' recipe (swimmiing/ACL-SSL@57f4a6c; their paper's rate of 1e-3 is a misprint by their own
-account): Adam, 1e-4, weight decay 1e-4 inside Adam, batches of 8, of which a last, smaller one is left out, 20 epochs, a
-constant rate. Each process compares within its own batch. The authors' released weights are those of one process, which
-saw half of the data in each epoch, its encoders in training mode (one layer of BEATs in twenty left out at random); here
+account): Adam, 1e-4, weight decay 1e-4 inside Adam, batches of 8 without the last, smaller one, 20 epochs, a constant
+rate. Each process compares within its own batch. The authors' released weights are those of one process, which saw
+half of the data in each epoch, its encoders in training mode (one layer of BEATs in twenty left out at random); here
 encoders stay in evaluation mode, and processes average their gradients.
 
 The authors chose the best epoch on the VGG-SS test set. Here a part of the training list is held out and measured on

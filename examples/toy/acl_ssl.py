@@ -8,13 +8,13 @@ or texts. Scenes show two of eight kinds of things, one of which is heard. For e
    last two the losses of step 3 say nothing: a test before it shows that the right texts score lower there than others.
 2. A small BEATs, which stands in for the released one, learns which kind of thing is heard.
 3. ACL: both are frozen. What is trained is the embedder of sounds and the two numbers of the mask, by the three losses
-   of the method, batches of 8, Adam 1e-3 and weight decay 1e-4. The share of a picture that a sounding thing is expected
-   to cover is set to that of the scenes, .12; the released recipe has .4.
+   of the method, batches of 8, Adam 1e-3 and weight decay 1e-4. The share of a picture that a sounding thing is
+   expected to cover is set to that of the scenes, .12; the released recipe has .4.
 
-Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. Scored are the heatmaps of
-other scenes, asked with the sound of each of their two things, by the IoU with the mask of the thing that is heard; and,
-as a control, with the mask of the other thing: a map that follows the picture alone would score the same there. The
-threshold of a map is .5, or the one with the best mean IoU on scenes for validation.
+Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. Scored are the heatmaps
+of other scenes, asked with the sound of each of their two things, by the IoU with the mask of the thing that is heard;
+and, as a control, with the mask of the other thing: a map that follows the picture alone would score the same there.
+The threshold of a map is .5, or the one with the best mean IoU on scenes for validation.
 
 The stand-ins are small and know eight kinds of drawn things: this shows the mechanism, not the paper's numbers.
 """
@@ -41,7 +41,7 @@ from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
-from avzoo.models.acl_ssl.training_acl_ssl import ACLTraining, compute_terms, draw_crop
+from avzoo.models.acl_ssl.training_acl_ssl import ACLTraining, draw_crop
 from avzoo.toyworld.scenes import Scenes
 from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, train
 
@@ -243,8 +243,8 @@ def prepare(world: Scenes, processor: ACLProcessor) -> Clips:
 
     Returns:
         pictures (clips, SIZE, SIZE, 3) uint8; masks (clips, things, SIZE, SIZE) bool; labels (clips, things); sounding
-        (clips,), the thing that is heard, -1 for none; sounds (clips, sounds, frames, 128) float16, of the clip, or with
-        `every_sound` of each thing.
+        (clips,), the thing that is heard, -1 for none; sounds (clips, sounds, frames, 128) float16, of the clip, or
+        with `every_sound` of each thing.
     """
     parts: dict[str, list] = {name: [] for name in ("pictures", "masks", "labels", "sounding", "sounds")}
     for clip in world:  # seeds already share the cores
@@ -423,12 +423,12 @@ def run(job: Job) -> Result:
     logging.disable_progress_bar()
     torch.manual_seed(job.seed)
     processor, result = make_processor(), Result()
-    with clock(result, "scenes"):
+    with Clock(result, "scenes"):
         clips = render(job.seed, job.sizes, processor)
     model = make_model(processor)
-    with clock(result, "CLIPSeg"):
+    with Clock(result, "CLIPSeg"):
         fit_grounder(model, processor, clips)
-    with clock(result, "BEATs"):
+    with Clock(result, "BEATs"):
         result.audio_accuracy = fit_audio_encoder(model, clips)
     model.eval()
     result.text_losses = compare_texts(model, processor, clips["pairs"], job.seed)
@@ -452,7 +452,7 @@ def run(job: Job) -> Result:
         cpu=True,
         progress_bar=False,  # several at once would overwrite each other
     )
-    with clock(result, "ACL"):
+    with Clock(result, "ACL"):
         train(
             ACLTraining(model),
             Pairs(clips["pairs"], processor),
@@ -470,7 +470,7 @@ def run(job: Job) -> Result:
     return result
 
 
-class clock:  # noqa: N801
+class Clock:
     """Context manager that adds the seconds of this process's cores to a result."""
 
     def __init__(self, result: Result, name: str):
