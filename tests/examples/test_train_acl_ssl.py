@@ -7,55 +7,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
+from small_acl import small_config
 from transformers import AutoModel
 
-from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
+from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.audio import write_wav
 from avzoo.training.reports import read_metrics
 
 SCRIPT = "train_acl_ssl.py"
 FAST = ["--batch_size", 3, "--val_share", 0.3, "--learning_rate", 0.01, "--no_progress_bar"]
 NUMBER = 10
-SMALL = {
-    "audio_config": {
-        "embedding_size": 8,
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-        "conv_pos_kernel_size": 4,
-        "conv_pos_groups": 2,
-        "num_buckets": 8,
-        "max_distance": 20,
-    },
-    "grounder_config": {
-        "text_config": {
-            "vocab_size": 12,
-            "hidden_size": 8,
-            "intermediate_size": 8,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 8,
-        },
-        "vision_config": {
-            "hidden_size": 8,
-            "intermediate_size": 8,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 32,
-            "patch_size": 16,
-        },
-        "projection_dim": 8,
-        "extract_layers": [0, 1, 2],
-        "reduce_dim": 4,
-        "decoder_num_attention_heads": 2,
-        "decoder_intermediate_size": 8,
-        "use_complex_transposed_convolution": True,
-    },
-    "audio_layers": (1, 2),
-    "prompt_ids": [1, 3, 2],
-    "prompt_position": 2,
-}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +39,7 @@ def model(tmp_path_factory) -> Path:
     """Folder of a small network with random weights, and its processor."""
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
-    network = ACLForSoundLocalization(ACLConfig(**SMALL, confidence_threshold=0.5))
+    network = ACLForSoundLocalization(small_config(confidence_threshold=0.5))
     network.mask_scale.data.fill_(8.0)  # as after a training
     network.save_pretrained(folder)
     ACLProcessor(image_size=32, clip_seconds=0.4).save_pretrained(folder)

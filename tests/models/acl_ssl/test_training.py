@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_model, save_model
+from small_acl import small_config
 
-from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
+from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.audio import write_wav
 from avzoo.models.acl_ssl.training_acl_ssl import (
     ACLClips,
@@ -20,46 +21,6 @@ from avzoo.models.acl_ssl.training_acl_ssl import (
 )
 from avzoo.video import write_video
 
-SMALL = {
-    "audio_config": {
-        "embedding_size": 8,
-        "hidden_size": 8,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-        "conv_pos_kernel_size": 4,
-        "conv_pos_groups": 2,
-        "num_buckets": 8,
-        "max_distance": 20,
-    },
-    "grounder_config": {
-        "text_config": {
-            "vocab_size": 12,
-            "hidden_size": 8,
-            "intermediate_size": 8,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "max_position_embeddings": 8,
-        },
-        "vision_config": {
-            "hidden_size": 8,
-            "intermediate_size": 8,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 2,
-            "image_size": 32,
-            "patch_size": 16,
-        },
-        "projection_dim": 8,
-        "extract_layers": [0, 1, 2],
-        "reduce_dim": 4,
-        "decoder_num_attention_heads": 2,
-        "decoder_intermediate_size": 8,
-        "use_complex_transposed_convolution": True,
-    },
-    "audio_layers": (1, 2),
-    "prompt_ids": [1, 3, 2],
-    "prompt_position": 2,
-}
 TRAINED = {"model.mask_scale", "model.mask_shift"}
 TRAINED |= {f"model.audio_embedder.{layer}.{part}" for layer in ("fc1", "fc2") for part in ("weight", "bias")}
 TRAINED |= {
@@ -92,7 +53,7 @@ def rows(tmp_path_factory) -> list[dict[str, str]]:
 @pytest.fixture
 def model() -> ACLForSoundLocalization:
     torch.manual_seed(0)
-    return ACLForSoundLocalization(ACLConfig(**SMALL))
+    return ACLForSoundLocalization(small_config())
 
 
 @pytest.fixture
@@ -208,7 +169,7 @@ def test_a_checkpoint_that_lacks_a_trained_weight_is_refused(model):
     network = ACLTraining(model)
     state = network.state_dict()
     del state["model.mask_scale"]
-    with pytest.raises(RuntimeError, match="missing: .*mask_scale"):
+    with pytest.raises(RuntimeError, match=r"missing: .*mask_scale"):
         network.load_state_dict(state)
 
 
