@@ -1,25 +1,27 @@
 """The claim of ACL-SSL on drawn scenes; `train_acl_ssl.py --toy` runs it.
 
 A network that paints what a text names can be steered by sounds, learnt from pictures with their sounds, without labels
-or texts. Scenes show two of eight kinds of things, one of which is heard. For each seed:
+or texts. Scenes show two of eight kinds of things, one of which is heard.
 
 1. A small CLIPSeg, which stands in for the released one, learns to paint what "a photo of a bird" names, and to know
    things by their looks: whole pictures of one thing, pictures behind a mask, and dense features in a mask. Without the
-   last two the losses of step 3 say nothing: a test before it shows that the right texts score lower there than others.
+   last two the losses of step 3 say nothing; whether right texts score lower there than shuffled ones is printed.
 2. A small BEATs, which stands in for the released one, learns which kind of thing is heard.
 3. ACL: both are frozen. What is trained is the embedder of sounds and the two numbers of the mask, by the three losses
    of the method, batches of 8, Adam 1e-3 and weight decay 1e-4. The share of a picture that a sounding thing is
    expected to cover is set to that of the scenes, .12; the released recipe has .4.
 
-Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. Scored are the heatmaps
-of other scenes, asked with the sound of each of their two things, by the IoU with the mask of the thing that is heard;
-and, as a control, with the mask of the other thing: a map that follows the picture alone would score the same there.
-The threshold of a map is .5, or the one with the best mean IoU on scenes for validation.
+Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. As there is one released
+CLIPSeg and one BEATs, all seeds of step 3 share the stand-ins; first weights, batches, crops and masks are their own.
+Scored are the heatmaps of other scenes, asked with the sound of each of their two things, by the IoU with the mask of
+the thing that is heard; and, as a control, with the mask of the other thing: a map that follows the picture alone would
+score the same there. The threshold of a map is .5, or the one with the best mean IoU on scenes for validation.
 
 The stand-ins are small and know eight kinds of drawn things: this shows the mechanism, not the paper's numbers.
 """
 
 import argparse
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
@@ -42,19 +45,22 @@ from transformers.utils import logging
 
 from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
 from avzoo.models.acl_ssl.training_acl_ssl import ACLTraining, draw_crop
-from avzoo.toyworld.scenes import Scenes
 from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, train
 
-NUM_PAIRS, NUM_SINGLES, NUM_TEST, NUM_NOISE = 1600, 1000, 200, 50
-GROUNDER_STEPS, AUDIO_STEPS, STEPS = 1500, 600, 600
-GROUNDER_BATCH, AUDIO_BATCH, BATCH_SIZE = 16, 16, 8
-GROUNDER_RATE, AUDIO_RATE, RATE = 1e-3, 4e-3, 1e-3
+# Scenes of the stand-ins ("pairs", "singles") and of ACL, by what they are for.
+NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
+NUM_NOISE = 50
+SCENES_IN_A_FILE = 200
+WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1500, 400, 800, 300
+WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 12, 16, 8
+WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 1e-3, 4e-3, 1e-3
+SHOWN_STEPS = (100, 200)  # at which the maps are scored on the way
 POSITIVE_AREA = 0.12
-SHOWN_STEPS = (100, 200, 400)  # at which the maps are scored on the way
 LABEL_SMOOTHING = 0.05
-PATCH = 16
 SCALE = 1 / 0.07
-THRESHOLDS = np.arange(0.01, 1.0, 0.01)
+PATCH, WINDOW = 8, 8  # pixels; patches
+GRID = SIZE // PATCH
+THRESHOLDS = np.arange(1, 100) / 100
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
 PROMPT = "a photo of {}"
 GROUNDER = {
@@ -77,11 +83,10 @@ GROUNDER = {
         "patch_size": PATCH,
     },
     "projection_dim": 64,
-    "extract_layers": [1, 2, 3],
+    "extract_layers": [1, 3],
     "reduce_dim": 32,
-    "decoder_num_attention_heads": 4,
+    "decoder_num_attention_heads": 2,
     "decoder_intermediate_size": 64,
-    "use_complex_transposed_convolution": True,
 }
 AUDIO_ENCODER = {
     "embedding_size": 48,
@@ -96,19 +101,45 @@ AUDIO_ENCODER = {
     "layerdrop": 0.0,
 }
 AUDIO_LAYERS = (1, 2, 4)
-# The log-mel energies of these scenes: they are quiet.
+# Mean and deviation of the log-mel energies of these scenes, which are quiet.
 FRONT_END = {"image_size": SIZE, "clip_seconds": 3.0, "feature_mean": 12.36, "feature_std": 4.95}
+AFTER, BEFORE, TEXT = "after ACL training", "before ACL training", "text of the right kind"
 
 Clips = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """Scenes to draw: those from `first` to `last` of a split, into a file."""
+
+    split: str
+    first: int
+    last: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """A frozen network to train, into a folder.
+
+    Args:
+        name: of the model's attribute, "grounder" or "audio_encoder".
+        scenes: folder of the drawn scenes.
+    """
+
+    name: str
+    scenes: Path
+    output: Path
+
+
+@dataclass(frozen=True)
 class Job:
-    """A seed, and where its network is saved."""
+    """ACL training of one seed, into a folder."""
 
     seed: int
+    scenes: Path
+    stand_ins: Path
     output: Path
-    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -116,7 +147,8 @@ class Maps:
     """Mean IoU of heatmaps with the thing that is heard, and with the other one; parts from 0 to 1.
 
     Args:
-        best, best_wrong: at `threshold`, which was fitted on scenes for validation.
+        threshold: fitted on scenes for validation.
+        best, best_wrong: at `threshold`.
         half, half_wrong: at .5.
         found: part of the maps whose IoU at `threshold` is .5 or more.
     """
@@ -134,30 +166,35 @@ class Result:
     """What a seed gave.
 
     Args:
-        maps: of "text", and of sounds "before training", after some steps, and "after N steps".
-        text_losses: (right texts, shuffled texts) of the losses "image" and "feature".
-        audio_accuracy: of the audio encoder's own classifier on test sounds.
+        maps: of texts, and of sounds before training, after some steps, and at the end.
+        text_losses: (right texts, shuffled texts) of the losses "image" and "feature", before training.
         off_screen_auc, noise_auc: of the confidence, things seen against things unseen, and against noise.
         threshold, accuracy: of the confidence, fitted on validation scenes; balanced accuracy on the test scenes.
-        seconds: of one core, by step of the recipe.
+        seconds: of one core, in training.
     """
 
     maps: dict[str, Maps] = field(default_factory=dict)
     text_losses: dict[str, tuple[float, float]] = field(default_factory=dict)
-    audio_accuracy: float = np.nan
     off_screen_auc: float = np.nan
     noise_auc: float = np.nan
     threshold: float = np.nan
     accuracy: float = np.nan
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: float = np.nan
 
 
 def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the network of the first seed in `options.output_dir`."""
     begin = time.perf_counter()
-    sizes = {"pairs": NUM_PAIRS, "singles": NUM_SINGLES, "validation": NUM_TEST // 2, "test": NUM_TEST}
     with open_output(options.output_dir) as (output, scratch):
-        jobs = [Job(seed, scratch / f"seed-{seed}", sizes) for seed in options.toy_seeds]
+        scenes, stand_ins = scratch / "scenes", scratch / "stand-ins"
+        scenes.mkdir()
+        for _ in run_jobs(render, list_renderings(scenes)):
+            pass
+        note("scenes drawn", begin)
+        parts = [StandIn(name, scenes, stand_ins / name) for name in ("grounder", "audio_encoder")]
+        for part, said in run_jobs(fit_stand_in, parts):
+            note(f"{part.name}: {said}", begin)
+        jobs = [Job(seed, scenes, stand_ins, scratch / f"seed-{seed}") for seed in options.toy_seeds]
         results = []
         for job, result in run_jobs(run, jobs):
             note(f"seed {job.seed}: mean IoU {result.maps[AFTER].best:.3f} after {STEPS} steps", begin)
@@ -165,11 +202,6 @@ def show_claim(options: argparse.Namespace) -> None:
         save_shipped(output, jobs[0].output, results)
     print(table(results))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
-
-
-AFTER = "after ACL training"
-BEFORE = "before ACL training"
-TEXT = "text of the right class"
 
 
 # -------------------------------------------------------------------------------------------------------------- clips
@@ -204,7 +236,7 @@ def make_processor() -> ACLProcessor:
 
 
 def make_model(processor: ACLProcessor) -> ACLForSoundLocalization:
-    """A network with random weights; nothing of it is frozen yet."""
+    """A network with random weights."""
     prompt_ids, position = processor.encode_prompt(PROMPT)
     grounder = {**GROUNDER, "text_config": {**GROUNDER["text_config"], "vocab_size": len(processor.tokenizer)}}
     config = ACLConfig(
@@ -215,39 +247,51 @@ def make_model(processor: ACLProcessor) -> ACLForSoundLocalization:
         prompt_position=position,
         positive_area=POSITIVE_AREA,
     )
-    model = ACLForSoundLocalization(config)
-    decoder = model.grounder.decoder
-    for part in (decoder.film_mul, decoder.film_add, decoder.reduces, decoder.transposed_convolution):
-        for layer in part.modules():  # transformers draws them for fine-tuning, with a deviation of 1
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
-    return model
+    return ACLForSoundLocalization(config)
 
 
-def render(seed: int, sizes: dict[str, int], processor: ACLProcessor) -> dict[str, Clips]:
-    """The clips of a seed; no part shares a scene with another."""
-    worlds = {
-        "pairs": make_world(sizes["pairs"], seed, "acl-train"),
-        "singles": make_world(sizes["singles"], seed, "acl-train-single", num_objects=1),
+def list_renderings(folder: Path) -> list[Rendering]:
+    """All scenes, in files that processes can share."""
+    sizes = NUM_SCENES | {f"{split} noise": min(NUM_NOISE, NUM_SCENES[split]) for split in ("validation", "test")}
+    return [
+        Rendering(split, first, min(first + SCENES_IN_A_FILE, size), folder / f"{split}-{first:06d}.pt")
+        for split, size in sizes.items()
+        for first in range(0, size, SCENES_IN_A_FILE)
+    ]
+
+
+def render(job: Rendering) -> None:
+    """Draw some scenes, in a worker process."""
+    settings = {
+        "singles": {"num_objects": 1},
+        "validation": {"every_sound": True},
+        "test": {"every_sound": True},
+        "validation noise": {"silent_chance": 1.0},
+        "test noise": {"silent_chance": 1.0},
     }
-    for split in ("validation", "test"):
-        worlds[split] = make_world(sizes[split], seed, f"acl-{split}", every_sound=True)
-        worlds[f"{split} noise"] = make_world(
-            min(NUM_NOISE, sizes[split]), seed, f"acl-{split}-noise", silent_chance=1.0
-        )
-    return {name: prepare(world, processor) for name, world in worlds.items()}
+    world, processor = make_world(job.last, 0, f"acl-{job.split}", **settings.get(job.split, {})), make_processor()
+    torch.save(prepare([world[index] for index in range(job.first, job.last)], processor), job.path)
 
 
-def prepare(world: Scenes, processor: ACLProcessor) -> Clips:
-    """Clips of a world as tensors.
+def read_scenes(folder: Path, *splits: str) -> dict[str, Clips]:
+    """Scenes of each split, as [`prepare`] gives them."""
+    read = {}
+    for split in splits:
+        parts = [torch.load(path, weights_only=True) for path in sorted(folder.glob(f"{split}-[0-9]*.pt"))]
+        read[split] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return read
+
+
+def prepare(scenes: Sequence[dict], processor: ACLProcessor) -> Clips:
+    """Scenes as tensors.
 
     Returns:
-        pictures (clips, SIZE, SIZE, 3) uint8; masks (clips, things, SIZE, SIZE) bool; labels (clips, things); sounding
-        (clips,), the thing that is heard, -1 for none; sounds (clips, sounds, frames, 128) float16, of the clip, or
-        with `every_sound` of each thing.
+        pictures (scenes, SIZE, SIZE, 3) uint8; masks (scenes, things, SIZE, SIZE) bool; labels (scenes, things);
+        sounding (scenes,), the thing that is heard, -1 for none; sounds (scenes, sounds, frames, 128) float16, of the
+        scene, or with `every_sound` of each thing.
     """
     parts: dict[str, list] = {name: [] for name in ("pictures", "masks", "labels", "sounding", "sounds")}
-    for clip in world:  # seeds already share the cores
+    for clip in scenes:
         audio = clip["sounds"] if "sounds" in clip else clip["audio"][None]
         parts["pictures"].append(torch.from_numpy(clip["image"]))
         parts["masks"].append(torch.from_numpy(clip["masks"]))
@@ -271,51 +315,159 @@ def encode_texts(model: ACLForSoundLocalization, processor: ACLProcessor, templa
     return model.get_text_features(**texts).last_hidden_state
 
 
-def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> None:
-    """Step 1: paint what a text names, and know things by their looks."""
-    model.grounder.requires_grad_(True)
+def fit_stand_in(job: StandIn) -> str:
+    """Train a frozen network and save it, in a worker process. Returns how it went."""
+    logging.disable_progress_bar()
+    torch.manual_seed(0)
+    processor = make_processor()
+    model, begin = make_model(processor), time.process_time()
+    if job.name == "grounder":
+        said = fit_grounder(model, processor, read_scenes(job.scenes, "pairs", "singles"))
+    else:
+        said = fit_audio_encoder(model, read_scenes(job.scenes, "pairs", "singles", "test"))
+    getattr(model, job.name).save_pretrained(job.output)
+    return f"{said}; {time.process_time() - begin:.0f} s of one core"
 
-    def compute_loss(*_: object) -> torch.Tensor:
-        count = GROUNDER_BATCH
-        pixels, masks, labels = draw_scenes(clips["pairs"], processor, count)
-        single_pixels, _, single_labels = draw_scenes(clips["singles"], processor, count)
+
+def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
+    """Step 1. First kinds are learnt from windows around things, which is cheap, then all of the task on pictures."""
+    grounder = model.grounder.requires_grad_(True)
+    begin_grounder(model, processor)
+    said = []
+
+    def name(embeds: torch.Tensor, vectors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Cross entropy of the cosines of pictures and texts."""
+        cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
+        return functional.cross_entropy(SCALE * cosines, truth)
+
+    def look_at_windows() -> torch.Tensor:
         vectors = encode_texts(model, processor)
+        pixels, masks, labels = draw_scenes(clips["pairs"], processor, WINDOW_BATCH // 2)
+        rows, thing = torch.arange(len(labels)), torch.randint(2, (len(labels),))
+        single_pixels, single_masks, single_labels = draw_scenes(clips["singles"], processor, WINDOW_BATCH // 2)
+        own = torch.cat([masks[rows, thing], single_masks[:, 0]])
+        truth = torch.cat([labels[rows, thing], single_labels[:, 0]])
+        places = draw_windows(own)
+        *_, entering, last = run_windows(model, torch.cat([pixels, single_pixels]), places)
+        clip = grounder.clip
+        looks = name(clip.visual_projection(clip.vision_model.post_layernorm(last[:, 0])), vectors, truth)
+        dense = model.compute_dense_features(entering, (WINDOW, WINDOW)).flatten(2).mT  # (windows, places, size)
+        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places) > 0.4
+        return looks + name(dense[inside], vectors, truth[:, None].expand_as(inside)[inside])
+
+    said.append(f"loss in windows {fit(grounder.parameters(), look_at_windows, WINDOW_STEPS, WINDOW_RATE):.2f}")
+
+    def paint() -> torch.Tensor:
+        vectors = encode_texts(model, processor)
+        pixels, masks, labels = draw_scenes(clips["pairs"], processor, PAINT_BATCH)
+        single_pixels, _, single_labels = draw_scenes(clips["singles"], processor, PAINT_BATCH // 2)
         image = model.get_image_features(torch.cat([pixels, single_pixels]))
         pairs = type(image)(
-            last_hidden_state=image.last_hidden_state[:count],
-            hidden_states=tuple(states[:count] for states in image.hidden_states),
+            last_hidden_state=image.last_hidden_state[:PAINT_BATCH],
+            hidden_states=tuple(states[:PAINT_BATCH] for states in image.hidden_states),
         )
         logits = torch.cat([model.compute_logits(pairs, vectors[labels[:, thing]], paired=True) for thing in (0, 1)], 1)
         targets = masks * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
-        paint = functional.binary_cross_entropy_with_logits(logits, targets)
-
-        def name(embeds: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-            cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
-            return functional.cross_entropy(SCALE * cosines, truth)
-
-        rows, thing = torch.arange(count), torch.randint(2, (count,))
+        painted = functional.binary_cross_entropy_with_logits(logits, targets)
+        rows, thing = torch.arange(PAINT_BATCH), torch.randint(2, (PAINT_BATCH,))
         behind = model.embed_images(pixels * draw_cover(masks[rows, thing])[:, None])
-        cells = functional.interpolate(masks, image.last_hidden_state.shape[-2:], mode="area")
+        cells = functional.avg_pool2d(masks, PATCH)
         pooled = torch.einsum("nchw,nthw->ntc", pairs.last_hidden_state, cells).flatten(0, 1)
-        looks = name(image.pooler_output[count:], single_labels[:, 0])
-        looks = looks + name(behind, labels[rows, thing]) + name(pooled, labels.flatten())
-        return 4 * paint + looks / 2
+        looks = name(image.pooler_output[PAINT_BATCH:], vectors, single_labels[:, 0])
+        looks = looks + name(behind, vectors, labels[rows, thing]) + name(pooled, vectors, labels.flatten())
+        return 4 * painted + looks / 2
 
-    fit(model.grounder.parameters(), compute_loss, GROUNDER_STEPS, GROUNDER_RATE)
-    model.freeze()
+    said.append(f"loss on pictures {fit(grounder.parameters(), paint, PAINT_STEPS, PAINT_RATE):.2f}")
+    return ", ".join(said)
 
 
-def fit(parameters, compute_loss: Callable[[], torch.Tensor], steps: int, rate: float) -> None:
-    """AdamW, the rate rises for a tenth of the steps and falls along a cosine."""
-    parameters = list(parameters)
+@torch.no_grad()
+def begin_grounder(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
+    """First weights with which so small a network learns in minutes."""
+    grounder = model.grounder
+    decoder, vision = grounder.decoder, grounder.clip.vision_model.embeddings
+    for part in (decoder.film_mul, decoder.film_add, decoder.reduces, decoder.transposed_convolution):
+        for layer in part.modules():  # transformers draws them with a deviation of 1
+            if hasattr(layer, "reset_parameters"):
+                layer.reset_parameters()
+    vision.position_embedding.weight[1:] = 0.7 * encode_places(vision.embed_dim)
+    vision.patch_embedding.weight.copy_(make_patch_filters(vision.embed_dim))
+    # Texts differ in one word; at first their vectors are nearly one.
+    grounder.clip.text_model.embeddings.token_embedding.weight.normal_(0, 0.3)
+
+    def separate() -> torch.Tensor:
+        vectors = functional.normalize(encode_texts(model, processor), dim=-1)
+        return (vectors @ vectors.T - torch.eye(len(vectors))).square().mean()
+
+    with torch.enable_grad():
+        text = [*grounder.clip.text_model.parameters(), grounder.clip.text_projection.weight]
+        fit(text, separate, 150, 1e-3)
+
+
+def encode_places(width: int) -> torch.Tensor:
+    """Sines and cosines of rows and columns, (GRID * GRID, width)."""
+    rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
+    rates = 100 ** -(torch.arange(width // 4) / (width // 4))
+    angles = [place.flatten()[:, None] * rates for place in (rows, columns)]
+    return torch.cat([turn(angle) for angle in angles for turn in (torch.sin, torch.cos)], dim=1)
+
+
+def make_patch_filters(width: int) -> torch.Tensor:
+    """Cosines of low frequencies, half of them of grey, a quarter of each of two differences of colours.
+
+    The higher a frequency, the less of it there is in a picture, and the stronger its filter.
+
+    Returns:
+        (width, 3, PATCH, PATCH).
+    """
+    places = (torch.arange(PATCH) + 0.5) * math.pi / PATCH
+    waves = functional.normalize(torch.cos(places * torch.arange(PATCH)[:, None]), dim=1)
+    order = sorted((row**2 + column**2, row, column) for row in range(PATCH) for column in range(PATCH))
+    grey, red_blue, green = (0.577, 0.577, 0.577), (0.707, 0.0, -0.707), (0.408, -0.816, 0.408)
+    filters = [
+        0.15 * (1 + squared) ** 0.35 * torch.tensor(colour)[:, None, None] * torch.outer(waves[row], waves[column])
+        for colour, count in ((grey, width // 2), (red_blue, width // 4), (green, width // 4))
+        for squared, row, column in order[:count]
+    ]
+    return torch.stack(filters)
+
+
+def draw_windows(masks: torch.Tensor) -> torch.Tensor:
+    """Indices of WINDOW x WINDOW patches around what masks (n, SIZE, SIZE) show, a little beside it: (n, patches)."""
+    cells = functional.avg_pool2d(masks[:, None], PATCH)[:, 0]
+    total, steps = cells.sum((1, 2)).clamp(min=1e-6), torch.arange(GRID)
+    centre = torch.stack([(cells.sum(2) * steps).sum(1), (cells.sum(1) * steps).sum(1)], dim=1) / total[:, None]
+    corner = centre - (WINDOW - 1) / 2 + 1.6 * torch.rand(len(masks), 2) - 0.8
+    corner = corner.round().long().clamp(0, GRID - WINDOW)
+    inner = torch.cartesian_prod(torch.arange(WINDOW), torch.arange(WINDOW))
+    return ((corner[:, None] + inner) * torch.tensor([GRID, 1])).sum(-1)
+
+
+def run_windows(model: ACLForSoundLocalization, pixels: torch.Tensor, places: torch.Tensor) -> list[torch.Tensor]:
+    """What enters each layer of the picture encoder and leaves the last, of the class token and some patches alone."""
+    vision = model.grounder.clip.vision_model
+    tokens = vision.embeddings(pixels)
+    kept = tokens[:, 1:].gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
+    states = [vision.pre_layrnorm(torch.cat([tokens[:, :1], kept], dim=1))]
+    for layer in vision.encoder.layers:
+        states.append(layer(states[-1], attention_mask=None))
+    return states
+
+
+def fit(parameters, compute_loss: Callable[[], torch.Tensor], steps: int, rate: float) -> float:
+    """AdamW, the rate rises for a tenth of the steps and falls along a cosine. Returns the loss of the last tenth."""
+    parameters, losses = list(parameters), []
     optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     for _ in range(steps):
         optimizer.zero_grad()
-        compute_loss().backward()
+        loss = compute_loss()
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses[-(len(losses) // 10 + 1) :]))
 
 
 def draw_scenes(clips: Clips, processor: ACLProcessor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -343,8 +495,8 @@ def draw_cover(masks: torch.Tensor) -> torch.Tensor:
     return covers * (torch.rand(count, SIZE, SIZE) > 0.2 * torch.rand(count, 1, 1)).float()
 
 
-def fit_audio_encoder(model: ACLForSoundLocalization, clips: dict[str, Clips]) -> float:
-    """Step 2: know kinds by their sounds. Returns the accuracy of the classifier, which is not kept, on test sounds."""
+def fit_audio_encoder(model: ACLForSoundLocalization, clips: dict[str, Clips]) -> str:
+    """Step 2: know kinds by their sounds, with a classifier that is not kept."""
     encoder = model.audio_encoder
     encoder.requires_grad_(True)
     classifier = nn.Linear(encoder.config.hidden_size, len(CATEGORIES))
@@ -361,10 +513,9 @@ def fit_audio_encoder(model: ACLForSoundLocalization, clips: dict[str, Clips]) -
         return functional.cross_entropy(classify(sounds[rows]), labels[rows])
 
     fit([*encoder.parameters(), *classifier.parameters()], compute_loss, AUDIO_STEPS, AUDIO_RATE)
-    model.freeze()
     with torch.no_grad():
         found = torch.cat([classify(part).argmax(1) for part in clips["test"]["sounds"].flatten(0, 1).split(50)])
-    return float((found == clips["test"]["labels"].flatten()).float().mean())
+    return f"accuracy on test sounds {float((found == clips['test']['labels'].flatten()).float().mean()):.3f}"
 
 
 @torch.no_grad()
@@ -409,29 +560,29 @@ class ScoreOnTheWay(TrainingCallback):
     """Scores the maps after some steps."""
 
     def __init__(self, score: Callable[[], Maps], steps: Sequence[int]):
-        self.score, self.steps, self.found = score, steps, {}
+        self.score, self.steps, self.found, self.seconds = score, steps, {}, 0.0
 
     def on_step_end(self, model: nn.Module, state: TrainingState) -> None:
         if state.step in self.steps:
+            begin = time.process_time()
             model.eval()
             self.found[f"after {state.step} steps"] = self.score()
             model.train()
+            self.seconds += time.process_time() - begin
 
 
 def run(job: Job) -> Result:
-    """Render, fit the stand-ins, train and test, in a worker process."""
+    """Train ACL and test it, in a worker process."""
     logging.disable_progress_bar()
     torch.manual_seed(job.seed)
     processor, result = make_processor(), Result()
-    with Clock(result, "scenes"):
-        clips = render(job.seed, job.sizes, processor)
+    clips = read_scenes(job.scenes, "acl", "validation", "test", "validation noise", "test noise")
     model = make_model(processor)
-    with Clock(result, "CLIPSeg"):
-        fit_grounder(model, processor, clips)
-    with Clock(result, "BEATs"):
-        result.audio_accuracy = fit_audio_encoder(model, clips)
+    for name in ("grounder", "audio_encoder"):
+        weights = load_file(job.stand_ins / name / "model.safetensors")
+        getattr(model, name).load_state_dict(weights)
     model.eval()
-    result.text_losses = compare_texts(model, processor, clips["pairs"], job.seed)
+    result.text_losses = compare_texts(model, processor, clips["acl"], job.seed)
     result.maps[TEXT] = score_texts(model, processor, clips)
 
     def score() -> Maps:
@@ -452,15 +603,16 @@ def run(job: Job) -> Result:
         cpu=True,
         progress_bar=False,  # several at once would overwrite each other
     )
-    with Clock(result, "ACL"):
-        train(
-            ACLTraining(model),
-            Pairs(clips["pairs"], processor),
-            arguments,
-            compute_loss=lambda network, batch, _: network(**batch),
-            processor=processor,
-            callbacks=[on_the_way],
-        )
+    begin = time.process_time()
+    train(
+        ACLTraining(model),
+        Pairs(clips["acl"], processor),
+        arguments,
+        compute_loss=lambda network, batch, _: network(**batch),
+        processor=processor,
+        callbacks=[on_the_way],
+    )
+    result.seconds = time.process_time() - begin - on_the_way.seconds
     model.eval()
     result.maps |= on_the_way.found
     result.maps[AFTER] = score()
@@ -468,19 +620,6 @@ def run(job: Job) -> Result:
     model.config.confidence_threshold = result.threshold
     save_in_half(model, job.output)
     return result
-
-
-class Clock:
-    """Context manager that adds the seconds of this process's cores to a result."""
-
-    def __init__(self, result: Result, name: str):
-        self.result, self.name = result, name
-
-    def __enter__(self) -> None:
-        self.begin = time.process_time()
-
-    def __exit__(self, *_: object) -> None:
-        self.result.seconds[self.name] = time.process_time() - self.begin
 
 
 # ------------------------------------------------------------------------------------------------------------ scoring
@@ -561,10 +700,16 @@ def compare_masks(heatmaps: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, 
     own, other = [], []
     for maps, truths in zip(heatmaps, masks, strict=True):
         for thing in (0, 1):
-            found = maps[thing][None] >= THRESHOLDS[:, None, None] - 1e-9
+            found = count_reaching(maps[thing])
             for truth, ious in ((truths[thing], own), (truths[1 - thing], other)):
-                ious.append((found & truth).sum((1, 2)) / np.maximum((found | truth).sum((1, 2)), 1))
+                shared = count_reaching(maps[thing][truth])
+                ious.append(shared / np.maximum(truth.sum() + found - shared, 1))
     return np.array(own), np.array(other)
+
+
+def count_reaching(values: np.ndarray) -> np.ndarray:
+    """How many of some values reach each of THRESHOLDS."""
+    return values.size - np.searchsorted(np.sort(values, axis=None), THRESHOLDS.astype(values.dtype))
 
 
 @torch.no_grad()
@@ -621,13 +766,11 @@ def table(results: Sequence[Result]) -> str:
     for name in ("image", "feature"):
         right, other = (describe([result.text_losses[name][place] for result in results]) for place in (0, 1))
         lines.append(f"loss {name!r} of right texts {right}, of shuffled texts {other}")
-    lines.append(f"accuracy of the audio encoder's classifier {describe([part.audio_accuracy for part in results])}")
     lines.append(
         f"confidence, AUC: seen against off screen {describe([part.off_screen_auc for part in results])}, "
         f"against noise {describe([part.noise_auc for part in results])}"
     )
-    seconds = {name: np.mean([result.seconds[name] for result in results]) for name in results[0].seconds}
-    lines.append("core seconds of a seed: " + ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()))
+    lines.append(f"core seconds of ACL training {describe([part.seconds for part in results])}")
     return "\n".join([*lines, "", *judge(results)])
 
 
@@ -656,7 +799,7 @@ def save_shipped(output: Path, trained: Path, results: Sequence[Result]) -> None
     first = results[0]
     after = first.maps[AFTER]
     measured = {
-        f"mean IoU of heatmaps with what is heard, {NUM_TEST} synthetic scenes of two things, each asked with both "
+        f"mean IoU of heatmaps with what is heard, {NUM_SCENES['test']} synthetic scenes of two things, asked with both "
         f"sounds; threshold {after.threshold:.2f}, fitted on other scenes": f"{after.best:.3f}",
         "the same at threshold .5": f"{after.half:.3f}",
         "mean IoU with the other thing, at either threshold": f"{after.best_wrong:.3f}, {after.half_wrong:.3f}",
