@@ -51,7 +51,7 @@ from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, t
 NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
 NUM_NOISE = 50
 SCENES_IN_A_FILE = 200
-WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1500, 400, 800, 300
+WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1000, 400, 800, 300
 WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 12, 16, 8
 WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 1e-3, 4e-3, 1e-3
 SHOWN_STEPS = (100, 200)  # at which the maps are scored on the way
@@ -799,8 +799,8 @@ def save_shipped(output: Path, trained: Path, results: Sequence[Result]) -> None
     first = results[0]
     after = first.maps[AFTER]
     measured = {
-        f"mean IoU of heatmaps with what is heard, {NUM_SCENES['test']} synthetic scenes of two things, asked with both "
-        f"sounds; threshold {after.threshold:.2f}, fitted on other scenes": f"{after.best:.3f}",
+        f"mean IoU of heatmaps with what is heard, {NUM_SCENES['test']} synthetic scenes of two things, asked with "
+        f"both sounds; threshold {after.threshold:.2f}, fitted on other scenes": f"{after.best:.3f}",
         "the same at threshold .5": f"{after.half:.3f}",
         "mean IoU with the other thing, at either threshold": f"{after.best_wrong:.3f}, {after.half_wrong:.3f}",
         "AUC of the confidence, things seen against things unseen, against noise": (
