@@ -51,14 +51,14 @@ from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, t
 NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
 NUM_NOISE = 50
 SCENES_IN_A_FILE = 200
-WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1000, 400, 800, 300
-WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 12, 16, 8
+WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 900, 300, 800, 300
+WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 8, 16, 8
 WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 1e-3, 4e-3, 1e-3
 SHOWN_STEPS = (100, 200)  # at which the maps are scored on the way
 POSITIVE_AREA = 0.12
 LABEL_SMOOTHING = 0.05
 SCALE = 1 / 0.07
-PATCH, WINDOW = 8, 8  # pixels; patches
+PATCH, WINDOW = 8, 6  # pixels; patches
 GRID = SIZE // PATCH
 THRESHOLDS = np.arange(1, 100) / 100
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
@@ -471,17 +471,13 @@ def fit(parameters, compute_loss: Callable[[], torch.Tensor], steps: int, rate: 
 
 
 def draw_scenes(clips: Clips, processor: ACLProcessor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Some scenes, each mirrored or not and moved a little: pixels, masks (scenes, things, SIZE, SIZE), labels."""
+    """Some scenes, each mirrored or not, all moved a little: pixels, masks (scenes, things, SIZE, SIZE), labels."""
     rows = torch.randint(len(clips["labels"]), (count,))
     pixels, masks = normalize(processor, clips["pictures"][rows]), clips["masks"][rows].float()
     joined, farthest = torch.cat([pixels, masks], dim=1), SIZE // 20
-    moved = []
-    for scene in joined:
-        scene = scene.flip(-1) if torch.rand(()) < 0.5 else scene
-        down, right = torch.randint(2 * farthest + 1, (2,)).tolist()
-        padded = functional.pad(scene[None], (farthest,) * 4, mode="replicate")[0]
-        moved.append(padded[:, down : down + SIZE, right : right + SIZE])
-    joined = torch.stack(moved)
+    joined = torch.where(torch.rand(count, 1, 1, 1) < 0.5, joined.flip(-1), joined)
+    down, right = torch.randint(2 * farthest + 1, (2,)).tolist()
+    joined = functional.pad(joined, (farthest,) * 4, mode="replicate")[..., down : down + SIZE, right : right + SIZE]
     return joined[:, :3], joined[:, 3:], clips["labels"][rows]
 
 
