@@ -20,6 +20,7 @@ from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.layers.without_memory import build_without_memory
 
 _LIBRARIES = ("avzoo", "diffusers", "transformers")
+_MOST_FROZEN = 1000  # tensors of a frozen network that a folder names
 _STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
 
 
@@ -189,7 +190,8 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
     """
     files = _list_weight_files(folder)
     shapes = {key: shape for path in files for key, shape in _read_shapes(path).items()}
-    with build_without_memory(len(shapes), f"`{folder}`"):
+    elsewhere = _list_frozen_parts(folder)
+    with build_without_memory(len(shapes) + _MOST_FROZEN * len(elsewhere), f"`{folder}`"):
         if hasattr(model_class, "from_config"):  # of diffusers
             model = model_class.from_config(model_class.load_config(folder))
         else:
@@ -201,8 +203,6 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
                 f"`{folder}`: its weights don't fit its config.json: `{key}` has the shape {shapes[key]} among the "
                 f"weights, {tuple(tensor.shape)} by the config."
             )
-    # A folder may name where its frozen networks are kept; they are checked as they are loaded.
-    elsewhere = tuple(f"{part}." for part in getattr(model.config, "frozen_parts", None) or ())
     missing = [key for key in expected if key not in shapes and not key.startswith(elsewhere)]
     if missing and not may_be_renamed:
         raise ValueError(
@@ -213,6 +213,13 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
         for key, tensor in _iter_tensors(path):
             if key in expected:
                 _check_values(path, key, tensor, expected[key])
+
+
+def _list_frozen_parts(folder: Path) -> tuple[str, ...]:
+    """Beginnings of the names of weights that a config says are kept elsewhere; they are checked as they are loaded."""
+    path = folder / "config.json"
+    parts = read_json(path).get("frozen_parts") if path.is_file() else None
+    return tuple(f"{part}." for part in parts) if isinstance(parts, Mapping) else ()
 
 
 def _check_values(path: Path, key: str, tensor: torch.Tensor, expected: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from small_acl import small_config
 from transformers import AutoModel
 
 from avzoo import ACLForSoundLocalization
+from avzoo.pipelines.shared.saved_folders import load_checked_model
 
 
 @pytest.fixture
@@ -158,3 +159,16 @@ def test_a_config_that_names_no_parts_is_refused(parts, folder):
 def test_parts_that_are_not_all_named_are_refused(parts, revisions, message, model, tmp_path):
     with pytest.raises(ValueError, match=message):
         model.save_trained(tmp_path, parts=parts, revisions=revisions)
+
+
+def test_the_check_of_saved_folders_knows_that_frozen_weights_are_elsewhere(model, folder):
+    loaded = load_checked_model(AutoModel, folder)
+    assert torch.equal(loaded.grounder.decoder.film_mul.weight, model.grounder.decoder.film_mul.weight)
+
+
+def test_the_check_of_saved_folders_finds_a_missing_trained_weight(folder):
+    weights = load_file(folder / "model.safetensors")
+    del weights["mask_shift"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"lacks 1 of the 204 tensors of ACLForSoundLocalization \(`mask_shift`\)"):
+        load_checked_model(AutoModel, folder)
