@@ -157,6 +157,14 @@ def test_session_embeddings_card_runs(capsys):
     assert {name.partition(".")[0] for name in trained} == {"session_head"}
 
 
+def test_beats_card_runs(capsys):
+    save_tiny_model("beats", {"num_mel_bins": TINY["BEATsForAudioClassification"].config["num_mel_bins"]})
+    for file in ("recording.wav", "other.wav"):
+        write_tone(file)
+    assert run_card("beats", [3, 6])["tokens"].shape == (2, 96, 12)  # 98 frames: 24 times 4 patches
+    assert capsys.readouterr().out.count("'score'") == 3
+
+
 def test_s3fds_card_runs(capsys):
     save_tiny_model("s3fd")
     noise = np.random.default_rng(0).integers(0, 256, (12, 120, 160, 3), dtype=np.uint8)
