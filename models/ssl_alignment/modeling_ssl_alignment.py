@@ -206,6 +206,13 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
             self.objectness_trunk.requires_grad_(False)  # trained on ImageNet, and left so
         self.post_init()
 
+    def train(self, mode: bool = True) -> "SSLAlignmentForSoundLocalization":
+        """As every module; the network for pictures alone stays in evaluation, or its norms would follow the batches."""
+        super().train(mode)
+        if self.objectness_trunk is not None:
+            self.objectness_trunk.eval()
+        return self
+
     @with_output_options
     def forward(
         self,
