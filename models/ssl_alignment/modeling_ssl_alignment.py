@@ -207,7 +207,7 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
         self.post_init()
 
     def train(self, mode: bool = True) -> "SSLAlignmentForSoundLocalization":
-        """As every module; the network for pictures alone stays in evaluation, or its norms would follow the batches."""
+        """As every module, but for the network for pictures alone, whose norms would follow the batches."""
         super().train(mode)
         if self.objectness_trunk is not None:
             self.objectness_trunk.eval()

@@ -84,6 +84,7 @@ class SSLAlignmentProcessor(ProcessorMixin):
             check_number("level", level, above=0)
         for name, value in (("log_floor", log_floor), ("log_std", log_std)):
             check_number(name, value, above=0)
+        check_number("log_mean", log_mean)
         if len(image_mean) != 3 or len(image_std) != 3 or min(image_std) <= 0:
             raise ValueError(
                 "`image_mean` and `image_std` must have three numbers, those of `image_std` above 0; got "
