@@ -18,6 +18,7 @@ from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
 from avzoo.video import read_picture
 
+HIGHEST_PEAK = 15.0  # of a clip that is brought to a level: what is louder is taken for integers further on
 IMAGE_RESIZES = ("bicubic", "bicubic_antialias", "pil_bicubic", "pil_short_side")
 
 
@@ -205,7 +206,9 @@ class SSLAlignmentProcessor(ProcessorMixin):
         clips = clips.double()  # until the network: quiet bins of loud frames are small differences
         if self.level is not None:
             power = clips.square().mean(-1, keepdim=True).sqrt()
-            clips = clips * (self.level / power.clamp(min=1e-9)).where(power > 0, torch.ones_like(power))
+            peak = clips.abs().amax(-1, keepdim=True)
+            gain = torch.minimum(self.level / power.clamp(min=1e-9), HIGHEST_PEAK / peak.clamp(min=1e-9))
+            clips = clips * gain
         size = None if self.spectrogram_size is None else tuple(self.spectrogram_size)
         logarithms = log_power_density(
             clips,
