@@ -16,8 +16,8 @@ MAX_PIXELS = 178_000_000  # more is refused: 534 MB of colours, in a file of a f
 def read_picture(source: Any, *, name: str = "image") -> np.ndarray:
     """One picture, upright (EXIF), in colour.
 
-    Grey becomes three equal colours, 16 bits a colour and floating point in [0, 1] are scaled to 8 bits, transparency is
-    dropped, and of an animated file the first picture is taken, with a warning.
+    Grey becomes three equal colours, 16 bits a colour and floating point in [0, 1] are scaled to 8 bits, transparency
+    is dropped, and of an animated file the first picture is taken, with a warning.
 
     Args:
         source: a path, the `bytes` of a file, a binary file object, a PIL image, an array or a tensor of uint8
