@@ -15,6 +15,7 @@ import pytest
 import small_avdiffuss
 import small_flexiast
 import small_mtdvocalist
+import small_ssl_alignment
 import small_voiceldm
 import test_convert_s3fd
 import test_convert_talknce
@@ -49,6 +50,16 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         6,
         lambda: test_convert_talknce.small_file(test_convert_talknce.TALKNET),
         lambda path: convert_checkpoint("talknce", path, variant="talknet"),
+    ),
+    "alignment": (
+        6,
+        lambda: small_ssl_alignment.small_file("alignment"),
+        lambda path: convert_checkpoint("ssl_alignment", path),
+    ),
+    "slavc": (
+        5,
+        lambda: small_ssl_alignment.small_file("slavc"),
+        lambda path: convert_checkpoint("ssl_alignment", path),
     ),
     "s3fd": (10, test_convert_s3fd.small_file, lambda path: convert_checkpoint("s3fd", path)),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
