@@ -5,6 +5,7 @@ for EZ-VSL, SLAVC and FNAC). The presets of those are variants of the method's r
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -149,6 +150,8 @@ class SSLAlignmentProcessor(ProcessorMixin):
                     recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
                 )
                 clips.append(self.cut_clip(samples) if cut else samples)
+                if self.channels == "first" and not clips[-1].any():
+                    warn_of_other_channels(recording, sampling_rate, name)
             lengths = {len(clip) for clip in clips}
             if len(lengths) > 1:
                 raise ValueError(
@@ -219,6 +222,19 @@ class SSLAlignmentProcessor(ProcessorMixin):
             size=size,
         )
         return ((logarithms - self.log_mean) / self.log_std).float()[:, None]
+
+
+def warn_of_other_channels(recording: Any, sampling_rate: int | None, name: str) -> None:
+    """Warn if a recording whose first channel is silent has another that isn't."""
+    if hasattr(recording, "read"):
+        return  # it was read already
+    samples, _ = read_audio(recording, source_rate=sampling_rate, channels="all", name=name)
+    if samples[1:].any():
+        warnings.warn(
+            f"`{name}`: the first of its {len(samples)} channels is silent there, and it alone is heard. Pass "
+            'channels="mean" to the processor, or the samples of one channel.',
+            stacklevel=3,
+        )
 
 
 def resize_short_side(picture: np.ndarray, size: int) -> np.ndarray:

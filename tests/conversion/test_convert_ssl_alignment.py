@@ -156,6 +156,28 @@ def test_containers_and_prefixes_do_not_matter(name, container, prefix):
 
 
 @EVERY
+def test_counters_of_batches_may_be_missing(name):
+    """Files of old versions of torch, and what other tools rewrote, lack them; nothing reads them."""
+    bare = [
+        {key: value for key, value in file.items() if "num_batches" not in key}
+        for file in (small.small_file(name), small.small_objectness())
+    ]
+    model = convert(name, {"checkpoint": bare[0], "objectness": bare[1]})
+    pixels, sounds = draw_inputs()
+    assert torch.equal(model(pixels, sounds).similarity_map, convert_small(name)(pixels, sounds).similarity_map)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_file_in_half_precision_becomes_float32(dtype):
+    file = {
+        key: value.to(dtype) if value.is_floating_point() else value for key, value in small.small_file("lvs").items()
+    }
+    model = convert("lvs", file)
+    assert model.dtype == torch.float32
+    assert torch.equal(model.alignment.image_trunk.stem.convolution.weight, file["imgnet.conv1.weight"].float())
+
+
+@EVERY
 def test_what_is_saved_loads_completely_and_computes_the_same(name, tmp_path):
     save_converted(convert(name), tmp_path / "model")
     loaded, report = SSLAlignmentForSoundLocalization.from_pretrained(tmp_path / "model", output_loading_info=True)

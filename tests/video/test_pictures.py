@@ -154,6 +154,16 @@ def test_a_picture_is_upright_whatever_its_orientation(orientation, kind):
         assert np.abs(picture[rows, columns] - QUARTERS[rows, columns]).max() < 8
 
 
+def test_an_orientation_behind_other_metadata_is_found():
+    """Editors put a block of XMP before the camera's; readers that stop at the first block miss the orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode(TURNED[6], "JPEG", exif=exif)
+    xmp = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x='adobe:ns:meta/'/>"
+    block = b"\xff\xe1" + struct.pack(">H", len(xmp) + 2) + xmp
+    assert read_picture(content[:2] + block + content[2:]).shape == (40, 60, 3)
+
+
 def test_an_orientation_that_is_none_changes_nothing():
     exif = Image.Exif()
     exif[0x0112] = 77

@@ -1,6 +1,7 @@
 """Pictures and recordings to what the trunks see: which seconds, which channel, which pixels, levels, settings."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -88,6 +89,20 @@ def test_of_two_channels_the_first_is_heard_and_not_the_mean(processor):
     left, right = draw_sound(10), draw_sound(10, seed=1)
     features = processor(audio=np.stack([left, right]), sampling_rate=RATE).input_features
     torch.testing.assert_close(features, processor(audio=left, sampling_rate=RATE).input_features)
+
+
+def test_a_first_channel_that_is_silent_beside_another_is_warned_of(processor, tmp_path):
+    """Of a recorder with one microphone at its second input nothing would be heard."""
+    recording = np.stack([np.zeros(RATE, np.float32), draw_sound(1)])
+    write_wav(tmp_path / "siren.wav", recording, RATE)
+    with pytest.warns(UserWarning, match=r"`audio\[1\]`: the first of its 2 channels is silent.*channels=\"mean\""):
+        processor(audio=[draw_sound(1), tmp_path / "siren.wav"], sampling_rate=RATE)
+
+
+def test_silence_on_all_channels_is_not_warned_of(processor):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        processor(audio=[np.zeros(RATE, np.float32), np.zeros((2, RATE), np.float32)], sampling_rate=RATE)
 
 
 def test_the_mean_of_channels_is_heard_where_asked():
