@@ -82,6 +82,15 @@ def test_small_similarities_give_a_number_in_every_precision(dtype, similarity):
     assert maps.grad.isfinite().all()
 
 
+def test_a_sharp_mask_far_above_all_similarities_gives_a_number():
+    """All weights of the formula as written are 0 here, in float32, too."""
+    maps = torch.tensor([[0.0, 0.1], [0.05, -0.2]], requires_grad=True)
+    similarity = average_map(maps, temperature=0.005)
+    similarity.backward()
+    assert float(similarity) == pytest.approx(0.1, abs=1e-4)
+    assert maps.grad.isfinite().all()
+
+
 def test_pictures_are_rows_and_sounds_are_columns():
     image_map = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])[:, :, None, None]
     sounds = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
