@@ -51,8 +51,8 @@ class FoldedConvolution:
     """Weight and bias of a convolution and a norm in one, and what tells whether these still have the same values.
 
     Addresses and counts of changes don't tell: `weight.data.mul_(2)` counts as no change, and a new tensor may have the
-    address of one that was freed. So each filter's product with a drawn vector is compared, in some 6 % of the time of one
-    picture's pass.
+    address of one that was freed. So each filter's product with a drawn vector is compared, which takes some 6 % of the
+    pass of one picture.
     """
 
     def __init__(self, layer: NormedConvolution):

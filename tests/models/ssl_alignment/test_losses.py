@@ -87,7 +87,7 @@ def test_a_sharp_mask_far_above_all_similarities_gives_a_number():
     maps = torch.tensor([[0.0, 0.1], [0.05, -0.2]], requires_grad=True)
     similarity = average_map(maps, temperature=0.005)
     similarity.backward()
-    assert float(similarity) == pytest.approx(0.1, abs=1e-4)
+    assert similarity.item() == pytest.approx(0.1, abs=1e-4)
     assert maps.grad.isfinite().all()
 
 
