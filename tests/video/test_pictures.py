@@ -364,8 +364,13 @@ def test_rows_of_datasets_are_read(tmp_path):
         assert np.array_equal(read_picture(row), QUARTERS)
 
 
-def test_a_row_without_a_picture_is_named():
-    with pytest.raises(
-        ValueError, match=r"is a dict with the keys \['array', 'label'\]; expected \"bytes\" or \"path\""
-    ):
-        read_picture({"array": None, "label": 3})
+@pytest.mark.parametrize("row", [{"array": None, "label": 3}, {"path": None, "bytes": None}])
+def test_a_row_without_a_picture_is_named(row):
+    with pytest.raises(ValueError, match=r'`image` is a dict without "bytes" and "path"; its keys are \['):
+        read_picture(row)
+
+
+def test_a_file_opened_as_text_is_refused(tmp_path):
+    (tmp_path / "picture.png").write_bytes(encode(QUARTERS))
+    with (tmp_path / "picture.png").open(encoding="latin-1") as file, pytest.raises(ValueError, match="`image` is "):
+        read_picture(file)

@@ -38,7 +38,7 @@ def read_picture(source: Any, *, name: str = "image") -> np.ndarray:
     if isinstance(source, Mapping):
         content, path = source.get("bytes"), source.get("path")
         if content is None and path is None:
-            raise ValueError(f'{label} is a dict with the keys {sorted(map(str, source))}; expected "bytes" or "path".')
+            raise ValueError(f'{label} is a dict without "bytes" and "path"; its keys are {sorted(map(str, source))}.')
         return read_picture(path if content is None else content, name=name)
     if isinstance(source, Image.Image):
         with _explain(label):
