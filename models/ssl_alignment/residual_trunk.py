@@ -31,9 +31,10 @@ class NormedConvolution(nn.Module):
 
     def _fold(self) -> "FoldedConvolution":
         """The one convolution that does both, made anew where a value of what it is made of has changed."""
-        if self._folded is None or not self._folded.is_of(self):
-            self._folded = FoldedConvolution(self)
-        return self._folded
+        folded = self._folded
+        if folded is None or not folded.is_of(self):
+            folded = self._folded = FoldedConvolution(self)
+        return folded
 
     def train(self, mode: bool = True) -> "NormedConvolution":
         self._folded = None
@@ -82,18 +83,29 @@ class FoldedConvolution:
 
 
 def can_fold(layer: NormedConvolution, hidden_states: torch.Tensor) -> bool:
-    """Whether norms are constants here: evaluation without gradients, on a CPU, outside graphs that are recorded."""
-    weight = layer.convolution.weight
+    """Whether norms are constants here: evaluation without gradients, on a CPU, outside graphs that are recorded.
+
+    Convolutions and norms that somebody replaced (adapters, parametrizations) or listens to (hooks) are called.
+    """
+    convolution, norm = layer.convolution, layer.norm
+    if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or has_hooks(convolution, norm):
+        return False
+    weight = convolution.weight
     return (
-        not layer.norm.training
+        not norm.training
         and not torch.is_grad_enabled()
         and hidden_states.device.type == "cpu"
         and weight.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
-        and all(has_values(tensor) for tensor in (hidden_states, weight, layer.norm.weight))
+        and all(has_values(tensor) for tensor in (hidden_states, weight, norm.weight))
     )
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether a call of one of them does more than its forward."""
+    return any(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in modules)
 
 
 def has_values(tensor: torch.Tensor) -> bool:

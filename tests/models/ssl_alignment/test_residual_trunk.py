@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 
+import peft
 import pytest
 import torch
 from torch import nn
@@ -216,6 +217,40 @@ def test_an_ensemble_runs_at_once():
         together = torch.func.vmap(run)(parameters, buffers)
         for computed, trunk in zip(together, trunks, strict=True):
             torch.testing.assert_close(computed, trunk(inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_a_hook_on_a_convolution_or_a_norm_is_called(trunk):
+    """As tools that draw what a layer sees do."""
+    seen = []
+    for module in (trunk.stages[1][0].conv1.convolution, trunk.stages[2][0].conv1.norm):
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output.shape[1]))
+    check_equal(trunk)
+    assert seen == [8, 10]
+
+
+def test_adapters_on_convolutions_are_heard(trunk):
+    adapted = peft.get_peft_model(trunk, peft.LoraConfig(target_modules=["convolution"], r=2, init_lora_weights=False))
+    with_gradients = adapted(draw_inputs()).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(adapted(draw_inputs()), with_gradients, rtol=1e-5, atol=1e-5)
+        merged = adapted.merge_and_unload()
+        torch.testing.assert_close(merged(draw_inputs()), with_gradients, rtol=1e-4, atol=1e-4)
+    assert is_folded(merged)
+
+
+def test_a_weight_that_is_computed_is_computed(trunk):
+    class Doubled(nn.Module):
+        def forward(self, weight: torch.Tensor) -> torch.Tensor:
+            return 2 * weight
+
+    original = trunk.stem.convolution.weight.detach().clone()
+    nn.utils.parametrize.register_parametrization(trunk.stem.convolution, "weight", Doubled())
+    with torch.no_grad():
+        computed = trunk(draw_inputs())
+    plain = make_trunk()
+    plain.stem.convolution.weight = nn.Parameter(2 * original)
+    expected = compute_plainly(plain, draw_inputs())
+    assert (computed.double() - expected).norm() < 1e-5 * expected.norm()
 
 
 def test_a_copy_is_a_trunk_of_its_own(trunk):
