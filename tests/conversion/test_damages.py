@@ -65,7 +65,7 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }
-FOLDERS = {"flexiast": 10, "mtdvocalist": 5, "talknce": 5, "s3fd": 5, "transformers": 8, "avdiffuss": 3, "voiceldm": 1}
+FOLDERS = {"flexiast": 10, "ssl_alignment": 5, "mtdvocalist": 5, "talknce": 5, "s3fd": 5, "transformers": 8, "avdiffuss": 3, "voiceldm": 1}
 _SHARES = sum(share for share, *_ in CHECKPOINTS.values()) + sum(FOLDERS.values())
 
 
@@ -148,8 +148,10 @@ def save_tiny(name: str, folder: Path) -> None:
     row = zoo.find_row(name)
     tiny_model(row).save_pretrained(folder)
     if row.processor_class:
-        settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
-        row.load(row.processor_class)(**settings if name == "flexiast" else {}).save_pretrained(folder)
+        settings = {}
+        if name == "flexiast":
+            settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
+        row.load(row.processor_class)(**settings).save_pretrained(folder)
 
 
 def save_folder(kind: str, folder: Path) -> None:
