@@ -65,7 +65,16 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }
-FOLDERS = {"flexiast": 10, "ssl_alignment": 5, "mtdvocalist": 5, "talknce": 5, "s3fd": 5, "transformers": 8, "avdiffuss": 3, "voiceldm": 1}
+FOLDERS = {
+    "flexiast": 10,
+    "ssl_alignment": 5,
+    "mtdvocalist": 5,
+    "talknce": 5,
+    "s3fd": 5,
+    "transformers": 8,
+    "avdiffuss": 3,
+    "voiceldm": 1,
+}
 _SHARES = sum(share for share, *_ in CHECKPOINTS.values()) + sum(FOLDERS.values())
 
 
