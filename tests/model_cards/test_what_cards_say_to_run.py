@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from contract.tiny import TINY, tiny_model
+from PIL import Image
 
 import avzoo
 from avzoo import zoo
@@ -163,6 +164,20 @@ def test_beats_card_runs(capsys):
         write_tone(file)
     assert run_card("beats", [3, 6])["tokens"].shape == (2, 96, 12)  # 98 frames: 24 times 4 patches
     assert capsys.readouterr().out.count("'score'") == 3
+
+
+def test_ssl_alignments_card_runs(capsys):
+    save_tiny_model("ssl_alignment", {"image_size": 64})
+    draws = np.random.default_rng(0)
+    for file in ("street.jpg", "yard.jpg"):
+        Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    for file in ("siren.wav", "dog.wav", "rain.wav"):
+        write_tone(file)
+    namespace = run_card("ssl_alignment", [5, 9])
+    assert "(90, 120)" in capsys.readouterr().out
+    assert namespace["answer"]["mask"].shape == (90, 120)
+    assert namespace["maps"].shape == (2, 3, 4, 4)
+    assert namespace["similarities"].shape == (2, 3)
 
 
 def test_s3fds_card_runs(capsys):
