@@ -7,6 +7,7 @@ the facts: swimmiing/ACL-SSL@57f4a6c (`modules/models.py`, `modules/AudioToken/e
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -125,6 +126,13 @@ class ACLForSoundLocalization(PreTrainedModel):
         """Let the weights of BEATs and CLIPSeg take no gradient."""
         self.audio_encoder.requires_grad_(False)
         self.grounder.requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, *args, **kwargs) -> Any:
+        """As transformers' own, which lets every weight it loads take a gradient; the frozen ones don't here."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()  # a tuple with `output_loading_info`
+        return loaded
 
     def train(self, mode: bool = True) -> "ACLForSoundLocalization":
         super().train(mode)
