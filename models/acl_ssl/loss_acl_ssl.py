@@ -35,7 +35,7 @@ def sample_mask(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """
     soft = torch.sigmoid(logits + torch.log(uniform / (1 - uniform)))
     hard = (soft > 0.5).to(soft.dtype)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order exactly 0 and 1
 
 
 def weight_features(
@@ -55,6 +55,7 @@ def weight_features(
         (images, sounds, channels), and the masks (images, sounds, rows, columns).
     """
     logits = logits.float()
+    logits = logits - logits.amin((-2, -1), keepdim=True)  # beside large values 1e-7 would be lost, and a flat map NaN
     low, high = logits.amin((-2, -1), keepdim=True) - 1e-7, logits.amax((-2, -1), keepdim=True) + 1e-7
     cells = nn.functional.interpolate(logits, dense.shape[-2:], mode="nearest")
     masks = torch.sigmoid(((cells - low) / (high - low) - threshold) / temperature)
