@@ -124,7 +124,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--model", help="model to go on with: a folder or a Hub id")
     parser.add_argument(
-        "--image_weights", help="of a new model's picture trunk: torchvision's file, or a ResNet's folder"
+        "--image_weights", help="of a new model's picture trunk: an ImageNet ResNet-18, a file, folder or Hub id"
     )
     parser.add_argument("--level", type=float, help="of a new model: bring every clip to this RMS, such as 0.1")
     parser.add_argument(
