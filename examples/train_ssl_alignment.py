@@ -76,6 +76,7 @@ def main() -> None:
         use_alignment=options.terms != "localization",
         intra_modal=[(0, views.index(view)) for view in options.intra_modal],
         gather=options.gather,
+        chunk_size=options.chunk_size,
     )
     clips = AlignmentClips(
         rows,
@@ -104,7 +105,7 @@ def main() -> None:
             "held out clips": describe_rows(held_out, ("id",)),
             "neighbour lists": None if similar is None else similar.describe(),
         },
-        may_change=(*CLIP_PLACES, "skip_damaged", "neighbours"),
+        may_change=(*CLIP_PLACES, "skip_damaged", "neighbours", "chunk_size"),
         write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="ssl_alignment",
@@ -144,6 +145,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jitter", choices=JITTERS, default="released", help="of colours (%(default)s)")
     parser.add_argument("--turn_whole", action="store_true", help="turn pictures with their frame")
     parser.add_argument("--gather", action="store_true", help="compare with the batches of all processes")
+    parser.add_argument("--chunk_size", type=int, help="pictures compared at a time: less memory for large batches")
     parser.add_argument("--toy", action="store_true", help="drawn scenes with their sounds instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     TrainingArguments.add_to(

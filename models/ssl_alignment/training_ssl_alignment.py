@@ -18,6 +18,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from avzoo.audio.reading import read_audio
+from avzoo.checks import check_whole_number
 from avzoo.video.pictures import read_picture
 from avzoo.video.reading import VideoReader
 
@@ -202,6 +203,7 @@ class AlignmentTraining(nn.Module):
         intra_modal: pairs of views, as in [`alignment_loss`].
         gather: over processes: compare with the pictures and sounds of all of them, as one process with the whole
             batch does.
+        chunk_size: of [`alignment_loss`], for large batches.
 
     Raises:
         ValueError: no term is left, or one needs projections that the network doesn't have.
@@ -215,8 +217,11 @@ class AlignmentTraining(nn.Module):
         use_alignment: bool = True,
         intra_modal: Sequence[tuple[int, int]] = (),
         gather: bool = False,
+        chunk_size: int | None = None,
     ):
         super().__init__()
+        if chunk_size is not None:
+            check_whole_number("chunk_size", chunk_size, at_least=1)
         config = model.config
         if config.projection_dim is None and (intra_modal or not use_localization):
             raise ValueError(
@@ -230,7 +235,7 @@ class AlignmentTraining(nn.Module):
             use_localization,
             use_alignment and config.projection_dim is not None,
         )
-        self.intra_modal, self.gather = tuple(intra_modal), gather
+        self.intra_modal, self.gather, self.chunk_size = tuple(intra_modal), gather, chunk_size
         network = model.alignment if isinstance(model, SSLAlignmentForSoundLocalization) else model
         unreached: list[nn.Module | None] = []
         if not self.use_alignment and not self.intra_modal:
@@ -288,6 +293,7 @@ class AlignmentTraining(nn.Module):
             use_localization=self.use_localization,
             use_alignment=self.use_alignment,
             intra_modal=self.intra_modal if self.training else (),
+            chunk_size=self.chunk_size,
         )
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
@@ -304,10 +310,26 @@ def gather_view(view: AlignmentView) -> AlignmentView:
     Gradients go back to the process that made a feature. The loss of the whole batch, computed on every process alike,
     then has the gradient that one process would have, once gradients of parameters are averaged over processes.
     """
-    from torch.distributed.nn.functional import all_gather
-
     features = (view.image_map, view.audio_vector, view.image_embeds, view.audio_embeds)
-    return AlignmentView(*(None if value is None else torch.cat(all_gather(value.contiguous())) for value in features))
+    return AlignmentView(*(None if value is None else _Gather.apply(value) for value in features))
+
+
+class _Gather(torch.autograd.Function):
+    """Join the tensors of all processes; a process gets the sum of all processes' gradients of its own."""
+
+    @staticmethod
+    def forward(ctx, value: torch.Tensor) -> torch.Tensor:
+        own = value.contiguous()
+        parts = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, own)
+        ctx.first, ctx.length = torch.distributed.get_rank() * len(own), len(own)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total[ctx.first : ctx.first + ctx.length]
 
 
 # ----------------------------------------------------------------------------------------------------------- evaluation

@@ -9,26 +9,18 @@ import pytest
 import torch
 from PIL import Image
 from transformers import (
-    ASTConfig,
     ASTFeatureExtractor,
     ASTModel,
     AutoImageProcessor,
-    CLIPConfig,
     CLIPModel,
-    ResNetConfig,
-    ResNetModel,
-    ViTConfig,
-    ViTForImageClassification,
 )
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
+from avzoo import SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import read_audio, write_wav
 from avzoo.models.ssl_alignment.neighbours import read_neighbours
 
 SCRIPT = "mine_neighbours.py"
 NUMBER = 7
-SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
 @pytest.fixture(scope="module")
@@ -44,26 +36,9 @@ def clips(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def encoders(tmp_path_factory) -> Path:
-    """A folder of a folder for each encoder, with random weights."""
-    root = tmp_path_factory.mktemp("encoders")
-    torch.manual_seed(0)
-    text, vision = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2}, {"image_size": 32, "patch_size": 16}
-    config = CLIPConfig(text_config=SMALL | text, vision_config=SMALL | vision, projection_dim=8)
-    CLIPModel(config).save_pretrained(root / "clip")
-    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-    resnet = ResNetConfig(embedding_size=8, hidden_sizes=[8, 12], depths=[1, 1], layer_type="basic")
-    ResNetModel(resnet).save_pretrained(root / "resnet")
-    ViTForImageClassification(ViTConfig(**SMALL, **vision)).save_pretrained(root / "vit")
-    for name in ("clip", "resnet", "vit"):
-        processor.save_pretrained(root / name)
-    ASTModel(ASTConfig(**SMALL, max_length=64, num_mel_bins=32)).save_pretrained(root / "ast")
-    ASTFeatureExtractor(max_length=64, num_mel_bins=32).save_pretrained(root / "ast")
-    small = SSLAlignmentConfig(hidden_sizes=(4, 4, 6, 8), depths=(1, 1, 1, 1), projection_dim=5)
-    SSLAlignmentForSoundLocalization(small).save_pretrained(root / "alignment")
-    SSLAlignmentProcessor(image_size=32, clip_seconds=0.2, base_seconds=0.5).save_pretrained(root / "alignment")
-    return root
+@pytest.fixture
+def encoders(small_encoders) -> Path:
+    return small_encoders
 
 
 def mining(clips: Path, encoders: Path, image: str, audio: str, output: Path) -> list[object]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModel, ResNetConfig, ResNetForImageClassification
+from transformers import AutoModel
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import write_wav
@@ -191,19 +191,17 @@ def test_a_clip_without_neighbours_is_named(vggsound, model, run_main, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_new_network_begins_with_imagenet_weights(vggsound, run_main, tmp_path):
+def test_a_new_network_begins_with_imagenet_weights(vggsound, small_encoders, run_main, tmp_path):
     """Of the released size: the rate is 0, so the weights are still those of the ResNet."""
-    torch.manual_seed(0)
-    sizes = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "num_labels": 3}
-    classifier = ResNetForImageClassification(ResNetConfig(layer_type="basic", **sizes))
-    classifier.save_pretrained(tmp_path / "resnet")
     options = ["--dataset", "vggsound", "--data_dir", vggsound, "--list", vggsound / "train.txt", "--no_similar"]
-    options += ["--no_augmented", "--image_weights", tmp_path / "resnet", "--max_steps", 1, "--level", 0.1]
+    options += ["--no_augmented", "--image_weights", small_encoders / "resnet18", "--max_steps", 1, "--level", 0.1]
     options += ["--output_dir", tmp_path / "out", "--batch_size", 2, "--learning_rate", 0, "--val_share", 0.2]
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 0, stderr
     trained = AutoModel.from_pretrained(tmp_path / "out")
     convolution = trained.alignment.image_trunk.stages[3][0].shortcut.convolution
-    expected = classifier.resnet.encoder.stages[3].layers[0].shortcut.convolution.weight
+    expected = (
+        AutoModel.from_pretrained(small_encoders / "resnet18").encoder.stages[3].layers[0].shortcut.convolution.weight
+    )
     assert torch.equal(convolution.weight, expected)
     assert SSLAlignmentProcessor.from_pretrained(tmp_path / "out").level == 0.1

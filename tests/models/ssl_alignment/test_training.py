@@ -2,6 +2,8 @@
 
 import copy
 import math
+import multiprocessing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from PIL import Image
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import write_wav
-from avzoo.models.ssl_alignment.loss_ssl_alignment import alignment_loss, make_view
+from avzoo.models.ssl_alignment.loss_ssl_alignment import AlignmentView, alignment_loss, make_view
 from avzoo.models.ssl_alignment.neighbours import NeighbourLists, SimilarClips
 from avzoo.models.ssl_alignment.training_ssl_alignment import (
     AlignmentClips,
@@ -228,12 +230,68 @@ def test_saved_is_the_network_alone(model, tmp_path):
         ({}, {"use_localization": False, "use_alignment": False}, "are both False: no term is left"),
         ({"projection_dim": None}, {"intra_modal": [(0, 1)]}, "the network has no projections"),
         ({"projection_dim": None}, {"use_localization": False}, "the network has no projections"),
+        ({}, {"chunk_size": 0}, "`chunk_size` must be at least 1, got 0"),
     ],
 )
 def test_impossible_terms_are_refused(fields, settings, message):
     model = SSLAlignmentForSoundLocalization(SSLAlignmentConfig(**SMALL | fields))
     with pytest.raises(ValueError, match=message):
         AlignmentTraining(model, **settings)
+
+
+def draw_view(seed: int) -> AlignmentView:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((4, 8, 3, 3), (4, 8), (4, 5), (4, 5))
+    features = (torch.nn.functional.normalize(torch.randn(shape, generator=generator), dim=1) for shape in shapes)
+    return AlignmentView(*(part.requires_grad_() for part in features))
+
+
+def list_features(view: AlignmentView) -> list[torch.Tensor]:
+    return [view.image_map, view.audio_vector, view.image_embeds, view.audio_embeds]
+
+
+def compare_on_a_rank(rank: int, network: AlignmentTraining, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    views = [
+        AlignmentView(
+            *(part.detach()[2 * rank : 2 * rank + 2].requires_grad_() for part in list_features(draw_view(seed)))
+        )
+        for seed in range(3)
+    ]
+    loss = network.compare(views).loss
+    loss.backward()
+    gradients = [part.grad / 2 for view in views for part in list_features(view)]  # the mean over processes
+    torch.save([loss.detach(), gradients], folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def test_gathered_views_train_as_one_process_with_the_whole_batch(model, tmp_path):
+    network = AlignmentTraining(model, gather=True).train()
+    views = [draw_view(seed) for seed in range(3)]
+    loss = network.compare(views).loss
+    loss.backward()
+    context = multiprocessing.get_context("fork")
+    ranks = [context.Process(target=compare_on_a_rank, args=(rank, network, tmp_path)) for rank in range(2)]
+    for process in ranks:
+        process.start()
+    for process in ranks:
+        process.join()
+    losses, gradients = zip(*(torch.load(tmp_path / f"{rank}.pt") for rank in range(2)), strict=True)
+    torch.testing.assert_close(list(losses), [loss.detach()] * 2)
+    expected = [part.grad for view in views for part in list_features(view)]
+    torch.testing.assert_close([torch.cat(parts) for parts in zip(*gradients, strict=True)], expected)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3, 4])
+def test_maps_in_chunks_give_the_same_loss_and_gradients(chunk_size, model):
+    results = []
+    for settings in ({}, {"chunk_size": chunk_size}):
+        views = [draw_view(seed) for seed in range(2)]
+        loss = AlignmentTraining(model, **settings).train().compare(views).loss
+        loss.backward()
+        results.append([loss.detach(), *(part.grad for view in views for part in list_features(view))])
+    torch.testing.assert_close(results[1], results[0])
 
 
 # ----------------------------------------------------------------------------------------------------------- evaluation
