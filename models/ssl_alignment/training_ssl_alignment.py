@@ -8,7 +8,7 @@ Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/train.py`), arXiv 2309.10724.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -285,16 +285,18 @@ class AlignmentTraining(nn.Module):
             and torch.distributed.get_world_size() > 1
         ):
             views = [gather_view(view) for view in views]
-        return alignment_loss(
-            views,
-            temperature=config.temperature,
-            mask_threshold=config.mask_threshold if config.soft_mask else None,
-            mask_temperature=config.mask_temperature,
-            use_localization=self.use_localization,
-            use_alignment=self.use_alignment,
-            intra_modal=self.intra_modal if self.training else (),
-            chunk_size=self.chunk_size,
-        )
+        # Similarities are divided by a few hundredths: with the 8 bits of bfloat16 they would be off by tenths then.
+        with torch.autocast(views[0].image_map.device.type, enabled=False):
+            return alignment_loss(
+                [_as_float(view) for view in views],
+                temperature=config.temperature,
+                mask_threshold=config.mask_threshold if config.soft_mask else None,
+                mask_temperature=config.mask_temperature,
+                use_localization=self.use_localization,
+                use_alignment=self.use_alignment,
+                intra_modal=self.intra_modal if self.training else (),
+                chunk_size=self.chunk_size,
+            )
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         self.model.save_pretrained(folder)
@@ -310,8 +312,16 @@ def gather_view(view: AlignmentView) -> AlignmentView:
     Gradients go back to the process that made a feature. The loss of the whole batch, computed on every process alike,
     then has the gradient that one process would have, once gradients of parameters are averaged over processes.
     """
+    return _map_view(_Gather.apply, view)
+
+
+def _as_float(view: AlignmentView) -> AlignmentView:
+    return _map_view(torch.Tensor.float, view)
+
+
+def _map_view(function: Callable[[torch.Tensor], torch.Tensor], view: AlignmentView) -> AlignmentView:
     features = (view.image_map, view.audio_vector, view.image_embeds, view.audio_embeds)
-    return AlignmentView(*(None if value is None else _Gather.apply(value) for value in features))
+    return AlignmentView(*(None if value is None else function(value) for value in features))
 
 
 class _Gather(torch.autograd.Function):

@@ -218,6 +218,44 @@ def test_chance_is_the_logarithm_of_the_batch(model):
     assert losses["loss"].item() == pytest.approx(2 * math.log(4), abs=1e-4)
 
 
+@pytest.mark.slow
+def test_twenty_steps_teach_which_tone_belongs_to_which_colour(tmp_path):
+    """Squares of four colours on noise, each colour with a tone; the position and the level say nothing."""
+    colours, classes = ((230, 30, 30), (30, 230, 30), (30, 30, 230), (230, 230, 30)), np.arange(64) % 4
+    random, time, rows = np.random.default_rng(0), np.arange(4000) / 16000, []
+    for number, kind in enumerate(classes):
+        pixels = random.integers(90, 160, (48, 48, 3), np.uint8)
+        top, left = random.integers(4, 26, 2)
+        pixels[top : top + 18, left : left + 18] = colours[kind]
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        tone = random.uniform(0.1, 0.3) * np.sin(2 * np.pi * 500 * 1.7**kind * time) + 0.02 * random.normal(size=4000)
+        write_wav(tmp_path / f"{number}.wav", tone.astype(np.float32), 16000)
+        place = {kind: str(tmp_path / f"{number}.{ending}") for kind, ending in (("image", "png"), ("audio", "wav"))}
+        rows.append({"id": str(number), **place})
+    same = np.stack([np.flatnonzero((classes == kind) & (np.arange(64) < 48)) for kind in range(4)])[classes]
+    similar = SimilarClips(NeighbourLists([row["id"] for row in rows], same, same), [row["id"] for row in rows[:48]])
+    processor = SSLAlignmentProcessor(image_size=40, clip_seconds=0.1, base_seconds=0.25, spectrogram_size=(64, 8))
+    clips = AlignmentClips(rows[:48], processor, similar=similar, jitter="symmetric")
+    torch.manual_seed(0)
+    sizes = {"hidden_sizes": (16, 24, 32), "depths": (1, 1, 1), "projection_dim": 32, "objectness_strides": (1, 1, 1)}
+    strides = {"image_strides": (1, 2, 1), "audio_strides": (1, 2, 1)}
+    network = AlignmentTraining(SSLAlignmentForSoundLocalization(SSLAlignmentConfig(**sizes, **strides))).train()
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, weight_decay=1e-4)
+    loader = torch.utils.data.DataLoader(clips, batch_size=12, shuffle=True)
+    for _ in range(5):
+        for batch in loader:
+            optimizer.zero_grad()
+            network(**batch)["loss"].backward()
+            optimizer.step()
+    network.eval()
+    held_out = [CentreClips(rows, processor)[number] for number in range(48, 64)]
+    inputs = {name: torch.stack([sample[name] for sample in held_out]) for name in held_out[0]}
+    with torch.no_grad():
+        output = network.model(**inputs)
+    nearest = (output.image_embeds @ output.audio_embeds.T).argmax(1).numpy()
+    assert (classes[48:][nearest] == classes[48:]).mean() > 0.9  # chance is a quarter
+
+
 def test_saved_is_the_network_alone(model, tmp_path):
     AlignmentTraining(model).save_pretrained(tmp_path)
     _, report = SSLAlignmentForSoundLocalization.from_pretrained(tmp_path, output_loading_info=True)
@@ -281,6 +319,13 @@ def test_gathered_views_train_as_one_process_with_the_whole_batch(model, tmp_pat
     torch.testing.assert_close(list(losses), [loss.detach()] * 2)
     expected = [part.grad for view in views for part in list_features(view)]
     torch.testing.assert_close([torch.cat(parts) for parts in zip(*gradients, strict=True)], expected)
+
+
+def test_similarities_stay_exact_in_mixed_precision(model):
+    network, views = AlignmentTraining(model).train(), [draw_view(seed) for seed in range(2)]
+    exact = network.compare(views).loss
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(network.compare(views).loss, exact)
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 4])
