@@ -302,8 +302,9 @@ class AlignmentTraining(nn.Module):
         self.model.save_pretrained(folder)
 
     def gradient_checkpointing_enable(self) -> None:
-        """Recompute activations to save memory."""
-        self.model.gradient_checkpointing_enable()
+        """Recompute activations to save memory; running statistics of batch norms then move twice in each pass."""
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # transformers now, and before
+        getattr(self.model, next(name for name in names if hasattr(self.model, name)))()
 
 
 def gather_view(view: AlignmentView) -> AlignmentView:
