@@ -19,6 +19,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from avzoo.audio.reading import read_audio
 from avzoo.checks import check_whole_number
+from avzoo.metrics.retrieval import class_recall
 from avzoo.video.pictures import read_picture
 from avzoo.video.reading import VideoReader
 
@@ -370,30 +371,12 @@ def evaluate_alignment(
         sounds.append(audio.pooler_output.float().cpu())
         if len(images[-1]) == min(batch_size, len(clips)):
             losses.append(float(network.compare([network.make_view(image, audio)]).loss))
-    image_to_sound, sound_to_image = recall_at_one(torch.cat(images), torch.cat(sounds))
+    images, sounds, ids = torch.cat(images).numpy(), torch.cat(sounds).numpy(), np.arange(len(clips))
     return {
         "loss": float(np.mean(losses)),
-        "R@1 image to sound": image_to_sound,
-        "R@1 sound to image": sound_to_image,
+        "R@1 image to sound": 100 * float(class_recall(images, sounds, ids, ranks=[1])[0]),
+        "R@1 sound to image": 100 * float(class_recall(sounds, images, ids, ranks=[1])[0]),
     }
-
-
-def recall_at_one(images: torch.Tensor, sounds: torch.Tensor) -> tuple[float, float]:
-    """How often picture i is nearest to sound i, in per cent, by picture and by sound; ties count as wrong.
-
-    Args:
-        images, sounds: (clips, size).
-    """
-    own = (images * sounds).sum(1, keepdim=True)
-    found = []
-    for queries, gallery in ((images, sounds), (sounds, images)):
-        right = 0
-        for start in range(0, len(queries), 1024):
-            similarity = queries[start : start + 1024] @ gallery.T
-            similarity[torch.arange(len(similarity)), start + torch.arange(len(similarity))] = -torch.inf
-            right += int((own[start : start + 1024, 0] > similarity.amax(1)).sum())
-        found.append(100 * right / len(queries))
-    return found[0], found[1]
 
 
 __all__ = [
@@ -406,5 +389,4 @@ __all__ = [
     "make_views",
     "read_clip_picture",
     "read_clip_sound",
-    "recall_at_one",
 ]
