@@ -12,8 +12,8 @@ grey in 1 of 5. The sound: 3 s from anywhere.
 
 Similar: as the original, picture and sound each of another clip (`neighbours.py`).
 
-Turns, jitter and blur come before resizing, on the picture as it is stored. Operations follow the definitions of torchvision
-0.13 for PIL pictures. Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/datasets/dataloader_vggss.py`).
+Turns, jitter and blur come before resizing, on the picture as it is stored. Operations follow torchvision 0.13's
+definitions for PIL pictures. Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/datasets/dataloader_vggss.py`).
 """
 
 from dataclasses import dataclass
