@@ -4,6 +4,7 @@ Facts: microsoft/unilm (`beats/BEATs.py`, `beats/backbone.py`).
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -140,23 +141,28 @@ def read_fields(state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, A
     """Config fields by the shapes of the tensors, and by the file's own settings.
 
     Raises:
-        ValueError: a tensor is missing that tells a size.
+        ValueError: a tensor is missing that tells a size, or has another number of dimensions.
     """
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, dimensions: int) -> torch.Size:
         if key not in state_dict:
             raise ValueError(f"{name} lacks `{key}`: it is no BEATs checkpoint, or cut short.")
+        if state_dict[key].ndim != dimensions or not state_dict[key].numel():
+            raise ValueError(
+                f"{name}: `{key}` must have {dimensions} dimensions, none of them 0, got "
+                f"{tuple(state_dict[key].shape)}. It is no BEATs checkpoint, or damaged."
+            )
         return state_dict[key].shape
 
-    embedding_size, _, patch_size, _ = shape("patch_embedding.weight")
-    layers = {int(key.split(".")[2]) for key in state_dict if key.startswith("encoder.layers.")}
-    table, kernel = shape(_BIAS_TABLE.format(n=0)), shape("encoder.pos_conv.0.weight_v")
-    intermediate_size, hidden_size = shape("encoder.layers.0.fc1.weight")
+    embedding_size, _, patch_size, _ = shape("patch_embedding.weight", 4)
+    layers = [re.match(r"encoder\.layers\.(\d+)\.", key) for key in state_dict]
+    table, kernel = shape(_BIAS_TABLE.format(n=0), 2), shape("encoder.pos_conv.0.weight_v", 3)
+    intermediate_size, hidden_size = shape("encoder.layers.0.fc1.weight", 2)
     fields: dict[str, Any] = {
         "patch_size": patch_size,
         "embedding_size": embedding_size,
         "hidden_size": hidden_size,
-        "num_hidden_layers": max(layers) + 1,
+        "num_hidden_layers": len({layer[1] for layer in layers if layer}),
         "intermediate_size": intermediate_size,
         "conv_bias": "patch_embedding.bias" in state_dict,
         "conv_pos_kernel_size": kernel[-1],

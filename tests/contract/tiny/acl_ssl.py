@@ -15,7 +15,7 @@ def make_inputs(lengths: Sequence[int], first: int = 0) -> dict[str, torch.Tenso
     pixels = []
     for index in range(first, first + len(lengths)):
         draw = torch.Generator().manual_seed(index)
-        pixels.append(torch.randn(3, 48, 32, generator=draw))
+        pixels.append(torch.randn(3, 32, 16, generator=draw))
     sounds = make_sounds(lengths, first)
     inputs = {"pixel_values": torch.stack(pixels), "input_features": sounds.pop("input_values")}
     return {**inputs, **sounds}
