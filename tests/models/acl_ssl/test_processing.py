@@ -1,13 +1,10 @@
 """Pictures, recordings and texts as ACL-SSL sees them."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from clip_tokenizer import DOG, END, OF, START, A, make_tokenizer
 from PIL import Image
-from transformers import CLIPTokenizer
 
 from avzoo import ACLProcessor, BEATsFeatureExtractor
 from avzoo.audio import write_wav
@@ -23,23 +20,9 @@ def make_picture(rows: int = 60, columns: int = 90, seed: int = 0) -> np.ndarray
     return np.random.default_rng(seed).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
 
 
-def make_tokenizer(folder: Path) -> CLIPTokenizer:
-    """CLIP's kind, of letters and two merges: "dog" is one token, other words split into their letters."""
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = [*letters, *(f"{letter}</w>" for letter in letters), "do", "dog</w>", "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
-
-
 @pytest.fixture
 def tokenizer(tmp_path):
     return make_tokenizer(tmp_path / "tokenizer")
-
-
-START, END, DOG = 54, 55, 53
-A, OF = 26, (14, 31)  # "a</w>"; "o" and "f</w>"
 
 
 # --- pictures ---------------------------------------------------------------------------------------------------------
