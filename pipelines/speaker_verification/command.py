@@ -260,12 +260,8 @@ def _format_matrix(people: list[str], tests: list[str], scores: Any) -> str:
 def calibrate_folder(options: argparse.Namespace) -> None:
     """`avzoo calibrate`: fit on `options.trials`, and write into the config of `options.folder`."""
     from avzoo.data.trial_lists import read_trials
-    from avzoo.pipelines.speaker_verification.calibration import (
-        check_calibration,
-        check_session,
-        fit_rule,
-        write_fields,
-    )
+    from avzoo.pipelines.shared.config_fields import write_fields
+    from avzoo.pipelines.speaker_verification.calibration import check_calibration, check_session, fit_rule
 
     config = options.folder / "config.json"
     if not config.is_file():
