@@ -30,8 +30,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help=".json or .csv to write, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png "
-        "or .jpg of a picture (default: print JSON to stdout)",
+        help=".json or .csv, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png or .jpg "
+        "of a picture (default: print JSON to stdout)",
     )
     parser.add_argument("--format", help="of the records (default: the suffix of --output, else json)")
     parser.add_argument("--fps", type=float, default=4.0, help="frames per second of a video to look at; default 4")

@@ -13,6 +13,14 @@ from avzoo.toyworld.scenes import scene
 from avzoo.video import contact_sheet, draw_label, write_picture
 
 NUM_PICTURES = 4
+# Scenes as the toy checkpoint was trained on.
+SETTINGS: dict[str, Any] = {
+    "size": 128,
+    "categories": ("bird", "car", "cat", "clock", "frog", "guitar", "rain_cloud", "siren"),
+    "area": (0.10, 0.18),
+    "off_screen_chance": 0.0,
+    "silent_chance": 0.0,
+}
 
 
 def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
@@ -34,9 +42,7 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
     print(f"seed {seed}; pictures of two things, each asked with the sound of both")
     shown, right = [], 0
     for number in range(NUM_PICTURES):
-        clip = scene(
-            seed + number, num_objects=2, off_screen_chance=0.0, silent_chance=0.0, every_sound=True, **TOY_SETTINGS
-        )
+        clip = scene(seed + number, num_objects=2, every_sound=True, **SETTINGS)
         answers = locate({"image": clip["image"], "audio": list(clip["sounds"])})
         names = [thing["category"] for thing in clip["objects"]]
         shown.append(draw_label(clip["image"], " and ".join(names), (3, 2)))
@@ -49,10 +55,6 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
     picture = write_picture(output / "sound_source_localization.png", contact_sheet(shown, 3))
     print(f"  picture: {picture}")
     return [picture]
-
-
-# What the toy checkpoint was trained on.
-TOY_SETTINGS: dict[str, Any] = {"size": 128}
 
 
 def show_files(locate: Any, files: Sequence[Path], output: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avzoo.metrics.localization_maps import mix_maps, normalize_maps, upsample_maps
+from avzoo.metrics.localization_maps import mix_objectness, normalize_maps, upsample_maps
 from avzoo.pipelines.sound_source_localization.regions import Box, find_boxes
 
 
@@ -33,7 +33,7 @@ def make_heatmap(similarity: np.ndarray, height: int, width: int, objectness: np
     """
     heat = _stretch(similarity, height, width)
     if objectness is not None:
-        heat = mix_maps(heat[None], _stretch(objectness, height, width)[None])[0]
+        heat = mix_objectness(heat[None], _stretch(objectness, height, width)[None])[0]
     return heat
 
 

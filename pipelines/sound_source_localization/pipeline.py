@@ -86,8 +86,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
 
     A picture is what [`avzoo.video.read_picture`] takes (any file, upright by its EXIF; arrays; PIL). A sound is a path
     or URL, the bytes of a file, samples at `sampling_rate`, or a row {"array", "sampling_rate"}; 0.1 s or more, any
-    rate and channel count. The model hears the part that its processor cuts out. A list of pairs gives a list. In place of
-    "audio", a pair may have "text", or texts, for models with `get_text_features`.
+    rate and channel count. The model hears the part that its processor cuts out. A list of pairs gives a list. In place
+    of "audio", a pair may have "text", or texts, for models with `get_text_features`.
 
     A video is a path, the bytes of a file, a file object or an [`avzoo.video.Video`]. Every k-th frame is looked at
     with the sound around it, see [`WindowedVideo`]; each window is encoded once, and memory does not grow with the
