@@ -30,8 +30,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help=".json or .csv, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png or .jpg "
-        "of a picture (default: print JSON to stdout)",
+        help=".json or .csv, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png or "
+        ".jpg of a picture (default: print JSON to stdout)",
     )
     parser.add_argument("--format", help="of the records (default: the suffix of --output, else json)")
     parser.add_argument("--fps", type=float, default=4.0, help="frames per second of a video to look at; default 4")
@@ -67,7 +67,6 @@ def _locate(options: argparse.Namespace) -> None:
         "mask_threshold": options.mask_threshold,
         "area": options.area,
         "objectness": options.objectness,
-        "return_boxes": True,
     }
     of_videos = {
         "frames_per_second": options.fps,
@@ -119,7 +118,7 @@ def _locate_in_picture(
 ) -> list[dict[str, Any]]:
     """Records of a picture with each sound; drawn, too, if that is asked for."""
     inputs = {"image": str(options.image), "audio": [str(path) for path in options.audio]}
-    answers = pipe(inputs, batch_size=options.batch_size, **parameters)
+    answers = pipe(inputs, batch_size=options.batch_size, return_boxes=True, **parameters)
     if draws:
         from avzoo.pipelines.sound_source_localization.drawing import draw_answers
         from avzoo.video import read_picture, write_picture
@@ -184,11 +183,13 @@ def make_row(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def calibrate_folder(options: argparse.Namespace) -> None:
-    """Fit a model's confidence threshold on `options.pairs`, and write it into the config of `options.folder`."""
+def calibrate_confidence(options: argparse.Namespace) -> None:
+    """`avzoo calibrate --pairs`: fit the threshold, and write it into the config of `options.folder`."""
     from avzoo.pipelines.shared.config_fields import write_fields
     from avzoo.pipelines.sound_source_localization.calibration import fit_threshold, measure_confidences, read_pairs
 
+    if options.batch_size < 1:
+        raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     pairs = read_pairs(options.pairs, options.root)
     pipe, _ = load_chosen_pipeline(TASK, options)
     confidences = measure_confidences(
