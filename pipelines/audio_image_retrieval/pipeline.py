@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import io
-import itertools
 import json
 import os
 import warnings
@@ -211,24 +210,33 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
         progress: bool,
     ) -> int:
         added = unsaved = 0
-        waiting = [
-            (kind, name)
+        batch: list[tuple[str, np.ndarray]] = []
+
+        def encode(kind: str) -> None:
+            nonlocal added, unsaved
+            if batch:
+                names, contents = zip(*batch, strict=True)
+                batch.clear()
+                self.stored.add(kind, names, self._encode(kind, list(contents)))
+                added, unsaved = added + len(names), unsaved + len(names)
+            if folder is not None and unsaved >= _SAVE_EVERY:
+                self.stored.save(folder)
+                unsaved = 0
+
+        waiting = {
+            kind: [name for name in named if replace or not self.stored.has(kind, name)]
             for kind, named in items.items()
-            for name in named
-            if replace or not self.stored.has(kind, name)
-        ]
+        }
         try:
-            with tqdm(total=len(waiting), unit="item", disable=not progress) as bar:
-                for kind, group in itertools.groupby(waiting, key=lambda item: item[0]):
-                    read = self._iter_read(kind, group, items[kind], skip_broken, sampling_rate, bar)
-                    while some := list(itertools.islice(read, batch_size)):
-                        names, contents = zip(*some, strict=True)
-                        self.stored.add(kind, names, self._encode(kind, list(contents)))
-                        added += len(names)
-                        unsaved += len(names)
-                        if folder is not None and unsaved >= _SAVE_EVERY:
-                            self.stored.save(folder)
-                            unsaved = 0
+            with tqdm(total=sum(map(len, waiting.values())), unit="item", disable=not progress) as bar:
+                for kind, names in waiting.items():
+                    try:
+                        for item in self._iter_read(kind, names, items[kind], skip_broken, sampling_rate, bar):
+                            batch.append(item)
+                            if len(batch) == batch_size:
+                                encode(kind)
+                    finally:
+                        encode(kind)  # what was read before an error, too
         finally:
             if folder is not None and (unsaved or not Path(folder, INDEX_FILE).is_file()) and len(self.stored):
                 self.stored.save(folder)
@@ -237,14 +245,14 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
     def _iter_read(
         self,
         kind: str,
-        group: Iterable[tuple[str, str]],
+        names: Iterable[str],
         items: Mapping[str, Any],
         skip_broken: bool,
         sampling_rate: int | None,
         bar: Any,
     ) -> Iterator[tuple[str, np.ndarray]]:
         """(name, pixels or clip) of what can be read."""
-        for _, name in group:
+        for name in names:
             bar.update()
             try:
                 yield name, self._read(kind, items[name], f"{kind} {name}", sampling_rate)

@@ -38,8 +38,9 @@ def make_heatmap(similarity: np.ndarray, height: int, width: int, objectness: np
 
 
 def _stretch(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    large = upsample_maps(np.asarray(values, np.float32)[None], (height, width), "half-pixel")
-    if large.min() == large.max():
+    values = np.asarray(values, np.float32)
+    large = upsample_maps(values[None], (height, width), "half-pixel")
+    if values.min() == values.max() or large.min() == large.max():  # sums of weights round
         return np.zeros((height, width), np.float32)
     return normalize_maps(large)[0]
 

@@ -246,9 +246,7 @@ def convert_file(options: argparse.Namespace) -> None:
 
 def calibrate_folder(options: argparse.Namespace) -> None:
     if (options.trials is None) == (options.pairs is None):
-        raise ValueError(
-            "give one of --trials (speaker verification) and --pairs (sound source localization)."
-        )
+        raise ValueError("give one of --trials (speaker verification) and --pairs (sound source localization).")
     if options.pairs is not None:
         for name, value in (("--wav-scp", options.wav_scp), ("--embeddings", options.embeddings)):
             if value is not None:
