@@ -10,7 +10,6 @@ import torch
 from tqdm import tqdm
 
 from avzoo.checks import check_number, check_whole_number
-from avzoo.pipelines.shared.face_videos import read_once
 from avzoo.pipelines.shared.image_sound import (
     Clip,
     ImageSoundPipeline,
@@ -20,6 +19,7 @@ from avzoo.pipelines.shared.image_sound import (
     label_source,
     take_rows,
 )
+from avzoo.pipelines.shared.recordings import read_once
 from avzoo.pipelines.sound_source_localization.decisions import decide
 from avzoo.pipelines.sound_source_localization.drawing import write_heat_video
 from avzoo.pipelines.sound_source_localization.maps import find_peak, make_heatmap, mark_area
