@@ -64,6 +64,13 @@ class FeatureIndex:
                 rows.append(row)
         self._stacked.pop(kind, None)
 
+    def add_missing(self, other: "FeatureIndex") -> None:
+        """Add the items of another index whose names aren't here."""
+        for kind in KINDS:
+            names = [name for name in other.names(kind) if not self.has(kind, name)]
+            if names:
+                self.add(kind, names, other.features(kind)[[other._places[kind][name] for name in names]])
+
     def features(self, kind: str) -> np.ndarray:
         """(items, size) float32, in the order of [`names`]."""
         if kind not in self._stacked:

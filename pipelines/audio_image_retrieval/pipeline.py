@@ -139,8 +139,9 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
 
         Args:
             images, audio: paths, which are the names; or {name: anything that can be read}.
-            folder: where the index is kept. What is there is loaded first; it is written at the end, after every 2000
-                items, and when an error ends the call: so a later call goes on where this one was.
+            folder: where the index is kept. What is there is loaded first, before what was indexed until now; it is
+                written at the end, after every 2000 items, and when an error ends the call: so a later call goes on
+                where this one was.
             replace: encode again what is there by name.
             skip_broken: leave out, with a warning, what can't be read, instead of raising.
             sampling_rate, batch_size: see the class. progress: a bar on stderr.
@@ -162,7 +163,9 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
             return self._add(items, None, replace, skip_broken, sampling_rate, batch_size, progress)
         with fill_folder(folder):
             if Path(folder, INDEX_FILE).is_file():
+                before = self.stored
                 self.load(folder)
+                self.stored.add_missing(before)
             return self._add(items, Path(folder), replace, skip_broken, sampling_rate, batch_size, progress)
 
     def save(self, folder: str | os.PathLike) -> Path:

@@ -32,7 +32,7 @@ def decide(confidence: float, threshold: float | None, is_silent: bool) -> Decis
         threshold: confidence from which it is. None: nothing is decided.
     """
     if is_silent:
-        return Decision(False, SILENT, "nothing is heard: the sound is digital silence")
+        return Decision(False, SILENT, "nothing is heard: what the model takes of the sound is digital silence")
     if threshold is None:
         return Decision(None, NOT_DECIDED, NO_THRESHOLD)
     if confidence >= threshold:

@@ -9,7 +9,7 @@ import numpy as np
 
 from avzoo.pipelines.sound_source_localization.decisions import NOT_DECIDED, NOT_SOUNDING, SILENT, SOUNDING
 from avzoo.pipelines.sound_source_localization.maps import make_heatmap
-from avzoo.video.drawing import contact_sheet, draw_boxes, draw_heatmap, draw_label
+from avzoo.video.drawing import HeatOverlay, contact_sheet, draw_boxes, draw_heatmap, draw_label
 from avzoo.video.reading import VideoReader
 from avzoo.video.rendering import render_video
 
@@ -54,23 +54,23 @@ def write_heat_video(
     reader = source if isinstance(source, VideoReader) else VideoReader(source)
     waiting, fps = iter(records), float(reader.fps)
     current: Mapping[str, Any] | None = None
-    heatmap: np.ndarray | None = None
+    overlay: HeatOverlay | None = None
 
     def draw(frame: np.ndarray, index: int) -> np.ndarray:
-        nonlocal current, heatmap
+        nonlocal current, overlay
         if current is None or index / fps >= current["end"] - 0.25 / fps:  # times are floats of whole frames
             following = next(waiting, None)
             if following is not None:
                 if "similarity" not in following:
                     raise ValueError("`records` have no maps; pass return_maps=True to the pipeline.")
                 current = following
-                heatmap = None
+                overlay = None
                 if current["sounds"] is not False:
-                    guide = current.get("objectness")
-                    heatmap = make_heatmap(np.asarray(current["similarity"]), *frame.shape[:2], guide)
+                    size, guide = frame.shape[:2], current.get("objectness")
+                    overlay = HeatOverlay(make_heatmap(np.asarray(current["similarity"]), *size, guide), *size)
         if current is None:
             return frame
-        drawn = frame if heatmap is None else draw_heatmap(frame, heatmap)
+        drawn = frame if overlay is None else overlay.draw(frame)
         boxes = current.get("boxes") or ([] if current["box"] is None else [current["box"]])
         return _finish(drawn, boxes, current["label"], current["score"], "")
 

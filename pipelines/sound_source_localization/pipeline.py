@@ -1,5 +1,6 @@
 """Sound source localization: where in a picture, or in a video, what is heard is, and whether it is there at all."""
 
+import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -104,7 +105,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         sampling_rate: Hz, of bare samples. None: the model's rate.
         frames_per_second: of a video, that are looked at: every k-th frame, k the nearest whole number. Default 4.
         smoothing: of a video: looked-at frames, odd, whose maps and confidences are averaged around each frame (fewer
-            at the ends; none across frames in digital silence); 1: none. Default 3.
+            at the ends; also across cuts of the film; not across digital silence); 1: none. Default 3.
         return_maps: the records of a video have `similarity`, too.
         render: of a video: path of an mp4 to write with the heat drawn in.
         batch_size: pictures, or sounds, per forward pass; default 8.
@@ -133,6 +134,14 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
 
     task_name = "sound-source-localization"
     needed_methods = ("get_image_features", "get_audio_features", "compute_similarity_maps")
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if getattr(self.processor, "image_resize", None) == "pil_short_side":
+            raise ValueError(
+                "`processor`: with image_resize 'pil_short_side' the model sees the middle of a picture only, and its "
+                "map can't be laid over all of it; set another."
+            )
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
         check_parameters(parameters)
@@ -283,6 +292,9 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
     def _locate_in_video(self, video: Any, settings: Mapping[str, Any], batch_size: int) -> list[dict[str, Any]]:
         reader = open_video(video)
         records, render = [], settings.get("render")
+        is_there = render is not None and isinstance(video, str | os.PathLike) and os.path.exists(render)
+        if is_there and os.path.samefile(video, render):
+            raise ValueError(f"`render` ({render}) is the video itself; name another file.")
 
         def keep(found: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             for record in found:

@@ -115,3 +115,11 @@ def test_features_that_are_cut_short_are_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(ValueError, match="it is damaged"):
         FeatureIndex.load(tmp_path)
+
+
+def test_items_of_another_index_are_added_unless_their_names_are_there():
+    index, other = make_index(2), FeatureIndex("m" * 64, "p" * 64)
+    other.add("image", ["1.jpg", "new.jpg"], np.array([[0, 0, 1, 0], [0, 0, 0, 1]], np.float32))
+    index.add_missing(other)
+    assert index.names("image") == ["0.jpg", "1.jpg", "new.jpg"]
+    np.testing.assert_array_equal(index.features("image"), np.eye(4)[[0, 1, 3]])

@@ -205,3 +205,12 @@ def test_scores_are_cosines_of_the_models_vectors(tmp_path, projection_dim):
     expected = torch.nn.functional.cosine_similarity(images, sound)
     for name, score in zip(pictures, expected.tolist(), strict=True):
         assert scores[name] == pytest.approx(score, abs=1e-6)
+
+
+def test_what_was_indexed_before_goes_into_the_folders_index(find, files):
+    other = make_finder()
+    other.index([files / "red.png"], folder=files / "index")
+    find.index([files / "green.png"], folder=files / "index")
+    again = make_finder()
+    again.load(files / "index")
+    assert again.stored.names("image") == [str(files / "red.png"), "red", "green", "both", str(files / "green.png")]

@@ -107,7 +107,7 @@ def test_digital_silence_never_sounds():
     pipe = make_pipeline(confidence_threshold=-1.0)
     answer = pipe({"image": make_picture(), "audio": np.zeros(3000, np.float32)}, return_boxes=True)
     assert (answer["sounds"], answer["label"], answer["boxes"]) == (False, "silent", [])
-    assert answer["meaning"] == "nothing is heard: the sound is digital silence"
+    assert answer["meaning"] == "nothing is heard: what the model takes of the sound is digital silence"
 
 
 def test_a_sound_of_a_tenth_of_a_second_is_heard_and_a_shorter_one_refused():
@@ -289,3 +289,13 @@ def test_a_model_of_another_kind_is_refused():
     model = transformers.ASTModel(config)
     with pytest.raises(ValueError, match="a ASTModel cannot serve sound-source-localization; it has no get_image"):
         transformers.pipeline("sound-source-localization", model=model, processor=SSLAlignmentProcessor(), device="cpu")
+
+
+def test_a_processor_that_cuts_pictures_is_refused(folder):
+    with pytest.raises(ValueError, match="the model sees the middle of a picture only"):
+        transformers.pipeline(
+            "sound-source-localization",
+            model=SSLAlignmentForSoundLocalization.from_pretrained(folder),
+            processor=SSLAlignmentProcessor(image_resize="pil_short_side"),
+            device="cpu",
+        )

@@ -260,3 +260,11 @@ def test_several_answers_lie_side_by_side():
     picture = make_picture()
     answers = make_pipeline()({"image": picture, "audio": [red_sound(), green_sound()]})
     assert draw_answers(picture, answers, ["a", "b"]).shape == (72, 140, 3)
+
+
+def test_the_video_itself_is_not_rendered_over(tmp_path):
+    write_video(tmp_path / "in.mp4", make_video(1.0, side=64).frames, 10, audio=red_sound(1.0), sampling_rate=RATE)
+    before = (tmp_path / "in.mp4").read_bytes()
+    with pytest.raises(ValueError, match=r"`render` \(.*in\.mp4\) is the video itself; name another file"):
+        make_pipeline()(str(tmp_path / "in.mp4"), render=str(tmp_path / "in.mp4"))
+    assert (tmp_path / "in.mp4").read_bytes() == before
