@@ -78,7 +78,7 @@ def average_map(maps: torch.Tensor, threshold: float | None = 0.65, temperature:
 
 def contrast(logits: torch.Tensor) -> torch.Tensor:
     """Mean over rows of -log softmax at the diagonal: each picture is to find its own sound among all."""
-    return nn.functional.cross_entropy(logits.float(), torch.arange(len(logits), device=logits.device))
+    return nn.functional.cross_entropy(logits.float(), torch.arange(logits.shape[0], device=logits.device))
 
 
 def alignment_loss(

@@ -157,7 +157,7 @@ class SSLAlignmentModel(SSLAlignmentPreTrainedModel):
             without projections gives the mean of its map there, which is shorter.
         """
         check_shape("pixel_values", pixel_values, 3, "(images, 3, rows, columns)")
-        hidden_states = self.image_trunk(pixel_values.to(self.dtype))
+        hidden_states = self.image_trunk(pixel_values)
         vectors = hidden_states.amax((2, 3))
         maps = [layer(hidden_states) for layer in self.image_localization] or [hidden_states]
         image_map = join_parts([nn.functional.normalize(part, dim=1) for part in maps])
@@ -178,7 +178,7 @@ class SSLAlignmentModel(SSLAlignmentPreTrainedModel):
             (sounds, projection_dim), unit length, for retrieval: the same vector in a network without projections.
         """
         check_shape("input_features", input_features, 1, "(sounds, 1, bins, frames)")
-        hidden_states = self.audio_trunk(input_features.to(self.dtype)).amax((2, 3))  # (sounds, channels)
+        hidden_states = self.audio_trunk(input_features).amax((2, 3))  # (sounds, channels)
         vectors = [layer(hidden_states) for layer in self.audio_localization] or [hidden_states]
         audio_vector = join_parts([nn.functional.normalize(part, dim=-1) for part in vectors])
         embeds = audio_vector
@@ -229,7 +229,7 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
         Raises:
             ValueError: the two batches differ in size.
         """
-        if len(pixel_values) != len(input_features):
+        if pixel_values.shape[0] != input_features.shape[0]:
             raise ValueError(
                 f"`pixel_values` has {len(pixel_values)} pictures and `input_features` {len(input_features)} sounds; "
                 "forward pairs them one by one. For all pairs take get_image_features, get_audio_features and "
@@ -252,7 +252,7 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
             ).loss
         return SoundLocalizationOutput(
             loss=loss,
-            similarity_map=maps.diagonal().permute(2, 0, 1),
+            similarity_map=torch.einsum("nchw,nc->nhw", image.last_hidden_state, audio.last_hidden_state),
             image_embeds=image.pooler_output,
             audio_embeds=audio.pooler_output,
             localization_logits=average_map(maps, threshold, config.mask_temperature) / config.temperature,
@@ -295,7 +295,7 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
                 "--part objectness=FILE, the weights of an ImageNet ResNet-18."
             )
         check_shape("pixel_values", pixel_values, 3, "(images, 3, rows, columns)")
-        return self.objectness_trunk(pixel_values.to(self.dtype)).mean(1)
+        return self.objectness_trunk(pixel_values).mean(1)
 
 
 def join_parts(parts: list[torch.Tensor]) -> torch.Tensor:

@@ -97,6 +97,7 @@ class ResidualTrunk(nn.Module):
             self.stages.append(blocks)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = inputs.to(self.stem.convolution.weight.dtype)
         hidden_states = self.stem(inputs).relu_()  # rows / 2
         if can_fold(self.stem, inputs):  # pooling, too, is several times faster with channels last
             hidden_states = hidden_states.contiguous(memory_format=torch.channels_last)

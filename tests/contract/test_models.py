@@ -10,6 +10,7 @@ import torch
 from contract.tiny import tiny_config, tiny_model
 from huggingface_hub.errors import StrictDataclassError
 from torch.utils._pytree import tree_map
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 FLOAT_NOISE = {"rtol": 1e-5, "atol": 1e-6}  # different summation order of the same sums
 EXACT = {"rtol": 0, "atol": 0}
@@ -77,7 +78,8 @@ def test_weights_left_on_disk_compute_the_same(model, tiny, tmp_path):
         tmp_path / "model", device_map="auto", max_memory={"cpu": size // 2}, offload_folder=tmp_path / "offload"
     )
     assert "disk" in placed.hf_device_map.values(), placed.hf_device_map
-    torch.testing.assert_close(answer_of(tiny, placed, inputs), answer_of(tiny, model, inputs), **EXACT)
+    bound = FLOAT_NOISE if tiny.folds_norms else EXACT
+    torch.testing.assert_close(answer_of(tiny, placed, inputs), answer_of(tiny, model, inputs), **bound)
 
 
 def test_auto_classes_find_every_class(row, tmp_path):
@@ -289,10 +291,11 @@ def test_an_unknown_keyword_is_an_error(model, tiny):
             model(**inputs, **{name: 8})
 
 
-def test_no_method_has_a_name_that_means_an_output_to_transformers(model):
-    """`get_image_features` and the like return a `BaseModelOutputWithPooling` there."""
+def test_a_method_with_a_name_of_transformers_returns_what_it_returns_there(model):
+    """`get_image_features` and the like return a `BaseModelOutputWithPooling`."""
     for kind in ("text", "image", "video", "audio"):
-        assert not hasattr(model, f"get_{kind}_features")
+        method = getattr(model, f"get_{kind}_features", None)
+        assert method is None or inspect.signature(method).return_annotation is BaseModelOutputWithPooling
 
 
 def test_what_a_network_is_without_is_not_there(model, tiny):

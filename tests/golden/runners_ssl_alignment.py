@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import torch
-from golden_case import GoldenCase
+from golden_case import Expected, GoldenCase
+from localization_outputs import localization_outputs
 
 from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.convert_ssl_alignment import ALIGNMENT_KEYMAP, OBJECTNESS_KEYMAP
@@ -205,10 +206,15 @@ def run_preprocess(case: GoldenCase, folder) -> Iterator[Outputs]:
         yield {name: computed[name] for name in case.outputs}
 
 
+def run_metrics(case: GoldenCase, folder) -> Iterator[Expected]:
+    yield localization_outputs(case)
+
+
 RUNNERS = {
     "model": run_model,
     "loss": run_loss,
     "train_step": run_train_step,
     "objectness": run_objectness,
     "preprocess": run_preprocess,
+    "metrics": run_metrics,
 }

@@ -29,6 +29,8 @@ class Tiny:
             "outputs": it answers with one tensor.
             "padding": its inputs are of one length, and forward takes no mask.
             "training": no parameter of it is to be trained.
+        folds_norms: on a CPU, batch norms in evaluation become part of the convolutions before them, where the weights
+            are in memory. Results without that differ by rounding.
     """
 
     config: Mapping[str, Any]
@@ -41,6 +43,7 @@ class Tiny:
     output: str = "logits"
     loss: Callable[[Any, Any], torch.Tensor] | None = None
     without: Mapping[str, str] = field(default_factory=dict)
+    folds_norms: bool = False
 
     def losses(self, model: torch.nn.Module, inputs: Mapping[str, Any], labels: Any) -> torch.Tensor:
         """The training loss of a batch."""
