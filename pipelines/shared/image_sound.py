@@ -156,29 +156,6 @@ class ImageSoundPipeline(Pipeline):
         return model_outputs
 
 
-def take_rows(features: Any, rows: slice | Sequence[int]) -> Any:
-    """Rows of what a model gives: of each tensor of an output, of a tuple, or of a tensor."""
-    if features is None:
-        return None
-    if isinstance(features, torch.Tensor):
-        return features[rows]
-    if isinstance(features, Mapping):
-        return type(features)(**{name: take_rows(value, rows) for name, value in features.items()})
-    return tuple(take_rows(value, rows) for value in features)
-
-
-def join_rows(parts: Sequence[Any]) -> Any:
-    """One output whose tensors hold the rows of several."""
-    first = parts[0]
-    if first is None or len(parts) == 1:
-        return first
-    if isinstance(first, torch.Tensor):
-        return torch.cat(list(parts))
-    if isinstance(first, Mapping):
-        return type(first)(**{name: join_rows([part[name] for part in parts]) for name in first})
-    return tuple(join_rows(values) for values in zip(*parts, strict=True))
-
-
 def is_digital_silence(samples: np.ndarray) -> bool:
     """Whether all samples are equal."""
     return bool(np.ptp(samples) == 0)
@@ -200,7 +177,5 @@ __all__ = [
     "ImageSoundPipeline",
     "are_several",
     "is_digital_silence",
-    "join_rows",
     "label_source",
-    "take_rows",
 ]

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from avzoo.checks import check_whole_number
 from avzoo.data.lists import check_relative_path, malformed, read_records
-from avzoo.pipelines.shared.image_sound import join_rows, take_rows
+from avzoo.pipelines.shared.feature_rows import join_rows, take_rows
 from avzoo.video.pictures import read_picture
 
 if TYPE_CHECKING:

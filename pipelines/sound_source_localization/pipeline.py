@@ -11,14 +11,13 @@ import torch
 from tqdm import tqdm
 
 from avzoo.checks import check_number, check_whole_number
+from avzoo.pipelines.shared.feature_rows import join_rows, take_rows
 from avzoo.pipelines.shared.image_sound import (
     Clip,
     ImageSoundPipeline,
     are_several,
     is_digital_silence,
-    join_rows,
     label_source,
-    take_rows,
 )
 from avzoo.pipelines.shared.recordings import read_once
 from avzoo.pipelines.sound_source_localization.decisions import decide
