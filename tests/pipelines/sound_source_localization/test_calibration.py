@@ -66,7 +66,14 @@ def test_noise_is_as_loud_as_the_clip():
     assert np.sqrt(np.mean(make_noise(clip, 0) ** 2)) == pytest.approx(np.sqrt(np.mean(clip**2)), rel=0.02)
 
 
-def test_the_threshold_lies_in_the_widest_gap_of_the_best_accuracy():
+def test_of_equally_good_thresholds_the_one_with_the_most_room_is_taken():
+    others = np.array([0.1, 0.35])
+    report = fit_threshold(Confidences(np.array([0.3, 0.9]), others, others, others))
+    # 0.2 accepts all of the own sounds and half of the others, 0.625 half of the own ones and none of the others.
+    assert (report.threshold, report.balanced_accuracy) == (pytest.approx(0.625), 0.75)
+
+
+def test_the_threshold_tells_all_apart_where_one_can():
     report = fit_threshold(
         Confidences(np.array([0.9, 0.6]), np.array([0.1, 0.1]), np.array([0.3, 0.2]), np.array([0.2, 0.25])), 0.95
     )

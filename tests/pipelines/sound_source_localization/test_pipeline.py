@@ -154,10 +154,12 @@ def test_files_are_read_upright_and_answered_in_their_own_pixels(tmp_path):
     assert column > 48
 
 
-def test_a_recording_is_read_no_further_than_the_model_hears(tmp_path, monkeypatch):
-    pipe = make_pipeline()
+def test_a_recording_is_read_no_further_than_the_model_hears(monkeypatch):
+    pipe, blocks = make_pipeline(), iter([red_sound(1.5), red_sound(1.5), red_sound(1.5)])
     monkeypatch.setattr(type(pipe.processor), "base_seconds", 2.0)
-    assert pipe({"image": make_picture(), "audio": red_sound(100.0)})["seconds"] == 2
+    monkeypatch.setattr("avzoo.pipelines.shared.image_sound.iter_audio", lambda *arguments, **options: blocks)
+    assert pipe({"image": make_picture(), "audio": "hours.wav"})["seconds"] == 2
+    assert len(list(blocks)) == 1
 
 
 @pytest.mark.parametrize(
