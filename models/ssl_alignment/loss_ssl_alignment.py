@@ -108,9 +108,11 @@ def alignment_loss(
             their projections; off in the released recipe.
 
     Raises:
-        ValueError: no term is left.
+        ValueError: no term is left, or projections are to be compared that the views don't have.
     """
     sounds = images if sounds is None else sounds
+    if intra_modal and any(view.image_embeds is None or view.audio_embeds is None for view in (*images, *sounds)):
+        raise ValueError("`intra_modal` compares projections, and the views have none.")
     localization, alignment, within = [], [], []
     for image, sound in itertools.product(images, sounds):
         if use_localization:

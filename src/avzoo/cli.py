@@ -198,15 +198,21 @@ def show_method(options: argparse.Namespace) -> None:
     print(f"{row.title}: {row.summary}")
     print(f"  paper       {row.paper_title}, https://arxiv.org/abs/{row.paper}")
     print(f"  source      {row.repository}")
-    print(f"  task        {row.task}")
+    tasks = [task.name for task in row.tasks]
+    print(f"  {'task' if len(tasks) == 1 else 'tasks':<11} {', '.join(tasks)}")
     print(f"  classes     {', '.join(row.public_names)}")
     for thing, terms in row.licenses.items():
         print(f"  {thing + ' licence':<11} {terms.identifier}; {terms.note}")
+    if row.parts:
+        print("  parts, given by --part NAME=PATH")
+        width = max(map(len, row.parts))
+        for name, part in row.parts.items():
+            print(f"    {name:<{width}} {part.holds} ({part.repository}, {part.license.identifier})")
     print("  variants")
+    width = max((len(variant.name) for variant in row.variants), default=0)
     for variant in row.variants:
-        print(
-            f"    {variant.name:<12} {variant.summary}" + (f" File: {variant.checkpoint}" if variant.checkpoint else "")
-        )
+        file = f" File: {variant.checkpoint}" if variant.checkpoint else ""
+        print(f"    {variant.name:<{width}} {variant.summary}{file}")
 
 
 def describe(row: zoo.Row) -> dict[str, Any]:
@@ -226,6 +232,8 @@ def convert_file(options: argparse.Namespace) -> None:
         row.find_variant(options.variant)
     config = {name: parse_literal(value) for name, value in map(split_pair, options.config)}
     parts = {name: None if value == "none" else value for name, value in map(split_pair, options.part)}
+    if parts.keys() - {"checkpoint"} and not row.parts:
+        raise ValueError(f"{row.name} is one file: it has no part {next(iter(parts.keys() - {'checkpoint'}))!r}.")
     if options.checkpoint is not None and parts:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
