@@ -116,7 +116,10 @@ class ImageSoundPipeline(Pipeline):
                 f"{SHORTEST_SECONDS} s are needed."
             )
         clip = self.processor.cut_clip(samples)
-        return Clip(clip, len(samples) / self.rate, is_digital_silence(clip))
+        is_silent = is_digital_silence(clip)
+        if is_silent and not hasattr(source, "read"):
+            self.processor(audio=[source], sampling_rate=self.rate)  # warns if another channel is not silent
+        return Clip(clip, len(samples) / self.rate, is_silent)
 
     def encode_images(self, pictures: Sequence[Any]) -> Any:
         """Features of a batch of pictures."""

@@ -175,7 +175,7 @@ def make_serializable(record: dict[str, Any]) -> dict[str, Any]:
 def make_row(record: dict[str, Any]) -> dict[str, Any]:
     """A record for a table: the coordinates of box and peak have columns of their own; maps and other boxes are out."""
     box, peak = record["box"] or (None,) * 4, record["peak"] or (None, None)
-    left_out = ("box", "boxes", "peak", "similarity", "objectness")
+    left_out = ("box", "boxes", "peak", "similarity", "objectness", "middle_only")
     return {
         **{name: value for name, value in record.items() if name not in left_out},
         **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),

@@ -66,8 +66,9 @@ def write_heat_video(
                 current = following
                 overlay = None
                 if current["sounds"] is not False:
-                    size, guide = frame.shape[:2], current.get("objectness")
-                    overlay = HeatOverlay(make_heatmap(np.asarray(current["similarity"]), *size, guide), *size)
+                    similarity, size = np.asarray(current["similarity"]), frame.shape[:2]
+                    guide, middle_only = current.get("objectness"), current.get("middle_only", False)
+                    overlay = HeatOverlay(make_heatmap(similarity, *size, guide, middle_only=middle_only), *size)
         if current is None:
             return frame
         drawn = frame if overlay is None else overlay.draw(frame)

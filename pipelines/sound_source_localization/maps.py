@@ -20,7 +20,14 @@ class Area(NamedTuple):
     boxes: list[Box]
 
 
-def make_heatmap(similarity: np.ndarray, height: int, width: int, objectness: np.ndarray | None = None) -> np.ndarray:
+def make_heatmap(
+    similarity: np.ndarray,
+    height: int,
+    width: int,
+    objectness: np.ndarray | None = None,
+    *,
+    middle_only: bool = False,
+) -> np.ndarray:
     """Heat map of a picture, (height, width) float32 in [0, 1]: 0 at its least similar place, 1 at the most similar.
 
     The map is enlarged to the picture by bilinear interpolation with half-pixel centres and scaled by its minimum and
@@ -30,7 +37,13 @@ def make_heatmap(similarity: np.ndarray, height: int, width: int, objectness: np
         similarity: (rows, columns).
         objectness: (rows, columns) of any size, treated in the same way and mixed in: 0.4 of the map + 0.6 of it,
             scaled once more ("OGL", EZ-VSL).
+        middle_only: the maps are those of the largest square in the picture's middle; beside it there is no heat.
     """
+    if middle_only:
+        left, top, side = find_middle(height, width)
+        heat = np.zeros((height, width), np.float32)
+        heat[top : top + side, left : left + side] = make_heatmap(similarity, side, side, objectness)
+        return heat
     heat = _stretch(similarity, height, width)
     if objectness is not None:
         heat = mix_objectness(heat[None], _stretch(objectness, height, width)[None])[0]
@@ -62,19 +75,36 @@ def mark_area(heatmap: np.ndarray, mask_threshold: float = 0.5, area: float | No
 
 
 def find_peak(
-    similarity: np.ndarray, height: int, width: int, heatmap: np.ndarray | None = None
+    similarity: np.ndarray,
+    height: int,
+    width: int,
+    heatmap: np.ndarray | None = None,
+    *,
+    middle_only: bool = False,
 ) -> tuple[int, int] | None:
     """The pixel (x, y) in the middle of the map's most similar cell; None in a constant map.
 
     Args:
         similarity: (rows, columns). height, width: of the picture.
         heatmap: (height, width), where objectness is mixed in: its hottest pixel instead.
+        middle_only: as for [`make_heatmap`].
     """
-    values = similarity if heatmap is None else heatmap
+    left, top, values = 0, 0, similarity
+    if heatmap is not None:
+        values = heatmap
+    elif middle_only:
+        left, top, side = find_middle(height, width)
+        height = width = side
     if values.min() == values.max():
         return None
     row, column = np.unravel_index(int(values.argmax()), values.shape)
-    return int((column + 0.5) * width / values.shape[1]), int((row + 0.5) * height / values.shape[0])
+    return left + int((column + 0.5) * width / values.shape[1]), top + int((row + 0.5) * height / values.shape[0])
 
 
-__all__ = ["Area", "find_peak", "make_heatmap", "mark_area"]
+def find_middle(height: int, width: int) -> tuple[int, int, int]:
+    """(left, top, side) of the largest square in the middle of a picture, pixels."""
+    side = min(height, width)
+    return (width - side) // 2, (height - side) // 2, side
+
+
+__all__ = ["Area", "find_middle", "find_peak", "make_heatmap", "mark_area"]

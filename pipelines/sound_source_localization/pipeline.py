@@ -116,7 +116,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         threshold, label, meaning: the one that decided; "sounding", "not sounding", "silent" or "not decided"; all
             this in words.
         heatmap: (height, width) float32 of the picture, upright, 0 at its least and 1 at its most similar place.
-        similarity: (rows, columns) float32, the raw map.
+        similarity: (rows, columns) float32, the raw map of what the processor keeps of the picture: all of it, or with
+            `image_resize="pil_short_side"` the square in its middle, beside which there is no heat.
         peak: (x, y), the middle of the most similar cell, in pixels of the picture; None in a constant map.
         mask: (height, width) bool. boxes: of its regions, the hottest first, (x1, y1, x2, y2) in pixels, x2 and y2
             excluded. box: the first. Empty and None where `sounds` is False or nothing stands out.
@@ -133,14 +134,6 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
 
     task_name = "sound-source-localization"
     needed_methods = ("get_image_features", "get_audio_features", "compute_similarity_maps")
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        if getattr(self.processor, "image_resize", None) == "pil_short_side":
-            raise ValueError(
-                "`processor`: with image_resize 'pil_short_side' the model sees the middle of a picture only, and its "
-                "map can't be laid over all of it; set another."
-            )
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
         check_parameters(parameters)
@@ -169,6 +162,11 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
     def find_threshold(self, threshold: float | None = None) -> float | None:
         """Confidence from which what is heard is in the picture; `threshold` stands for the model's own if given."""
         return getattr(self.model.config, "confidence_threshold", None) if threshold is None else threshold
+
+    @property
+    def sees_middle_only(self) -> bool:
+        """Whether the processor cuts the middle out of pictures that are no squares, as its option for LVS does."""
+        return getattr(self.processor, "image_resize", None) == "pil_short_side"
 
     def compute_map(self, image_features: Any, other_features: Any) -> np.ndarray:
         """Raw similarity of one picture with each of several sounds, (sounds, rows, columns) float32.
@@ -264,7 +262,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
     ) -> dict[str, Any]:
         threshold, confidence = self.find_threshold(settings.get("threshold")), float(similarity.max())
         decision = decide(confidence, threshold, isinstance(query, Clip) and query.is_silent)
-        heatmap = make_heatmap(similarity, *size, objectness)
+        heatmap = make_heatmap(similarity, *size, objectness, middle_only=self.sees_middle_only)
+        guided = None if objectness is None else heatmap
         answer = {
             "confidence": confidence,
             "sounds": decision.sounds,
@@ -273,7 +272,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             "meaning": decision.meaning,
             "heatmap": heatmap,
             "similarity": similarity,
-            "peak": find_peak(similarity, *size, None if objectness is None else heatmap),
+            "peak": find_peak(similarity, *size, guided, middle_only=self.sees_middle_only),
             "seconds": query.seconds if isinstance(query, Clip) else None,
         }
         if settings.get("return_boxes"):
@@ -301,6 +300,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                 if not settings.get("return_maps"):
                     del kept["similarity"]
                     kept.pop("objectness", None)
+                    kept.pop("middle_only", None)
                 records.append(kept)
                 yield record
 
@@ -323,7 +323,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             for near, current in iter_neighbourhoods(maps, max(half, 1)):
                 similarity, objectness, confidence = average_near(near, current, half)
                 decision = decide(confidence, threshold, current.is_silent)
-                heatmap = make_heatmap(similarity, *size, objectness)
+                heatmap = make_heatmap(similarity, *size, objectness, middle_only=self.sees_middle_only)
+                guided = None if objectness is None else heatmap
                 boxes = []
                 if decision.sounds is not False:
                     boxes = mark_area(heatmap, settings.get("mask_threshold", 0.5), settings.get("area")).boxes
@@ -337,13 +338,15 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                     "score": confidence,
                     "sounds": decision.sounds,
                     "box": boxes[0] if boxes else None,
-                    "peak": find_peak(similarity, *size, None if objectness is None else heatmap),
+                    "peak": find_peak(similarity, *size, guided, middle_only=self.sees_middle_only),
                     "similarity": similarity,
                 }
                 if settings.get("return_boxes"):
                     record["boxes"] = boxes
                 if objectness is not None:
                     record["objectness"] = objectness
+                if self.sees_middle_only:
+                    record["middle_only"] = True
                 yield record
                 bar.update()
 

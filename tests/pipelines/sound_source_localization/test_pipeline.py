@@ -14,6 +14,7 @@ from avzoo.audio import write_wav
 from avzoo.video import Video, write_video
 
 sys.path.insert(0, str(Path(__file__).parent))  # colour_model.py lies beside this file
+import colour_model
 from colour_model import RATE, ReadingModel, green_sound, make_picture, make_pipeline, red_sound
 
 
@@ -293,11 +294,22 @@ def test_a_model_of_another_kind_is_refused():
         transformers.pipeline("sound-source-localization", model=model, processor=SSLAlignmentProcessor(), device="cpu")
 
 
-def test_a_processor_that_cuts_pictures_is_refused(folder):
-    with pytest.raises(ValueError, match="the model sees the middle of a picture only"):
-        transformers.pipeline(
-            "sound-source-localization",
-            model=SSLAlignmentForSoundLocalization.from_pretrained(folder),
-            processor=SSLAlignmentProcessor(image_resize="pil_short_side"),
-            device="cpu",
-        )
+def test_a_silent_first_channel_beside_another_is_warned_of(locate, noise):
+    stereo = np.stack([np.zeros_like(noise), noise])
+    with pytest.warns(UserWarning, match="the first of its 2 channels is silent there, and it alone is heard"):
+        answer = locate({"image": make_picture(), "audio": stereo})
+    assert answer["label"] == "silent"
+
+
+def test_a_map_of_the_middle_is_laid_over_the_middle(monkeypatch):
+    pipe = make_pipeline()
+    picture = np.zeros((64, 100, 3), np.uint8)
+    picture[:, 18:82] = make_picture()
+    monkeypatch.setattr(type(pipe.processor), "image_resize", "pil_short_side", raising=False)
+    monkeypatch.setattr(colour_model, "_shrink", lambda picture, shrink=colour_model._shrink: shrink(picture[:, 18:82]))
+    answer = pipe({"image": picture, "audio": green_sound()}, return_boxes=True)
+    assert (answer["peak"], answer["boxes"]) == ((18 + 56, 40), [(18 + 48, 32, 18 + 64, 48)])
+    assert not answer["heatmap"][:, :18].any()
+    assert not answer["heatmap"][:, 82:].any()
+    record = next(pipe.stream(Video(np.stack([picture] * 4), 4, green_sound(1.0), RATE)))
+    assert (record["peak"], record["box"], record["middle_only"]) == ((74, 40), (66, 32, 82, 48), True)
