@@ -123,18 +123,19 @@ class ImageSoundPipeline(Pipeline):
 
     def encode_images(self, pictures: Sequence[Any]) -> Any:
         """Features of a batch of pictures."""
-        return self.run_model("get_image_features", self.processor(images=list(pictures))["pixel_values"])
+        return self.run_model("get_image_features", **self.processor(images=list(pictures)))
 
     def encode_clips(self, clips: Sequence[np.ndarray]) -> Any:
         """Features of a batch of clips, each of `clip_samples`."""
-        inputs = self.processor(audio=list(clips), sampling_rate=self.rate, cut=False)
-        return self.run_model("get_audio_features", inputs["input_features"])
+        return self.run_model(
+            "get_audio_features", **self.processor(audio=list(clips), sampling_rate=self.rate, cut=False)
+        )
 
     @torch.no_grad()
-    def run_model(self, method: str, inputs: torch.Tensor) -> Any:
+    def run_model(self, method: str, **inputs: torch.Tensor) -> Any:
         """One of the model's methods, on its device."""
         with self.device_placement():
-            return getattr(self.model, method)(inputs.to(self.device))
+            return getattr(self.model, method)(**{name: value.to(self.device) for name, value in inputs.items()})
 
     def choose_batch_size(self, batch_size: int | None) -> int:
         """Of a call, else of the pipeline, else 8.

@@ -203,7 +203,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                 read_picture(pair["image"], name=f"{name}image") for pair, name in zip(some, names, strict=True)
             ]
             pixel_values = self.processor(images=pictures)["pixel_values"]
-            image_features = self.run_model("get_image_features", pixel_values)
+            image_features = self.run_model("get_image_features", pixel_values=pixel_values)
             objectness = self._compute_objectness(pixel_values) if settings.get("objectness") else None
             queries = [self._read_queries(pair, settings, name) for pair, name in zip(some, names, strict=True)]
             encoded = iter(self._encode_queries([query for own in queries for query in own], batch_size))
@@ -244,9 +244,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                     break
                 some.append(query)
             if is_text:
-                with torch.no_grad(), self.device_placement():
-                    inputs = self.processor(text=some).to(self.device)
-                    features = self.model.get_text_features(**inputs)
+                features = self.run_model("get_text_features", **self.processor(text=some))
             else:
                 features = self.encode_clips([query.samples for query in some])
             yield from (take_rows(features, slice(row, row + 1)) for row in range(len(some)))
@@ -283,7 +281,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         return answer
 
     def _compute_objectness(self, pixel_values: torch.Tensor) -> np.ndarray:
-        return self.run_model("get_objectness", pixel_values).float().cpu().numpy()
+        return self.run_model("get_objectness", pixel_values=pixel_values).float().cpu().numpy()
 
     # Videos.
 
@@ -369,7 +367,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                 for row, (first, clip) in enumerate(zip(new, clips, strict=True)):
                     windows[first] = take_rows(sounds, slice(row, row + 1)), is_digital_silence(clip)
             pixel_values = torch.cat([frame.picture for frame in batch])
-            images = self.run_model("get_image_features", pixel_values)
+            images = self.run_model("get_image_features", pixel_values=pixel_values)
             objectness = self._compute_objectness(pixel_values) if settings.get("objectness") else None
             for row, frame in enumerate(batch):
                 sound, is_silent = windows[frame.first_sample]

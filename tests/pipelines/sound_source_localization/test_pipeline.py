@@ -273,6 +273,15 @@ def test_a_model_in_training_mode_answers_as_in_evaluation(folder, noise):
         assert torch.equal(tensor, before[name]), name
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_gives_nearly_the_same_map(folder, locate, noise, dtype):
+    half = transformers.pipeline("sound-source-localization", model=str(folder), device="cpu", dtype=dtype)
+    pair = {"image": make_picture(), "audio": noise}
+    answer = half(pair, objectness=True)
+    assert answer["similarity"].dtype == answer["heatmap"].dtype == np.float32
+    np.testing.assert_allclose(answer["similarity"], locate(pair)["similarity"], atol=0.05)
+
+
 def test_the_same_call_gives_the_same_bits(locate, noise):
     first, second = (locate({"image": make_picture(), "audio": [noise, noise[:9000]]}) for _ in range(2))
     for one, other in zip(first, second, strict=True):
