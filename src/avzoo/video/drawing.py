@@ -125,8 +125,11 @@ class HeatOverlay:
         self._rest = 1 - weight
 
     def draw(self, frame: np.ndarray) -> np.ndarray:
-        """The frame, (height, width, 3) uint8, under the map."""
-        drawn = _check_frame(frame) * self._rest
+        """Draw the map over a frame, (height, width, 3) uint8; a ValueError if it is of another size."""
+        frame = _check_frame(frame)
+        if frame.shape[:2] != self._rest.shape[:2]:
+            raise ValueError(f"`frame` is {frame.shape[:2]}, the map was stretched to {self._rest.shape[:2]}.")
+        drawn = frame * self._rest
         drawn += self._colours
         return drawn.astype(np.uint8)
 
