@@ -1,8 +1,9 @@
 """Sound source localization: where in a picture, or in a video, what is heard is, and whether it is there at all."""
 
+import itertools
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from avzoo.pipelines.sound_source_localization.maps import find_peak, make_heatm
 from avzoo.pipelines.sound_source_localization.windows import FrameWithSound, WindowedVideo
 from avzoo.video.pictures import read_picture
 from avzoo.video.reading import VideoReader
+from avzoo.video.video import Video
 from avzoo.video.writing import VideoWriter
 
 _FLAGS = ("return_boxes", "objectness", "return_maps", "progress")
@@ -86,8 +88,9 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
 
     A picture is what [`avzoo.video.read_picture`] takes (any file, upright by its EXIF; arrays; PIL). A sound is a path
     or URL, the bytes of a file, samples at `sampling_rate`, or a row {"array", "sampling_rate"}; 0.1 s or more, any
-    rate and channel count. The model hears the part that its processor cuts out. A list of pairs gives a list. In place
-    of "audio", a pair may have "text", or texts, for models with `get_text_features`.
+    rate and channel count. The model hears the part that its processor cuts out. A list of pairs gives a list, a data
+    set or another stream an iterator. In place of "audio", a pair may have "text", or texts, for models with
+    `get_text_features`.
 
     A video is a path, the bytes of a file, a file object or an [`avzoo.video.Video`]. Every k-th frame is looked at
     with the sound around it, see [`WindowedVideo`]; each window is encoded once, and memory does not grow with the
@@ -140,7 +143,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         return {}, {}, parameters
 
     def __call__(self, inputs: Any, batch_size: int | None = None, **parameters: Any) -> Any:
-        """Locate the sound of a pair {"image", "audio"}, of a video, or of each of a list; see the class."""
+        """Locate the sound of a pair {"image", "audio"}, of a video, or of each of many; see the class."""
         settings, batch_size = self._settle(parameters), self.choose_batch_size(batch_size)
         if isinstance(inputs, list | tuple):
             if not inputs:
@@ -150,6 +153,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             return [self(one, batch_size=batch_size, **parameters) for one in inputs]
         if is_pair(inputs):
             return self._locate_in_pictures([inputs], settings, batch_size)[0]
+        if is_stream(inputs):
+            return self._locate_in_stream(inputs, batch_size, parameters)
         return self._locate_in_video(inputs, settings, batch_size)
 
     def stream(self, video: Any, batch_size: int | None = None, **parameters: Any) -> Iterator[dict[str, Any]]:
@@ -187,6 +192,11 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                 "`objectness` needs a model with an objectness network; `use_objectness` of this one's config is False."
             )
         return settings
+
+    def _locate_in_stream(self, inputs: Iterable[Any], batch_size: int, parameters: Mapping[str, Any]) -> Iterator[Any]:
+        waiting = iter(inputs)
+        while some := list(itertools.islice(waiting, batch_size)):
+            yield from self(some, batch_size=batch_size, **parameters)
 
     # Pictures.
 
@@ -400,6 +410,17 @@ def is_pair(inputs: Any) -> bool:
     if unknown:
         raise ValueError(f'`inputs` has the key {sorted(map(str, unknown))[0]!r}; expected "image" and "audio".')
     return True
+
+
+def is_stream(inputs: Any) -> bool:
+    """Whether it is a data set or a generator of inputs, and no video."""
+    if isinstance(
+        inputs, str | bytes | bytearray | memoryview | os.PathLike | Mapping | np.ndarray | torch.Tensor | Video
+    ):
+        return False
+    if hasattr(inputs, "read") or hasattr(inputs, "get_frame_at"):
+        return False
+    return hasattr(inputs, "__iter__") or hasattr(inputs, "__getitem__")
 
 
 def open_video(video: Any) -> VideoReader:

@@ -67,6 +67,21 @@ def test_a_list_of_pairs_gives_an_answer_for_each(batch_size):
     assert sum(pipe.model.batches["audio"]) == 4
 
 
+def test_a_stream_of_pairs_gives_an_iterator_that_reads_a_batch_at_a_time():
+    taken = []
+
+    def iterate():
+        for row in range(5):
+            taken.append(row)
+            yield {"image": make_picture(red=[(row % 4, 0)]), "audio": red_sound()}
+
+    answers = make_pipeline()(iterate(), batch_size=2)
+    assert taken == []
+    assert next(answers)["peak"] == (8, 8)
+    assert taken == [0, 1]
+    assert [answer["peak"][1] for answer in answers] == [24, 40, 56, 8]
+
+
 def test_without_a_threshold_nothing_is_decided_and_the_answer_says_so():
     answer = make_pipeline()({"image": make_picture(), "audio": red_sound()}, return_boxes=True)
     assert (answer["sounds"], answer["threshold"], answer["label"]) == (None, None, "not decided")
