@@ -150,6 +150,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                 raise ValueError("`inputs` is an empty list.")
             if all(map(is_pair, inputs)):
                 return self._locate_in_pictures(list(inputs), settings, batch_size)
+            if settings.get("render") is not None:
+                raise ValueError(f"`render` is for one video, got a list of {len(inputs)}.")
             return [self(one, batch_size=batch_size, **parameters) for one in inputs]
         if is_pair(inputs):
             return self._locate_in_pictures([inputs], settings, batch_size)[0]

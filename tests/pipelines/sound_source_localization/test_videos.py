@@ -201,6 +201,11 @@ def test_a_list_of_videos_gives_a_list_of_lists():
     assert (len(first), len(second)) == (10, 20)
 
 
+def test_several_videos_are_not_rendered_into_one(tmp_path):
+    with pytest.raises(ValueError, match="`render` is for one video, got a list of 2"):
+        make_pipeline()([make_video(1.0), make_video(2.0)], render=tmp_path / "x.mp4")
+
+
 def test_what_streams_is_not_rendered_too(tmp_path):
     with pytest.raises(ValueError, match="`render` belongs to a call of the pipeline"):
         make_pipeline().stream(make_video(1.0), render=tmp_path / "x.mp4")
