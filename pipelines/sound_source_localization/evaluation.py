@@ -21,12 +21,11 @@ from transformers.utils import ModelOutput
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.localization_samples import SAMPLE_FIELDS, Sample
 from avzoo.metrics.localization_maps import UPSAMPLING, to_pixel_boxes
+from avzoo.pipelines.shared.feature_rows import join_rows, take_rows
 from avzoo.pipelines.sound_source_localization.encoding import (
     digest_file,
     encode_batches,
     evaluation_mode,
-    join_rows,
-    take_rows,
     use_base_seconds,
 )
 from avzoo.pipelines.sound_source_localization.reports import LocalizationReport
