@@ -43,6 +43,7 @@ class ACLProcessor(ProcessorMixin):
     """
 
     model_input_names = ["pixel_values", "input_features", "input_ids"]
+    repeats_short_sounds = False  # silence fills a clip
 
     def __init__(
         self,
@@ -80,6 +81,11 @@ class ACLProcessor(ProcessorMixin):
     def clip_samples(self) -> int:
         """Samples of a clip."""
         return int(self.clip_seconds * self.sampling_rate)
+
+    @property
+    def max_seconds(self) -> float:
+        """Seconds of a recording, of every channel, behind which nothing is heard."""
+        return self.clip_seconds
 
     @property
     def _features(self) -> BEATsFeatureExtractor:

@@ -2,7 +2,8 @@
 
 A model serves them by `get_image_features(pixel_values)` and `get_audio_features(input_features)`, whose outputs hold
 tensors with a row for each picture or sound. Its processor makes both inputs, and tells `sampling_rate`,
-`clip_seconds`, and by `cut_clip` what of a recording the model hears.
+`clip_seconds`, and by `cut_clip` what of a recording the model hears. It may tell that nothing behind `base_seconds` or
+`max_seconds` of a recording is heard, and by `channels` what becomes of several: "mean", "first" or "concatenate".
 """
 
 import os
@@ -102,24 +103,27 @@ class ImageSoundPipeline(Pipeline):
         """
         source = wrap_recording(recording, sampling_rate or self.rate)
         wanted = getattr(self.processor, "base_seconds", None)  # the clip is cut from this beginning
+        wanted = getattr(self.processor, "max_seconds", None) if wanted is None else wanted
+        channels = getattr(self.processor, "channels", "mean")
+        is_joined = channels == "concatenate"  # one channel behind the other
         wanted = None if wanted is None else int(wanted * self.rate)
         blocks, length = [], 0
-        for block in iter_audio(source, self.rate, channels=getattr(self.processor, "channels", "mean"), name=name):
+        for block in iter_audio(source, self.rate, channels="all" if is_joined else channels, name=name):
             blocks.append(block)
-            length += len(block)
+            length += block.shape[-1]
             if wanted is not None and length >= wanted:
                 break
-        samples = np.concatenate(blocks)[:wanted]
-        if len(samples) < SHORTEST_SECONDS * self.rate:
+        samples = np.concatenate(blocks, axis=-1)[..., :wanted]
+        seconds = samples.shape[-1] / self.rate
+        if samples.shape[-1] < SHORTEST_SECONDS * self.rate:
             raise ValueError(
-                f"{label_source(source, name)} is too short: {len(samples) / self.rate:.3f} s, at least "
-                f"{SHORTEST_SECONDS} s are needed."
+                f"{label_source(source, name)} is too short: {seconds:.3f} s, at least {SHORTEST_SECONDS} s are needed."
             )
-        clip = self.processor.cut_clip(samples)
+        clip = self.processor.cut_clip(samples.reshape(-1))
         is_silent = is_digital_silence(clip)
         if is_silent and not hasattr(source, "read"):
             self.processor(audio=[source], sampling_rate=self.rate)  # warns if another channel is not silent
-        return Clip(clip, len(samples) / self.rate, is_silent)
+        return Clip(clip, seconds, is_silent)
 
     def encode_images(self, pictures: Sequence[Any]) -> Any:
         """Features of a batch of pictures."""

@@ -25,7 +25,7 @@ NEGATIVES = ("silence", "noise", "off_screen")
 
 
 class Confidences(NamedTuple):
-    """Maxima of the raw maps of pictures with four kinds of sounds, (pairs,) each."""
+    """Confidences of pictures with four kinds of sounds, (pairs,) each."""
 
     matching: np.ndarray
     silence: np.ndarray
@@ -117,10 +117,10 @@ def measure_confidences(
         for place, number in enumerate(numbers):
             own, other = ((slice(row, row + 1)) for row in (number, others[number]))
             queries = [take_rows(sounds, own), silence, take_rows(noises, slice(place, place + 1))]
-            maps = pipe.compute_map(
+            _, confidences = pipe.compute_map(
                 take_rows(images, slice(place, place + 1)), join_rows([*queries, take_rows(sounds, other)])
             )
-            scores[:, number] = maps.max((1, 2))
+            scores[:, number] = confidences
     return Confidences(*scores)
 
 

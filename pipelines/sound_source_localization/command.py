@@ -27,6 +27,9 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=Path, help="a picture, in place of a video")
     parser.add_argument("--audio", type=Path, nargs="+", metavar="FILE", help="one or more sounds for --image")
     parser.add_argument(
+        "--text", nargs="+", metavar="TEXT", help='or texts, such as "a dog barking", for models that read them'
+    )
+    parser.add_argument(
         "-o",
         "--output",
         type=Path,
@@ -54,7 +57,7 @@ def _locate(options: argparse.Namespace) -> None:
 
     is_video = _choose_kind(options)
     format, draws = _choose_format(options, is_video)
-    for path in [options.file] if is_video else [options.image, *options.audio]:
+    for path in [options.file] if is_video else [options.image, *(options.audio or ())]:
         check_readable(path, "file")
         if path.is_dir():
             raise IsADirectoryError(f"`{path}` is a folder; name a file.")
@@ -92,7 +95,9 @@ def _locate(options: argparse.Namespace) -> None:
 
 def _choose_kind(options: argparse.Namespace) -> bool:
     """Whether a video is asked for; a ValueError if the options contradict each other."""
-    if (options.image is None) != (options.audio is None):
+    if options.audio is not None and options.text is not None:
+        raise ValueError("give --audio or --text, not both.")
+    if (options.image is None) != (options.audio is None and options.text is None):
         raise ValueError("--image and --audio belong together.")
     if (options.file is None) == (options.image is None):
         raise ValueError("give a video, or --image with --audio, and not both.")
@@ -117,30 +122,34 @@ def _locate_in_picture(
     options: argparse.Namespace, pipe: "SoundSourceLocalizationPipeline", parameters: dict[str, Any], draws: bool
 ) -> list[dict[str, Any]]:
     """Records of a picture with each sound; drawn, too, if that is asked for."""
-    inputs = {"image": str(options.image), "audio": [str(path) for path in options.audio]}
+    if options.audio is None:
+        kind, queries, names = "text", options.text, options.text
+    else:
+        kind, queries, names = "audio", list(map(str, options.audio)), [path.name for path in options.audio]
+    inputs = {"image": str(options.image), kind: queries}
     answers = pipe(inputs, batch_size=options.batch_size, return_boxes=True, **parameters)
     if draws:
         from avzoo.pipelines.sound_source_localization.drawing import draw_answers
         from avzoo.video import read_picture, write_picture
 
-        titles = [path.stem for path in options.audio] if len(answers) > 1 else [""]
+        titles = [Path(name).stem if kind == "audio" else name for name in names] if len(answers) > 1 else [""]
         write_picture(options.output, draw_answers(read_picture(options.image), answers, titles))
     return [
         {
             "start": 0.0,
-            "end": answer["seconds"],
+            "end": answer["seconds"] or 0.0,  # a text has no length
             "label": answer["label"],
             "score": answer["confidence"],
             "sounds": answer["sounds"],
             "box": answer["box"],
             "peak": answer["peak"],
             "boxes": answer["boxes"],
-            "audio": path.name,
+            kind: name,
             "threshold": answer["threshold"],
             "meaning": answer["meaning"],
             **({"similarity": answer["similarity"]} if options.maps else {}),
         }
-        for answer, path in zip(answers, options.audio, strict=True)
+        for answer, name in zip(answers, names, strict=True)
     ]
 
 
@@ -175,7 +184,7 @@ def make_serializable(record: dict[str, Any]) -> dict[str, Any]:
 def make_row(record: dict[str, Any]) -> dict[str, Any]:
     """A record for a table: the coordinates of box and peak have columns of their own; maps and other boxes are out."""
     box, peak = record["box"] or (None,) * 4, record["peak"] or (None, None)
-    left_out = ("box", "boxes", "peak", "similarity", "objectness", "middle_only")
+    left_out = ("box", "boxes", "peak", "similarity", "objectness", "middle_only", "absolute")
     return {
         **{name: value for name, value in record.items() if name not in left_out},
         **dict(zip(("x1", "y1", "x2", "y2"), box, strict=True)),

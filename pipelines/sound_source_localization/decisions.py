@@ -1,6 +1,7 @@
 """Whether what is heard is in the picture, and the answer in words.
 
-The confidence of a picture and a sound is the maximum of their raw similarity map. What it has to reach belongs to the
+The confidence of a picture and a sound is what the model's `compute_confidence` says, else the maximum of their raw
+similarity map. What it has to reach belongs to the
 checkpoint: `config.confidence_threshold`, which `avzoo calibrate` sets.
 """
 
@@ -28,7 +29,7 @@ def decide(confidence: float, threshold: float | None, is_silent: bool) -> Decis
     """Whether what is heard is in the picture; of digital silence it never is.
 
     Args:
-        confidence: maximum of the raw similarity map.
+        confidence: of the pair, see above.
         threshold: confidence from which it is. None: nothing is decided.
     """
     if is_silent:

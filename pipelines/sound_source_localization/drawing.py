@@ -67,8 +67,8 @@ def write_heat_video(
                 overlay = None
                 if current["sounds"] is not False:
                     similarity, size = np.asarray(current["similarity"]), frame.shape[:2]
-                    guide, middle_only = current.get("objectness"), current.get("middle_only", False)
-                    overlay = HeatOverlay(make_heatmap(similarity, *size, guide, middle_only=middle_only), *size)
+                    kind = {name: current.get(name, False) for name in ("middle_only", "absolute")}
+                    overlay = HeatOverlay(make_heatmap(similarity, *size, current.get("objectness"), **kind), *size)
         if current is None:
             return frame
         drawn = frame if overlay is None else overlay.draw(frame)

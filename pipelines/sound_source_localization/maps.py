@@ -27,6 +27,7 @@ def make_heatmap(
     objectness: np.ndarray | None = None,
     *,
     middle_only: bool = False,
+    absolute: bool = False,
 ) -> np.ndarray:
     """Heat map of a picture, (height, width) float32 in [0, 1]: 0 at its least similar place, 1 at the most similar.
 
@@ -38,7 +39,10 @@ def make_heatmap(
         objectness: (rows, columns) of any size, treated in the same way and mixed in: 0.4 of the map + 0.6 of it,
             scaled once more ("OGL", EZ-VSL).
         middle_only: the maps are those of the largest square in the picture's middle; beside it there is no heat.
+        absolute: values are from 0 to 1 by themselves and mean the same in every picture; they are enlarged only.
     """
+    if absolute:
+        return upsample_maps(np.asarray(similarity, np.float32)[None], (height, width), "half-pixel")[0]
     if middle_only:
         left, top, side = find_middle(height, width)
         heat = np.zeros((height, width), np.float32)

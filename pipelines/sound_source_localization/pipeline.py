@@ -66,12 +66,14 @@ class FrameMap(NamedTuple):
     Args:
         index: of the frame.
         similarity: (rows, columns), raw.
+        confidence: that the sound is of something in the picture.
         is_silent: its window of sound is digital silence.
         objectness: (rows, columns), where it is mixed in.
     """
 
     index: int
     similarity: np.ndarray
+    confidence: float
     is_silent: bool
     objectness: np.ndarray | None
 
@@ -114,11 +116,13 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         progress: bars on stderr, of a video.
 
     Returns, of a picture and a sound (a list of these where "audio" is a list):
-        confidence: maximum of the raw similarity map.
+        confidence: maximum of the raw similarity map, or what the model's `compute_confidence` gives where it has that.
         sounds: whether it reaches `threshold`; False of digital silence; None without a threshold.
         threshold, label, meaning: the one that decided; "sounding", "not sounding", "silent" or "not decided"; all
             this in words.
-        heatmap: (height, width) float32 of the picture, upright, 0 at its least and 1 at its most similar place.
+        heatmap: (height, width) float32 of the picture, upright, 0 at its least and 1 at its most similar place. Of
+            models whose maps mean the same in every picture (`has_absolute_maps`, such as ACL-SSL): the map itself,
+            enlarged, so that nothing is marked where nothing is found.
         similarity: (rows, columns) float32, the raw map of what the processor keeps of the picture: all of it, or with
             `image_resize="pil_short_side"` the square in its middle, beside which there is no heat.
         peak: (x, y), the middle of the most similar cell, in pixels of the picture; None in a constant map.
@@ -175,17 +179,35 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         """Whether the processor cuts the middle out of pictures that are no squares, as its option for LVS does."""
         return getattr(self.processor, "image_resize", None) == "pil_short_side"
 
-    def compute_map(self, image_features: Any, other_features: Any) -> np.ndarray:
-        """Raw similarity of one picture with each of several sounds, (sounds, rows, columns) float32.
+    @property
+    def has_absolute_maps(self) -> bool:
+        """Whether the model's maps are from 0 to 1 by themselves and mean the same in every picture."""
+        return getattr(self.model, "has_absolute_maps", False)
+
+    def compute_map(self, image_features: Any, other_features: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Raw similarity of one picture with each of several sounds, and the confidence that each is in the picture.
+
+        Returns:
+            (sounds, rows, columns) and (sounds,), float32.
 
         Raises:
-            ValueError: it is NaN or infinite.
+            ValueError: one is NaN or infinite.
         """
         with torch.no_grad(), self.device_placement():
             maps = self.model.compute_similarity_maps(image_features, other_features)[0].float().cpu().numpy()
-        if not np.isfinite(maps).all():
+            confidences = maps.max((1, 2))
+            if hasattr(self.model, "compute_confidence"):
+                confidences = self.model.compute_confidence(image_features, other_features)[0].float().cpu().numpy()
+        if not np.isfinite(maps).all() or not np.isfinite(confidences).all():
             raise ValueError(f"`model`: its maps are NaN or infinite; its weights are {self.dtype}, try float32.")
-        return maps
+        return maps, confidences
+
+    def make_heatmap(
+        self, similarity: np.ndarray, size: tuple[int, int], objectness: np.ndarray | None = None
+    ) -> np.ndarray:
+        """The heat map of a picture of this size, see [`maps.make_heatmap`]."""
+        kind = {"middle_only": self.sees_middle_only, "absolute": self.has_absolute_maps}
+        return make_heatmap(similarity, *size, objectness, **kind)
 
     def _settle(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         settings = {**self._postprocess_params, **self._sanitize_parameters(**parameters)[2]}
@@ -222,13 +244,13 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             for number, (pair, picture, own) in enumerate(zip(some, pictures, queries, strict=True)):
                 rows = slice(number, number + 1)
                 features = join_rows([next(encoded) for _ in own])
-                maps = self.compute_map(take_rows(image_features, rows), features)
+                found = zip(*self.compute_map(take_rows(image_features, rows), features), own, strict=True)
                 guide = None if objectness is None else objectness[number]
-                found = [
-                    self._answer(similarity, guide, picture.shape[:2], query, settings)
-                    for similarity, query in zip(maps, own, strict=True)
+                told = [
+                    self._answer(similarity, float(confidence), guide, picture.shape[:2], query, settings)
+                    for similarity, confidence, query in found
                 ]
-                answers.append(found if are_several(pair.get("audio", pair.get("text"))) else found[0])
+                answers.append(told if are_several(pair.get("audio", pair.get("text"))) else told[0])
         return answers
 
     def _read_queries(self, pair: Mapping[str, Any], settings: Mapping[str, Any], name: str) -> list[Clip | str]:
@@ -265,14 +287,15 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
     def _answer(
         self,
         similarity: np.ndarray,
+        confidence: float,
         objectness: np.ndarray | None,
         size: tuple[int, int],
         query: Clip | str,
         settings: Mapping[str, Any],
     ) -> dict[str, Any]:
-        threshold, confidence = self.find_threshold(settings.get("threshold")), float(similarity.max())
+        threshold = self.find_threshold(settings.get("threshold"))
         decision = decide(confidence, threshold, isinstance(query, Clip) and query.is_silent)
-        heatmap = make_heatmap(similarity, *size, objectness, middle_only=self.sees_middle_only)
+        heatmap = self.make_heatmap(similarity, size, objectness)
         guided = None if objectness is None else heatmap
         answer = {
             "confidence": confidence,
@@ -311,6 +334,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                     del kept["similarity"]
                     kept.pop("objectness", None)
                     kept.pop("middle_only", None)
+                    kept.pop("absolute", None)
                 records.append(kept)
                 yield record
 
@@ -324,7 +348,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
     def _iter_records(
         self, reader: VideoReader, settings: Mapping[str, Any], batch_size: int
     ) -> Iterator[dict[str, Any]]:
-        video = WindowedVideo(reader, settings.get("frames_per_second", 4.0), self.rate, self.clip_samples)
+        repeat = getattr(self.processor, "repeats_short_sounds", True)
+        video = WindowedVideo(reader, settings.get("frames_per_second", 4.0), self.rate, self.clip_samples, repeat)
         size = reader.info.height, reader.info.width
         threshold, half = self.find_threshold(settings.get("threshold")), settings.get("smoothing", 3) // 2
         maps = self._iter_maps(video, settings, batch_size)
@@ -333,7 +358,7 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             for near, current in iter_neighbourhoods(maps, max(half, 1)):
                 similarity, objectness, confidence = average_near(near, current, half)
                 decision = decide(confidence, threshold, current.is_silent)
-                heatmap = make_heatmap(similarity, *size, objectness, middle_only=self.sees_middle_only)
+                heatmap = self.make_heatmap(similarity, size, objectness)
                 guided = None if objectness is None else heatmap
                 boxes = []
                 if decision.sounds is not False:
@@ -357,6 +382,8 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
                     record["objectness"] = objectness
                 if self.sees_middle_only:
                     record["middle_only"] = True
+                if self.has_absolute_maps:
+                    record["absolute"] = True
                 yield record
                 bar.update()
 
@@ -383,8 +410,9 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
             objectness = self._compute_objectness(pixel_values) if settings.get("objectness") else None
             for row, frame in enumerate(batch):
                 sound, is_silent = windows[frame.first_sample]
-                similarity = self.compute_map(take_rows(images, slice(row, row + 1)), sound)[0]
-                yield FrameMap(frame.index, similarity, is_silent, None if objectness is None else objectness[row])
+                maps, confidences = self.compute_map(take_rows(images, slice(row, row + 1)), sound)
+                guide = None if objectness is None else objectness[row]
+                yield FrameMap(frame.index, maps[0], float(confidences[0]), is_silent, guide)
 
         for frame in video.iterate(prepare):
             batch.append(frame)
@@ -471,7 +499,7 @@ def average_near(near: list[FrameMap], current: FrameMap, half: int) -> tuple[np
     if current.is_silent or len(used) == 1:
         used = [current]
     similarity = np.mean([frame.similarity for frame in used], axis=0, dtype=np.float32)
-    confidence = float(np.mean([frame.similarity.max() for frame in used]))
+    confidence = float(np.mean([frame.confidence for frame in used]))
     if current.objectness is None:
         return similarity, None, confidence
     return similarity, np.mean([frame.objectness for frame in used], axis=0, dtype=np.float32), confidence

@@ -36,7 +36,8 @@ class WindowedVideo:
 
     Frames are counted at the video's own rate (the average of a variable one); frame i is shown from i / fps on. The
     window of a frame has the time of the frame in its middle. Windows that would begin before the video or end after
-    its last frame are moved to lie within; in a video shorter than a window the sound is repeated from its beginning.
+    its last frame are moved to lie within; in a video shorter than a window the sound is repeated from its beginning,
+    or zeros follow.
     Where the sound track ends before the picture, zeros follow; what is heard after the last frame is left out. The
     sound is the mean of its channels.
 
@@ -44,14 +45,17 @@ class WindowedVideo:
         reader: of a video with sound.
         frames_per_second: that are looked at; every k-th frame is, k the nearest whole number.
         sampling_rate: Hz. window: samples.
+        repeat: what is shorter than a window is repeated; False: zeros follow.
 
     Attributes:
         step: k.
         num_frames: of the video; None until its end is reached.
     """
 
-    def __init__(self, reader: VideoReader, frames_per_second: float, sampling_rate: int, window: int):
-        self.reader, self.rate, self.window = reader, sampling_rate, window
+    def __init__(
+        self, reader: VideoReader, frames_per_second: float, sampling_rate: int, window: int, repeat: bool = True
+    ):
+        self.reader, self.rate, self.window, self.repeat = reader, sampling_rate, window, repeat
         self.step = max(1, math.floor(reader.fps / Fraction(frames_per_second) + Fraction(1, 2)))
         self.num_frames: int | None = None
         self._sound = SoundChunks(reader, sampling_rate, fps=1)
@@ -96,7 +100,9 @@ class WindowedVideo:
         first_second = first_sample // self.rate
         samples = self._sound.between(first_second, -(-stop // self.rate))
         samples = samples[first_sample - first_second * self.rate : stop - first_second * self.rate]
-        return np.resize(samples, self.window)  # repeats what is shorter
+        if self.repeat:
+            return np.resize(samples, self.window)
+        return np.pad(samples, (0, self.window - len(samples)))
 
     def find_seconds(self, index: int) -> float:
         """When a frame begins; of the one behind the last, when the video ends."""
