@@ -12,7 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_acl_ssl
 import small_avdiffuss
+import small_beats
 import small_flexiast
 import small_mtdvocalist
 import small_ssl_alignment
@@ -61,6 +63,9 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         lambda: small_ssl_alignment.small_file("slavc"),
         lambda path: convert_checkpoint("ssl_alignment", path),
     ),
+    "beats": (6, small_beats.small_weights, lambda path: convert_checkpoint("beats", path)),
+    "acl_ssl's beats": (5, small_beats.small_weights, lambda path: small_acl_ssl.convert(beats=path)),
+    "acl_ssl's clipseg": (5, small_acl_ssl.clipseg, lambda path: small_acl_ssl.convert(grounder=path)),
     "s3fd": (10, test_convert_s3fd.small_file, lambda path: convert_checkpoint("s3fd", path)),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
@@ -68,6 +73,8 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
 FOLDERS = {
     "flexiast": 10,
     "ssl_alignment": 5,
+    "beats": 5,
+    "acl_ssl": 5,
     "mtdvocalist": 5,
     "talknce": 5,
     "s3fd": 5,
