@@ -17,6 +17,9 @@ from avzoo.model_cards import render_card
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import write_video
 
+# The processor of ACL-SSL has one kind of spectrogram.
+HEARS_128_BANDS = {**TINY["ACLForSoundLocalization"].config["audio_config"], "num_mel_bins": 128, "patch_size": 16}
+
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path, monkeypatch):
@@ -158,7 +161,7 @@ def test_session_embeddings_card_runs(capsys):
     assert {name.partition(".")[0] for name in trained} == {"session_head"}
 
 
-def test_beats_card_runs(capsys):
+def test_beatss_card_runs(capsys):
     save_tiny_model("beats", {"num_mel_bins": TINY["BEATsForAudioClassification"].config["num_mel_bins"]})
     for file in ("recording.wav", "other.wav"):
         write_tone(file)
@@ -178,6 +181,21 @@ def test_ssl_alignments_card_runs(capsys):
     assert namespace["answer"]["mask"].shape == (90, 120)
     assert namespace["maps"].shape == (2, 3, 4, 4)
     assert namespace["similarities"].shape == (2, 3)
+
+
+def test_acl_ssls_card_runs(capsys):
+    save_tiny_model("acl_ssl", {"image_size": 32}, audio_config=HEARS_128_BANDS)
+    draws = np.random.default_rng(0)
+    for file in ("street.jpg", "yard.jpg"):
+        Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    for file in ("siren.wav", "dog.wav", "rain.wav"):
+        write_tone(file)
+    namespace = run_card("acl_ssl", [5, 10])
+    assert "(90, 120)" in capsys.readouterr().out
+    assert namespace["answer"]["mask"].shape == (90, 120)
+    assert namespace["maps"].shape == (2, 3, 32, 32)
+    assert namespace["confidences"].shape == (2, 3)
+    assert namespace["vectors"].shape == (3, 10)
 
 
 def test_s3fds_card_runs(capsys):
