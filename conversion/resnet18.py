@@ -1,10 +1,17 @@
 """Weights of an ImageNet ResNet-18, in torchvision's or in transformers' names, for a trunk of pictures."""
 
+import re
+from pathlib import Path
+
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
 from avzoo.conversion.convert_ssl_alignment import trunk_rules
+from avzoo.conversion.downloads import download_weights
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.ssl_alignment.residual_trunk import ResidualTrunk
 
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_FILE_SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
 _CLASSES = "the classes of ImageNet; training begins from what stands before them"
 TORCHVISION_KEYMAP = KeyMap(*trunk_rules("", ""), ignore("fc.*", why=_CLASSES))
 
@@ -30,12 +37,16 @@ def load_resnet18(trunk: ResidualTrunk, source: CheckpointSource) -> None:
 
     Args:
         trunk: of the same widths and depths, changed in place.
-        source: a file of torchvision's or timm's weights, or a folder of transformers' ResNet with basic layers.
+        source: a file of torchvision's or timm's weights, or a folder or Hub id of either or of transformers' ResNet.
 
     Raises:
         ValueError: tensors are missing, left over or of another shape; the message names them. ResNet-50 is one such.
-        OSError: the file is missing or damaged.
+        OSError: the file is missing or damaged, or the Hub can't be reached.
     """
+    is_place = isinstance(source, str | Path) and not Path(source).exists()
+    if is_place and _HUB_NAME.fullmatch(str(source)) and not str(source).endswith(_FILE_SUFFIXES):
+        with explain_hub_errors(source):
+            source = download_weights(str(source))
     checkpoint = read_checkpoint(source)
     tensors = checkpoint.state_dict()
     is_transformers = any(key.removeprefix("resnet.").startswith("embedder.") for key in tensors)

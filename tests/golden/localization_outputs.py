@@ -1,5 +1,7 @@
 """What a case of kind "metrics" holds: scores of maps, of extended test sets and of retrieval, without a model."""
 
+import re
+
 import numpy as np
 import torch
 from golden_case import Expected, GoldenCase
@@ -18,8 +20,6 @@ from avzoo.metrics import (
     upsample_maps,
 )
 from avzoo.metrics.localization import group_of
-
-DEFAULT_CONFIDENCE = 0.55  # of the case's `F1_at_default`
 
 # The case's names, in the order of its `summary`, to those of `localization_scores` without and with objectness.
 SUMMARY = {
@@ -57,7 +57,8 @@ def localization_outputs(case: GoldenCase) -> Expected:
         results["confidence"] = slavc_confidence(case.inputs["heatmap"][:, 0].numpy(), size=case.config["map_size"])
     if "ext.confidence" in case.inputs:
         confidences, ious, boxes = (case.inputs[f"ext.{name}"].numpy() for name in ("confidence", "ciou", "n_boxes"))
-        scores = sounding_detection_scores(confidences, ious, boxes > 0, DEFAULT_CONFIDENCE)
+        stated = re.search(r"threshold (0\.\d+)", case.description.get("meaning", {}).get("ext.summary", ""))
+        scores = sounding_detection_scores(confidences, ious, boxes > 0, float(stated[1]) if stated else 0.55)
         results["values.extended"] = {name: scores[own] for name, own in EXTENDED.items()}
         results["ext.summary"] = np.array([scores[own] for own in EXTENDED.values()])
         results["ext.f1_curve"] = scores["f1_curve"]
@@ -72,7 +73,8 @@ def localization_outputs(case: GoldenCase) -> Expected:
 
 def score_maps(case: GoldenCase) -> dict[str, np.ndarray | dict]:
     size = case.config["map_size"]
-    boxes = [[box for box in own if box[0] >= 0] for own in case.inputs["boxes"].tolist()]
+    # Rows of -1 are no boxes; slices of NumPy end at the border.
+    boxes = [[box for box in own if box[0] >= 0] for own in case.inputs["boxes"].clamp(max=size).tolist()]
     truth = draw_truth(boxes, size, consensus=case.config["gt_format"] == "flickr")
     groups = [group_of(name) for name in case.config["names"]]
     results: dict[str, np.ndarray | dict] = {}

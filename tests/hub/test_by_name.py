@@ -39,6 +39,7 @@ COMMANDS = {
     "avdiffuss": ("audio-visual-separation", "{video}", "-o", "{output}", "--denoiser-only"),
     "talknce": ("active-speaker-detection", "{video}"),
     "session_embedding": ("speaker-verification", "{recording}", "{recording}"),
+    "ssl_alignment": ("sound-source-localization", "{video}", "--fps", "2"),
 }
 EXACT = {"rtol": 0, "atol": 0}
 

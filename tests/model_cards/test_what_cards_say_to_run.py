@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from contract.tiny import TINY, tiny_model
+from PIL import Image
 
 import avzoo
 from avzoo import zoo
@@ -155,6 +156,20 @@ def test_session_embeddings_card_runs(capsys):
     assert "'speaker_similarity': " in capsys.readouterr().out
     trained = {name for name, weight in namespace["model"].named_parameters() if weight.grad is not None}
     assert {name.partition(".")[0] for name in trained} == {"session_head"}
+
+
+def test_ssl_alignments_card_runs(capsys):
+    save_tiny_model("ssl_alignment", {"image_size": 64})
+    draws = np.random.default_rng(0)
+    for file in ("street.jpg", "yard.jpg"):
+        Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    for file in ("siren.wav", "dog.wav", "rain.wav"):
+        write_tone(file)
+    namespace = run_card("ssl_alignment", [5, 9])
+    assert "(90, 120)" in capsys.readouterr().out
+    assert namespace["answer"]["mask"].shape == (90, 120)
+    assert namespace["maps"].shape == (2, 3, 4, 4)
+    assert namespace["similarities"].shape == (2, 3)
 
 
 def test_s3fds_card_runs(capsys):

@@ -9,6 +9,8 @@
 - [`avzoo.data.lrs2`]: LRS2, the owners' mp4 files or the folders of faces that Wav2Lip's script makes of them.
 - [`avzoo.data.lrs3`], [`avzoo.data.voxceleb2`]: face videos of utterances; [`avzoo.data.separation_pairs`] are the
   official test pairs of both.
+- [`avzoo.data.vggss`], [`avzoo.data.flickr_soundnet`], [`avzoo.data.is3`], [`avzoo.data.avsbench`], [`avzoo.data.vpo`]:
+  pictures, sounds and where they come from; [`avzoo.data.localization_samples`] is what their rows hold.
 - [`avzoo.data.voxceleb`]: utterances of VoxCeleb1 and 2 with speakers and sessions; [`avzoo.data.trial_lists`]: trials
   of speaker verification in three formats; [`avzoo.data.kaldi_lists`]: `wav.scp` and `utt2spk`.
 - [`avzoo.data.musan`]: noises and simulated room responses for augmentation.

@@ -34,11 +34,13 @@ OnMissing = Literal["refuse", "skip", "keep"]
 
 BASE_SECONDS, START_SECONDS = 10.0, 3.5  # of most test sets
 MAP_SIZE = 224  # of boxes in pixels
+SAMPLE_FIELDS = ("name", "image", "audio", "boxes", "box_format", "is_sounding", "group", "class_name", "mask")
+SAMPLE_FIELDS += ("base_seconds", "start_seconds", "missing")
 
 
 def make_sample(name: str, image: PathLike, audio: PathLike, boxes: list[list[float]], **fields: Any) -> Sample:
     """A row as described above, its other fields at what most data sets have."""
-    sample = {
+    sample: Sample = {
         "name": name,
         "image": os.fspath(image),
         "audio": os.fspath(audio),

@@ -10,8 +10,10 @@ from 0 to 1; papers print percent.
 | AUC | area under that part over 21 demands: 0, 0.05, ..., 1 |
 | IIoU, IAUC | the same of groups, such as one picture with its two sounds, whose worst sample counts |
 
-The usual threshold keeps half of the picture, so that a target under a quarter of it can't reach 0.5 by any map. The
-adaptive one keeps as many pixels as the truth has. Source: kaistmm/SSLalignment@e7ae3c5 (`test.py`, `utils.py`).
+The usual threshold keeps half of the picture, so that a target under a quarter of it can't reach 0.5 by any map whose
+values differ. The adaptive one keeps as many pixels as the truth has.
+
+Source: kaistmm/SSLalignment@e7ae3c5 (`test.py`, `utils.py`).
 
 Metrics: `consensus_iou`, `consensus_iou_curve`, `success_rate`, `success_auc`, `group_minima`, `localization_scores`.
 """
@@ -82,8 +84,8 @@ def consensus_iou(
         raise ValueError(f"`thresholds` must be a number or ({len(maps)},), without NaN, got {thresholds}.")
     bounds = np.broadcast_to(thresholds, len(maps))[:, None, None]
     chosen = maps >= bounds if inclusive else maps > bounds
-    shared = (truth * chosen).sum(axis=(1, 2))
-    beside = np.count_nonzero(chosen & (truth == 0), axis=(1, 2))
+    shared = np.einsum("shw,shw->s", truth, chosen.astype(np.float64))
+    beside = np.array([np.count_nonzero(sample) for sample in chosen & (truth == 0)])  # faster than along axes
     return _divide(shared, truth.sum(axis=(1, 2)) + beside + epsilon)
 
 

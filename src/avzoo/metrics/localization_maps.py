@@ -14,6 +14,7 @@ Source: kaistmm/SSLalignment@e7ae3c5 (`test.py`, `datasets_lvs.py`), stoneMo/SLA
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -140,15 +141,14 @@ def center_prior(size: int | tuple[int, int] = MAP_SIZE) -> np.ndarray:
     height, width = (size, size) if np.ndim(size) == 0 else size
     check_whole_number("size", height, at_least=1)
     check_whole_number("size", width, at_least=1)
-    rows = (np.arange(height) + 0.5) / height - 0.5
-    columns = (np.arange(width) + 0.5) / width - 0.5
-    return 1 - np.hypot(rows[:, None], columns) / np.hypot(0.5, 0.5)
+    return _center_prior(int(height), int(width)).copy()
 
 
 def oracle_maps(truth: ArrayLike) -> np.ndarray:
-    """The best map a metric can be given, (samples, height, width): the truth, ties broken towards the middle.
+    """The truth as a map without ties, (samples, height, width): outside, values fall with the distance to the middle.
 
-    Breaking ties matters: a threshold that keeps half of the picture keeps half of it, whatever lies in it.
+    It bounds maps whose values differ. One that is equal over half of the picture can score higher by the fixed
+    threshold, which then keeps less than half: the plain truth has an IoU of 1 if it covers less than half.
     """
     truth = check_maps(truth, "truth")
     return truth + 0.25 * center_prior(truth.shape[1:])
@@ -181,6 +181,13 @@ def check_truth(truth: ArrayLike, maps: np.ndarray) -> np.ndarray:
     if not ((truth >= 0) & (truth <= 1)).all():
         raise ValueError("`truth` must lie in [0, 1].")
     return truth
+
+
+@cache
+def _center_prior(height: int, width: int) -> np.ndarray:
+    rows = (np.arange(height) + 0.5) / height - 0.5
+    columns = (np.arange(width) + 0.5) / width - 0.5
+    return 1 - np.hypot(rows[:, None], columns) / np.hypot(0.5, 0.5)
 
 
 def _taps(old: int, new: int, method: str) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -1,0 +1,1 @@
+"""Sound source localization: where in a picture is what is heard?"""
