@@ -161,9 +161,7 @@ def show_claim(options: argparse.Namespace) -> None:
     """Train, test and print; save the network of `SHIPPED` and the first seed in `options.output_dir`."""
     begin = time.perf_counter()
     with open_output(options.output_dir) as (output, scratch):
-        renderings = [
-            Rendering(seed, NUM_CLIPS, NUM_TEST_CLIPS, scratch / f"clips-{seed}.pt") for seed in options.toy_seeds
-        ]
+        renderings = [Rendering(seed, scratch / f"clips-{seed}.pt") for seed in options.toy_seeds]
         priors = [prior for _, prior in run_jobs(render, renderings)]
         note(f"{NUM_CLIPS + NUM_SINGLE_CLIPS} training clips rendered for each seed", begin)
         jobs = [
