@@ -123,6 +123,59 @@ def test_the_sounding_category_can_be_chosen():
         assert heard == [[category] for category in SCENE_CATEGORIES]
 
 
+FEW = ["car", "bird", "frog"]
+
+
+def test_a_clip_shows_and_sounds_only_like_the_chosen_categories():
+    heard = set()
+    for seed in range(24):
+        settings = {"num_objects": 2, "off_screen_chance": 0.4, "silent_chance": 0.1}
+        clip = scene(seed, **SMALL, **settings, categories=FEW)
+        assert {thing["category"] for thing in clip["objects"]} | set(clip["heard"]) <= set(FEW)
+        assert all(thing["label"] == SCENE_CATEGORIES.index(thing["category"]) for thing in clip["objects"])
+        heard |= {(clip["source"], name) for name in clip["heard"]}
+    assert heard == {(source, name) for source in ("visible", "off_screen") for name in FEW}
+
+
+def test_the_order_of_the_categories_does_not_change_a_clip():
+    settings = {**SMALL, "num_objects": 2}
+    same(scene(5, **settings, categories=FEW), scene(5, **settings, categories=tuple(sorted(FEW))))
+
+
+def test_all_categories_named_give_the_clip_of_none_named():
+    same(scene(5, **SMALL), scene(5, **SMALL, categories=SCENE_CATEGORIES))
+
+
+def test_the_area_is_drawn_from_its_range():
+    settings = {**SMALL, **CERTAIN, "size": 160, "num_objects": 1, "categories": ["bell", "clock"]}  # neither is long
+    shares = [scene(seed, **settings, area=(0.1, 0.18))["masks"][0].mean() for seed in range(24)]
+    assert 0.095 < min(shares) < 0.115
+    assert 0.16 < max(shares) < 0.19
+    twice = [scene(seed, **settings, area=(0.2, 0.36))["masks"][0].mean() for seed in range(4)]
+    np.testing.assert_allclose(twice, 2 * np.array(shares[:4]), rtol=0.06)  # outlines and pixels
+
+
+def test_several_things_keep_the_area_that_is_asked_for():
+    settings = {**SMALL, **CERTAIN, "size": 96}
+    shares = [
+        mask.mean() / thing["visible_fraction"]
+        for seed in range(12)
+        for clip in [scene(seed, **settings, num_objects=3, area=(0.05, 0.05))]
+        for mask, thing in zip(clip["masks"], clip["objects"], strict=True)
+    ]
+    assert 0.045 < np.median(shares) < 0.055
+
+
+def test_a_world_of_few_categories_and_one_area_is_cached_apart(tmp_path):
+    settings = {**SMALL, "num_objects": 2}
+    worlds = [
+        Scenes(1, **settings, cache_dir=tmp_path, **more)
+        for more in ({}, {"categories": FEW}, {"area": (0.1, 0.18)}, {"area": [0.1, 0.18]})
+    ]
+    assert len({world.cache_dir for world in worlds}) == 3
+    same(worlds[3][0], worlds[2][0])
+
+
 def test_settings_of_the_sound_leave_the_picture_alone():
     plain = scene(8, **SMALL, **CERTAIN)
     other = scene(8, **{**SMALL, "seconds": 0.75}, **CERTAIN, every_sound=True)
@@ -168,11 +221,33 @@ def test_every_category_is_drawn_and_sounds():
         ({"num_sounding": 0}, r"`num_sounding` must be from 1 .*got 0"),
         ({"off_screen_chance": 0.7, "silent_chance": 0.6}, r"together 1 or less, got 0\.7 and 0\.6"),
         ({"category": "cow"}, r"`category` must be one of bell, bird, .*; got 'cow'"),
+        ({"num_objects": 1, "categories": ["dog", "cow"]}, r"`categories` must be of bell, bird, .*; got 'cow'"),
+        ({"num_objects": 1, "categories": ["dog", "dog"]}, r"`categories` must differ from each other, got dog, dog"),
+        ({"num_objects": 2, "categories": ["dog", "cat"]}, r"`categories` must be 3 or more.*got 2.*`num_objects`"),
+        ({"categories": ["dog", "cat"]}, r"`categories` must be 5 or more, .*got 2"),
+        ({"num_objects": 1, "categories": ["dog", "cat"], "category": "car"}, r"must be one of cat, dog; got 'car'"),
+        ({"area": (0.2, 0.1)}, r"`area` must be \(smallest, largest\), got \(0\.2, 0\.1\)"),
+        ({"area": (0.1, 0.6)}, r"`area` must be at least 0\.01 and at most 0\.5 of the picture, got 0\.6"),
+        ({"area": (0.001, 0.1)}, r"`area` must be at least 0\.01 .*got 0\.001"),
     ],
 )
 def test_a_wrong_argument_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         scene(**{"seed": 0, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"categories": "dog"}, r"`categories` must be a list of names, got the text 'dog'"),
+        ({"area": 0.1}, r"`area` must be two shares of the picture, \(smallest, largest\), got 0\.1"),
+        ({"area": (0.1,)}, r"`area` must be two shares .*got \(0\.1,\)"),
+        ({"area": (0.1, "x")}, r"`area` must be a number, got 'x'"),
+    ],
+)
+def test_an_argument_of_a_wrong_type_is_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        scene(0, **arguments)
 
 
 def test_a_clip_is_written_as_files_people_can_open(tmp_path):

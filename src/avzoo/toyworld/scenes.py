@@ -12,15 +12,18 @@ is looked at), which one sounds, light, level and length say nothing about each 
 
     pairs = Scenes(1000, category="dog")                  # other dogs and other barks: positives, hard negatives
     questions = Scenes(200, num_objects=2, every_sound=True)   # one picture, the sound of each thing in it
+    easy = Scenes(1000, categories=["bird", "car", "frog"], num_objects=1, area=(0.1, 0.18))   # few, large things
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from avzoo.checks import check_number
 from avzoo.files import write_atomically
 from avzoo.video.drawing import track_colour, write_picture
 
@@ -49,6 +52,8 @@ def scene(
     off_screen_chance: float = 0.1,
     silent_chance: float = 0.1,
     category: str | None = None,
+    categories: Sequence[str] | None = None,
+    area: tuple[float, float] | None = None,
     every_sound: bool = False,
 ) -> dict[str, Any]:
     """One picture with its sound and its truth. The same arguments give the same bytes.
@@ -61,6 +66,11 @@ def scene(
         off_screen_chance: share of clips whose sound comes from a thing that isn't in the picture.
         silent_chance: share of clips in which nothing sounds; there is noise of the usual levels.
         category: what sounds (the first, where several do). None: drawn.
+        categories: what there is, in any order; one more than things in the picture, for sounds from outside. None: all
+            of `SCENE_CATEGORIES`.
+        area: (smallest, largest) share of the picture that a thing covers before others hide parts of it, drawn
+            log-uniformly; from 0.01 to 0.5. Things that are too long for the picture or would hide half of another are
+            drawn smaller. None: the more things, the smaller; about 0.05 to 0.25 for one, 0.02 to 0.1 for four.
         every_sound: also give the sound of each thing alone, in `sounds`.
 
     Returns:
@@ -74,10 +84,12 @@ def scene(
         - with `every_sound`, `sounds`, float32 (objects, samples).
 
     Raises:
-        ValueError: an argument out of range.
+        ValueError: an argument out of range. TypeError: `categories` is one text, or `area` isn't two numbers.
     """
     check_seed(seed)
-    _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category)
+    _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance)
+    known = _check_categories(categories, category, _MAX_OBJECTS if num_objects is None else num_objects)
+    area = None if area is None else _check_area(area)
     # Picture, light, sound and the sounds of `every_sound` do not shift each other's random numbers.
     layout, light, sound, *others = np.random.default_rng(int(seed)).spawn(3 + _MAX_OBJECTS)
 
@@ -89,7 +101,7 @@ def scene(
         source = "off_screen"
     elif chance < off_screen_chance + silent_chance:
         source = "silent"
-    order = [str(name) for name in layout.permutation(SCENE_CATEGORIES)]
+    order = [str(name) for name in layout.permutation(known)]
     if category is not None:
         order.remove(category)
         order.insert(0, category)
@@ -98,7 +110,7 @@ def scene(
     seen = [str(name) for name in layout.permutation(seen)]
 
     # 2. The picture
-    image, masks, fractions = _draw(seen, layout, light, size)
+    image, masks, fractions = _draw(seen, layout, light, size, area)
 
     # 3. The sound
     num_samples = round(seconds * _SAMPLING_RATE)
@@ -133,7 +145,7 @@ def scene(
     return clip
 
 
-def _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance, category) -> None:
+def _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_chance) -> None:
     if size < 48:
         raise ValueError(f"`size` must be 48 or more, got {size}.")
     if not 0.1 <= seconds < 3600:
@@ -148,21 +160,60 @@ def _check(size, seconds, num_objects, num_sounding, off_screen_chance, silent_c
             "`off_screen_chance` and `silent_chance` must be 0 or more and together 1 or less, "
             f"got {off_screen_chance} and {silent_chance}."
         )
-    if category is not None and category not in SCENE_CATEGORIES:
-        raise ValueError(f"`category` must be one of {', '.join(SCENE_CATEGORIES)}; got {category!r}.")
+
+
+def _check_categories(categories: Sequence[str] | None, category: str | None, most: int) -> tuple[str, ...]:
+    """The categories to draw from, in the order of `SCENE_CATEGORIES`: the clip doesn't depend on the order given."""
+    known = SCENE_CATEGORIES
+    if categories is not None:
+        if isinstance(categories, str):
+            raise TypeError(f"`categories` must be a list of names, got the text {categories!r}.")
+        for name in categories:
+            if name not in SCENE_CATEGORIES:
+                raise ValueError(f"`categories` must be of {', '.join(SCENE_CATEGORIES)}; got {name!r}.")
+        known = tuple(name for name in SCENE_CATEGORIES if name in categories)
+        if len(known) != len(categories):
+            raise ValueError(f"`categories` must differ from each other, got {', '.join(categories)}.")
+        if len(known) <= most:
+            raise ValueError(
+                f"`categories` must be {most + 1} or more, one more than there may be things in a picture; "
+                f"got {len(known)}. Set a smaller `num_objects`, or add categories."
+            )
+    if category is not None and category not in known:
+        raise ValueError(f"`category` must be one of {', '.join(known)}; got {category!r}.")
+    return known
+
+
+def _check_area(area: Sequence[float]) -> tuple[float, float]:
+    if isinstance(area, str) or not isinstance(area, Sequence) or len(area) != 2:
+        raise TypeError(f"`area` must be two shares of the picture, (smallest, largest), got {area!r}.")
+    smallest, largest = area
+    for share in area:
+        check_number("area", share, at_least=0.01, at_most=0.5, unit="of the picture")
+    if smallest > largest:
+        raise ValueError(f"`area` must be (smallest, largest), got {area!r}.")
+    return smallest, largest
 
 
 # ------------------------------------------------------------------------------------------------ picture
 
 
 def _draw(
-    names: list[str], layout: syn.Generator, light: syn.Generator, size: int
+    names: list[str],
+    layout: syn.Generator,
+    light: syn.Generator,
+    size: int,
+    area: tuple[float, float] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(picture, masks, visible fractions) of these things, the first furthest away."""
     ground = Canvas(size, size, textured_background(light, size, size))
-    # Several things have less room each. Sides of squares of the same area:
-    largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * size
-    sides = [syn.log_uniform(layout, 0.45 * largest, largest) for _ in names]
+    # Sides of squares of the same area:
+    if area is None:
+        largest = {1: 0.5, 2: 0.42, 3: 0.36, 4: 0.32}[len(names)] * size  # several things have less room each
+        smallest = 0.45 * largest
+    else:
+        smallest, largest = (np.sqrt(share) * size for share in area)
+    sides = [syn.log_uniform(layout, smallest, largest) for _ in names]
     things = [_SceneObject(name, layout) for name in names]
     while True:
         canvas, traces = ground.copy(), []
