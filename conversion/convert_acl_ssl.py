@@ -79,9 +79,9 @@ def convert(
             f"acl_ssl needs the part {missing[0]!r}, a frozen network that {checkpoint.name} does not hold: pass "
             f"--part {missing[0]}=PATH, of {repository}."
         )
-    beats, settings = unwrap(read_checkpoint(parts["beats"]))
+    beats, settings = unwrap(read_part("beats", parts["beats"]))
     parts["clipseg"] = find_clipseg(parts["clipseg"])
-    clipseg = read_checkpoint(parts["clipseg"])
+    clipseg = read_part("clipseg", parts["clipseg"])
     beats_tensors, clipseg_tensors = beats.state_dict(), clipseg.state_dict()
     refuse_different_tables(beats_tensors, beats.name)
     trained = flatten_entries(checkpoint)
@@ -105,6 +105,12 @@ def convert(
     }
     model.processor_arguments = {"tokenizer": load_tokenizer(parts["clipseg"])}  # no JSON; the folder gets its files
     return model, variant or "vit16", {"processor": {}, "parts": origins}
+
+
+def read_part(part: str, source: CheckpointSource) -> Checkpoint:
+    """A part's checkpoint, which messages call a part."""
+    checkpoint = read_checkpoint(source)
+    return replace(checkpoint, name=f"part {part} ({checkpoint.name})")
 
 
 def flatten_entries(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:

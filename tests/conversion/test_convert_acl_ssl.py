@@ -124,7 +124,7 @@ def test_a_file_of_weights_beside_a_tokenizer_takes_it(tmp_path):
 def test_a_folder_of_another_width_is_refused(tmp_path):
     text = {**small.CLIPSEG["text_config"], "hidden_size": 16}
     folder = small.write_clipseg(tmp_path / "other", text_config=text)
-    message = r"makes words of 8 channels, but those of .*`other` have 16: it is another CLIPSeg"
+    message = r"makes words of 8 channels, but those of part clipseg .*`other`\) have 16: it is another CLIPSeg"
     with pytest.raises(ValueError, match=message):
         small.convert(grounder=folder, config=small.CONFIG)
 
@@ -140,7 +140,8 @@ def test_a_folder_of_another_network_is_refused(tmp_path):
     folder = tmp_path / "other"
     folder.mkdir()
     torch.save({"classifier.weight": torch.zeros(2, 2)}, folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match=r"`other` lacks `clip\.text_model\..*`: it is no CLIPSeg checkpoint"):
+    message = r"part clipseg .*`other`\) lacks `clip\.text_model\..*`: it is no CLIPSeg checkpoint"
+    with pytest.raises(ValueError, match=message):
         small.convert(grounder=folder)
 
 
@@ -203,6 +204,14 @@ def test_a_beats_whose_tables_differ_is_refused():
     beats["model"]["encoder.layers.2.self_attn.relative_attention_bias.weight"] += 1
     with pytest.raises(ValueError, match=r"`encoder\.layers\.2\..*` differs from the table of the first layer"):
         small.convert(beats=beats)
+
+
+def test_files_that_change_places_are_refused_by_the_name_of_their_part(tmp_path):
+    files = write_files(tmp_path)
+    with pytest.raises(ValueError, match=r"part beats \(checkpoint `Param_best.pth`\): expected a flat dictionary"):
+        convert_checkpoint("acl_ssl", {**files, "checkpoint": files["beats"], "beats": files["checkpoint"]})
+    with pytest.raises(ValueError, match=r"part clipseg \(checkpoint `BEATs.pt`\): expected a flat dictionary"):
+        convert_checkpoint("acl_ssl", {**files, "clipseg": files["beats"]})
 
 
 def test_a_missing_trained_weight_is_named():
