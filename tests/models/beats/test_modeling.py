@@ -82,6 +82,12 @@ def test_far_distances_share_buckets_by_their_logarithm(distance, bucket):
     assert int(positions.find_buckets(torch.tensor([distance]))) == bucket
 
 
+def test_biases_are_in_order_of_the_key_from_before_to_behind_the_query():
+    positions = BEATsRelativePositions(BEATsConfig(**SMALL))
+    positions.embedding.weight.copy_(torch.arange(8.0)[:, None].expand(8, 2))  # the number of its bucket
+    assert positions(3, torch.device("cpu"))[0].tolist() == [2, 1, 0, 5, 6]
+
+
 def test_positions_are_spread_over_queries_and_keys():
     """Entry (query, key) is the bias of the distance key - query; each span of queries gets its own rows."""
     tokens = 5
