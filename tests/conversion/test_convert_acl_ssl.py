@@ -66,7 +66,7 @@ def test_every_trained_weight_finds_its_place():
         assert torch.equal(layer.weight, weights[f"{name}.weight"].reshape(layer.weight.shape)), name
         assert torch.equal(layer.bias, weights[f"{name}.bias"]), name
     assert torch.equal(embedder.combine.weight, weights["fga.reduce_potentials.0.weight"][..., 0])
-    assert (float(model.mask_scale), float(model.mask_shift)) == (9.5, 13.0)
+    assert (model.mask_scale.item(), model.mask_shift.item()) == (9.5, 13.0)
 
 
 def test_frozen_weights_are_those_of_the_parts():
