@@ -36,6 +36,7 @@ from avzoo.conversion.resnet18 import load_resnet18
 from avzoo.data.image_sound_clips import (
     CLIP_PLACES,
     add_clip_options,
+    check_clip,
     hold_out_clips,
     list_files,
     read_clips,
@@ -48,7 +49,6 @@ from avzoo.models.ssl_alignment.training_ssl_alignment import (
     AlignmentClips,
     AlignmentTraining,
     CentreClips,
-    check_clip,
     evaluate_alignment,
 )
 from avzoo.pipelines.shared.saved_folders import load_checked_model

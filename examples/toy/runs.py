@@ -1,5 +1,6 @@
 """What the `--toy` runs share: processes side by side, lines that say how far it is, and faces as they are found."""
 
+import json
 import multiprocessing
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from avzoo.files import give_umask_modes
@@ -56,6 +58,16 @@ def save_card(method: str, output: Path, measured: dict[str, str], command: str 
     command = command or f"python examples/train_{method}.py {' '.join(sys.argv[1:])}"
     source = {"variant": "toy", "command": command, "results": measured}
     render_card(method, source=source).save(output / "README.md")
+
+
+def save_in_half(model: PreTrainedModel, folder: Path) -> None:
+    """Save in float16; loaded, the model is float32 again."""
+    model.half().save_pretrained(folder)
+    model.float()
+    path = folder / "config.json"
+    settings = json.loads(path.read_text("utf-8"))
+    settings["dtype"] = "float32"
+    path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
 def note(text: str, begin: float) -> None:

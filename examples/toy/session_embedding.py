@@ -16,7 +16,6 @@ speaker. Both get a weight of their own from the same development list. Seeds ha
 """
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -25,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from toy.runs import note, open_output, run_jobs, save_card
+from toy.runs import note, open_output, run_jobs, save_card, save_in_half
 
 from avzoo import (
     SessionEmbeddingForXVector,
@@ -403,16 +402,6 @@ def estimate_error(results: Sequence[Result]) -> float:
     """
     before, _ = collect_rates(results, "trained", "mixed")
     return float(np.std(before, ddof=1)) if len(before) > 1 else 1.5
-
-
-def save_in_half(model: SessionEmbeddingForXVector, folder: Path) -> None:
-    """Save in float16; loaded, the model is float32 again."""
-    model.half().save_pretrained(folder)
-    model.float()
-    path = folder / "config.json"
-    settings = json.loads(path.read_text("utf-8"))
-    settings["dtype"] = "float32"
-    path.write_text(json.dumps(settings, indent=2) + "\n", "utf-8")
 
 
 def save_shipped(output: Path, trained: Path, results: Sequence[Result]) -> None:

@@ -59,7 +59,8 @@ def weight_features(
     low, high = logits.amin((-2, -1), keepdim=True) - 1e-7, logits.amax((-2, -1), keepdim=True) + 1e-7
     cells = nn.functional.interpolate(logits, dense.shape[-2:], mode="nearest")
     masks = torch.sigmoid(((cells - low) / (high - low) - threshold) / temperature)
-    features = torch.einsum("nchw,nmhw->nmc", dense.float(), masks)
+    with torch.autocast(dense.device.type, enabled=False):
+        features = torch.einsum("nchw,nmhw->nmc", dense.float(), masks)
     return features / (masks.sum() + 1e-6), masks
 
 
@@ -103,11 +104,12 @@ def acl_loss(
         scale: of the cosines before the softmax.
         positive_area, negative_area: shares of a picture that masks of right and wrong sounds are to cover.
     """
-    sounds = nn.functional.normalize(audio_embeds, dim=-1)
-    images = nn.functional.normalize(masked_image_embeds, dim=-1)
-    features = nn.functional.normalize(masked_features, dim=-1)
-    image = contrast_both_ways(scale * images @ sounds.T)
-    feature = contrast_both_ways(scale * torch.einsum("nmc,nc->nm", features, sounds.float()))
+    with torch.autocast(audio_embeds.device.type, enabled=False):  # half precision is too coarse for so large a scale
+        sounds = nn.functional.normalize(audio_embeds.float(), dim=-1)
+        images = nn.functional.normalize(masked_image_embeds.float(), dim=-1)
+        features = nn.functional.normalize(masked_features.float(), dim=-1)
+        image = contrast_both_ways(scale * images @ sounds.T)
+        feature = contrast_both_ways(scale * torch.einsum("nmc,nc->nm", features, sounds))
     positive, negative = measure_areas(pair_masks)
     area = (positive - positive_area).abs() + (negative - negative_area).abs()
     return ACLTerms(image + feature + area, image, feature, area)

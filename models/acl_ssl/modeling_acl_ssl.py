@@ -5,23 +5,31 @@ the facts: swimmiing/ACL-SSL@57f4a6c (`modules/models.py`, `modules/AudioToken/e
 `modules/CLIPSeg/clipseg_for_audio.py`, `modules/mask_utils.py`).
 """
 
-from collections.abc import Sequence
+import copy
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPSegForImageSegmentation, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
 
+from avzoo.files import write_atomically
 from avzoo.models.beats import BEATsModel
 from avzoo.models.layers.outputs import with_output_options
 
 from .configuration_acl_ssl import ACLConfig
+from .frozen_parts import PART_CLASSES, collect_weights, describe_parts
 from .loss_acl_ssl import acl_loss, sample_mask, weight_features
 
+# Where a folder or a name on the Hub is looked up.
+_LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _PAIRS_AT_ONCE = 64  # pairs of picture and sound in one pass of the decoder, in evaluation
 
 
@@ -128,12 +136,85 @@ class ACLForSoundLocalization(PreTrainedModel):
         self.audio_encoder.requires_grad_(False)
         self.grounder.requires_grad_(False)
 
+    def reset_trained(self) -> None:
+        """Draw the trained weights anew, from torch's global generator; the frozen networks stay as they are."""
+        config = self.config
+        for layer in self.audio_embedder.children():
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+        nn.init.constant_(self.mask_scale, float(config.mask_init_scale))
+        nn.init.constant_(self.mask_shift, float(config.mask_init_shift))
+
+    def save_trained(
+        self,
+        folder: str | os.PathLike,
+        *,
+        parts: Mapping[str, str],
+        revisions: Mapping[str, str] | None = None,
+    ) -> None:
+        """Save the config and the trained weights alone (29 MB at the released size), and name the frozen networks.
+
+        `from_pretrained(folder)` loads these from where they are named, and refuses other weights there.
+
+        Args:
+            parts: where each is: {"audio_encoder": folder or Hub name of a BEATs, "grounder": of a CLIPSeg}. A path
+                that isn't absolute starts at `folder`, where there is one.
+            revisions: of those on the Hub.
+
+        Raises:
+            ValueError: a part is unknown or missing.
+        """
+        config = copy.deepcopy(self.config)
+        config.frozen_parts = describe_parts(self, parts, dict(revisions or {}))
+        config.architectures = [type(self).__name__]
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items() if not _is_frozen(name)}
+        with write_atomically(folder / "model.safetensors") as unfinished:
+            save_file(weights, unfinished, metadata={"format": "pt"})
+        config.save_pretrained(folder)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *args: Any, **kwargs: Any) -> None:
+        """transformers' own; the folder holds all weights."""
+        parts, self.config.frozen_parts = self.config.frozen_parts, None
+        try:
+            super().save_pretrained(save_directory, *args, **kwargs)
+        finally:
+            self.config.frozen_parts = parts
+
     @classmethod
-    def from_pretrained(cls, *args, **kwargs) -> Any:
-        """As transformers' own, which lets every weight it loads take a gradient; the frozen ones don't here."""
-        loaded = super().from_pretrained(*args, **kwargs)
-        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()  # a tuple with `output_loading_info`
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike | None, *args: Any, **kwargs: Any) -> Any:
+        """transformers' own, also for a folder of [`save_trained`], whose frozen networks are loaded from where its
+        config names them.
+
+        Raises:
+            OSError, ValueError: such a network can't be had, or is another.
+        """
+        arguments = cls._add_frozen_parts(pretrained_model_name_or_path, kwargs)
+        loaded = super().from_pretrained(arguments.pop("name"), *args, **arguments)
+        (loaded[0] if isinstance(loaded, tuple) else loaded).freeze()  # transformers puts new parameters in their place
         return loaded
+
+    @classmethod
+    def _add_frozen_parts(cls, name: str | os.PathLike | None, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of transformers' `from_pretrained`, with all weights where the folder holds the trained ones."""
+        if name is None or arguments.get("state_dict") is not None:
+            return {**arguments, "name": name}
+        lookups = {key: arguments[key] for key in _LOOKUPS if key in arguments}
+        config, others = arguments.get("config"), {key: value for key, value in arguments.items() if key != "config"}
+        if not isinstance(config, ACLConfig):
+            config, others = cls.config_class.from_pretrained(
+                name if config is None else config, return_unused_kwargs=True, **others
+            )
+        if config.frozen_parts is None:
+            return {**lookups, **others, "name": name, "config": config}
+        with torch.device("meta"):
+            expected = {key: tensor.shape for key, tensor in cls(copy.deepcopy(config)).state_dict().items()}
+        weights = collect_weights(name, config, expected, lookups)
+        others = {key: value for key, value in others.items() if key not in _LOOKUPS}
+        return {**others, "name": None, "config": config, "state_dict": weights}
 
     def train(self, mode: bool = True) -> "ACLForSoundLocalization":
         super().train(mode)
@@ -458,6 +539,10 @@ class ACLForSoundLocalization(PreTrainedModel):
         """CLIP's embedding of pictures, (images, projection_dim); gradients reach the pictures."""
         clip = self.grounder.clip
         return clip.visual_projection(clip.vision_model.post_layernorm(self.run_vision(pixel_values)[-1][:, 0]))
+
+
+def _is_frozen(name: str) -> bool:
+    return name.split(".")[0] in PART_CLASSES
 
 
 def pick_pairs(values: torch.Tensor) -> torch.Tensor:

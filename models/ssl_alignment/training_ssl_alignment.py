@@ -19,9 +19,8 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from avzoo.audio.reading import read_audio
 from avzoo.checks import check_whole_number
+from avzoo.data.image_sound_clips import read_clip_picture, read_middle_sound
 from avzoo.metrics.retrieval import class_recall
-from avzoo.video.pictures import read_picture
-from avzoo.video.reading import VideoReader
 
 from .augmentation import AlignmentViews, cut_around
 from .loss_ssl_alignment import AlignmentTerms, AlignmentView, alignment_loss
@@ -47,19 +46,6 @@ def make_views(processor: SSLAlignmentProcessor, **settings: Any) -> AlignmentVi
     )
 
 
-def read_clip_picture(row: Row) -> np.ndarray:
-    """The picture of a clip, or the frame in the middle of a video: (height, width, 3) uint8.
-
-    Raises:
-        OSError, ValueError: the file is missing or damaged.
-    """
-    if "video" not in row:
-        return read_picture(row["image"], name=_name(row, "image"))
-    reader = VideoReader(row["video"], name=_name(row, "video"))
-    number = int(_find_duration(reader) / 2 * reader.fps)  # of the frame shown then; `start` would be rounded up
-    return next(reader.frames(start=number / reader.fps, block_frames=1))[0]
-
-
 def read_clip_sound(row: Row, processor: SSLAlignmentProcessor, num_samples: int) -> np.ndarray:
     """The sound of a clip: (num_samples,), in [-1, 1], around the time of its picture.
 
@@ -71,40 +57,12 @@ def read_clip_sound(row: Row, processor: SSLAlignmentProcessor, num_samples: int
     """
     rate = processor.sampling_rate
     if "video" in row:
-        reader = VideoReader(row["video"], name=_name(row, "video"))
-        duration = _find_duration(reader)
-        first = max(0.0, (duration - num_samples / rate) / 2)
-        last = max(duration - first, first + 1 / rate)
-        samples, _ = reader.soundtrack(rate, start=first, end=last)
+        samples = read_middle_sound(row, rate, num_samples)
     else:
-        samples, _ = read_audio(row["audio"], rate, channels=processor.channels, name=_name(row, "audio"))
+        samples, _ = read_audio(row["audio"], rate, channels=processor.channels, name=row["audio"])
         if processor.base_seconds is not None:
             samples = np.tile(samples, -(-num_samples // len(samples)))[:num_samples]
     return np.clip(cut_around(samples, len(samples) // 2, num_samples), -1, 1)
-
-
-def check_clip(row: Row) -> None:
-    """Decode all of a clip that training reads; for [`avzoo.data.lists.keep_readable`].
-
-    Raises:
-        OSError, ValueError: a file is missing or damaged.
-    """
-    read_clip_picture(row)
-    if "video" in row:
-        VideoReader(row["video"], name=_name(row, "video")).soundtrack()
-    else:
-        read_audio(row["audio"], name=_name(row, "audio"))
-
-
-def _find_duration(reader: VideoReader) -> float:
-    """Seconds; of a video that doesn't state them (some browsers' recordings), by counting its frames."""
-    if reader.info.duration is not None:
-        return reader.info.duration
-    return sum(len(block) for block in reader.frames()) / float(reader.fps)
-
-
-def _name(row: Row, kind: str) -> str:
-    return os.fspath(row[kind])
 
 
 class AlignmentClips(torch.utils.data.Dataset):
@@ -383,10 +341,8 @@ __all__ = [
     "AlignmentClips",
     "AlignmentTraining",
     "CentreClips",
-    "check_clip",
     "evaluate_alignment",
     "gather_view",
     "make_views",
-    "read_clip_picture",
     "read_clip_sound",
 ]

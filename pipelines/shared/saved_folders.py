@@ -201,7 +201,9 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
                 f"`{folder}`: its weights don't fit its config.json: `{key}` has the shape {shapes[key]} among the "
                 f"weights, {tuple(tensor.shape)} by the config."
             )
-    missing = [key for key in expected if key not in shapes]
+    # A folder may name where its frozen networks are kept; they are checked as they are loaded.
+    elsewhere = tuple(f"{part}." for part in getattr(model.config, "frozen_parts", None) or ())
+    missing = [key for key in expected if key not in shapes and not key.startswith(elsewhere)]
     if missing and not may_be_renamed:
         raise ValueError(
             f"`{folder}` lacks {len(missing)} of the {len(expected)} tensors of {model_class.__name__} "

@@ -25,9 +25,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from avzoo.audio.reading import read_audio
 from avzoo.checks import check_number
 from avzoo.data.labelled_recordings import parse_whole_number
 from avzoo.data.lists import PathLike, check_name, keep_complete, malformed, read_lines, read_records
+from avzoo.video.pictures import read_picture
+from avzoo.video.reading import VideoReader
 
 Row = dict[str, str]
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".ts")
@@ -235,6 +240,52 @@ def list_files(rows: Iterable[Row]) -> list[str]:
     return [row[kind] for row in rows for kind in ("image", "audio", "video") if kind in row]
 
 
+def read_clip_picture(row: Row) -> np.ndarray:
+    """The picture of a clip, or the frame in the middle of a video: (height, width, 3) uint8.
+
+    Raises:
+        OSError, ValueError: the file is missing or damaged.
+    """
+    if "video" not in row:
+        return read_picture(row["image"], name=row["image"])
+    reader = VideoReader(row["video"], name=row["video"])
+    number = int(_find_duration(reader) / 2 * reader.fps)  # of the frame shown then; `start` would be rounded up
+    return next(reader.frames(start=number / reader.fps, block_frames=1))[0]
+
+
+def read_middle_sound(row: Row, sampling_rate: int, num_samples: int) -> np.ndarray:
+    """The sound around the middle of a clip's video, mono: (num_samples,), or fewer where the video is shorter.
+
+    Raises:
+        OSError, ValueError: the file is missing or damaged, or has no sound.
+    """
+    reader = VideoReader(row["video"], name=row["video"])
+    duration = _find_duration(reader)
+    first = max(0.0, (duration - num_samples / sampling_rate) / 2)
+    last = max(duration - first, first + 1 / sampling_rate)
+    return reader.soundtrack(sampling_rate, start=first, end=last)[0]
+
+
+def check_clip(row: Row) -> None:
+    """Decode all of a clip that training reads; for [`keep_readable`].
+
+    Raises:
+        OSError, ValueError: a file is missing or damaged.
+    """
+    read_clip_picture(row)
+    if "video" in row:
+        VideoReader(row["video"], name=row["video"]).soundtrack()
+    else:
+        read_audio(row["audio"], name=row["audio"])
+
+
+def _find_duration(reader: VideoReader) -> float:
+    """Seconds; of a video that doesn't state them (some browsers' recordings), by counting its frames."""
+    if reader.info.duration is not None:
+        return reader.info.duration
+    return sum(len(block) for block in reader.frames()) / float(reader.fps)
+
+
 def _find_missing(row: Row) -> str | None:
     return next((path for path in list_files([row]) if not os.path.isfile(path)), None)
 
@@ -243,10 +294,13 @@ __all__ = [
     "CLIP_PLACES",
     "DATASETS",
     "add_clip_options",
+    "check_clip",
     "hold_out_clips",
     "list_files",
+    "read_clip_picture",
     "read_clip_table",
     "read_clips",
+    "read_middle_sound",
     "read_named_clips",
     "read_video_folder",
 ]

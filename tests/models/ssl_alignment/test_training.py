@@ -12,6 +12,7 @@ from PIL import Image
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import write_wav
+from avzoo.data.image_sound_clips import read_clip_picture
 from avzoo.models.ssl_alignment.loss_ssl_alignment import AlignmentView, alignment_loss, make_view
 from avzoo.models.ssl_alignment.neighbours import NeighbourLists, SimilarClips
 from avzoo.models.ssl_alignment.training_ssl_alignment import (
@@ -20,7 +21,6 @@ from avzoo.models.ssl_alignment.training_ssl_alignment import (
     CentreClips,
     evaluate_alignment,
     make_views,
-    read_clip_picture,
     read_clip_sound,
 )
 from avzoo.video import write_video
