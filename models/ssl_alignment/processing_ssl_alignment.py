@@ -149,7 +149,7 @@ class SSLAlignmentProcessor(ProcessorMixin):
                 samples, _ = read_audio(
                     recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
                 )
-                clips.append(self.cut_clip(samples) if cut else samples)
+                clips.append(self.cut_clip(samples) if cut else np.clip(samples, -1, 1))
                 if self.channels == "first" and not clips[-1].any():
                     warn_of_other_channels(recording, sampling_rate, name)
             lengths = {len(clip) for clip in clips}

@@ -167,6 +167,13 @@ def test_recordings_that_are_clips_already_are_left_whole(processor):
     torch.testing.assert_close(features[0, 0], compute_features(samples))
 
 
+def test_clips_are_limited_to_full_scale_whether_they_are_cut_or_not(processor):
+    samples = 3 * draw_sound(1)  # as decoders of lossy sound give, which overshoot
+    assert np.abs(samples).max() > 1
+    features = processor(audio=samples, sampling_rate=RATE, cut=False).input_features
+    torch.testing.assert_close(features[0, 0], compute_features(samples.clip(-1, 1)))
+
+
 def test_clips_of_two_lengths_are_refused_where_nothing_is_cut(processor):
     with pytest.raises(ValueError, match=r"`audio` has clips of 16000 to 32000 samples; with `cut=False` all"):
         processor(audio=[draw_sound(1), draw_sound(2)], sampling_rate=RATE, cut=False)
