@@ -6,7 +6,7 @@ answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +105,7 @@ def run_task(options: argparse.Namespace) -> None:
 
     command = zoo.list_tasks()[options.task].load_command()
     path = command.records_path(options)
-    format = options.format or (path.suffix.removeprefix(".") if path else "json")
+    format = options.format or (path.suffix.lower().removeprefix(".") if path else "json")
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
     if not options.file.is_file():
@@ -187,6 +187,12 @@ def check_writable(path: Path) -> None:
     """Raise an OSError if no file can be written to `path`, before anything is computed."""
     if path.is_dir() or not path.parent.is_dir():
         raise OSError(f"`{path}` cannot be written: it is a folder, or its parent folder does not exist.")
+
+
+def refuse_inputs_as_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise a ValueError if writing to `output` would replace one of the files that are read."""
+    if output.exists() and any(output.samefile(path) for path in inputs):
+        raise ValueError(f"--output ({output}) is one of the files to read; name another one.")
 
 
 def silence_transformers() -> None:
