@@ -122,6 +122,22 @@ def test_an_index_is_kept_while_it_is_filled(files, monkeypatch):
     assert saves == [2, 4, 5]
 
 
+def test_what_is_removed_is_found_no_more(find, tmp_path):
+    assert find.remove("both") == 1
+    assert [answer["name"] for answer in find(audio=red_sound())] == ["red", "green"]
+    find.save(tmp_path / "index")
+    other = make_finder()
+    assert other.remove(["red", "hum"], folder=tmp_path / "index") == 2
+    find.load(tmp_path / "index")
+    assert (find.stored.names("image"), find.stored.names("audio")) == (["green"], ["beep"])
+
+
+def test_a_name_that_is_not_indexed_is_not_removed(find):
+    with pytest.raises(ValueError, match="`names`: 1 of the 2 are not indexed, the first is 'blue'"):
+        find.remove(["red", "blue"])
+    assert find.stored.names("image") == ["red", "green", "both"]
+
+
 def test_a_saved_index_is_loaded_by_the_same_model(find, tmp_path):
     find.save(tmp_path / "index")
     again = make_finder()
