@@ -12,6 +12,7 @@ from avzoo.pipelines.shared.commands import (
     add_model_options,
     check_writable,
     load_chosen_pipeline,
+    show_warnings,
     write_records,
 )
 
@@ -99,10 +100,7 @@ def _prune_index(options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline
 def _fill_index(
     options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline", images: list[str], sounds: list[str]
 ) -> None:
-    import warnings
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with show_warnings():
         added = pipe.index(
             images,
             sounds,
@@ -112,8 +110,6 @@ def _fill_index(
             batch_size=options.batch_size,
             progress=sys.stderr.isatty(),
         )
-    for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
-        print(message, file=sys.stderr)
     counts = [len(pipe.stored.names(kind)) for kind in ("image", "audio")]
     print(f"{options.index}: {counts[0]} pictures and {counts[1]} sounds, {added} of them new", file=sys.stderr)
 
@@ -122,7 +118,8 @@ def _search(options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline", mo
     from avzoo.records import Records
 
     query = str(options.file)
-    answer = pipe(query, top_k=options.top_k, among=options.among)
+    with show_warnings():
+        answer = pipe(query, top_k=options.top_k, among=options.among)
     records: list[dict[str, Any]] = [
         {"first": query, "second": found["name"], "label": found["kind"], "score": found["score"], "rank": rank}
         for rank, found in enumerate(answer, 1)

@@ -6,7 +6,9 @@ answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -193,6 +195,20 @@ def refuse_inputs_as_output(output: Path, inputs: Iterable[Path]) -> None:
     """Raise a ValueError if writing to `output` would replace one of the files that are read."""
     if output.exists() and any(output.samefile(path) for path in inputs):
         raise ValueError(f"--output ({output}) is one of the files to read; name another one.")
+
+
+@contextmanager
+def show_warnings() -> Iterator[None]:
+    """Print the package's own warnings inside to stderr at the end, each once; `avzoo` keeps others to itself."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+            for message in dict.fromkeys(messages):
+                print(message, file=sys.stderr)
 
 
 def silence_transformers() -> None:

@@ -12,6 +12,7 @@ from avzoo.pipelines.shared.commands import (
     check_writable,
     load_chosen_pipeline,
     refuse_inputs_as_output,
+    show_warnings,
     write_records,
 )
 
@@ -80,10 +81,11 @@ def _locate(options: argparse.Namespace) -> None:
     }
     check_parameters(parameters | of_videos)
     pipe, model = load_chosen_pipeline(TASK, options)
-    if is_video:
-        records = pipe(str(options.file), batch_size=options.batch_size, **parameters, **of_videos)
-    else:
-        records = _locate_in_picture(options, pipe, parameters, draws)
+    with show_warnings():
+        if is_video:
+            records = pipe(str(options.file), batch_size=options.batch_size, **parameters, **of_videos)
+        else:
+            records = _locate_in_picture(options, pipe, parameters, draws)
     _write(options, pipe, model, records, format, None if draws else options.output)
     if draws:
         print(options.output, file=sys.stderr)
@@ -195,9 +197,10 @@ def calibrate_confidence(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     pairs = read_pairs(options.pairs, options.root)
     pipe, _ = load_chosen_pipeline(TASK, options)
-    confidences = measure_confidences(
-        pipe, pairs, seed=options.seed, batch_size=options.batch_size, progress=sys.stderr.isatty()
-    )
+    with show_warnings():
+        confidences = measure_confidences(
+            pipe, pairs, seed=options.seed, batch_size=options.batch_size, progress=sys.stderr.isatty()
+        )
     report = fit_threshold(confidences, pipe.find_threshold())
     path = write_fields(options.folder, report.fields)
     print(report)

@@ -13,7 +13,7 @@ from PIL import Image
 from refusals import refused
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
-from avzoo.audio import write_wav
+from avzoo.audio import read_audio, write_wav
 from avzoo.pipelines.sound_source_localization.calibration import fit_threshold, measure_confidences, read_pairs
 from avzoo.video import probe_video, read_picture, write_picture, write_video
 
@@ -143,6 +143,16 @@ def test_an_input_is_not_overwritten(locate, media, tmp_path):
     answer = locate("--image", picture, "--audio", media / "piano.wav", "-o", picture)
     refused(answer, "mine.png) is one of the files to read; name another one")
     assert picture.read_bytes() == (media / "room.png").read_bytes()
+
+
+def test_warnings_of_what_was_read_are_shown(locate, media, tmp_path):
+    noise = read_audio(media / "dog.wav")[0]
+    write_wav(tmp_path / "right.wav", np.stack([np.zeros_like(noise), noise]), 16000)
+    frames = [Image.fromarray(read_picture(media / name)).resize((60, 60)) for name in ("room.png", "street.jpg")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    _, _, err = locate("--image", tmp_path / "two.gif", "--audio", tmp_path / "right.wav")
+    assert "`image` (two.gif) holds 2 pictures; the first is taken" in err
+    assert "`audio`: the first of its 2 channels is silent there, and it alone is heard" in err
 
 
 def test_subtitles_say_when_it_sounds(locate, media):
