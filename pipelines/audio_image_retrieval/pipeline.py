@@ -325,6 +325,8 @@ def name_items(argument: str, items: Any) -> dict[str, Any]:
         return dict(items)
     if isinstance(items, str | os.PathLike):
         items = [items]
+    if not isinstance(items, Iterable):
+        raise TypeError(f"`{argument}` must hold paths, got {type(items).__name__}.")
     named = {}
     for item in items:
         if not isinstance(item, str | os.PathLike):

@@ -177,6 +177,7 @@ def test_an_index_of_another_preprocessing_is_refused(find, tmp_path, monkeypatc
         (lambda find: find("missing.wav"), FileNotFoundError, "missing.wav"),
         (lambda find: find.index(), ValueError, "`images` and `audio` are both empty"),
         (lambda find: find.index([RED]), TypeError, "`images` must hold paths, got ndarray; pass {name: item}"),
+        (lambda find: find.index(3), TypeError, "`images` must hold paths, got int"),
         (lambda find: find.index({1: RED}), TypeError, "`images`: names must be text, got 1"),
         (lambda find: make_finder()(audio=red_sound()), ValueError, "no pictures are indexed, so none can be found"),
         (lambda find: make_finder()(image=RED), ValueError, "no sounds are indexed"),
