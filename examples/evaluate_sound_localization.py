@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModel, AutoProcessor
 
+from avzoo.pipelines.shared.commands import check_writable
 from avzoo.pipelines.shared.saved_folders import load_checked_model
 from avzoo.pipelines.sound_source_localization.costs import count_localization_costs
 from avzoo.pipelines.sound_source_localization.evaluation import evaluate_localization
@@ -39,6 +40,8 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=16)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
+    if options.report is not None:
+        check_writable(options.report)
     samples = list(read_test_set(options.dataset, options.root))
     model = load_checked_model(AutoModel, options.model).to(options.device).eval()
     processor = AutoProcessor.from_pretrained(options.model)

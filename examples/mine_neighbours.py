@@ -18,6 +18,7 @@ the authors' two JSON files.
 """
 
 import argparse
+import hashlib
 import logging
 import sys
 from collections.abc import Callable
@@ -43,6 +44,7 @@ from avzoo.models.ssl_alignment.neighbours import (
 )
 from avzoo.models.ssl_alignment.training_ssl_alignment import check_clip, read_clip_picture, read_clip_sound
 from avzoo.pipelines.shared.saved_folders import explain_damage
+from avzoo.pipelines.sound_source_localization.encoding import digest_file
 from avzoo.training import report_errors
 
 CLIP_SECONDS = 10  # that an encoder of sound hears
@@ -100,6 +102,9 @@ def parse_arguments() -> argparse.Namespace:
 def compute_features(kind: str, source: str, rows: list, options: argparse.Namespace, device: str) -> np.ndarray:
     """Unit vectors (clips, size) of an encoder; those that are in the cache aren't computed again."""
     contents = {"kind": kind, "model": source, "clips": describe_rows(rows, ("id",))}
+    if Path(source).is_dir():  # a model that is trained further keeps its folder
+        files = sorted(path for path in Path(source).iterdir() if path.suffix in (".json", ".safetensors", ".bin"))
+        contents["files"] = hashlib.sha256("".join(map(digest_file, files)).encode()).hexdigest()
     cache = FeatureCache(options.cache_dir / kind, len(rows), contents)
     missing = [place for place in range(len(rows)) if cache.read([place]) is None]
     if missing:

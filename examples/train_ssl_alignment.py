@@ -185,6 +185,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--intra_modal {view} needs the view that --no_{view} leaves out")
     if (options.eval_dataset is None) != (options.eval_root is None):
         parser.error("--eval_dataset and --eval_root belong together")
+    if options.batch_size == 1 and not options.gather:
+        parser.error("--batch_size must be 2 or more: a clip is told from the others of its batch, alone its loss is 0")
     for name in ("image_weights", "level"):
         if options.model is not None and getattr(options, name) is not None:
             parser.error(f"--{name} is for a new model; --model has its own")

@@ -103,6 +103,21 @@ class SSLAlignmentProcessor(ProcessorMixin):
         self.spectrogram_size = None if spectrogram_size is None else list(spectrogram_size)
         self.log_floor, self.log_mean, self.log_std = log_floor, log_mean, log_std
 
+    @classmethod
+    def get_processor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
+        """As of every processor, but an absent file is no reason to take the defaults, which suit other weights.
+
+        Raises:
+            OSError: the folder or repository has no processor_config.json.
+        """
+        settings, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if not settings:
+            raise OSError(
+                f"`{pretrained_model_name_or_path}` holds no processor_config.json, which says how pictures and sounds "
+                "are prepared for its weights; save it there by the processor's `save_pretrained`."
+            )
+        return settings, kwargs
+
     @property
     def clip_samples(self) -> int:
         """Samples of a clip."""
@@ -149,7 +164,7 @@ class SSLAlignmentProcessor(ProcessorMixin):
                 samples, _ = read_audio(
                     recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
                 )
-                clips.append(self.cut_clip(samples) if cut else samples)
+                clips.append(self.cut_clip(samples) if cut else np.clip(samples, -1, 1))
                 if self.channels == "first" and not clips[-1].any():
                     warn_of_other_channels(recording, sampling_rate, name)
             lengths = {len(clip) for clip in clips}

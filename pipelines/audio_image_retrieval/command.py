@@ -12,6 +12,7 @@ from avzoo.pipelines.shared.commands import (
     add_model_options,
     check_writable,
     load_chosen_pipeline,
+    show_warnings,
     write_records,
 )
 
@@ -36,6 +37,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="first add pictures and sounds: files, or folders with all in them; what is there is not computed again",
     )
+    parser.add_argument("--replace", action="store_true", help="with --add: compute again what is there by name")
+    parser.add_argument("--prune", action="store_true", help="first take out of the index what is no file any more")
     parser.add_argument("--skip-broken", action="store_true", help="leave out what can't be read (default: stop)")
     parser.add_argument("--top-k", type=int, default=5, help="number of answers; default 5")
     parser.add_argument(
@@ -48,11 +51,13 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _retrieve(options: argparse.Namespace) -> None:
-    format = options.format or (options.output.suffix.removeprefix(".") if options.output else "json")
+    format = options.format or (options.output.suffix.lower().removeprefix(".") if options.output else "json")
     if format not in ("json", "csv"):
         raise ValueError(f"--format must be one of json, csv, got {format!r}.")
-    if options.file is None and not options.add:
+    if options.file is None and not options.add and not options.prune:
         raise ValueError("give a sound or a picture to search by, or --add to fill the index, or both.")
+    if options.replace and not options.add:
+        raise ValueError("--replace is for what --add names.")
     if options.file is None and options.output is not None:
         raise ValueError("--output holds the answers to a query; name a sound or a picture to search by.")
     if options.file is not None:
@@ -64,35 +69,47 @@ def _retrieve(options: argparse.Namespace) -> None:
     for name, value in (("--batch-size", options.batch_size), ("--top-k", options.top_k)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    if not options.add and not (options.index / "index.json").is_file():
+    if (options.prune or not options.add) and not (options.index / "index.json").is_file():
         raise FileNotFoundError(f"`{options.index}` holds no index.json; fill it by --add PATH.")
     images, sounds = find_media(options.add)
     pipe, model = load_chosen_pipeline(TASK, options)
+    if options.prune:
+        _prune_index(options, pipe)
     if options.add:
         _fill_index(options, pipe, images, sounds)
-    else:
+    elif not options.prune:
         pipe.load(options.index)
     if options.file is not None:
         _search(options, pipe, model, format)
 
 
+def _prune_index(options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline") -> None:
+    pipe.load(options.index)
+    names = [name for kind in ("image", "audio") for name in pipe.stored.names(kind)]
+    gone = [name for name in names if not Path(name).is_file()]
+    if names and len(gone) == len(names):
+        raise ValueError(
+            f"none of the {len(names)} files in the index `{options.index}` is there, the first is {names[0]!r}; "
+            "--prune would empty it. Paths start from the folder in which it was filled."
+        )
+    if gone:
+        pipe.remove(gone, folder=options.index)
+    print(f"{options.index}: {len(gone)} of {len(names)} taken out, as they are no files any more", file=sys.stderr)
+
+
 def _fill_index(
     options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline", images: list[str], sounds: list[str]
 ) -> None:
-    import warnings
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with show_warnings():
         added = pipe.index(
             images,
             sounds,
             folder=options.index,
+            replace=options.replace,
             skip_broken=options.skip_broken,
             batch_size=options.batch_size,
             progress=sys.stderr.isatty(),
         )
-    for message in dict.fromkeys(str(warning.message) for warning in caught if warning.category is UserWarning):
-        print(message, file=sys.stderr)
     counts = [len(pipe.stored.names(kind)) for kind in ("image", "audio")]
     print(f"{options.index}: {counts[0]} pictures and {counts[1]} sounds, {added} of them new", file=sys.stderr)
 
@@ -101,7 +118,8 @@ def _search(options: argparse.Namespace, pipe: "AudioImageRetrievalPipeline", mo
     from avzoo.records import Records
 
     query = str(options.file)
-    answer = pipe(query, top_k=options.top_k, among=options.among)
+    with show_warnings():
+        answer = pipe(query, top_k=options.top_k, among=options.among)
     records: list[dict[str, Any]] = [
         {"first": query, "second": found["name"], "label": found["kind"], "score": found["score"], "rank": rank}
         for rank, found in enumerate(answer, 1)

@@ -8,7 +8,7 @@ leaves the folder as it was.
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,16 @@ class FeatureIndex:
                 rows.append(row)
         self._stacked.pop(kind, None)
 
+    def remove(self, kind: str, names: Iterable[str]) -> int:
+        """Take out the items of these names, and return how many were there."""
+        leaving = self._places[kind].keys() & set(names)
+        if leaving:
+            kept = {name: place for name, place in self._places[kind].items() if name not in leaving}
+            self._rows[kind] = [self._rows[kind][place] for place in kept.values()]
+            self._places[kind] = {name: place for place, name in enumerate(kept)}
+            self._stacked.pop(kind, None)
+        return len(leaving)
+
     def add_missing(self, other: "FeatureIndex") -> None:
         """Add the items of another index whose names aren't here."""
         for kind in KINDS:
@@ -111,7 +121,7 @@ class FeatureIndex:
             **{kind: self.names(kind) for kind in KINDS},
         }
         with write_atomically(folder / INDEX_FILE) as unfinished:
-            unfinished.write_text(json.dumps(table, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+            unfinished.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")  # ASCII: names may be no UTF-8
         for old in folder.glob("features-*.safetensors"):
             if old.name != file:
                 old.unlink(missing_ok=True)

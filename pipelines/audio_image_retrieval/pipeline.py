@@ -44,6 +44,7 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
         find.index(["dog.jpg", "street.jpg"], audio=["siren.wav"])
         find("bark.wav", top_k=5)           # [{"name": "dog.jpg", "kind": "image", "score": 0.62}, ...]
         find("street.jpg")                  # sounds
+        find.remove("dog.jpg")              # a file that changed: find.index(["dog.jpg"], replace=True)
         find.save("media_index")            # find.load("media_index"), with the same model
 
     Pictures and sounds are what "sound-source-localization" takes; the model hears the part of a sound that its
@@ -167,6 +168,34 @@ class AudioImageRetrievalPipeline(ImageSoundPipeline):
                 self.load(folder)
                 self.stored.add_missing(before)
             return self._add(items, Path(folder), replace, skip_broken, sampling_rate, batch_size, progress)
+
+    def remove(self, names: Any, *, folder: str | os.PathLike | None = None) -> int:
+        """Take pictures and sounds out of the index, such as those whose files are gone.
+
+        Args:
+            names: one or more, as the answers have them.
+            folder: where an index is kept, which is loaded first, in place of the present one, and written again.
+
+        Returns:
+            Number of items that were taken out.
+
+        Raises:
+            ValueError: a name that isn't indexed; then nothing is taken out. What [`load`] raises.
+            BlockingIOError: another process is filling `folder`.
+        """
+        names = list(name_items("names", names))
+        if folder is not None:
+            with fill_folder(folder):
+                self.load(folder)
+                count = self.remove(names)
+                self.stored.save(folder)
+                return count
+        unknown = [name for name in names if not any(self.stored.has(kind, name) for kind in KINDS)]
+        if unknown:
+            raise ValueError(
+                f"`names`: {len(unknown)} of the {len(names)} are not indexed, the first is {unknown[0]!r}."
+            )
+        return sum(self.stored.remove(kind, names) for kind in KINDS)
 
     def save(self, folder: str | os.PathLike) -> Path:
         """Write the index into a folder: names as JSON, vectors as safetensors.
@@ -296,6 +325,8 @@ def name_items(argument: str, items: Any) -> dict[str, Any]:
         return dict(items)
     if isinstance(items, str | os.PathLike):
         items = [items]
+    if not isinstance(items, Iterable):
+        raise TypeError(f"`{argument}` must hold paths, got {type(items).__name__}.")
     named = {}
     for item in items:
         if not isinstance(item, str | os.PathLike):

@@ -11,6 +11,8 @@ from avzoo.pipelines.shared.commands import (
     add_model_options,
     check_writable,
     load_chosen_pipeline,
+    refuse_inputs_as_output,
+    show_warnings,
     write_records,
 )
 
@@ -33,8 +35,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         type=Path,
-        help=".json or .csv, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png or "
-        ".jpg of a picture (default: print JSON to stdout)",
+        help=".json or .csv, of a video also .rttm, .srt, .vtt; or the heat drawn over it: .mp4 of a video, .png, "
+        ".jpg or .webp of a picture (default: print JSON to stdout)",
     )
     parser.add_argument("--format", help="of the records (default: the suffix of --output, else json)")
     parser.add_argument("--fps", type=float, default=4.0, help="frames per second of a video to look at; default 4")
@@ -57,12 +59,14 @@ def _locate(options: argparse.Namespace) -> None:
 
     is_video = _choose_kind(options)
     format, draws = _choose_format(options, is_video)
-    for path in [options.file] if is_video else [options.image, *(options.audio or ())]:
+    inputs = [options.file] if is_video else [options.image, *(options.audio or ())]
+    for path in inputs:
         check_readable(path, "file")
         if path.is_dir():
             raise IsADirectoryError(f"`{path}` is a folder; name a file.")
     if options.output is not None:
         check_writable(options.output)
+        refuse_inputs_as_output(options.output, inputs)
     if options.batch_size < 1:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     parameters = {
@@ -80,10 +84,11 @@ def _locate(options: argparse.Namespace) -> None:
     }
     check_parameters(parameters | of_videos)
     pipe, model = load_chosen_pipeline(TASK, options)
-    if is_video:
-        records = pipe(str(options.file), batch_size=options.batch_size, **parameters, **of_videos)
-    else:
-        records = _locate_in_picture(options, pipe, parameters, draws)
+    with show_warnings():
+        if is_video:
+            records = pipe(str(options.file), batch_size=options.batch_size, **parameters, **of_videos)
+        else:
+            records = _locate_in_picture(options, pipe, parameters, draws)
     _write(options, pipe, model, records, format, None if draws else options.output)
     if draws:
         print(options.output, file=sys.stderr)
@@ -201,9 +206,10 @@ def calibrate_confidence(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     pairs = read_pairs(options.pairs, options.root)
     pipe, _ = load_chosen_pipeline(TASK, options)
-    confidences = measure_confidences(
-        pipe, pairs, seed=options.seed, batch_size=options.batch_size, progress=sys.stderr.isatty()
-    )
+    with show_warnings():
+        confidences = measure_confidences(
+            pipe, pairs, seed=options.seed, batch_size=options.batch_size, progress=sys.stderr.isatty()
+        )
     report = fit_threshold(confidences, pipe.find_threshold())
     path = write_fields(options.folder, report.fields)
     print(report)

@@ -69,11 +69,13 @@ def mark_area(heatmap: np.ndarray, mask_threshold: float = 0.5, area: float | No
         heatmap: (height, width) in [0, 1].
         mask_threshold: pixels from this heat on are marked: 0.5 is half of the map's range.
         area: share of the picture that is marked instead, in (0, 1]: its hottest pixels, at least one. Pixels as hot as
-            the last of them are marked, too.
+            the last of them are marked, too, but none without any heat, unless the share is the whole picture.
     """
     if area is not None:
         count = max(1, round(area * heatmap.size))
         mask_threshold = np.partition(heatmap, heatmap.size - count, axis=None)[heatmap.size - count]
+        if mask_threshold <= 0 and count < heatmap.size:  # such as beside the square that the model sees
+            mask_threshold = np.nextafter(heatmap.dtype.type(0), heatmap.dtype.type(1))
     mask = heatmap >= mask_threshold if heatmap.max() > 0 else np.zeros(heatmap.shape, bool)
     return Area(mask, find_boxes(mask, heatmap))
 

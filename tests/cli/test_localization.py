@@ -13,7 +13,7 @@ from PIL import Image
 from refusals import refused
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
-from avzoo.audio import write_wav
+from avzoo.audio import read_audio, write_wav
 from avzoo.pipelines.sound_source_localization.calibration import fit_threshold, measure_confidences, read_pairs
 from avzoo.video import probe_video, read_picture, write_picture, write_video
 
@@ -137,6 +137,24 @@ def test_the_heat_is_drawn_over_a_picture(locate, media, tmp_path):
         assert read_picture(path).shape == ((60, 80, 3) if number == 1 else (68, 172, 3))
 
 
+def test_an_input_is_not_overwritten(locate, media, tmp_path):
+    picture = tmp_path / "mine.png"
+    shutil.copy(media / "room.png", picture)
+    answer = locate("--image", picture, "--audio", media / "piano.wav", "-o", picture)
+    refused(answer, "mine.png) is one of the files to read; name another one")
+    assert picture.read_bytes() == (media / "room.png").read_bytes()
+
+
+def test_warnings_of_what_was_read_are_shown(locate, media, tmp_path):
+    noise = read_audio(media / "dog.wav")[0]
+    write_wav(tmp_path / "right.wav", np.stack([np.zeros_like(noise), noise]), 16000)
+    frames = [Image.fromarray(read_picture(media / name)).resize((60, 60)) for name in ("room.png", "street.jpg")]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    _, _, err = locate("--image", tmp_path / "two.gif", "--audio", tmp_path / "right.wav")
+    assert "`image` (two.gif) holds 2 pictures; the first is taken" in err
+    assert "`audio`: the first of its 2 channels is silent there, and it alone is heard" in err
+
+
 def test_subtitles_say_when_it_sounds(locate, media):
     _, out, _ = locate(media / "clip.mp4", "--format", "srt", "--fps", "1", "--threshold", "-1")
     assert out == "1\n00:00:00,000 --> 00:00:01,000\nsounding\n\n2\n00:00:01,000 --> 00:00:02,000\nsounding\n"
@@ -216,6 +234,33 @@ def test_an_index_is_filled_and_searched(retrieve, media, tmp_path):
     assert record["second"] in {str(media / name) for name in ("room.png", "street.jpg")}
     assert (record["label"], record["rank"]) == ("image", 1)
     assert -1 <= record["score"] <= 1
+
+
+def test_files_that_are_gone_or_changed_leave_the_index_or_are_computed_again(retrieve, media, tmp_path):
+    for name in ("room.png", "street.jpg", "piano.wav"):
+        shutil.copy(media / name, tmp_path / name)
+    assert retrieve("--add", *(tmp_path / name for name in ("room.png", "street.jpg", "piano.wav")))[0] == 0
+    (tmp_path / "street.jpg").unlink()
+    shutil.copy(media / "street.jpg", tmp_path / "room.png")  # another picture under the same name
+    status, out, err = retrieve(
+        "--prune", "--add", tmp_path / "room.png", "--replace", media / "street.jpg", "--among", "image"
+    )
+    assert status == 0
+    assert "1 of 3 taken out, as they are no files any more" in err
+    assert [record["second"] for record in json.loads(out)["records"]] == [str(tmp_path / "room.png")]
+    assert json.loads(out)["records"][0]["score"] == pytest.approx(1, abs=1e-5)
+
+
+def test_an_index_whose_files_are_all_elsewhere_is_not_emptied(retrieve, media, tmp_path):
+    shutil.copy(media / "room.png", tmp_path / "room.png")
+    assert retrieve("--add", tmp_path / "room.png")[0] == 0
+    (tmp_path / "room.png").unlink()
+    refused(retrieve("--prune"), "none of the 1 files in the index", "--prune would empty it")
+
+
+def test_a_suffix_in_capitals_is_a_format(retrieve, media, tmp_path):
+    assert retrieve(media / "piano.wav", "--add", media / "room.png", "-o", tmp_path / "A.CSV")[0] == 0
+    assert (tmp_path / "A.CSV").read_text().startswith("first,second,label,score,rank\n")
 
 
 def test_a_picture_finds_itself_among_pictures(retrieve, media, tmp_path):

@@ -51,6 +51,14 @@ def test_missing_media_are_reported_and_the_iou_of_each_sample_is_kept(run_main,
     assert len(json.loads((tmp_path / "report.json").read_text())["samples"]) == 5
 
 
+def test_a_report_that_cannot_be_written_is_refused_before_anything_is_computed(run_main, model_folder, tmp_path):
+    root = write_set(tmp_path / "is3", "is3")
+    words = ["--model", model_folder, "--dataset", "is3", "--root", root, "--device", "cpu"]
+    status, out, err = run_main(SCRIPT, *words, "--report", tmp_path / "none" / "report.json")
+    assert (status, out) == (1, "")
+    assert "none/report.json` cannot be written" in err
+
+
 def test_errors_are_one_line(run_main, model_folder, tmp_path):
     words = ["--model", model_folder, "--dataset", "is3", "--device", "cpu"]
     status, _, err = run_main(SCRIPT, *words, "--root", tmp_path)

@@ -102,6 +102,19 @@ def test_networks_without_a_projection_are_encoders(name, clips, encoders, run_m
     assert found[0] == found[1]
 
 
+def test_features_of_a_model_that_was_trained_further_are_not_taken(clips, encoders, run_main, tmp_path):
+    shutil.copytree(encoders / "alignment", tmp_path / "alignment")
+    options = mining(clips, tmp_path, "alignment", "alignment", tmp_path / "lists.safetensors")
+    assert run_main(SCRIPT, *options)[0] == 0
+    model = SSLAlignmentForSoundLocalization.from_pretrained(tmp_path / "alignment")
+    torch.nn.init.normal_(model.alignment.image_projection.weight)
+    model.save_pretrained(tmp_path / "alignment")
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 1
+    assert "was written with `files`" in stderr
+    assert stderr.endswith("choose another folder.\n")
+
+
 def test_features_that_are_there_are_not_computed_again(clips, encoders, run_main, monkeypatch, tmp_path):
     shutil.copytree(clips, tmp_path / "clips")
     (tmp_path / "clips" / "4.png").write_bytes(b"no picture")

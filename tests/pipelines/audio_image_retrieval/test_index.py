@@ -1,6 +1,7 @@
 """The stored index: what is written is read, and what is damaged is refused."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -50,6 +51,22 @@ def test_what_is_saved_is_loaded(tmp_path):
         np.testing.assert_array_equal(loaded.features(kind), index.features(kind))
     loaded.add("image", ["new.jpg"], np.ones((1, 4), np.float32))
     assert loaded.names("image")[-1] == "new.jpg"
+
+
+def test_names_that_are_no_utf8_are_saved_and_loaded(tmp_path):
+    index, name = make_index(), os.fsdecode(b"caf\xe9.jpg")  # a file name of an old Latin-1 archive
+    index.add("image", [name, "straße.jpg"], np.ones((2, 4), np.float32))
+    index.save(tmp_path)
+    assert FeatureIndex.load(tmp_path).names("image")[-2:] == [name, "straße.jpg"]
+
+
+def test_items_that_are_removed_leave_the_others_as_they_were():
+    index = make_index()
+    assert index.remove("image", ["1.jpg", "unknown.jpg"]) == 1
+    assert index.names("image") == ["0.jpg", "2.jpg"]
+    np.testing.assert_array_equal(index.features("image"), np.eye(4)[[0, 2]])
+    index.add("image", ["2.jpg", "1.jpg"], np.eye(4)[[3, 1]])
+    np.testing.assert_array_equal(index.features("image"), np.eye(4)[[0, 3, 1]])
 
 
 def test_a_second_save_leaves_one_file_of_features(tmp_path):

@@ -122,6 +122,22 @@ def test_an_index_is_kept_while_it_is_filled(files, monkeypatch):
     assert saves == [2, 4, 5]
 
 
+def test_what_is_removed_is_found_no_more(find, tmp_path):
+    assert find.remove("both") == 1
+    assert [answer["name"] for answer in find(audio=red_sound())] == ["red", "green"]
+    find.save(tmp_path / "index")
+    other = make_finder()
+    assert other.remove(["red", "hum"], folder=tmp_path / "index") == 2
+    find.load(tmp_path / "index")
+    assert (find.stored.names("image"), find.stored.names("audio")) == (["green"], ["beep"])
+
+
+def test_a_name_that_is_not_indexed_is_not_removed(find):
+    with pytest.raises(ValueError, match="`names`: 1 of the 2 are not indexed, the first is 'blue'"):
+        find.remove(["red", "blue"])
+    assert find.stored.names("image") == ["red", "green", "both"]
+
+
 def test_a_saved_index_is_loaded_by_the_same_model(find, tmp_path):
     find.save(tmp_path / "index")
     again = make_finder()
@@ -161,6 +177,7 @@ def test_an_index_of_another_preprocessing_is_refused(find, tmp_path, monkeypatc
         (lambda find: find("missing.wav"), FileNotFoundError, "missing.wav"),
         (lambda find: find.index(), ValueError, "`images` and `audio` are both empty"),
         (lambda find: find.index([RED]), TypeError, "`images` must hold paths, got ndarray; pass {name: item}"),
+        (lambda find: find.index(3), TypeError, "`images` must hold paths, got int"),
         (lambda find: find.index({1: RED}), TypeError, "`images`: names must be text, got 1"),
         (lambda find: make_finder()(audio=red_sound()), ValueError, "no pictures are indexed, so none can be found"),
         (lambda find: make_finder()(image=RED), ValueError, "no sounds are indexed"),

@@ -125,3 +125,10 @@ def flood(mask: np.ndarray, heat: np.ndarray) -> list[tuple[float, tuple[int, in
         box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
         found.append((float(heat[rows, columns].max()), box))
     return found
+
+
+def test_an_area_larger_than_what_has_heat_marks_only_that():
+    heatmap = make_heatmap(np.array([[1.0, 0.0], [0.0, 0.5]]), 10, 40, middle_only=True)  # no heat beside 10 x 10
+    warm = heatmap > 0
+    np.testing.assert_array_equal(mark_area(heatmap, area=0.5).mask, warm)
+    assert mark_area(heatmap, area=1.0).mask.all()
