@@ -12,18 +12,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 from avzoo.audio import log_power_density, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.video import read_picture
 
 HIGHEST_PEAK = 15.0  # of a clip that is brought to a level: what is louder is taken for integers further on
 IMAGE_RESIZES = ("bicubic", "bicubic_antialias", "pil_bicubic", "pil_short_side")
 
 
-class SSLAlignmentProcessor(ProcessorMixin):
+class SSLAlignmentProcessor(SavedProcessorMixin):
     """Pictures to `pixel_values` and recordings to `input_features`; either side alone, too.
 
         inputs = processor(images="street.jpg", audio="siren.wav")
@@ -102,21 +103,6 @@ class SSLAlignmentProcessor(ProcessorMixin):
         self.fft_size, self.hop_size = fft_size, hop_size
         self.spectrogram_size = None if spectrogram_size is None else list(spectrogram_size)
         self.log_floor, self.log_mean, self.log_std = log_floor, log_mean, log_std
-
-    @classmethod
-    def get_processor_dict(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> tuple[dict, dict]:
-        """As of every processor, but an absent file is no reason to take the defaults, which suit other weights.
-
-        Raises:
-            OSError: the folder or repository has no processor_config.json.
-        """
-        settings, kwargs = super().get_processor_dict(pretrained_model_name_or_path, **kwargs)
-        if not settings:
-            raise OSError(
-                f"`{pretrained_model_name_or_path}` holds no processor_config.json, which says how pictures and sounds "
-                "are prepared for its weights; save it there by the processor's `save_pretrained`."
-            )
-        return settings, kwargs
 
     @property
     def clip_samples(self) -> int:

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoProcessor
 
-from avzoo import SSLAlignmentConfig, SSLAlignmentProcessor
+from avzoo import SSLAlignmentProcessor
 from avzoo.audio import log_power_density, read_audio, write_wav
 
 RATE = 16000
@@ -173,12 +172,6 @@ def test_clips_are_limited_to_full_scale_whether_they_are_cut_or_not(processor):
     assert np.abs(samples).max() > 1
     features = processor(audio=samples, sampling_rate=RATE, cut=False).input_features
     torch.testing.assert_close(features[0, 0], compute_features(samples.clip(-1, 1)))
-
-
-def test_a_folder_without_its_processor_is_refused(tmp_path):
-    SSLAlignmentConfig().save_pretrained(tmp_path)
-    with pytest.raises(OSError, match=r"holds no processor_config\.json, which says how"):
-        AutoProcessor.from_pretrained(tmp_path)
 
 
 def test_clips_of_two_lengths_are_refused_where_nothing_is_cut(processor):
