@@ -1,7 +1,7 @@
 # make demo [AUDIO=my.wav]   what the methods do, with toy checkpoints   make lint    ruff
 # make test [TESTS=tests/golden]   the tests of minutes                  make bench   the timings of benchmarks/
 # make test-all                    the rest: full-size numbers, kills, launched training, statistics of the worlds
-# make method NAME=acl_ssl CLASS=ACL TITLE=ACL-SSL PAPER=2311.04066   stubs of a new method (CONTRIBUTING.md)
+# make method NAME=my_method CLASS=MyMethod TITLE="My method" PAPER=2401.00001   stubs of a new method (CONTRIBUTING.md)
 # make clean   remove what these made, .venv included
 #
 # Works with GNU make 3.81 (macOS) and later. PYTHON=python3.12 chooses the interpreter of .venv.
@@ -36,7 +36,7 @@ bench: $(VENV)/.installed-dev
 	@for script in benchmarks/*.py; do echo "## $$script"; $(BIN)/python "$$script" || exit 1; done
 
 method:
-	@[ -n "$(NAME)" ] || { echo 'usage: make method NAME=acl_ssl [CLASS=ACL] [TITLE=ACL-SSL] [PAPER=2311.04066] [TASK=...]'; exit 2; }
+	@[ -n "$(NAME)" ] || { echo 'usage: make method NAME=my_method [CLASS=MyMethod] [TITLE="My method"] [PAPER=2401.00001] [TASK=...]'; exit 2; }
 	@$(PYTHON) docs/make_method.py "$(NAME)" $(if $(CLASS),--class_name "$(CLASS)") $(if $(TITLE),--title "$(TITLE)") \
 		$(if $(PAPER),--paper "$(PAPER)") $(if $(TASK),--task "$(TASK)")
 

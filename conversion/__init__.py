@@ -114,6 +114,9 @@ def describe_conversion(model: Any) -> str:
         lines.append(f"  ignored {shown}: {why}")
     if source["entries_ignored"]:
         lines.append(f"  not read, beside the weights: {', '.join(source['entries_ignored'])}")
+    for name, origin in source.get("parts", {}).items():
+        if isinstance(origin, Mapping):
+            lines.append(f"part {name}: {origin['file'] or 'tensors in memory'}, sha256 {origin['sha256']}")
     if source["sha256"] is not None:
         lines.append(f"sha256 {source['sha256']} of {source['file']}")
     return "\n".join(lines)
@@ -176,6 +179,11 @@ def _find_source(model: Any) -> Mapping[str, Any]:
 
 def _split_parts(row: zoo.Row, checkpoint: CheckpointSource) -> tuple[CheckpointSource, Mapping[str, Any]]:
     """The authors' checkpoint, and the other parts by name."""
+    if isinstance(checkpoint, Mapping) and checkpoint and checkpoint.keys() <= row.parts.keys():
+        raise ValueError(
+            f"only parts of {row.name} are given ({', '.join(checkpoint)}); give the checkpoint, too, in Python as "
+            '"checkpoint".'
+        )
     if not isinstance(checkpoint, Mapping) or not row.parts or "checkpoint" not in checkpoint:
         return checkpoint, {}
     parts = {name: source for name, source in checkpoint.items() if name != "checkpoint"}

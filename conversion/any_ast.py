@@ -5,7 +5,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForAudioClassification
 
 from avzoo.hub.errors import explain_hub_errors
@@ -14,10 +13,10 @@ from avzoo.models.flexiast.modeling_flexiast import FlexiASTForAudioClassificati
 from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
 
 from . import convert_checkpoint
+from .downloads import download_weights
 
 logger = logging.getLogger(__name__)
 
-_WEIGHTS = ("*.safetensors", "*.bin")  # the first that a repository has
 _FILE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors")
 _OWN_TYPES = ("flexiast", "coarse_to_fine_ast")
 _SETTINGS = ("sampling_rate", "num_mel_bins", "max_length", "mean", "std", "do_normalize", "channels")
@@ -54,7 +53,7 @@ def load_any_ast(
             return model, extractor
         if model_type != "audio-spectrogram-transformer":
             raise ValueError(f"`model` ({source}) is a {model_type}; an AST, FlexiAST or coarse-to-fine AST is needed.")
-        return _convert(path if path.is_dir() else _download(str(source)), variant)
+        return _convert(path if path.is_dir() else download_weights(str(source)), variant)
 
 
 def _convert(source: Path, variant: str | None) -> tuple[FlexiASTForAudioClassification, FlexiASTFeatureExtractor]:
@@ -78,14 +77,6 @@ def adapt_head(model: FlexiASTForAudioClassification, names: Sequence[str]) -> F
 
 def _shorten(names: Sequence[str]) -> str:
     return ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-
-
-def _download(repository: str) -> Path:
-    for weights in _WEIGHTS:
-        folder = Path(snapshot_download(repository, allow_patterns=["*.json", weights]))
-        if any(folder.glob(weights)):
-            return folder
-    raise OSError(f"`{repository}` on the Hub has no weights: neither {' nor '.join(_WEIGHTS)}.")
 
 
 __all__ = ["adapt_head", "load_any_ast"]

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from transformers import AutoTokenizer, CLIPSegConfig, PreTrainedTokenizerBase
+from transformers import CLIPSegConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint, CheckpointSource, read_checkpoint
 from avzoo.conversion.convert_beats import beats_rules, read_fields, refuse_different_tables, unwrap
+from avzoo.conversion.downloads import download_weights, is_hub_name
 from avzoo.conversion.keymap import KeyMap, ignore, load_weights, rename
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.acl_ssl import ACLConfig, ACLForSoundLocalization
 from avzoo.models.beats import BEATsConfig
 from avzoo.models.layers.without_memory import build_without_memory
+from avzoo.pipelines.shared.saved_folders import explain_damage
 
 ENTRIES_READ = ("audio_proj", "masker_i")
 
@@ -77,8 +79,9 @@ def convert(
             f"acl_ssl needs the part {missing[0]!r}, a frozen network that {checkpoint.name} does not hold: pass "
             f"--part {missing[0]}=PATH, of {repository}."
         )
-    beats, settings = unwrap(read_checkpoint(parts["beats"]))
-    clipseg = read_clipseg(parts["clipseg"])
+    beats, settings = unwrap(read_part("beats", parts["beats"]))
+    parts["clipseg"] = find_clipseg(parts["clipseg"])
+    clipseg = read_part("clipseg", parts["clipseg"])
     beats_tensors, clipseg_tensors = beats.state_dict(), clipseg.state_dict()
     refuse_different_tables(beats_tensors, beats.name)
     trained = flatten_entries(checkpoint)
@@ -104,6 +107,12 @@ def convert(
     return model, variant or "vit16", {"processor": {}, "parts": origins}
 
 
+def read_part(part: str, source: CheckpointSource) -> Checkpoint:
+    """A part's checkpoint, which messages call a part."""
+    checkpoint = read_checkpoint(source)
+    return replace(checkpoint, name=f"part {part} ({checkpoint.name})")
+
+
 def flatten_entries(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     """The authors' two dictionaries as one, with their names before the keys.
 
@@ -123,32 +132,27 @@ def flatten_entries(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def read_clipseg(source: CheckpointSource) -> Checkpoint:
-    """CLIPSeg from a mapping, a file, a folder or the Hub."""
-    if isinstance(source, str) and not Path(source).exists() and source.count("/") == 1:
-        source = download_clipseg(source)
-    return read_checkpoint(source)
+def find_clipseg(source: CheckpointSource) -> CheckpointSource:
+    """A mapping, a file or a folder as it is; of a name on the Hub the folder, once downloaded.
 
-
-def download_clipseg(repository: str) -> Path:
-    """The folder of a name on the Hub: settings, tokenizer and one file of weights."""
-    for weights in ("model.safetensors", "pytorch_model.bin"):
-        folder = Path(snapshot_download(repository, allow_patterns=["*.json", "*.txt", weights]))
-        if (folder / weights).is_file():
-            return folder
-    raise OSError(f"`{repository}` on the Hub has no weights: neither model.safetensors nor pytorch_model.bin.")
+    Raises:
+        OSError: there is no such path, and no such name.
+    """
+    if is_hub_name(source):
+        with explain_hub_errors(source):
+            return download_weights(str(source), ["merges.txt"])
+    return source
 
 
 def load_tokenizer(source: CheckpointSource) -> PreTrainedTokenizerBase | None:
-    """The tokenizer of a CLIPSeg folder or name on the Hub; None where there is none."""
+    """The tokenizer of a CLIPSeg folder, or beside a file; None where there is none."""
     if isinstance(source, Mapping):
         return None
-    path = Path(source)
-    if path.is_file():
-        path = path.parent
-    if path.is_dir() and not any((path / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+    folder = Path(source) if Path(source).is_dir() else Path(source).parent
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         return None
-    return AutoTokenizer.from_pretrained(path if path.is_dir() else str(source))
+    with explain_damage(folder):
+        return CLIPTokenizer.from_pretrained(folder)
 
 
 def read_clipseg_fields(clipseg: Checkpoint, tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
@@ -157,9 +161,14 @@ def read_clipseg_fields(clipseg: Checkpoint, tensors: Mapping[str, torch.Tensor]
         names = CLIPSegConfig().to_dict().keys() - {"model_type", "architectures", "transformers_version", "dtype"}
         return {name: value for name, value in clipseg.sidecar["config.json"].items() if name in names}
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, dimensions: int = 2) -> torch.Size:
         if key not in tensors:
             raise ValueError(f"{clipseg.name} lacks `{key}`: it is no CLIPSeg checkpoint, or cut short.")
+        if tensors[key].ndim != dimensions or not tensors[key].numel():
+            raise ValueError(
+                f"{clipseg.name}: `{key}` must have {dimensions} dimensions, none of them 0, got "
+                f"{tuple(tensors[key].shape)}. It is no CLIPSeg checkpoint, or damaged."
+            )
         return tensors[key].shape
 
     def read_encoder(prefix: str) -> dict[str, Any]:
@@ -174,7 +183,7 @@ def read_clipseg_fields(clipseg: Checkpoint, tensors: Mapping[str, torch.Tensor]
 
     vocab_size, _ = shape("clip.text_model.embeddings.token_embedding.weight")
     positions, _ = shape("clip.text_model.embeddings.position_embedding.weight")
-    patch_size = shape("clip.vision_model.embeddings.patch_embedding.weight")[-1]
+    patch_size = shape("clip.vision_model.embeddings.patch_embedding.weight", 4)[-1]
     cells = shape("clip.vision_model.embeddings.position_embedding.weight")[0] - 1
     reduce_dim, projection_dim = shape("decoder.film_mul.weight")
     is_complex = "decoder.transposed_convolution.0.weight" in tensors
@@ -202,6 +211,8 @@ def check_widths(trained: Mapping[str, torch.Tensor], fields: Mapping[str, Any],
     for key in ("audio_proj.fc1.weight", "audio_proj.fc2.weight"):
         if key not in trained:
             raise ValueError(f"{checkpoint} lacks `{key}`: it is cut short, or of another method.")
+        if trained[key].ndim != 2:
+            raise ValueError(f"{checkpoint}: `{key}` must have 2 dimensions, got {tuple(trained[key].shape)}.")
     layers = fields.get("audio_layers", ACLConfig.audio_layers)
     heard, expected = trained["audio_proj.fc1.weight"].shape[-1], len(layers) * fields["audio_config"].hidden_size
     if heard != expected:

@@ -3,18 +3,23 @@
 Facts: microsoft/unilm (`beats/BEATs.py`, `beats/backbone.py`).
 """
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from avzoo.conversion.checkpoints import Checkpoint
+from avzoo.conversion.checkpoints import Checkpoint, read_json
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
+from avzoo.files import check_readable
 from avzoo.models.beats import BEATsConfig, BEATsForAudioClassification, BEATsModel
+from avzoo.models.flexiast.labels import read_label_table
 from avzoo.models.layers.without_memory import build_without_memory
 
-ENTRIES_READ = ("model", "cfg")
+ENTRIES_READ = ("model", "cfg", "label_dict")
 
 # The file's settings -> ours. Those that are not here concern training, or shapes tell them.
 _SETTINGS = {
@@ -77,12 +82,14 @@ def convert(
 ) -> tuple[BEATsModel | BEATsForAudioClassification, str, dict[str, Any]]:
     """Convert a checkpoint; returns the model, its variant, and the arguments of its processor.
 
-    A file with a class head gives a classifier. Its labels are the file's own, where it holds a `label_dict`, else
-    what `config` gives as `id2label`, else numbers.
+    A file with a class head gives a classifier. Its labels are what `config` gives as `id2label`, else those of the
+    file's own `label_dict`, else numbers: BEATs' classes are not in AudioSet's order. Identifiers of AudioSet's classes
+    ("/m/09x0r") become their names.
 
     Args:
         variant: "finetuned" or "pretrained".
-        config: override config values that can't be inferred from tensor shapes or from the file's settings.
+        config: override config values that can't be inferred from tensor shapes or from the file's settings. `id2label`
+            can also be a list of names, or the path of a file: one name a line, or {index: name} in JSON.
     """
     checkpoint, settings = unwrap(checkpoint)
     state_dict = checkpoint.state_dict()
@@ -97,8 +104,9 @@ def convert(
     variant = "finetuned" if has_head else "pretrained"
     if has_head:
         fields.setdefault("problem_type", "multi_label_classification")
-        if "id2label" not in fields:
-            fields["num_labels"] = len(state_dict["predictor.weight"])
+        fields |= read_labels(fields, settings.get("label_dict"), len(state_dict["predictor.weight"]), checkpoint.name)
+    elif fields.keys() & {"id2label", "label2id", "num_labels"}:
+        raise ValueError(f"{checkpoint.name} has no class head (`predictor.weight`), so it takes no labels.")
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = (BEATsForAudioClassification if has_head else BEATsModel)(BEATsConfig(**fields))
     keymap = CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP
@@ -133,23 +141,28 @@ def read_fields(state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, A
     """Config fields by the shapes of the tensors, and by the file's own settings.
 
     Raises:
-        ValueError: a tensor is missing that tells a size.
+        ValueError: a tensor is missing that tells a size, or has another number of dimensions.
     """
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, dimensions: int) -> torch.Size:
         if key not in state_dict:
             raise ValueError(f"{name} lacks `{key}`: it is no BEATs checkpoint, or cut short.")
+        if state_dict[key].ndim != dimensions or not state_dict[key].numel():
+            raise ValueError(
+                f"{name}: `{key}` must have {dimensions} dimensions, none of them 0, got "
+                f"{tuple(state_dict[key].shape)}. It is no BEATs checkpoint, or damaged."
+            )
         return state_dict[key].shape
 
-    embedding_size, _, patch_size, _ = shape("patch_embedding.weight")
-    layers = {int(key.split(".")[2]) for key in state_dict if key.startswith("encoder.layers.")}
-    table, kernel = shape(_BIAS_TABLE.format(n=0)), shape("encoder.pos_conv.0.weight_v")
-    intermediate_size, hidden_size = shape("encoder.layers.0.fc1.weight")
+    embedding_size, _, patch_size, _ = shape("patch_embedding.weight", 4)
+    layers = [re.match(r"encoder\.layers\.(\d+)\.", key) for key in state_dict]
+    table, kernel = shape(_BIAS_TABLE.format(n=0), 2), shape("encoder.pos_conv.0.weight_v", 3)
+    intermediate_size, hidden_size = shape("encoder.layers.0.fc1.weight", 2)
     fields: dict[str, Any] = {
         "patch_size": patch_size,
         "embedding_size": embedding_size,
         "hidden_size": hidden_size,
-        "num_hidden_layers": max(layers) + 1,
+        "num_hidden_layers": len({layer[1] for layer in layers if layer}),
         "intermediate_size": intermediate_size,
         "conv_bias": "patch_embedding.bias" in state_dict,
         "conv_pos_kernel_size": kernel[-1],
@@ -161,7 +174,52 @@ def read_fields(state_dict: Mapping[str, torch.Tensor], settings: Mapping[str, A
     for theirs, ours in _SETTINGS.items():
         if settings.get(theirs) is not None:
             fields[ours] = settings[theirs]
-    labels = settings.get("label_dict")
-    if isinstance(labels, Mapping):
-        fields["id2label"] = {int(index): str(label) for index, label in labels.items()}
     return fields
+
+
+def read_labels(fields: Mapping[str, Any], of_file: Any, outputs: int, name: str) -> dict[str, Any]:
+    """Config fields that name the outputs: of the caller, else of the file, else their number.
+
+    Raises:
+        ValueError: there are not as many labels as outputs, or two outputs have one label. What reading a file raises.
+    """
+    if "label2id" in fields and "id2label" not in fields:
+        return {}  # the config makes one of the other
+    labels, origin = fields.get("id2label"), "`id2label`"
+    if isinstance(labels, str | os.PathLike):
+        origin = f"`{labels}`"
+        labels = read_label_file(Path(labels))
+    elif labels is None and isinstance(of_file, Mapping):
+        labels, origin = of_file, f"`label_dict` of {name}"
+    if labels is None:
+        return {"num_labels": fields.get("num_labels", outputs)}
+    if not isinstance(labels, Mapping):
+        labels = dict(enumerate(labels))
+    labels = {str(index): str(label) for index, label in labels.items()}
+    if labels.keys() != {str(index) for index in range(outputs)}:
+        raise ValueError(
+            f"{origin} has {len(labels)} labels, but must name the outputs 0 to {outputs - 1} of {name}. Give "
+            "others as `id2label`, on the command line by --config id2label=FILE."
+        )
+    names = {identifier: label for identifier, label in read_label_table("audioset")}
+    if all(label in names for label in labels.values()):
+        labels = {index: names[label] for index, label in labels.items()}
+    twice = sorted(label for label in set(labels.values()) if list(labels.values()).count(label) > 1)
+    if twice:
+        raise ValueError(f"{origin} gives the label {twice[0]!r} to several outputs; each needs its own.")
+    return {"id2label": {index: labels[str(index)] for index in range(outputs)}}
+
+
+def read_label_file(path: Path) -> Mapping[str, Any] | Sequence[str]:
+    """Labels of a text file, one a line, or of a JSON file, {index: label}.
+
+    Raises:
+        ValueError: neither of them. OSError: it can't be read.
+    """
+    check_readable(path, "id2label")
+    if path.suffix == ".json":
+        return read_json(path)
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"`{path}` is no text in UTF-8, one label a line: {error}.") from error

@@ -6,6 +6,7 @@ keys), convolutions of 1 x 1 (EZ-VSL, FNAC) or two of them (SLAVC). Facts: kaist
 OpenNLPLab/FNAC_AVL@0a0ca78 (`model.py`, `test.py`).
 """
 
+import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,6 +22,12 @@ from avzoo.models.ssl_alignment import SSLAlignmentConfig, SSLAlignmentForSoundL
 
 ENTRIES_READ = ("model_state_dict", "model", "state_dict")  # where the authors' files hold their weights
 
+_PROJECTIONS = {
+    "alignment": "linear projections (`img_proj`, `aud_proj`)",
+    "lvs": "no projections",
+    "single": "convolutions of 1 x 1 as projections (`img_proj`)",
+    "dual": "two projections a side (`img_proj1`, `img_proj2`)",
+}
 _STOCK_STRIDES = (1, 2, 2, 2)  # ResNet-18 as it is; LVS and alignment keep the third stage's cells
 
 
@@ -99,6 +106,12 @@ def convert(
     if variant is None:
         variant = fitting_variants(checkpoint)[0]
     known = zoo.find_row("ssl_alignment").find_variant(variant)
+    fitting = list_variants(family)
+    if variant not in fitting and not (family == "lvs" and variant in list_variants("alignment")):
+        raise ValueError(
+            f"{checkpoint.name} has {_PROJECTIONS[family]}, which variant={variant!r} is not for; it can be "
+            f"{', '.join(fitting)}."
+        )
     if family == "lvs" and variant != "lvs":
         warnings.warn(
             f"{checkpoint.name} has no projections (`img_proj`, `aud_proj`): retrieval will compare the features that "
@@ -106,18 +119,19 @@ def convert(
             stacklevel=2,
         )
     fields = _infer_fields(state_dict, family, checkpoint.name)
-    objectness = (parts or {}).get("objectness")
     unknown = sorted(set(parts or {}) - {"objectness"})
     if unknown:
         raise ValueError(f"ssl_alignment has no part {unknown[0]!r}; it has: objectness.")
-    keymap = {"single": SINGLE_KEYMAP, "dual": DUAL_KEYMAP}.get(family, ALIGNMENT_KEYMAP)
-    origins: dict[str, Any] = {}
-    if objectness is not None:
-        keymap, state_dict, origins["objectness"] = _add_objectness(keymap, state_dict, objectness)
-        fields["use_objectness"] = True
+    objectness = None if (parts or {}).get("objectness") is None else read_checkpoint(parts["objectness"])
+    fields["use_objectness"] = objectness is not None
     fields |= dict(config or {})
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = SSLAlignmentForSoundLocalization(SSLAlignmentConfig(**fields))
+    keymap = {"single": SINGLE_KEYMAP, "dual": DUAL_KEYMAP}.get(family, ALIGNMENT_KEYMAP)
+    origins: dict[str, Any] = {}
+    if objectness is not None:
+        keymap, state_dict = _add_objectness(keymap, state_dict, objectness, model)
+        origins["objectness"] = {"file": objectness.file, "sha256": objectness.sha256}
     model = load_weights(model, keymap, state_dict, checkpoint.name)
     if model.objectness_trunk is not None:
         model.objectness_trunk.requires_grad_(False)
@@ -127,7 +141,16 @@ def convert(
 def fitting_variants(checkpoint: Checkpoint) -> list[str]:
     """The variants whose projections these are; the six alignment files differ in weights alone."""
     family = find_family(_unwrap(checkpoint).state_dict(), checkpoint.name)
-    return {"alignment": ["alignment"], "lvs": ["lvs"], "single": ["ezvsl", "fnac"], "dual": ["slavc"]}[family]
+    return ["alignment"] if family == "alignment" else list_variants(family)
+
+
+def list_variants(family: str) -> list[str]:
+    """The variants that have the projections of a family."""
+    others = {"lvs": ["lvs"], "single": ["ezvsl", "fnac"], "dual": ["slavc"]}
+    if family in others:
+        return others[family]
+    names = [variant.name for variant in zoo.find_row("ssl_alignment").variants]
+    return [name for name in names if name not in itertools.chain(*others.values())]
 
 
 def find_family(state_dict: Mapping[str, torch.Tensor], name: str) -> str:
@@ -172,14 +195,20 @@ def _infer_fields(state_dict: Mapping[str, torch.Tensor], family: str, name: str
 
 
 def _add_objectness(
-    keymap: KeyMap, state_dict: Mapping[str, torch.Tensor], source: CheckpointSource
-) -> tuple[KeyMap, dict[str, torch.Tensor], dict[str, Any]]:
-    """The table and the tensors of both networks together, and the origin of the second."""
-    file = read_checkpoint(source)
+    keymap: KeyMap,
+    state_dict: Mapping[str, torch.Tensor],
+    objectness: Checkpoint,
+    model: SSLAlignmentForSoundLocalization,
+) -> tuple[KeyMap, dict[str, torch.Tensor]]:
+    """The table and the tensors of both files together; what is wrong with the second is told under its name."""
+    tensors = _unwrap(objectness).state_dict()
+    target = {key: value.shape for key, value in model.state_dict().items() if key.startswith("objectness_trunk.")}
+    counters = {key.replace("running_var", "num_batches_tracked") for key in tensors if key.endswith("running_var")}
+    tensors = dict.fromkeys(counters, torch.zeros((), dtype=torch.long)) | tensors
+    OBJECTNESS_KEYMAP.apply(tensors, target, f"objectness part, {objectness.name},")
     prefix = "objectness."
     rules = [replace(rule, pattern=prefix + rule.pattern) for rule in OBJECTNESS_KEYMAP.rules]
-    tensors = {prefix + key: tensor for key, tensor in file.state_dict().items()}
-    return KeyMap(*rules, *keymap.rules), {**state_dict, **tensors}, {"file": file.file, "sha256": file.sha256}
+    return KeyMap(*rules, *keymap.rules), {**state_dict, **{prefix + key: value for key, value in tensors.items()}}
 
 
 def _unwrap(checkpoint: Checkpoint) -> Checkpoint:

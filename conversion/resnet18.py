@@ -2,7 +2,9 @@
 
 from avzoo.conversion.checkpoints import CheckpointSource, read_checkpoint
 from avzoo.conversion.convert_ssl_alignment import trunk_rules
+from avzoo.conversion.downloads import download_weights, is_hub_name
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
+from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.ssl_alignment.residual_trunk import ResidualTrunk
 
 _CLASSES = "the classes of ImageNet; training begins from what stands before them"
@@ -30,12 +32,15 @@ def load_resnet18(trunk: ResidualTrunk, source: CheckpointSource) -> None:
 
     Args:
         trunk: of the same widths and depths, changed in place.
-        source: a file of torchvision's or timm's weights, or a folder of transformers' ResNet with basic layers.
+        source: a file of torchvision's or timm's weights, or a folder or Hub id of either or of transformers' ResNet.
 
     Raises:
         ValueError: tensors are missing, left over or of another shape; the message names them. ResNet-50 is one such.
-        OSError: the file is missing or damaged.
+        OSError: the file is missing or damaged, or the Hub can't be reached.
     """
+    if is_hub_name(source):
+        with explain_hub_errors(source):
+            source = download_weights(str(source))
     checkpoint = read_checkpoint(source)
     tensors = checkpoint.state_dict()
     is_transformers = any(key.removeprefix("resnet.").startswith("embedder.") for key in tensors)

@@ -24,7 +24,10 @@ def choose_variant(row: zoo.Row, fitting: Sequence[str], checkpoint: Checkpoint)
     for variant in variants:
         if is_released_file(variant, checkpoint.file):
             return variant.name, BY_FILE_NAME
-    listed = "; ".join(f"{variant.name} ({variant.checkpoint}): {variant.summary}" for variant in variants)
+    listed = "; ".join(
+        f"{variant.name}{f' ({variant.checkpoint})' if variant.checkpoint else ''}: {variant.summary}"
+        for variant in variants
+    )
     unnamed = "it has no file name" if checkpoint.file is None else "its file name is none of theirs"
     raise ValueError(
         f"{checkpoint.name} can be any of {len(variants)} variants of {row.name}: their shapes are the same, and "

@@ -1,7 +1,7 @@
-"""Write the stubs of a new method: `make method NAME=acl_ssl CLASS=ACL TITLE=ACL-SSL PAPER=2311.04066`.
+"""Write the stubs of a new method: `make method NAME=my_method CLASS=MyMethod TITLE="My method" PAPER=2401.00001`.
 
 Everything in `docs/method_template/` is copied to the same place of the checkout with its names filled in. The stubs
-are a small network that passes the contract suite (`pytest tests/contract -k acl_ssl`), to be replaced room by room;
+are a small network that passes the contract suite (`pytest tests/contract -k my_method`), to be replaced room by room;
 each place to fill in says TODO. Four files that methods share get a line: the order of the rows, the packages in
 setup.cfg, README's table of methods, and CHANGELOG.
 """
@@ -17,17 +17,17 @@ TEMPLATE = ROOT / "docs" / "method_template"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Write the stubs of a new method.")
-    parser.add_argument("name", help="folder and module name, for example acl_ssl")
+    parser.add_argument("name", help="folder and module name, for example my_method")
     parser.add_argument("--class_name", help="prefix of its classes (default: the name in capitals: AclSsl)")
     parser.add_argument("--title", help="name in texts (default: the class name)")
     parser.add_argument("--paper", default="0000.00000", help="arXiv number")
     parser.add_argument("--task", default="other", help="task name")
     options = parser.parse_args()
     if not re.fullmatch(r"[a-z][a-z0-9_]*", options.name):
-        sys.exit(f"NAME must be a lower-case module name such as acl_ssl, got {options.name!r}.")
+        sys.exit(f"NAME must be a lower-case module name such as my_method, got {options.name!r}.")
     class_name = options.class_name or "".join(word.capitalize() for word in options.name.split("_"))
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", class_name):
-        sys.exit(f"CLASS must be a class name such as ACL, got {class_name!r}.")
+        sys.exit(f"CLASS must be a class name such as MyMethod, got {class_name!r}.")
     fields = {
         "name": options.name,
         "Name": class_name,

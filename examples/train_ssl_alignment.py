@@ -18,6 +18,7 @@ scratch, or the picture's trunk from an ImageNet ResNet-18 (`--image_weights`). 
 The authors evaluated on the whole VGG-SS test set every 1500 steps and kept the best checkpoint on it. Here a part of
 the training list is held out and measured on (`--val_share`), and the last checkpoint is kept; with
 `--metric_for_best_model "R@1 image to sound"` the best on that part, too. Published numbers have that advantage.
+`--eval_dataset vggss --eval_root VGGSS` also reports a test set each time, which is not for choosing by.
 
 On drawn scenes with their sounds, with nothing to download, the paper's claim in minutes:
 
@@ -51,6 +52,8 @@ from avzoo.models.ssl_alignment.training_ssl_alignment import (
     evaluate_alignment,
 )
 from avzoo.pipelines.shared.saved_folders import load_checked_model
+from avzoo.pipelines.sound_source_localization.evaluation import evaluate_localization
+from avzoo.pipelines.sound_source_localization.test_sets import PROTOCOLS, read_test_set
 from avzoo.training import TrainingArguments, report_errors, train
 
 
@@ -76,6 +79,7 @@ def main() -> None:
         use_alignment=options.terms != "localization",
         intra_modal=[(0, views.index(view)) for view in options.intra_modal],
         gather=options.gather,
+        chunk_size=options.chunk_size,
     )
     clips = AlignmentClips(
         rows,
@@ -86,10 +90,18 @@ def main() -> None:
         turn_whole=options.turn_whole,
     )
 
+    samples = list(read_test_set(options.eval_dataset, options.eval_root)) if options.eval_dataset else []
+
     def evaluate(network, accelerator):
         if not accelerator.is_main_process:
             return {}
-        return evaluate_alignment(network, CentreClips(held_out, processor), arguments.batch_size, accelerator.device)
+        size = arguments.batch_size
+        metrics = evaluate_alignment(network, CentreClips(held_out, processor), size, accelerator.device)
+        if samples:
+            report = evaluate_localization(network.model, processor, samples, options.eval_dataset, batch_size=size)
+            scores = report.scores["model"].items()
+            metrics |= {f"{options.eval_dataset} {name}": 100 * value for name, value in scores}
+        return metrics
 
     train(
         network,
@@ -104,7 +116,7 @@ def main() -> None:
             "held out clips": describe_rows(held_out, ("id",)),
             "neighbour lists": None if similar is None else similar.describe(),
         },
-        may_change=(*CLIP_PLACES, "skip_damaged", "neighbours"),
+        may_change=(*CLIP_PLACES, "skip_damaged", "neighbours", "chunk_size", "eval_dataset", "eval_root"),
         write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="ssl_alignment",
@@ -121,10 +133,12 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_clip_options(parser)
     parser.add_argument("--val_share", type=float, default=0.02, help="part of the clips held out (%(default)s)")
+    parser.add_argument("--eval_dataset", choices=PROTOCOLS, help="test set to report beside that part, in per cent")
+    parser.add_argument("--eval_root", type=Path, help="folder of --eval_dataset, in its owners' layout")
     parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--model", help="model to go on with: a folder or a Hub id")
     parser.add_argument(
-        "--image_weights", help="of a new model's picture trunk: torchvision's file, or a ResNet's folder"
+        "--image_weights", help="of a new model's picture trunk: an ImageNet ResNet-18, a file, folder or Hub id"
     )
     parser.add_argument("--level", type=float, help="of a new model: bring every clip to this RMS, such as 0.1")
     parser.add_argument(
@@ -144,6 +158,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--jitter", choices=JITTERS, default="released", help="of colours (%(default)s)")
     parser.add_argument("--turn_whole", action="store_true", help="turn pictures with their frame")
     parser.add_argument("--gather", action="store_true", help="compare with the batches of all processes")
+    parser.add_argument("--chunk_size", type=int, help="pictures compared at a time: less memory for large batches")
     parser.add_argument("--toy", action="store_true", help="drawn scenes with their sounds instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     TrainingArguments.add_to(
@@ -168,6 +183,10 @@ def parse_arguments() -> argparse.Namespace:
     for view, is_left_out in (("augmented", options.no_augmented), ("similar", options.no_similar)):
         if is_left_out and view in options.intra_modal:
             parser.error(f"--intra_modal {view} needs the view that --no_{view} leaves out")
+    if (options.eval_dataset is None) != (options.eval_root is None):
+        parser.error("--eval_dataset and --eval_root belong together")
+    if options.batch_size == 1 and not options.gather:
+        parser.error("--batch_size must be 2 or more: a clip is told from the others of its batch, alone its loss is 0")
     for name in ("image_weights", "level"):
         if options.model is not None and getattr(options, name) is not None:
             parser.error(f"--{name} is for a new model; --model has its own")

@@ -89,8 +89,8 @@ def test_a_name_that_is_taken_is_refused_and_nothing_is_written(checkout):
     assert (checkout / "setup.cfg").read_text() == before
 
 
-@pytest.mark.parametrize("name", ["Acl", "acl-ssl", "../acl"])
+@pytest.mark.parametrize("name", ["Mine", "my-method", "../mine"])
 def test_a_name_that_is_no_module_name_is_refused(checkout, name):
     result = make_method(checkout, name)
     assert result.returncode == 1
-    assert f"NAME must be a lower-case module name such as acl_ssl, got '{name}'." in result.stderr
+    assert f"NAME must be a lower-case module name such as my_method, got '{name}'." in result.stderr

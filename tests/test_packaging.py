@@ -174,7 +174,7 @@ FLOORS = [
     {"cli", ""},  # "" is avzoo/__init__.py; with them the commands and demos that lie with their task
 ]
 FACE_OF_A_TASK = {"command", "commands", "demo", "demos"}
-MAY_BUILD_ON = {"coarse_to_fine_ast": {"flexiast"}}
+MAY_BUILD_ON = {"acl_ssl": {"beats"}, "coarse_to_fine_ast": {"flexiast"}}
 
 
 def floor_of(module: str) -> int:

@@ -95,6 +95,17 @@ def test_a_file_is_replaced_and_the_format_can_be_given(tmp_path):
     assert path.read_text(encoding="utf-8") == records(*RECORDS).to_csv()
 
 
+@pytest.mark.parametrize("format", ["json", "csv"])
+def test_file_names_that_are_no_utf8_are_written(format, tmp_path):
+    name = os.fsdecode(b"caf\xe9.wav")
+    record = {"first": name, "second": "straße.jpg", "label": "image", "score": 0.5}
+    path = Records("t", "m", name, "cosine", "cpu", "float32", [record]).save(tmp_path / f"out.{format}")
+    if format == "json":
+        assert json.loads(path.read_text(encoding="utf-8"))["records"] == [record]
+    else:
+        assert path.read_bytes().splitlines()[1] == b"caf\xe9.wav," + "straße.jpg,image,0.5".encode()
+
+
 def test_an_ending_that_is_no_format_writes_nothing(tmp_path):
     with pytest.raises(ValueError, match="got 'txt'"):
         records().save(tmp_path / "out.txt")

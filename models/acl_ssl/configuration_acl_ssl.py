@@ -69,6 +69,14 @@ class ACLConfig(PreTrainedConfig):
         if not self.audio_layers or min(self.audio_layers) < 1 or max(self.audio_layers) > count:
             raise ValueError(f"`audio_layers` must be numbers from 1 to {count}, got {self.audio_layers}.")
 
+    def validate_patch_size(self):
+        factor = (self.patch_size // 4) ** 2  # of CLIPSeg's two transposed convolutions
+        if self.grounder_config.use_complex_transposed_convolution and factor != self.patch_size:
+            raise ValueError(
+                f"`grounder_config`: with `use_complex_transposed_convolution` a cell becomes {factor} pixels wide, so "
+                f"`patch_size` must be 16, got {self.patch_size}. Set it to False for other patches."
+            )
+
     def validate_prompt(self):
         text = self.grounder_config.text_config
         if len(self.prompt_ids) < 2 or not all(0 <= token < text.vocab_size for token in self.prompt_ids):

@@ -3,6 +3,7 @@
 Source: swimmiing/ACL-SSL@57f4a6c (`loss_utils.py`, `modules/models.py`).
 """
 
+import contextlib
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +36,7 @@ def sample_mask(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
     """
     soft = torch.sigmoid(logits + torch.log(uniform / (1 - uniform)))
     hard = (soft > 0.5).to(soft.dtype)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())  # in this order exactly 0 and 1
 
 
 def weight_features(
@@ -55,12 +56,21 @@ def weight_features(
         (images, sounds, channels), and the masks (images, sounds, rows, columns).
     """
     logits = logits.float()
+    logits = logits - logits.amin((-2, -1), keepdim=True)  # beside large values 1e-7 would be lost, and a flat map NaN
     low, high = logits.amin((-2, -1), keepdim=True) - 1e-7, logits.amax((-2, -1), keepdim=True) + 1e-7
     cells = nn.functional.interpolate(logits, dense.shape[-2:], mode="nearest")
     masks = torch.sigmoid(((cells - low) / (high - low) - threshold) / temperature)
-    with torch.autocast(dense.device.type, enabled=False):
+    with without_autocast(dense):
         features = torch.einsum("nchw,nmhw->nmc", dense.float(), masks)
     return features / (masks.sum() + 1e-6), masks
+
+
+def without_autocast(tensor: torch.Tensor) -> contextlib.AbstractContextManager:
+    """Context manager in which operations on the device of `tensor` keep their precision."""
+    device = tensor.device.type  # one without values, such as "meta", has no autocast
+    return (
+        torch.autocast(device, enabled=False) if device in ("cpu", "cuda", "mps", "xpu") else contextlib.nullcontext()
+    )
 
 
 def contrast_both_ways(logits: torch.Tensor) -> torch.Tensor:
@@ -103,7 +113,7 @@ def acl_loss(
         scale: of the cosines before the softmax.
         positive_area, negative_area: shares of a picture that masks of right and wrong sounds are to cover.
     """
-    with torch.autocast(audio_embeds.device.type, enabled=False):  # half precision is too coarse for so large a scale
+    with without_autocast(audio_embeds):  # half precision is too coarse for so large a scale
         sounds = nn.functional.normalize(audio_embeds.float(), dim=-1)
         images = nn.functional.normalize(masked_image_embeds.float(), dim=-1)
         features = nn.functional.normalize(masked_features.float(), dim=-1)

@@ -102,6 +102,7 @@ class ACLForSoundLocalization(PreTrainedModel):
     base_model_prefix = "acl"
     main_input_name = "pixel_values"
     input_modalities = ("image", "audio", "text")
+    has_absolute_maps = True  # values of a map mean the same in every picture
     supports_gradient_checkpointing = True
     _no_split_modules = ["BEATsLayer", "CLIPSegEncoderLayer", "CLIPSegVisionEmbeddings", "CLIPSegDecoderLayer"]
     _supports_sdpa = True
@@ -412,10 +413,17 @@ class ACLForSoundLocalization(PreTrainedModel):
     # --- pairs ------------------------------------------------------------------------------------------------------
 
     def compute_similarity_maps(
-        self, image_features: BaseModelOutputWithPooling, audio_features: BaseModelOutputWithPooling
+        self,
+        image_features: BaseModelOutputWithPooling,
+        audio_features: BaseModelOutputWithPooling,
+        size: tuple[int, int] | None = None,
     ) -> torch.Tensor:
-        """Heatmaps of every picture with every sound or text, (images, sounds, height, width), in [0, 1]."""
-        return self.make_heatmap(self.compute_logits(image_features, audio_features.last_hidden_state))
+        """Heatmaps of every picture with every sound or text, (images, sounds, height, width), in [0, 1].
+
+        Args:
+            size: height and width, see [`make_heatmap`]. None: those of the pictures.
+        """
+        return self.make_heatmap(self.compute_logits(image_features, audio_features.last_hidden_state), size)
 
     def compute_confidence(
         self, image_features: BaseModelOutputWithPooling, audio_features: BaseModelOutputWithPooling

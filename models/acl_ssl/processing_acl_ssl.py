@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import AutoTokenizer, BatchFeature, PreTrainedTokenizerBase
 
 from avzoo.audio import read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.beats import BEATsFeatureExtractor
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.video import read_picture
 
 _PLACEHOLDER = "{}"
@@ -24,7 +25,7 @@ _PLACEHOLDER = "{}"
 _LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
-class ACLProcessor(ProcessorMixin):
+class ACLProcessor(SavedProcessorMixin):
     """Pictures to `pixel_values`, recordings to `input_features`, texts to `input_ids`; each alone, too.
 
         inputs = processor(images="street.jpg", audio="siren.wav")
@@ -43,6 +44,7 @@ class ACLProcessor(ProcessorMixin):
     """
 
     model_input_names = ["pixel_values", "input_features", "input_ids"]
+    repeats_short_sounds = False  # silence fills a clip
 
     def __init__(
         self,
@@ -80,6 +82,11 @@ class ACLProcessor(ProcessorMixin):
     def clip_samples(self) -> int:
         """Samples of a clip."""
         return int(self.clip_seconds * self.sampling_rate)
+
+    @property
+    def max_seconds(self) -> float:
+        """Seconds of a recording, of every channel, behind which nothing is heard."""
+        return self.clip_seconds
 
     @property
     def _features(self) -> BEATsFeatureExtractor:

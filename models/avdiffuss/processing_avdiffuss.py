@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 from transformers.utils import logging
 
 from avzoo.audio import compressed_stft, inverse_compressed_stft, read_audio
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.video import Track, VideoReader, WholeFace, crop_track, grey_face, resize_as_opencv
 
 logger = logging.get_logger(__name__)
@@ -20,7 +21,7 @@ logger = logging.get_logger(__name__)
 TOLERATED_DIFFERENCE_IN_S = 0.2  # between the lengths of sound and picture; encoders round both
 
 
-class AVDiffuSSProcessor(ProcessorMixin):
+class AVDiffuSSProcessor(SavedProcessorMixin):
     """Any recording and any video to a waveform and grey pictures of a face, at the rates the networks know.
 
         inputs = processor("interview.mp4", track=track)  # a face of `avzoo.video.find_face_tracks`

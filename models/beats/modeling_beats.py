@@ -125,6 +125,7 @@ class BEATsAttention(nn.Module):
             for projection in (self.q_proj, self.k_proj, self.v_proj)
         )  # (batch, heads, tokens, head_dim)
         gates = self.compute_gates(query)
+        query = query * self.scaling  # before the products, which float16 could not hold
         positions = positions.to(query.dtype)
         attend = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         mixed, weights = [], []
@@ -138,7 +139,7 @@ class BEATsAttention(nn.Module):
                 key,
                 value,
                 bias,
-                scaling=self.scaling,
+                scaling=1.0,
                 dropout=self.config.attention_probs_dropout_prob if self.training else 0.0,
             )
             mixed.append(part.reshape(batch, end - start, -1))

@@ -13,7 +13,12 @@ def label_names(name: str) -> list[str]:
     """Names of the outputs of a released checkpoint: "audioset", "vggsound" or "voxceleb" (speaker_0000 ...)."""
     if name == "voxceleb":
         return [f"speaker_{index:04d}" for index in range(1251)]
+    return [display_name for _, display_name in read_label_table(name)]
+
+
+def read_label_table(name: str) -> list[tuple[str, str]]:
+    """(identifier, name) of each class of "audioset" or "vggsound", such as ("/m/09x0r", "Speech")."""
     table = json.loads(resources.files(__package__).joinpath("labels.json").read_text(encoding="utf-8"))
     if name not in table:
         raise ValueError(f"`name` {name!r} has no label list; choose audioset, vggsound or voxceleb.")
-    return [display_name for _, display_name in table[name]]
+    return [(identifier, display_name) for identifier, display_name in table[name]]

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 from avzoo.audio import read_audio, wav2lip_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLES_PER_FRAME, SAMPLING_RATE
 from avzoo.video import MouthHalf, Track, VideoReader, crop_track
 
@@ -23,7 +24,7 @@ from .configuration_vocalist import mel_columns
 HOP_LENGTH = 200  # samples from one mel column to the next
 
 
-class VocaLiSTProcessor(ProcessorMixin):
+class VocaLiSTProcessor(SavedProcessorMixin):
     """Turns a face video and its sound into `pixel_values` and `input_features` of windows.
 
         inputs = processor("face.mp4")  # a video cropped to the face box

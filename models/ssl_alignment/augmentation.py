@@ -12,8 +12,8 @@ grey in 1 of 5. The sound: 3 s from anywhere.
 
 Similar: as the original, picture and sound each of another clip (`neighbours.py`).
 
-Turns, jitter and blur come before resizing, on the picture as it is stored. Every operation computes what torchvision
-0.13 does to a PIL picture. Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/datasets/dataloader_vggss.py`).
+Turns, jitter and blur come before resizing, on the picture as it is stored. Operations follow torchvision 0.13's
+definitions for PIL pictures. Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/datasets/dataloader_vggss.py`).
 """
 
 from dataclasses import dataclass
@@ -36,6 +36,7 @@ JITTERS = {
     "none": None,
 }
 ENLARGEMENT = 1.1  # of the short side, before the crop
+LONGEST_SIDES = 32  # short sides that a long one may have; of a longer strip, which would fill the memory, the middle
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,10 @@ class AlignmentViews:
         return to_grey(picture) if draw_uniform(0, 1, generator) < 0.2 else picture
 
     def _draw_crop(self, picture: Image.Image, generator: torch.Generator) -> Image.Image:
+        longest = LONGEST_SIDES * min(picture.size)
+        if max(picture.size) > longest:
+            left, top = (max(0, side - longest) // 2 for side in picture.size)
+            picture = picture.crop((left, top, picture.width - left, picture.height - top))
         picture = Image.fromarray(resize_short_side(np.asarray(picture), int(self.image_size * ENLARGEMENT)))
         left, top = (draw_whole_number(side - self.image_size + 1, generator) for side in picture.size)
         return picture.crop((left, top, left + self.image_size, top + self.image_size))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass
@@ -76,6 +77,29 @@ def average_map(maps: torch.Tensor, threshold: float | None = 0.65, temperature:
     return (weights * maps.flatten(-2)).sum(-1)
 
 
+def average_all(
+    image_map: torch.Tensor,
+    audio_vectors: torch.Tensor,
+    threshold: float | None = 0.65,
+    temperature: float = 0.03,
+    chunk_size: int | None = None,
+) -> torch.Tensor:
+    """[`average_map`] of every picture with every sound: (images, sounds).
+
+    Args:
+        image_map, audio_vectors: as for [`compare_all`].
+        threshold, temperature: as for [`average_map`].
+        chunk_size: pictures whose maps are in memory at a time; the backward pass computes them again. None: all.
+    """
+
+    def average(part: torch.Tensor) -> torch.Tensor:
+        return average_map(compare_all(part, audio_vectors), threshold, temperature)
+
+    if chunk_size is None or chunk_size >= len(image_map):
+        return average(image_map)
+    return torch.cat([checkpoint(average, part, use_reentrant=False) for part in image_map.split(chunk_size)])
+
+
 def contrast(logits: torch.Tensor) -> torch.Tensor:
     """Mean over rows of -log softmax at the diagonal: each picture is to find its own sound among all."""
     return nn.functional.cross_entropy(logits.float(), torch.arange(logits.shape[0], device=logits.device))
@@ -91,6 +115,7 @@ def alignment_loss(
     use_localization: bool = True,
     use_alignment: bool = True,
     intra_modal: Sequence[tuple[int, int]] = (),
+    chunk_size: int | None = None,
 ) -> AlignmentTerms:
     """Sum over all pairs of views of -log softmax s_L / tau, and of -log softmax s_A / tau.
 
@@ -106,16 +131,20 @@ def alignment_loss(
         use_alignment: the terms on the projections, where the views have them.
         intra_modal: pairs of views (indices) whose pictures are also compared with each other, and whose sounds, by
             their projections; off in the released recipe.
+        chunk_size: as for [`average_all`]: less memory for large batches, whose maps grow with their square.
 
     Raises:
-        ValueError: no term is left.
+        ValueError: no term is left, or projections are to be compared that the views don't have.
     """
     sounds = images if sounds is None else sounds
+    if intra_modal and any(view.image_embeds is None or view.audio_embeds is None for view in (*images, *sounds)):
+        raise ValueError("`intra_modal` compares projections, and the views have none.")
     localization, alignment, within = [], [], []
     for image, sound in itertools.product(images, sounds):
         if use_localization:
-            maps = compare_all(image.image_map, sound.audio_vector)
-            localization.append(contrast(average_map(maps, mask_threshold, mask_temperature) / temperature))
+            mask = (mask_threshold, mask_temperature)
+            similarities = average_all(image.image_map, sound.audio_vector, *mask, chunk_size)
+            localization.append(contrast(similarities / temperature))
         if use_alignment and image.image_embeds is not None:
             alignment.append(contrast(image.image_embeds @ sound.audio_embeds.T / temperature))
     for first, second in intra_modal:
@@ -162,6 +191,7 @@ __all__ = [
     "AlignmentTerms",
     "AlignmentView",
     "alignment_loss",
+    "average_all",
     "average_map",
     "compare_all",
     "contrast",

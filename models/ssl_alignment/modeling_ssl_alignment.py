@@ -206,6 +206,13 @@ class SSLAlignmentForSoundLocalization(SSLAlignmentPreTrainedModel):
             self.objectness_trunk.requires_grad_(False)  # trained on ImageNet, and left so
         self.post_init()
 
+    def train(self, mode: bool = True) -> "SSLAlignmentForSoundLocalization":
+        """As every module, but for the network for pictures alone, whose norms would follow the batches."""
+        super().train(mode)
+        if self.objectness_trunk is not None:
+            self.objectness_trunk.eval()
+        return self
+
     @with_output_options
     def forward(
         self,

@@ -41,7 +41,7 @@ _LONGEST = 16 << 20  # characters of a list of neighbours
 
 
 class StoredTable:
-    """(clips, k) whole numbers in a safetensors file, read row by row: `table[row]`, `table[first:last]`, `len(table)`."""
+    """(clips, k) whole numbers of a safetensors file, read row by row: `table[row]`, `table[first:last]`."""
 
     def __init__(self, path: str | os.PathLike, name: str):
         self.path, self.name = os.fspath(path), name

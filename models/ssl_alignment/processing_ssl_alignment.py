@@ -5,23 +5,26 @@ for EZ-VSL, SLAVC and FNAC). The presets of those are variants of the method's r
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 from avzoo.audio import log_power_density, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.video import read_picture
 
+HIGHEST_PEAK = 15.0  # of a clip that is brought to a level: what is louder is taken for integers further on
 IMAGE_RESIZES = ("bicubic", "bicubic_antialias", "pil_bicubic", "pil_short_side")
 
 
-class SSLAlignmentProcessor(ProcessorMixin):
+class SSLAlignmentProcessor(SavedProcessorMixin):
     """Pictures to `pixel_values` and recordings to `input_features`; either side alone, too.
 
         inputs = processor(images="street.jpg", audio="siren.wav")
@@ -84,6 +87,7 @@ class SSLAlignmentProcessor(ProcessorMixin):
             check_number("level", level, above=0)
         for name, value in (("log_floor", log_floor), ("log_std", log_std)):
             check_number(name, value, above=0)
+        check_number("log_mean", log_mean)
         if len(image_mean) != 3 or len(image_std) != 3 or min(image_std) <= 0:
             raise ValueError(
                 "`image_mean` and `image_std` must have three numbers, those of `image_std` above 0; got "
@@ -146,7 +150,9 @@ class SSLAlignmentProcessor(ProcessorMixin):
                 samples, _ = read_audio(
                     recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
                 )
-                clips.append(self.cut_clip(samples) if cut else samples)
+                clips.append(self.cut_clip(samples) if cut else np.clip(samples, -1, 1))
+                if self.channels == "first" and not clips[-1].any():
+                    warn_of_other_channels(recording, sampling_rate, name)
             lengths = {len(clip) for clip in clips}
             if len(lengths) > 1:
                 raise ValueError(
@@ -204,7 +210,9 @@ class SSLAlignmentProcessor(ProcessorMixin):
         clips = clips.double()  # until the network: quiet bins of loud frames are small differences
         if self.level is not None:
             power = clips.square().mean(-1, keepdim=True).sqrt()
-            clips = clips * (self.level / power.clamp(min=1e-9)).where(power > 0, torch.ones_like(power))
+            peak = clips.abs().amax(-1, keepdim=True)
+            gain = torch.minimum(self.level / power.clamp(min=1e-9), HIGHEST_PEAK / peak.clamp(min=1e-9))
+            clips = clips * gain
         size = None if self.spectrogram_size is None else tuple(self.spectrogram_size)
         logarithms = log_power_density(
             clips,
@@ -215,6 +223,19 @@ class SSLAlignmentProcessor(ProcessorMixin):
             size=size,
         )
         return ((logarithms - self.log_mean) / self.log_std).float()[:, None]
+
+
+def warn_of_other_channels(recording: Any, sampling_rate: int | None, name: str) -> None:
+    """Warn if a recording whose first channel is silent has another that isn't."""
+    if hasattr(recording, "read"):
+        return  # it was read already
+    samples, _ = read_audio(recording, source_rate=sampling_rate, channels="all", name=name)
+    if samples[1:].any():
+        warnings.warn(
+            f"`{name}`: the first of its {len(samples)} channels is silent there, and it alone is heard. Pass "
+            'channels="mean" to the processor, or the samples of one channel.',
+            stacklevel=3,
+        )
 
 
 def resize_short_side(picture: np.ndarray, size: int) -> np.ndarray:

@@ -1,14 +1,19 @@
 """The residual trunk of both sides: ResNet-18's layout with a stride of our own for each stage.
 
 In evaluation on a CPU, without gradients, each batch norm is folded into the convolution before it, and channels come
-last in memory. Weights and their names stay as they are; whatever changes them makes the folded copies anew.
+last in memory. Weights and their names stay as they are; whatever changes their values makes the folded copies anew.
 """
 
+import weakref
 from collections.abc import Sequence
 
 import torch
 from torch import nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from transformers.modeling_layers import GradientCheckpointingLayer
+
+_LARGE = 100_000  # values of a convolution
+_SAMPLED = 251  # one of so many values of a large one is compared; no kernel and no width is a multiple of it
 
 
 class NormedConvolution(nn.Module):
@@ -19,47 +24,109 @@ class NormedConvolution(nn.Module):
         padding = kernel_size // 2
         self.convolution = nn.Conv2d(in_channels, channels, kernel_size, stride, padding=padding, bias=False)
         self.norm = nn.BatchNorm2d(channels)
-        self._folded: tuple[tuple, torch.Tensor, torch.Tensor] | None = None
+        self._folded: FoldedConvolution | None = None
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         if not can_fold(self, hidden_states):
             return self.norm(self.convolution(hidden_states))
-        weight, bias = self._fold()
-        return nn.functional.conv2d(hidden_states, weight, bias, self.convolution.stride, self.convolution.padding)
+        folded = self._fold()
+        stride, padding = self.convolution.stride, self.convolution.padding
+        return nn.functional.conv2d(hidden_states, folded.weight, folded.bias, stride, padding)
 
-    def _fold(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias of the one convolution that does both, as long as what they are made of stays the same."""
-        norm = self.norm
-        parts = (self.convolution.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        state = tuple((part.data_ptr(), part._version, part.dtype) for part in parts)
-        if self._folded is None or self._folded[0] != state:
-            weight, scale, shift, mean, variance = (part.detach().double() for part in parts)
-            scale = scale * (variance + norm.eps).rsqrt()
-            weight = (weight * scale[:, None, None, None]).to(parts[0].dtype)
-            bias = (shift - mean * scale).to(parts[0].dtype)
-            self._folded = (state, weight.contiguous(memory_format=torch.channels_last), bias)
-        return self._folded[1:]
+    def _fold(self) -> "FoldedConvolution":
+        """The one convolution that does both, made anew where a value of what it is made of has changed."""
+        folded = self._folded
+        if folded is None or not folded.is_of(self):
+            folded = self._folded = FoldedConvolution(self)
+        return folded
 
     def train(self, mode: bool = True) -> "NormedConvolution":
         self._folded = None
         return super().train(mode)
 
+    def _apply(self, *arguments, **options) -> "NormedConvolution":
+        self._folded = None  # of another device or precision it is of no use, and takes memory
+        return super()._apply(*arguments, **options)
+
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_folded": None}  # copies and pickles make their own
 
 
+class FoldedConvolution:
+    """Weight and bias of a convolution and a norm in one, and what tells whether these still have the same values.
+
+    Tensors count what is done to them, but not what is done to their `.data` or through NumPy. So values are compared,
+    too: all of the norm and of small convolutions, every 251st of large ones, of which every filter has several. To
+    compare all of them would take a tenth of the pass of one picture.
+    """
+
+    def __init__(self, layer: NormedConvolution):
+        weight, norm = layer.convolution.weight.detach(), layer.norm
+        scale, shift, mean, variance = (part.detach().double() for part in list_parts(layer)[1:])
+        scale = scale * (variance + norm.eps).rsqrt()
+        folded = (weight.double() * scale[:, None, None, None]).to(weight.dtype)
+        self.weight = folded.contiguous(memory_format=torch.channels_last)
+        self.bias = (shift - mean * scale).to(weight.dtype)
+        is_large = weight.numel() > _LARGE and not weight.is_inference()  # such tensors count nothing
+        self.step = _SAMPLED if is_large else 1
+        # Weak references: a new tensor may have the address, and even the count, of one that was freed.
+        self.parts = [weakref.ref(part) for part in list_parts(layer)]
+        self.changes, self.values = count_changes(layer), [values.clone() for values in self.sample(layer)]
+
+    def sample(self, layer: NormedConvolution) -> list[torch.Tensor]:
+        """The values that are compared."""
+        weight, *numbers = (part.detach() for part in list_parts(layer))
+        return [weight.flatten()[:: self.step], *numbers]
+
+    def is_of(self, layer: NormedConvolution) -> bool:
+        """Whether the layer has the values that it had."""
+        return (
+            all(reference() is part for reference, part in zip(self.parts, list_parts(layer), strict=True))
+            and self.changes == count_changes(layer)
+            and all(map(torch.equal, self.values, self.sample(layer)))
+        )
+
+
+def list_parts(layer: NormedConvolution) -> list[torch.Tensor]:
+    """The tensors that a folded convolution is made of, the weight first."""
+    norm = layer.norm
+    return [layer.convolution.weight, norm.weight, norm.bias, norm.running_mean, norm.running_var]
+
+
+def count_changes(layer: NormedConvolution) -> list[int | None]:
+    """What autograd counts of operations in place on each of them."""
+    return [None if part.is_inference() else part._version for part in list_parts(layer)]
+
+
 def can_fold(layer: NormedConvolution, hidden_states: torch.Tensor) -> bool:
-    """Whether norms are constants here: evaluation without gradients, on a CPU, outside graphs that are recorded."""
+    """Whether norms are constants here: evaluation without gradients, on a CPU, outside graphs that are recorded.
+
+    Convolutions and norms that somebody replaced (adapters, parametrizations) or listens to (hooks) are called.
+    """
+    convolution, norm = layer.convolution, layer.norm
+    if type(convolution) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or has_hooks(convolution, norm):
+        return False
+    weight = convolution.weight
     return (
-        not layer.norm.training
+        not norm.training
         and not torch.is_grad_enabled()
         and hidden_states.device.type == "cpu"
-        and layer.convolution.weight.device.type == "cpu"
+        and weight.device.type == "cpu"
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch.is_autocast_enabled("cpu")
-        and not layer.convolution.weight.is_inference()  # such tensors count no changes
+        and all(has_values(tensor) for tensor in (hidden_states, weight, norm.weight))
     )
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Whether a call of one of them does more than its forward."""
+    return any(module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module) for module in modules)
+
+
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has values of its own; those of `torch.func.vmap` and of simulated runs have none."""
+    return type(tensor) in (torch.Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(tensor)
 
 
 class ResidualBlock(GradientCheckpointingLayer):

@@ -8,7 +8,7 @@ Source: kaistmm/ssl_kccv@7e178e675f1b (`Alignment/train.py`), arXiv 2309.10724.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from avzoo.audio.reading import read_audio
+from avzoo.checks import check_whole_number
 from avzoo.data.image_sound_clips import read_clip_picture, read_middle_sound
+from avzoo.metrics.retrieval import class_recall
 
 from .augmentation import AlignmentViews, cut_around
 from .loss_ssl_alignment import AlignmentTerms, AlignmentView, alignment_loss
@@ -160,6 +162,7 @@ class AlignmentTraining(nn.Module):
         intra_modal: pairs of views, as in [`alignment_loss`].
         gather: over processes: compare with the pictures and sounds of all of them, as one process with the whole
             batch does.
+        chunk_size: of [`alignment_loss`], for large batches.
 
     Raises:
         ValueError: no term is left, or one needs projections that the network doesn't have.
@@ -173,8 +176,11 @@ class AlignmentTraining(nn.Module):
         use_alignment: bool = True,
         intra_modal: Sequence[tuple[int, int]] = (),
         gather: bool = False,
+        chunk_size: int | None = None,
     ):
         super().__init__()
+        if chunk_size is not None:
+            check_whole_number("chunk_size", chunk_size, at_least=1)
         config = model.config
         if config.projection_dim is None and (intra_modal or not use_localization):
             raise ValueError(
@@ -188,7 +194,7 @@ class AlignmentTraining(nn.Module):
             use_localization,
             use_alignment and config.projection_dim is not None,
         )
-        self.intra_modal, self.gather = tuple(intra_modal), gather
+        self.intra_modal, self.gather, self.chunk_size = tuple(intra_modal), gather, chunk_size
         network = model.alignment if isinstance(model, SSLAlignmentForSoundLocalization) else model
         unreached: list[nn.Module | None] = []
         if not self.use_alignment and not self.intra_modal:
@@ -238,22 +244,26 @@ class AlignmentTraining(nn.Module):
             and torch.distributed.get_world_size() > 1
         ):
             views = [gather_view(view) for view in views]
-        return alignment_loss(
-            views,
-            temperature=config.temperature,
-            mask_threshold=config.mask_threshold if config.soft_mask else None,
-            mask_temperature=config.mask_temperature,
-            use_localization=self.use_localization,
-            use_alignment=self.use_alignment,
-            intra_modal=self.intra_modal if self.training else (),
-        )
+        # Similarities are divided by a few hundredths: with the 8 bits of bfloat16 they would be off by tenths then.
+        with torch.autocast(views[0].image_map.device.type, enabled=False):
+            return alignment_loss(
+                [_as_float(view) for view in views],
+                temperature=config.temperature,
+                mask_threshold=config.mask_threshold if config.soft_mask else None,
+                mask_temperature=config.mask_temperature,
+                use_localization=self.use_localization,
+                use_alignment=self.use_alignment,
+                intra_modal=self.intra_modal if self.training else (),
+                chunk_size=self.chunk_size,
+            )
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         self.model.save_pretrained(folder)
 
     def gradient_checkpointing_enable(self) -> None:
-        """Recompute activations to save memory."""
-        self.model.gradient_checkpointing_enable()
+        """Recompute activations to save memory; running statistics of batch norms then move twice in each pass."""
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")  # transformers now, and before
+        getattr(self.model, next(name for name in names if hasattr(self.model, name)))()
 
 
 def gather_view(view: AlignmentView) -> AlignmentView:
@@ -262,10 +272,34 @@ def gather_view(view: AlignmentView) -> AlignmentView:
     Gradients go back to the process that made a feature. The loss of the whole batch, computed on every process alike,
     then has the gradient that one process would have, once gradients of parameters are averaged over processes.
     """
-    from torch.distributed.nn.functional import all_gather
+    return _map_view(_Gather.apply, view)
 
+
+def _as_float(view: AlignmentView) -> AlignmentView:
+    return _map_view(torch.Tensor.float, view)
+
+
+def _map_view(function: Callable[[torch.Tensor], torch.Tensor], view: AlignmentView) -> AlignmentView:
     features = (view.image_map, view.audio_vector, view.image_embeds, view.audio_embeds)
-    return AlignmentView(*(None if value is None else torch.cat(all_gather(value.contiguous())) for value in features))
+    return AlignmentView(*(None if value is None else function(value) for value in features))
+
+
+class _Gather(torch.autograd.Function):
+    """Join the tensors of all processes; a process gets the sum of all processes' gradients of its own."""
+
+    @staticmethod
+    def forward(ctx, value: torch.Tensor) -> torch.Tensor:
+        own = value.contiguous()
+        parts = [torch.empty_like(own) for _ in range(torch.distributed.get_world_size())]
+        torch.distributed.all_gather(parts, own)
+        ctx.first, ctx.length = torch.distributed.get_rank() * len(own), len(own)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> torch.Tensor:
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total[ctx.first : ctx.first + ctx.length]
 
 
 # ----------------------------------------------------------------------------------------------------------- evaluation
@@ -295,30 +329,12 @@ def evaluate_alignment(
         sounds.append(audio.pooler_output.float().cpu())
         if len(images[-1]) == min(batch_size, len(clips)):
             losses.append(float(network.compare([network.make_view(image, audio)]).loss))
-    image_to_sound, sound_to_image = recall_at_one(torch.cat(images), torch.cat(sounds))
+    images, sounds, ids = torch.cat(images).numpy(), torch.cat(sounds).numpy(), np.arange(len(clips))
     return {
         "loss": float(np.mean(losses)),
-        "R@1 image to sound": image_to_sound,
-        "R@1 sound to image": sound_to_image,
+        "R@1 image to sound": 100 * float(class_recall(images, sounds, ids, ranks=[1])[0]),
+        "R@1 sound to image": 100 * float(class_recall(sounds, images, ids, ranks=[1])[0]),
     }
-
-
-def recall_at_one(images: torch.Tensor, sounds: torch.Tensor) -> tuple[float, float]:
-    """How often picture i is nearest to sound i, in per cent, by picture and by sound; ties count as wrong.
-
-    Args:
-        images, sounds: (clips, size).
-    """
-    own = (images * sounds).sum(1, keepdim=True)
-    found = []
-    for queries, gallery in ((images, sounds), (sounds, images)):
-        right = 0
-        for start in range(0, len(queries), 1024):
-            similarity = queries[start : start + 1024] @ gallery.T
-            similarity[torch.arange(len(similarity)), start + torch.arange(len(similarity))] = -torch.inf
-            right += int((own[start : start + 1024, 0] > similarity.amax(1)).sum())
-        found.append(100 * right / len(queries))
-    return found[0], found[1]
 
 
 __all__ = [
@@ -329,5 +345,4 @@ __all__ = [
     "gather_view",
     "make_views",
     "read_clip_sound",
-    "recall_at_one",
 ]

@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from transformers import BatchFeature, ProcessorMixin
+from transformers import BatchFeature
 
 from avzoo.audio import align_to_video, read_audio, speech_features_mfcc, vggish_log_mel
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import SavedProcessorMixin
 from avzoo.rates import FRAMES_PER_SECOND, SAMPLING_RATE
 from avzoo.video import Track, VideoReader, crop_track, grey_face, resize_as_opencv
 from avzoo.video.crops import CropConvention, LowerFace, TightFace
@@ -22,7 +23,7 @@ from avzoo.video.crops import CropConvention, LowerFace, TightFace
 from .audio_encoders import ROWS_PER_FRAME
 
 
-class ActiveSpeakerProcessor(ProcessorMixin):
+class ActiveSpeakerProcessor(SavedProcessorMixin):
     """A video and the tracks of its faces to `pixel_values` and `input_features`.
 
         inputs = processor("meeting.mp4", tracks=[track])  # of avzoo.video.find_face_tracks

@@ -1,7 +1,8 @@
 """Audio tagging: recordings of any length to labels with scores."""
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -25,7 +26,8 @@ class AudioClassificationPipeline(ChunkPipeline):
         top_k: number of labels returned, most likely first. None: all.
         function_to_apply: "sigmoid", "softmax" or "none". None: sigmoid for multi-label models, "none" for
             regression, else softmax.
-        patch_size: a number or (mel bins, frames); larger is faster and less accurate. None: the base size.
+        patch_size: a number or (mel bins, frames); larger is faster and less accurate. None: the base size, the only
+            one of models that are no FlexiAST.
         window_seconds: length of a window. None: the length of the model's input.
         overlap: fraction of a window shared with the next one, in [0, 1).
         pooling: how the scores of the windows are pooled: "mean" or "max".
@@ -66,6 +68,13 @@ class AudioClassificationPipeline(ChunkPipeline):
         unknown = parameters.keys() - {name for names in steps for name in names}
         if unknown:
             raise TypeError(f"audio-classification has no parameter {sorted(unknown)[0]!r}.")
+        if parameters.get("patch_size") is None:
+            parameters.pop("patch_size", None)
+        elif not takes_argument(self.model.forward, "patch_size"):
+            raise ValueError(
+                f"`patch_size` is {parameters['patch_size']}, but {type(self.model).__name__} runs at one patch size; "
+                "leave it out."
+            )
         return tuple({name: parameters[name] for name in names if name in parameters} for names in steps)
 
     def preprocess(
@@ -76,6 +85,8 @@ class AudioClassificationPipeline(ChunkPipeline):
         window = longest if window_seconds is None else round(window_seconds * rate)
         # Rounded to samples first: the length that fills the model's input passes however it is written.
         check_number("window_seconds", window / rate, at_least=shortest / rate, at_most=longest / rate, unit="seconds")
+        # Inputs that are as long as their window are padded in a batch; those of one length have no mask.
+        options = {"return_attention_mask": True} if "attention_mask" in extractor.model_input_names else {}
         blocks = iter_audio(wrap_recording(recording, rate), rate, channels=extractor.channels)
         for start, samples, is_last in cut_windows(blocks, window, hop=max(1, round(window * (1 - overlap)))):
             if len(samples) < shortest:  # only possible for a recording of one window
@@ -83,13 +94,13 @@ class AudioClassificationPipeline(ChunkPipeline):
                 raise ValueError(
                     f"`audio`{file} is too short: {len(samples)} samples at {rate} Hz, the model needs {shortest}."
                 )
-            features = extractor(samples, sampling_rate=rate, return_tensors="pt")
+            features = extractor(samples, sampling_rate=rate, return_tensors="pt", **options)
             # In samples: whole numbers survive every device, 64-bit floats do not.
             yield {"is_last": is_last, "span": torch.tensor([[start, start + len(samples)]]), **features}
 
-    def _forward(self, model_inputs: dict[str, Any], patch_size=None) -> dict[str, Any]:
+    def _forward(self, model_inputs: dict[str, Any], **parameters) -> dict[str, Any]:
         is_last, span = model_inputs.pop("is_last"), model_inputs.pop("span")
-        logits = self.model(**model_inputs, patch_size=patch_size, return_dict=True).logits
+        logits = self.model(**model_inputs, **parameters, return_dict=True).logits
         return {"is_last": is_last, "span": span, "logits": logits.float()}
 
     def postprocess(
@@ -118,6 +129,12 @@ class AudioClassificationPipeline(ChunkPipeline):
             for (start, end), window_scores in zip(spans, scores, strict=True)
             for answer in rank_labels(window_scores, top_k, config.id2label)
         ]
+
+
+def takes_argument(function: Callable, name: str) -> bool:
+    """Whether a function has a parameter of that name, or takes any."""
+    parameters = inspect.signature(function).parameters
+    return name in parameters or any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values())
 
 
 def rank_labels(scores: torch.Tensor, top_k: int, id2label: dict[int, str]) -> list[dict[str, Any]]:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from avzoo.audio import write_wav
 from avzoo.pipelines.audio_visual_separation.pipeline import AVDiffuSSPipeline
 from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME
-from avzoo.pipelines.shared.face_videos import open_face_video, read_once
+from avzoo.pipelines.shared.face_videos import open_face_video
+from avzoo.pipelines.shared.recordings import read_once
 from avzoo.video import FaceTracks, Track, crop_tracks, draw_boxes, render_video, track_colour
 from avzoo.video.reading import VideoReader
 

@@ -6,7 +6,9 @@ answers at once.
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,7 +107,7 @@ def run_task(options: argparse.Namespace) -> None:
 
     command = zoo.list_tasks()[options.task].load_command()
     path = command.records_path(options)
-    format = options.format or (path.suffix.removeprefix(".") if path else "json")
+    format = options.format or (path.suffix.lower().removeprefix(".") if path else "json")
     if format not in FORMATS:
         raise ValueError(f"--format must be one of {', '.join(FORMATS)}, got {format!r}.")
     if not options.file.is_file():
@@ -187,6 +189,26 @@ def check_writable(path: Path) -> None:
     """Raise an OSError if no file can be written to `path`, before anything is computed."""
     if path.is_dir() or not path.parent.is_dir():
         raise OSError(f"`{path}` cannot be written: it is a folder, or its parent folder does not exist.")
+
+
+def refuse_inputs_as_output(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise a ValueError if writing to `output` would replace one of the files that are read."""
+    if output.exists() and any(output.samefile(path) for path in inputs):
+        raise ValueError(f"--output ({output}) is one of the files to read; name another one.")
+
+
+@contextmanager
+def show_warnings() -> Iterator[None]:
+    """Print the package's own warnings inside to stderr at the end, each once; `avzoo` keeps others to itself."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", UserWarning)
+        try:
+            yield
+        finally:
+            messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
+            for message in dict.fromkeys(messages):
+                print(message, file=sys.stderr)
 
 
 def silence_transformers() -> None:

@@ -7,6 +7,7 @@ from transformers import AutoModel
 from transformers.pipelines.base import Pipeline
 
 from avzoo.pipelines.shared.face_detectors import WHOLE_FRAME, faces_from, whole_frame_track
+from avzoo.pipelines.shared.recordings import read_once
 from avzoo.video import FaceTracks, find_face_tracks
 from avzoo.video.reading import VideoReader
 
@@ -99,8 +100,3 @@ def open_face_video(
         return reader, whole_frame_track(reader, fps)
     detector = faces_from(faces, detector_model, reader.info.metadata)
     return reader, find_face_tracks(video, detector, fps=fps, **options)
-
-
-def read_once(video: Any) -> Any:
-    """The bytes of a file object, which is gone through more than once; any other video as it is."""
-    return video.read() if hasattr(video, "read") else video

@@ -36,4 +36,9 @@ def wrap_recording(recording: Any, sampling_rate: int) -> Any:
     return recording
 
 
-__all__ = ["cut_windows", "wrap_recording"]
+def read_once(source: Any) -> Any:
+    """The bytes of a file object, which is gone through more than once; anything else as it is."""
+    return source.read() if hasattr(source, "read") else source
+
+
+__all__ = ["cut_windows", "read_once", "wrap_recording"]

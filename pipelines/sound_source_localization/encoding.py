@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from transformers.utils import ModelOutput
 
 from avzoo.data.localization_samples import Sample
 
@@ -70,20 +69,6 @@ def encode_batches(
         yield keys, torch.cat(inputs)
 
 
-def take_rows(features: ModelOutput, rows: Sequence[int]) -> ModelOutput:
-    """Some rows of all tensors of an output."""
-    index = list(rows)
-    return type(features)(**{name: value[index] for name, value in features.items() if isinstance(value, torch.Tensor)})
-
-
-def join_rows(features: Sequence[ModelOutput]) -> ModelOutput:
-    """Outputs one below the other."""
-    first = features[0]
-    if len(features) == 1:
-        return first
-    return type(first)(**{name: torch.cat([one[name] for one in features]) for name in first})
-
-
 @contextmanager
 def evaluation_mode(model: Any) -> Iterator[None]:
     """Inside, the model is in evaluation mode."""
@@ -95,4 +80,4 @@ def evaluation_mode(model: Any) -> Iterator[None]:
         model.train(was_training)
 
 
-__all__ = ["digest_file", "encode_batches", "evaluation_mode", "join_rows", "take_rows", "use_base_seconds"]
+__all__ = ["digest_file", "encode_batches", "evaluation_mode", "use_base_seconds"]

@@ -14,19 +14,19 @@ before the next is encoded, so that memory does not grow with the test set.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 from transformers.utils import ModelOutput
 
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.data.localization_samples import SAMPLE_FIELDS, Sample
-from avzoo.metrics.localization_maps import UPSAMPLING, to_pixel_boxes
+from avzoo.metrics.localization_maps import MAP_SIZE, UPSAMPLING, to_pixel_boxes
+from avzoo.pipelines.shared.feature_rows import join_rows, take_rows
 from avzoo.pipelines.sound_source_localization.encoding import (
     digest_file,
     encode_batches,
     evaluation_mode,
-    join_rows,
-    take_rows,
     use_base_seconds,
 )
 from avzoo.pipelines.sound_source_localization.reports import LocalizationReport
@@ -43,6 +43,7 @@ def evaluate_localization(
     *,
     upsampling: str | None = None,
     objectness_weight: float | None = 0.4,
+    thresholds: Sequence[float] | None = None,
     batch_size: int = 16,
     skip_damaged: bool = False,
     progress: bool = False,
@@ -60,6 +61,8 @@ def evaluate_localization(
             not comparable.
         objectness_weight: of the similarity map against objectness, for a second row where the model has that; None:
             without it.
+        thresholds: rising, in [0, 1], such as `FIXED_THRESHOLDS`: also score maps as they are, cut at each of them,
+            by ACL-SSL's protocol. For models with `has_absolute_maps`.
         batch_size: pictures, and sounds, at a time.
         skip_damaged: count files that can't be decoded and go on, instead of refusing them.
         progress: show a bar.
@@ -75,6 +78,7 @@ def evaluate_localization(
     check_whole_number("batch_size", batch_size, at_least=1)
     if objectness_weight is not None:
         check_number("objectness_weight", objectness_weight, at_least=0, at_most=1)
+    _check_thresholds(thresholds, model)
     listed = list(samples)
     _check_samples(listed)
     listed = [dict(sample) for sample in listed]
@@ -108,7 +112,8 @@ def evaluate_localization(
     if upsampling is None:
         upsampling = choose_upsampling(protocol, model.config)
     threshold = getattr(model.config, "confidence_threshold", None)
-    scorer = Scorer(protocol, upsampling, objectness_weight if has_objectness else None, threshold)
+    weight = objectness_weight if has_objectness else None
+    scorer = Scorer(protocol, upsampling, weight, threshold, None if thresholds is None else tuple(thresholds))
     has_projections = getattr(model.config, "projection_dim", 0) is not None
     vectors = RetrievalVectors(has_projections) if protocol.has_retrieval else None
     with evaluation_mode(model):
@@ -126,7 +131,14 @@ def evaluate_localization(
                 picture = take_rows(features, [row])
                 heard = join_rows([sounds[sample["audio_key"]] for sample in own])
                 maps = model.compute_similarity_maps(picture, heard)[0].float().cpu().numpy()
-                scorer.add(own, maps, None if objectness is None else objectness[row])
+                guide = None if objectness is None else objectness[row]
+                heatmaps = confidences = None
+                if hasattr(model, "compute_confidence"):
+                    confidences = model.compute_confidence(picture, heard)[0].float().cpu().numpy()
+                if thresholds is not None:
+                    large = model.compute_similarity_maps(picture, heard, (MAP_SIZE, MAP_SIZE))
+                    heatmaps = large[0].float().cpu().numpy()
+                scorer.add(own, maps, guide, confidences, heatmaps)
                 if vectors is not None:
                     vectors.add(own, picture, heard)
 
@@ -143,7 +155,11 @@ def evaluate_localization(
     notes += _note_groups(protocol, listed, evaluated)
     return LocalizationReport(
         dataset=dataset,
-        options={"upsampling": scorer.upsampling, "objectness_weight": scorer.objectness_weight},
+        options={
+            "upsampling": scorer.upsampling,
+            "objectness_weight": scorer.objectness_weight,
+            "thresholds": None if thresholds is None else list(thresholds),
+        },
         num_listed=len(listed),
         num_evaluated=len(evaluated),
         missing=[sample["name"] for sample in listed if sample["missing"]],
@@ -152,6 +168,7 @@ def evaluate_localization(
         names=[sample["name"] for sample in evaluated],
         ious=scorer.collect_ious(evaluated),
         notes=notes,
+        at_thresholds=scorer.score_thresholds(evaluated),
     )
 
 
@@ -163,6 +180,19 @@ def choose_upsampling(protocol: Protocol, config: Any) -> str:
     if protocol.upsampling == "half-pixel" and getattr(config, "localization_projection", None) is not None:
         return "corners"
     return protocol.upsampling
+
+
+def _check_thresholds(thresholds: Sequence[float] | None, model: Any) -> None:
+    if thresholds is None:
+        return
+    values = np.asarray(thresholds, dtype=np.float64)
+    if values.ndim != 1 or not values.size or values.min() < 0 or values.max() > 1 or (np.diff(values) <= 0).any():
+        raise ValueError(f"`thresholds` must be numbers in [0, 1] that rise, got {list(thresholds)}.")
+    if not getattr(model, "has_absolute_maps", False):
+        raise ValueError(
+            f"`thresholds` are for maps that mean the same in every picture; those of a {type(model).__name__} don't, "
+            "they are normalized one by one. Leave it out."
+        )
 
 
 def _check_samples(samples: Sequence[Mapping[str, Any]]) -> None:

@@ -28,6 +28,7 @@ class LocalizationReport:
         ious: {row: (num_evaluated,)}, by the fixed and, under "<row>, adaptive", by the adaptive threshold.
         names: (num_evaluated,).
         notes: what the reader of the numbers should know.
+        at_thresholds: {threshold: {score: number}} of the model's maps as they are, where that was asked for.
     """
 
     dataset: str
@@ -40,6 +41,7 @@ class LocalizationReport:
     names: list[str]
     ious: dict[str, np.ndarray]
     notes: list[str] = field(default_factory=list)
+    at_thresholds: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """All of it but the IoUs of samples, as JSON can hold it."""
@@ -72,6 +74,14 @@ class LocalizationReport:
             values = [row.get(score) for row in self.scores.values()]
             shown = ["-" if value is None else f"{100 * value:.2f}" for value in values]
             lines.append(f"{score:<24}{''.join(f'{value:>{width}}' for value in shown)}")
+        if self.at_thresholds:
+            lines.append(
+                "maps as they are, cut at fixed thresholds; to report the best is to choose it on the test set"
+            )
+            names = list(next(iter(self.at_thresholds.values())))
+            lines.append(f"{'threshold':<12}{''.join(f'{name:>15}' for name in names)}")
+            for threshold, scores in self.at_thresholds.items():
+                lines.append(f"{threshold:<12}{''.join(f'{100 * scores[name]:>15.2f}' for name in names)}")
         return "\n".join(lines)
 
 

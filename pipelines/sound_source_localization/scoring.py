@@ -8,7 +8,15 @@ from PIL import Image
 from transformers.utils import ModelOutput
 
 from avzoo.data.localization_samples import Sample
-from avzoo.metrics.localization import area_thresholds, consensus_iou, localization_scores, truth_areas
+from avzoo.metrics.localization import (
+    area_thresholds,
+    consensus_iou,
+    consensus_iou_curve,
+    localization_scores,
+    success_auc,
+    success_rate,
+    truth_areas,
+)
 from avzoo.metrics.localization_maps import (
     MAP_SIZE,
     center_prior,
@@ -19,7 +27,7 @@ from avzoo.metrics.localization_maps import (
     to_pixel_boxes,
     upsample_maps,
 )
-from avzoo.metrics.mask_segmentation import f_measure_curves, mask_iou, max_f_measure
+from avzoo.metrics.mask_segmentation import f_measure_curves, mask_iou, max_f_measure, mean_of_batches
 from avzoo.metrics.retrieval import class_recall
 from avzoo.metrics.sounding_detection import slavc_confidence, sounding_detection_scores
 from avzoo.pipelines.sound_source_localization.test_sets import Protocol
@@ -27,6 +35,8 @@ from avzoo.video import read_picture
 
 MODEL, WITH_OBJECTNESS, PRIOR, ORACLE = "model", "model with objectness", "centre prior", "oracle"
 MASK_THRESHOLD = 0.5  # of normalized maps, for mIoU
+FIXED_THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(1, 20))  # of maps as they are; ACL-SSL's
+_AVSBENCH_BATCH = 5  # of ACL-SSL's evaluation
 
 _RANKS = (1, 5, 10)
 
@@ -40,19 +50,33 @@ class Scorer:
         upsampling: str,
         objectness_weight: float | None,
         confidence_threshold: float | None = None,
+        thresholds: tuple[float, ...] | None = None,
     ):
         self.protocol, self.upsampling, self.objectness_weight = protocol, upsampling, objectness_weight
-        self.confidence_threshold = confidence_threshold
+        self.confidence_threshold, self.thresholds = confidence_threshold, thresholds
+        self.confidence_name = "maximum"
         self.places: dict[str, int] = {}  # of samples in the lists below
         self._columns: dict[str, list[np.ndarray]] = {}
 
-    def add(self, samples: Sequence[Sample], maps: np.ndarray, objectness: np.ndarray | None) -> None:
+    def add(
+        self,
+        samples: Sequence[Sample],
+        maps: np.ndarray,
+        objectness: np.ndarray | None,
+        confidences: np.ndarray | None = None,
+        heatmaps: np.ndarray | None = None,
+    ) -> None:
         """Score the maps (samples, rows, columns) of one picture, and its objectness (rows, columns).
+
+        Args:
+            confidences: (samples,), of the model. None: the maxima of the maps.
+            heatmaps: (samples, MAP_SIZE, MAP_SIZE), cut at the fixed thresholds.
 
         Raises:
             ValueError: values that are NaN or infinite.
         """
-        for kind, values in (("similarity map", maps), ("objectness", objectness)):
+        kinds = {"similarity map": maps, "objectness": objectness, "confidence": confidences, "heatmap": heatmaps}
+        for kind, values in kinds.items():
             if values is not None and not np.isfinite(values).all():
                 raise ValueError(f"the {kind} of {samples[0]['name']} has values that are NaN or infinite.")
         for sample in samples:
@@ -80,7 +104,15 @@ class Scorer:
                 self._append(f"{row}, curve", f_measure_curves(values, masks))
         self._append("truth", truth.any(axis=(1, 2)))
         self._append("has mask", np.full(len(samples), masks is not None))
-        self._append("maximum", maps.max(axis=(1, 2)))
+        if confidences is not None:
+            self.confidence_name = "confidence"
+        self._append("confidence", maps.max(axis=(1, 2)) if confidences is None else confidences)
+        if heatmaps is not None:
+            epsilon = 1e-12 if self.protocol.is_extended else 0.0
+            self._append("fixed", consensus_iou_curve(heatmaps, truth, self.thresholds, epsilon=epsilon))
+            if masks is not None:
+                self._append("fixed mask", np.stack([mask_iou(heatmaps, masks, bound) for bound in self.thresholds], 1))
+                self._append("fixed curve", f_measure_curves(heatmaps, masks))
         if self.protocol.is_extended:
             self._append("slavc", slavc_confidence(maps, 1.0))
 
@@ -109,6 +141,34 @@ class Scorer:
             notes += self._score_masks(samples, scores)
         return scores, notes
 
+    def score_thresholds(self, samples: Sequence[Sample]) -> dict[str, dict[str, float]]:
+        """{threshold: scores} of maps as they are, by ACL-SSL's protocol (swimmiing/ACL-SSL@57f4a6c).
+
+        Pixels equal to a threshold count, but not for `miou`, which is a mean of the means of five samples each;
+        `f_measure` does not depend on the threshold. `ap` and `max_f1_of_ten` are by the model's confidence.
+        """
+        if self.thresholds is None:
+            return {}
+        curve = self._column("fixed", samples)
+        sounding = np.array([sample["is_sounding"] for sample in samples])
+        scores = {}
+        for place, threshold in enumerate(self.thresholds):
+            ious = curve[sounding, place]
+            found = {"ciou": success_rate(ious), "auc": success_auc(ious), "mean_iou": float(ious.mean())}
+            if self.protocol.is_extended:
+                pairs = self._column("confidence", samples), curve[:, place], sounding
+                detection = sounding_detection_scores(*pairs)
+                found |= {name: detection[name] for name in ("ap", "max_f1_of_ten")}
+            if "fixed mask" in self._columns:
+                ious, curves = (np.concatenate(self._columns[name]) for name in ("fixed mask", "fixed curve"))
+                if len(ious) == len(samples):  # in the order of the list, as batches of the authors are
+                    order = [self.places[sample["name"]] for sample in samples]
+                    found["miou"] = mean_of_batches(ious[order, place], _AVSBENCH_BATCH)
+                    if not np.isnan(curves).any(axis=1).all():
+                        found["f_measure"] = max_f_measure(curves)
+            scores[f"{threshold:g}"] = found
+        return scores
+
     def collect_ious(self, samples: Sequence[Sample]) -> dict[str, np.ndarray]:
         """{row: (samples,)}, in the order of the samples."""
         wanted = [row for row in self._columns if row.split(",")[0] in (MODEL, WITH_OBJECTNESS, PRIOR, ORACLE)]
@@ -127,15 +187,18 @@ class Scorer:
             scores[row] |= {name: found[name] for name in (names[2:] if row == PRIOR else names)}
         notes = [
             f"pairs that don't sound: {int((~sounding).sum())}; cIoU and AUC are of the others",
-            "ap and max_f1 by SLAVC's confidence, the largest quarter's mean of a map; *_by_maximum by its maximum",
+            "ap and max_f1 by SLAVC's confidence, the largest quarter's mean of a map; "
+            + f"*_by_{self.confidence_name} by {'its maximum' if self.confidence_name == 'maximum' else 'the own one'}",
         ]
         threshold = self.confidence_threshold
-        pairs = (self._column("maximum", samples), self._column(MODEL, samples), sounding)
+        pairs = (self._column("confidence", samples), self._column(MODEL, samples), sounding)
         found = sounding_detection_scores(*pairs, 0.5 if threshold is None else threshold)
-        scores[MODEL] |= {"ap_by_maximum": found["ap"], "max_f1_by_maximum": found["max_f1"]}
+        by = f"by_{self.confidence_name}"
+        scores[MODEL] |= {f"ap_{by}": found["ap"], f"max_f1_{by}": found["max_f1"]}
         if threshold is not None:
             scores[MODEL]["f1_of_decision"] = found["f1"]
-            notes.append(f"f1_of_decision: sounding from a maximum of {threshold} on, as the model decides")
+            name = self.confidence_name
+            notes.append(f"f1_of_decision: sounding from a {name} of {threshold} on, as the model decides")
         return notes
 
     def _score_masks(self, samples: Sequence[Sample], scores: dict[str, dict]) -> list[str]:
@@ -222,4 +285,13 @@ def read_masks(samples: Sequence[Sample]) -> np.ndarray | None:
     return np.stack(masks)
 
 
-__all__ = ["MODEL", "ORACLE", "PRIOR", "WITH_OBJECTNESS", "RetrievalVectors", "Scorer", "read_masks"]
+__all__ = [
+    "FIXED_THRESHOLDS",
+    "MODEL",
+    "ORACLE",
+    "PRIOR",
+    "WITH_OBJECTNESS",
+    "RetrievalVectors",
+    "Scorer",
+    "read_masks",
+]

@@ -2,14 +2,12 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from avzoo.checks import check_choice, check_number
 from avzoo.data.trial_lists import Trials
-from avzoo.files import write_atomically
 from avzoo.metrics.trial_scoring import score_trials
 from avzoo.metrics.verification import calibrate, check_two_classes, equal_error_rate, error_rates_at
 from avzoo.models.session_embedding.compensation import DevelopmentList, fit_compensation
@@ -139,21 +137,4 @@ def fit_rule(
     )
 
 
-def write_fields(folder: Path, fields: dict[str, Any]) -> Path:
-    """Write fields into a folder's config.json atomically; the others stay.
-
-    Raises:
-        OSError: it isn't there or can't be written. ValueError: it is damaged.
-    """
-    path = Path(folder, "config.json")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`{path}` is not valid JSON: {error}.") from error
-    text = json.dumps({**config, **fields}, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    with write_atomically(path) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
-    return path
-
-
-__all__ = ["CalibrationReport", "ErrorRates", "check_calibration", "check_session", "fit_rule", "write_fields"]
+__all__ = ["CalibrationReport", "ErrorRates", "check_calibration", "check_session", "fit_rule"]

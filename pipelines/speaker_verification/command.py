@@ -257,24 +257,15 @@ def _format_matrix(people: list[str], tests: list[str], scores: Any) -> str:
     return text.getvalue()
 
 
-def calibrate_folder(options: argparse.Namespace) -> None:
-    """`avzoo calibrate`: fit on `options.trials`, and write into the config of `options.folder`."""
+def calibrate_verification(options: argparse.Namespace) -> None:
+    """`avzoo calibrate --trials`: fit on `options.trials`, and write into the config of `options.folder`."""
     from avzoo.data.trial_lists import read_trials
-    from avzoo.pipelines.speaker_verification.calibration import (
-        check_calibration,
-        check_session,
-        fit_rule,
-        write_fields,
-    )
+    from avzoo.pipelines.shared.config_fields import write_fields
+    from avzoo.pipelines.speaker_verification.calibration import check_calibration, check_session, fit_rule
 
-    config = options.folder / "config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"`{config}` does not exist; name the folder of a model.")
-    check_writable(config)
     check_list_options(options)
     trials, target = read_trials(options.trials), _read_target(options.target_far)
     check_calibration(trials, target, options.compensation)
-    options.model, options.revision = str(options.folder), None
     pipe, _ = load_chosen_pipeline(TASK, options)
     check_session(pipe.find_rule(), options.compensation)
     table = embed_list(pipe, trials, options)

@@ -1,16 +1,15 @@
 """Embeddings of many recordings, each computed once, and the file that keeps them."""
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from avzoo.files import write_atomically
+from avzoo.pipelines.shared.digests import digest_weights
 from avzoo.pipelines.speaker_verification.enrolment import RecordingEmbedding
 from avzoo.pipelines.speaker_verification.pipeline import SpeakerVerificationPipeline
 
@@ -21,7 +20,7 @@ class EmbeddingTable:
 
     Args:
         protocol: how the recordings were cut, see [`avzoo.metrics.trial_scoring`].
-        model: digest of the weights, see [`digest_weights`].
+        model: digest of the weights, see [`avzoo.pipelines.shared.digests`].
         rows: {name: embedding}, all of the same form.
     """
 
@@ -109,13 +108,4 @@ def embed_recordings(
     return table
 
 
-def digest_weights(model: torch.nn.Module) -> str:
-    """SHA-256 of a model's weights, whatever its config says."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
-
-
-__all__ = ["EmbeddingTable", "digest_weights", "embed_recordings"]
+__all__ = ["EmbeddingTable", "embed_recordings"]

@@ -26,7 +26,8 @@ from avzoo.pipelines.shared.commands import (
     silence_transformers,
 )
 from avzoo.pipelines.shared.demos import list_demos, run_demos
-from avzoo.pipelines.speaker_verification.command import add_list_options, calibrate_folder
+from avzoo.pipelines.sound_source_localization.command import calibrate_confidence
+from avzoo.pipelines.speaker_verification.command import add_list_options, calibrate_verification
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -114,11 +115,17 @@ def build_parser() -> argparse.ArgumentParser:
             add_common_options(sub)
         task_command.add_options(sub)
 
-    calibration = command(
-        "calibrate", calibrate_folder, "Fit a speaker verification model's threshold and compensation."
-    )
+    calibration = command("calibrate", calibrate_folder, "Fit a model's threshold on data like yours.")
     calibration.add_argument("folder", type=Path, help="of the model; its config.json is changed")
-    calibration.add_argument("--trials", type=Path, required=True, metavar="LIST", help="development list, with labels")
+    calibration.add_argument(
+        "--trials", type=Path, metavar="LIST", help="speaker verification: development list, with labels"
+    )
+    calibration.add_argument(
+        "--pairs",
+        type=Path,
+        metavar="CSV",
+        help="sound source localization: table of pictures with their sounds, columns image, audio and perhaps label",
+    )
     calibration.add_argument(
         "--target-far",
         default="eer",
@@ -131,6 +138,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=("linear", "q_stack", "none"),
         help="of the speaker by the session similarity (default: linear; none for a model without session part)",
     )
+    calibration.add_argument("--seed", type=int, default=0, help="of the noise that sounds are held against; default 0")
     calibration.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
     add_list_options(calibration)
 
@@ -190,15 +198,21 @@ def show_method(options: argparse.Namespace) -> None:
     print(f"{row.title}: {row.summary}")
     print(f"  paper       {row.paper_title}, https://arxiv.org/abs/{row.paper}")
     print(f"  source      {row.repository}")
-    print(f"  task        {row.task}")
+    tasks = [task.name for task in row.tasks]
+    print(f"  {'task' if len(tasks) == 1 else 'tasks':<11} {', '.join(tasks)}")
     print(f"  classes     {', '.join(row.public_names)}")
     for thing, terms in row.licenses.items():
         print(f"  {thing + ' licence':<11} {terms.identifier}; {terms.note}")
+    if row.parts:
+        print("  parts, given by --part NAME=PATH")
+        width = max(map(len, row.parts))
+        for name, part in row.parts.items():
+            print(f"    {name:<{width}} {part.holds} ({part.repository}, {part.license.identifier})")
     print("  variants")
+    width = max((len(variant.name) for variant in row.variants), default=0)
     for variant in row.variants:
-        print(
-            f"    {variant.name:<12} {variant.summary}" + (f" File: {variant.checkpoint}" if variant.checkpoint else "")
-        )
+        file = f" File: {variant.checkpoint}" if variant.checkpoint else ""
+        print(f"    {variant.name:<{width}} {variant.summary}{file}")
 
 
 def describe(row: zoo.Row) -> dict[str, Any]:
@@ -218,6 +232,8 @@ def convert_file(options: argparse.Namespace) -> None:
         row.find_variant(options.variant)
     config = {name: parse_literal(value) for name, value in map(split_pair, options.config)}
     parts = {name: None if value == "none" else value for name, value in map(split_pair, options.part)}
+    if parts.keys() - {"checkpoint"} and not row.parts:
+        raise ValueError(f"{row.name} is one file: it has no part {next(iter(parts.keys() - {'checkpoint'}))!r}.")
     if options.checkpoint is not None and parts:
         parts["checkpoint"] = options.checkpoint
     if options.checkpoint is None and not parts:
@@ -234,6 +250,23 @@ def convert_file(options: argparse.Namespace) -> None:
         write_converted(model, unfinished, Path(options.output))
     print(describe_conversion(model), file=sys.stderr)
     print(Path(options.output))
+
+
+def calibrate_folder(options: argparse.Namespace) -> None:
+    if (options.trials is None) == (options.pairs is None):
+        raise ValueError("give one of --trials (speaker verification) and --pairs (sound source localization).")
+    if options.pairs is not None:
+        for name, value in (("--wav-scp", options.wav_scp), ("--embeddings", options.embeddings)):
+            if value is not None:
+                raise ValueError(f"{name} belongs to --trials.")
+        if options.compensation is not None or options.target_far != "eer":
+            raise ValueError("--compensation and --target-far belong to --trials.")
+    config = options.folder / "config.json"
+    if not config.is_file():
+        raise FileNotFoundError(f"`{config}` does not exist; name the folder of a model.")
+    check_writable(config)
+    options.model, options.revision = str(options.folder), None
+    (calibrate_verification if options.pairs is None else calibrate_confidence)(options)
 
 
 def find_tracks(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, Literal
 from avzoo.files import write_atomically
 
 SCHEMA_VERSION = 1
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 ScoreMeaning = Literal["probability", "logit", "cosine", "distance", "deviation", "decibel"]
 
@@ -61,7 +63,9 @@ class Records:
         }
 
     def to_json(self) -> str:
-        return json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
+        text = json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
+        # File names that are no UTF-8 have lone surrogates in Python, which no encoder takes; JSON can escape them.
+        return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
     def to_csv(self) -> str:
         """One row per record; columns are the fields of all records. Only JSON keeps nested tables and the header."""
@@ -118,7 +122,7 @@ class Records:
         path = Path(path)
         text = self.export(format or path.suffix.removeprefix("."))
         with write_atomically(path) as unfinished:
-            unfinished.write_text(text, encoding="utf-8")
+            unfinished.write_bytes(text.encode(errors="surrogateescape"))  # names as the file system has them
         return path
 
 

@@ -38,3 +38,10 @@ def test_arguments_have_the_meaning_that_transformers_gives_their_names(paramete
 def test_a_misspelt_argument_is_an_error(parameters):
     kinds = {parameter.kind for parameter in parameters.values()}
     assert not kinds & {inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL}
+
+
+@pytest.mark.parametrize("name", find_processors())
+def test_a_folder_without_its_settings_is_refused(name, tmp_path):
+    """The defaults suit other weights."""
+    with pytest.raises(OSError, match=r"processor_config\.json"):
+        find_processors()[name].from_pretrained(tmp_path)

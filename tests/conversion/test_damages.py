@@ -12,9 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small_acl_ssl
 import small_avdiffuss
+import small_beats
 import small_flexiast
 import small_mtdvocalist
+import small_ssl_alignment
 import small_voiceldm
 import test_convert_s3fd
 import test_convert_talknce
@@ -50,11 +53,35 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         lambda: test_convert_talknce.small_file(test_convert_talknce.TALKNET),
         lambda path: convert_checkpoint("talknce", path, variant="talknet"),
     ),
+    "alignment": (
+        6,
+        lambda: small_ssl_alignment.small_file("alignment"),
+        lambda path: convert_checkpoint("ssl_alignment", path),
+    ),
+    "slavc": (
+        5,
+        lambda: small_ssl_alignment.small_file("slavc"),
+        lambda path: convert_checkpoint("ssl_alignment", path),
+    ),
+    "beats": (6, small_beats.small_weights, lambda path: convert_checkpoint("beats", path)),
+    "acl_ssl's beats": (5, small_beats.small_weights, lambda path: small_acl_ssl.convert(beats=path)),
+    "acl_ssl's clipseg": (5, small_acl_ssl.clipseg, lambda path: small_acl_ssl.convert(grounder=path)),
     "s3fd": (10, test_convert_s3fd.small_file, lambda path: convert_checkpoint("s3fd", path)),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }
-FOLDERS = {"flexiast": 10, "mtdvocalist": 5, "talknce": 5, "s3fd": 5, "transformers": 8, "avdiffuss": 3, "voiceldm": 1}
+FOLDERS = {
+    "flexiast": 10,
+    "ssl_alignment": 5,
+    "beats": 5,
+    "acl_ssl": 5,
+    "mtdvocalist": 5,
+    "talknce": 5,
+    "s3fd": 5,
+    "transformers": 8,
+    "avdiffuss": 3,
+    "voiceldm": 1,
+}
 _SHARES = sum(share for share, *_ in CHECKPOINTS.values()) + sum(FOLDERS.values())
 
 
@@ -137,8 +164,10 @@ def save_tiny(name: str, folder: Path) -> None:
     row = zoo.find_row(name)
     tiny_model(row).save_pretrained(folder)
     if row.processor_class:
-        settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
-        row.load(row.processor_class)(**settings if name == "flexiast" else {}).save_pretrained(folder)
+        settings = {}
+        if name == "flexiast":
+            settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
+        row.load(row.processor_class)(**settings).save_pretrained(folder)
 
 
 def save_folder(kind: str, folder: Path) -> None:

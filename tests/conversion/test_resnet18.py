@@ -73,3 +73,13 @@ def test_a_missing_tensor_is_named(classifier):
     del tensors["layer3.0.conv2.weight"]
     with pytest.raises(ValueError, match=r"1 tensor stays empty \(`stages\.2\.0\.conv2\.convolution\.weight`\)"):
         load_resnet18(new_trunk(), tensors)
+
+
+def test_a_name_on_the_hub_is_downloaded(classifier, monkeypatch, tmp_path):
+    classifier.save_pretrained(tmp_path)
+    monkeypatch.setattr("avzoo.conversion.downloads.snapshot_download", lambda name, **_: {"a/resnet": tmp_path}[name])
+    trunk = new_trunk()
+    load_resnet18(trunk, "a/resnet")
+    assert torch.equal(trunk.stem.convolution.weight, classifier.resnet.embedder.embedder.convolution.weight)
+    with pytest.raises(FileNotFoundError, match=r"weights/resnet18\.pth"):
+        load_resnet18(trunk, "weights/resnet18.pth")

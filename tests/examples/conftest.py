@@ -16,7 +16,14 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from avzoo import FlexiASTConfig, FlexiASTFeatureExtractor, FlexiASTForAudioClassification
+from avzoo import (
+    FlexiASTConfig,
+    FlexiASTFeatureExtractor,
+    FlexiASTForAudioClassification,
+    SSLAlignmentConfig,
+    SSLAlignmentForSoundLocalization,
+    SSLAlignmentProcessor,
+)
 from avzoo.audio import write_wav
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -53,6 +60,44 @@ def small_ast(tmp_path_factory) -> Path:
     FlexiASTForAudioClassification(config).save_pretrained(folder)
     FlexiASTFeatureExtractor(max_length=48).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_encoders(tmp_path_factory) -> Path:
+    """A folder with a folder for each encoder of pictures or of sound, with random weights."""
+    from transformers import (
+        ASTConfig,
+        ASTFeatureExtractor,
+        ASTModel,
+        CLIPConfig,
+        CLIPModel,
+        ResNetConfig,
+        ResNetModel,
+        ViTConfig,
+        ViTForImageClassification,
+    )
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    root = tmp_path_factory.mktemp("encoders")
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text, vision = {"vocab_size": 50, "bos_token_id": 1, "eos_token_id": 2}, {"image_size": 32, "patch_size": 16}
+    config = CLIPConfig(text_config=small | text, vision_config=small | vision, projection_dim=8)
+    CLIPModel(config).save_pretrained(root / "clip")
+    processor = CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1]}
+    ResNetModel(ResNetConfig(layer_type="basic", **sizes)).save_pretrained(root / "resnet")
+    ViTForImageClassification(ViTConfig(**small, **vision)).save_pretrained(root / "vit")
+    for name in ("clip", "resnet", "vit"):
+        processor.save_pretrained(root / name)
+    sizes = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]}
+    ResNetModel(ResNetConfig(layer_type="basic", **sizes)).save_pretrained(root / "resnet18")
+    ASTModel(ASTConfig(**small, max_length=64, num_mel_bins=32)).save_pretrained(root / "ast")
+    ASTFeatureExtractor(max_length=64, num_mel_bins=32).save_pretrained(root / "ast")
+    sizes = {"hidden_sizes": (4, 4, 6, 8), "depths": (1, 1, 1, 1), "projection_dim": 5}
+    SSLAlignmentForSoundLocalization(SSLAlignmentConfig(**sizes)).save_pretrained(root / "alignment")
+    SSLAlignmentProcessor(image_size=32, clip_seconds=0.2, base_seconds=0.5).save_pretrained(root / "alignment")
+    return root
 
 
 @pytest.fixture

@@ -5,12 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from localization_sets import write_set
 from PIL import Image
-from transformers import AutoModel, ResNetConfig, ResNetForImageClassification
+from transformers import AutoModel
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import write_wav
 from avzoo.models.ssl_alignment.neighbours import NeighbourLists, save_neighbours, write_released_neighbours
+from avzoo.pipelines.sound_source_localization.evaluation import evaluate_localization
+from avzoo.pipelines.sound_source_localization.test_sets import read_test_set
 from avzoo.training.reports import read_metrics
 from avzoo.video import write_video
 
@@ -102,6 +105,12 @@ def test_parts_of_the_recipe_can_be_left_out(options, untouched, vggsound, model
     assert AutoModel.from_pretrained(tmp_path).config.soft_mask is ("--plain_mean" not in options)
 
 
+def test_batches_of_one_clip_are_refused(vggsound, model, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *training(vggsound, model, tmp_path), "--batch_size", 1)
+    assert status != 0
+    assert "--batch_size must be 2 or more: a clip is told from the others of its batch" in stderr
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(vggsound, model, check_resumed_run):
     options = training(vggsound, model, Path("overridden"))
@@ -140,6 +149,19 @@ def test_other_neighbours_are_refused_when_a_run_resumes(vggsound, model, kill_m
     assert "`neighbour lists`: checkpoint-000002 was written with '10 clips, 9 and 9 neighbours" in stderr
 
 
+def test_a_test_set_is_reported_beside_the_held_out_part(vggsound, model, run_main, tmp_path):
+    root = write_set(tmp_path / "is3", "is3")
+    options = [*training(vggsound, model, tmp_path / "out"), "--eval_dataset", "is3", "--eval_root", root]
+    status, _, stderr = run_main(SCRIPT, *options, "--max_steps", 1)
+    assert status == 0, stderr
+    (evaluation,) = [row for row in read_metrics(tmp_path / "out") if row["split"] == "evaluation"]
+    network = AutoModel.from_pretrained(tmp_path / "out")
+    processor = SSLAlignmentProcessor.from_pretrained(tmp_path / "out")
+    report = evaluate_localization(network, processor, read_test_set("is3", root), "is3")
+    for name, value in report.scores["model"].items():
+        assert evaluation[f"is3 {name}"] == pytest.approx(100 * value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("gather", [[], ["--gather"]])
 def test_two_processes_train_together(gather, vggsound, model, run_script, tmp_path):
@@ -173,6 +195,7 @@ def test_what_is_missing_is_told(vggsound, model, run_main, tmp_path):
         ([*listed, "--neighbours", "a", "b", "c"], 2, "--neighbours takes one file of ours, or the authors' two"),
         ([*listed, "--no_similar", "--intra_modal", "similar"], 2, "needs the view that --no_similar leaves out"),
         ([*listed, "--no_similar", "--model", model, "--level", 0.1], 2, "--level is for a new model"),
+        ([*listed, "--no_similar", "--eval_dataset", "is3"], 2, "--eval_dataset and --eval_root belong together"),
         ([*data, "--no_similar"], 1, "`list` must be given with --dataset vggsound"),
         ([*listed, "--neighbours", "nowhere"], 1, "`neighbours` (nowhere) is no file"),
         ([*listed, "--no_similar", "--val_share", 0.9], 1, "`val_share` (0.9) leaves 1 of 10 clips to train on"),
@@ -191,19 +214,17 @@ def test_a_clip_without_neighbours_is_named(vggsound, model, run_main, tmp_path)
 
 
 @pytest.mark.slow
-def test_a_new_network_begins_with_imagenet_weights(vggsound, run_main, tmp_path):
+def test_a_new_network_begins_with_imagenet_weights(vggsound, small_encoders, run_main, tmp_path):
     """Of the released size: the rate is 0, so the weights are still those of the ResNet."""
-    torch.manual_seed(0)
-    sizes = {"embedding_size": 64, "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "num_labels": 3}
-    classifier = ResNetForImageClassification(ResNetConfig(layer_type="basic", **sizes))
-    classifier.save_pretrained(tmp_path / "resnet")
     options = ["--dataset", "vggsound", "--data_dir", vggsound, "--list", vggsound / "train.txt", "--no_similar"]
-    options += ["--no_augmented", "--image_weights", tmp_path / "resnet", "--max_steps", 1, "--level", 0.1]
+    options += ["--no_augmented", "--image_weights", small_encoders / "resnet18", "--max_steps", 1, "--level", 0.1]
     options += ["--output_dir", tmp_path / "out", "--batch_size", 2, "--learning_rate", 0, "--val_share", 0.2]
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 0, stderr
     trained = AutoModel.from_pretrained(tmp_path / "out")
     convolution = trained.alignment.image_trunk.stages[3][0].shortcut.convolution
-    expected = classifier.resnet.encoder.stages[3].layers[0].shortcut.convolution.weight
+    expected = (
+        AutoModel.from_pretrained(small_encoders / "resnet18").encoder.stages[3].layers[0].shortcut.convolution.weight
+    )
     assert torch.equal(convolution.weight, expected)
     assert SSLAlignmentProcessor.from_pretrained(tmp_path / "out").level == 0.1

@@ -19,9 +19,9 @@ from avzoo.models.ssl_alignment.loss_ssl_alignment import (
     average_map,
     compare_all,
     lvs_logits,
-    make_view,
     soft_threshold,
 )
+from avzoo.models.ssl_alignment.training_ssl_alignment import AlignmentTraining
 
 Outputs = dict[str, torch.Tensor]
 
@@ -132,18 +132,12 @@ def run_loss(case: GoldenCase, folder) -> Iterator[Outputs]:
 def run_train_step(case: GoldenCase, folder) -> Iterator[Outputs]:
     """One backward pass of the nine pairs, each view by itself through the networks."""
     for model in list(convert_model(case, folder)):  # saved before it is trained
-        model.train()
-        config = model.config
+        network = AlignmentTraining(model).train()
         views = []
         for view in VIEWS:
             pixels, sounds = case.inputs[f"pixel_values_{view}"], case.inputs[f"spectrogram_{view}"]
-            views.append(make_view(model(pixels.float(), sounds.float())))
-        terms = alignment_loss(
-            views,
-            temperature=config.temperature,
-            mask_threshold=config.mask_threshold,
-            mask_temperature=config.mask_temperature,
-        )
+            views.append(network.encode(pixels.float(), sounds.float()))
+        terms = network.compare(views)
         terms.loss.backward()
         state, parameters = model.state_dict(), dict(model.named_parameters())
         results = {"total": terms.loss, "terms": torch.cat([terms.localization, terms.alignment])}

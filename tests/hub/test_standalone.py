@@ -71,8 +71,8 @@ def test_files_are_named_as_their_modules():
     names = {module.stem for module in read_modules(["avzoo.pipelines.audio_classification.pipeline"]).values()}
     assert {"audio_classification_pipeline", "audio_reading", "checks"} <= names
     assert {module.stem for module in read_modules(["avzoo.models.flexiast.modeling_flexiast"]).values()} == {
-        *("adapting_flexiast", "checks", "configuration_flexiast", "layers_attention", "layers_labels"),
-        *("layers_outputs", "layers_padding", "modeling_flexiast", "patch_geometry", "resizing"),
+        *("adapting_flexiast", "checks", "configuration_flexiast", "layers_attention", "layers_classification_loss"),
+        *("layers_labels", "layers_outputs", "layers_padding", "modeling_flexiast", "patch_geometry", "resizing"),
     }
 
 

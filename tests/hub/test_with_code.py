@@ -22,6 +22,7 @@ from avzoo import zoo
 from avzoo.audio import write_wav
 from avzoo.cli import main
 from avzoo.toyworld.talkers import Talkers
+from avzoo.video import write_picture
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
 from small_flexiast import flexiast_file
@@ -32,12 +33,14 @@ SCENE = {"description": "Rain falls while a man speaks.", "content": "seven", "n
 
 @pytest.fixture
 def recordings(tmp_path):
-    """A tone, another that rises, and a second of a video of two who talk."""
+    """A tone, another that rises, a picture, and a second of a video of two who talk."""
     write_wav(tmp_path / "tone.wav", np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
     write_wav(tmp_path / "chirp.wav", np.sin((np.arange(16000) / 200) ** 2).astype(np.float32), 16000)
     talkers = Talkers(1, split="code", seconds=1.0, situation="mixture", identities=[0, 4])
     video = talkers.write(talkers[0], tmp_path)[0]
-    return {"tone": str(tmp_path / "tone.wav"), "chirp": str(tmp_path / "chirp.wav"), "video": str(video)}
+    write_picture(tmp_path / "picture.png", np.arange(4800, dtype=np.uint16).reshape(40, 40, 3).astype(np.uint8))
+    files = {"tone": "tone.wav", "chirp": "chirp.wav", "picture": "picture.png"}
+    return {name: str(tmp_path / file) for name, file in files.items()} | {"video": str(video)}
 
 
 @pytest.fixture
@@ -67,7 +70,7 @@ def assert_equal_answers(answer, expected) -> None:
         assert len(answer) == len(expected)
         for one, wanted in zip(answer, expected, strict=True):
             assert_equal_answers(one, wanted)
-    elif isinstance(expected, torch.Tensor):
+    elif isinstance(expected, torch.Tensor | np.ndarray):
         torch.testing.assert_close(answer, expected)
     elif isinstance(expected, float):
         assert answer == pytest.approx(expected, rel=1e-5, abs=1e-5)
@@ -107,6 +110,7 @@ def test_every_pipeline_runs_by_name_where_avzoo_is_not_installed(hub, ask, tmp_
         "active-speaker-detection": {"video": recordings["video"], "faces": "frame"},
         "text-to-audio": SCENE,
         "speaker-verification": {"first": recordings["tone"], "second": recordings["chirp"]},
+        "sound-source-localization": {"inputs": {"image": recordings["picture"], "audio": recordings["tone"]}},
         "audio-visual-separation": {
             "audio": recordings["tone"],
             "video": recordings["video"],
@@ -125,7 +129,9 @@ def test_every_pipeline_runs_by_name_where_avzoo_is_not_installed(hub, ask, tmp_
             pipe.set_progress_bar_config(disable=True)
             answers.append(torch.as_tensor(pipe(**arguments, generator=torch.Generator().manual_seed(0)).audios[0]))
         loader = "pipeline" if row.diffusion_pipeline is None else "DiffusionPipeline"
-        jobs.append({"name": name, "by": loader, "arguments": arguments})
+        # Of several tasks transformers asks which one is meant.
+        task = row.task if len(row.tasks) > 1 else None
+        jobs.append({"name": name, "by": loader, "task": task, "arguments": arguments})
     check_answers(jobs, run_without_avzoo(jobs), answers)
     hub.answer_all_with = 503
     again = [job for job in jobs if job["by"] == "pipeline"]  # diffusers asks for the commit of code, offline or not
@@ -265,10 +271,12 @@ def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
     assert f"library_name: {library}" in card
     assert f'"{name}", trust_remote_code=True)' in card
     monkeypatch.chdir(tmp_path)
-    for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav"):
+    for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav", "siren.wav"):
         (tmp_path / file).symlink_to(recordings["tone"])
-    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4"):
+    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4"):
         (tmp_path / file).symlink_to(recordings["video"])
+    for file in ("street.jpg", "room.jpg"):
+        (tmp_path / file).symlink_to(recordings["picture"])
     ask(hub)
     run_first_example(card)
 

@@ -3,8 +3,8 @@
     python without_avzoo.py JOBS.pt ANSWERS.pt
 
 JOBS is a list of dictionaries: `name` of the repository; `by` what it is loaded, an Auto class, "pipeline" or
-"DiffusionPipeline"; `arguments` of the call. ANSWERS has, for each, the module of the class and what the call gave, or
-the error.
+"DiffusionPipeline"; `task` of a repository that serves several; `arguments` of the call. ANSWERS has, for each, the
+module of the class and what the call gave, or the error.
 """
 
 import sys
@@ -29,8 +29,8 @@ import transformers  # noqa: E402
 @torch.no_grad()
 def run(job: dict) -> dict:
     loader, arguments = job["by"], job["arguments"]
-    if loader == "pipeline":  # no task is given: the repository tells it
-        found = transformers.pipeline(model=job["name"], trust_remote_code=True)
+    if loader == "pipeline":  # without a task: the repository tells it
+        found = transformers.pipeline(job["task"], model=job["name"], trust_remote_code=True)
         return {"module": type(found).__module__, "answer": found(**arguments)}
     if loader == "DiffusionPipeline":
         found = diffusers.DiffusionPipeline.from_pretrained(job["name"], trust_remote_code=True)

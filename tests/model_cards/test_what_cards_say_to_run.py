@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from contract.tiny import TINY, tiny_model
+from PIL import Image
 
 import avzoo
 from avzoo import zoo
@@ -15,6 +16,9 @@ from avzoo.audio import write_wav
 from avzoo.model_cards import render_card
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import write_video
+
+# The processor of ACL-SSL has one kind of spectrogram.
+HEARS_128_BANDS = {**TINY["ACLForSoundLocalization"].config["audio_config"], "num_mel_bins": 128, "patch_size": 16}
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +159,43 @@ def test_session_embeddings_card_runs(capsys):
     assert "'speaker_similarity': " in capsys.readouterr().out
     trained = {name for name, weight in namespace["model"].named_parameters() if weight.grad is not None}
     assert {name.partition(".")[0] for name in trained} == {"session_head"}
+
+
+def test_beatss_card_runs(capsys):
+    save_tiny_model("beats", {"num_mel_bins": TINY["BEATsForAudioClassification"].config["num_mel_bins"]})
+    for file in ("recording.wav", "other.wav"):
+        write_tone(file)
+    assert run_card("beats", [3, 6])["tokens"].shape == (2, 96, 12)  # 98 frames: 24 times 4 patches
+    assert capsys.readouterr().out.count("'score'") == 3
+
+
+def test_ssl_alignments_card_runs(capsys):
+    save_tiny_model("ssl_alignment", {"image_size": 64})
+    draws = np.random.default_rng(0)
+    for file in ("street.jpg", "yard.jpg"):
+        Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    for file in ("siren.wav", "dog.wav", "rain.wav"):
+        write_tone(file)
+    namespace = run_card("ssl_alignment", [5, 9])
+    assert "(90, 120)" in capsys.readouterr().out
+    assert namespace["answer"]["mask"].shape == (90, 120)
+    assert namespace["maps"].shape == (2, 3, 4, 4)
+    assert namespace["similarities"].shape == (2, 3)
+
+
+def test_acl_ssls_card_runs(capsys):
+    save_tiny_model("acl_ssl", {"image_size": 32}, audio_config=HEARS_128_BANDS)
+    draws = np.random.default_rng(0)
+    for file in ("street.jpg", "yard.jpg"):
+        Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
+    for file in ("siren.wav", "dog.wav", "rain.wav"):
+        write_tone(file)
+    namespace = run_card("acl_ssl", [5, 10])
+    assert "(90, 120)" in capsys.readouterr().out
+    assert namespace["answer"]["mask"].shape == (90, 120)
+    assert namespace["maps"].shape == (2, 3, 32, 32)
+    assert namespace["confidences"].shape == (2, 3)
+    assert namespace["vectors"].shape == (3, 10)
 
 
 def test_s3fds_card_runs(capsys):

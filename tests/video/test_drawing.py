@@ -6,6 +6,7 @@ from avzoo.video.drawing import (
     BACKGROUND,
     CURSOR,
     WAVE,
+    HeatOverlay,
     contact_sheet,
     draw_boxes,
     draw_cursor,
@@ -87,6 +88,25 @@ def test_a_heatmap_grows_brighter_all_the_way():
 def test_a_heatmap_out_of_range_is_refused(heatmap):
     with pytest.raises(ValueError, match=r"`heatmap` must"):
         draw_heatmap(GREY, heatmap)
+
+
+def test_an_overlay_is_laid_over_many_frames():
+    draw = np.random.default_rng(0)
+    heatmap, frames = draw.random((3, 4)), draw.integers(0, 256, (2, 90, 160, 3), dtype=np.uint8)
+    frames[0, 0, 0] = 255
+    overlay = HeatOverlay(heatmap, 90, 160)
+    for frame in frames:
+        np.testing.assert_array_equal(overlay.draw(frame), draw_heatmap(frame, heatmap))
+
+
+def test_a_cold_overlay_leaves_every_colour_as_it_is():
+    frame = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    np.testing.assert_array_equal(HeatOverlay(np.zeros((2, 2)), 16, 16).draw(frame), frame)
+
+
+def test_a_frame_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"`frame` is \(90, 160\), the map was stretched to \(90, 1\)"):
+        HeatOverlay(np.zeros((2, 2)), 90, 1).draw(GREY)
 
 
 def test_a_waveform_is_high_where_it_is_loud():

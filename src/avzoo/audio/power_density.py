@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from avzoo.audio.framing import Waveforms, cache_table, check_clips
+from avzoo.checks import check_number, check_whole_number
 
 
 def log_power_density(
@@ -35,8 +36,18 @@ def log_power_density(
 
     Raises:
         TypeError: a waveform that is no floating-point tensor.
-        ValueError: an empty list, clips of several lengths, one shorter than a frame, or samples beyond [-16, 16].
+        ValueError: an empty list, clips of several lengths, one shorter than a frame, samples beyond [-16, 16], or a
+            setting out of its range.
     """
+    for name, value, least in (
+        ("sampling_rate", sampling_rate, 1),
+        ("fft_size", fft_size, 4),
+        ("hop_size", hop_size, 1),
+    ):
+        check_whole_number(name, value, at_least=least)
+    check_number("log_floor", log_floor, above=0)
+    if size is not None and (len(size) != 2 or min(size) < 1):
+        raise ValueError(f"`size` must be (bins, frames) from 1 on, got {tuple(size)}.")
     clips, single = check_clips(waveforms, fft_size, loudest=16.0)
     if len({clip.shape[-1] for clip in clips}) > 1:
         raise ValueError("`waveforms` must all have one length; cut or repeat them first.")

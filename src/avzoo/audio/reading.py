@@ -206,7 +206,10 @@ def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chun
         return label, _slice_array(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
     samples = _as_channels(source, label)
     if source_rate is None:
-        raise ValueError(f"{label} is an array, which doesn't tell its sampling rate; pass it as `source_rate` (Hz).")
+        raise ValueError(
+            f"{label} is an array, which doesn't tell its sampling rate; pass it as `source_rate` (Hz), to a processor "
+            "as `sampling_rate`."
+        )
     return label, _slice_array(samples, source_rate)
 
 

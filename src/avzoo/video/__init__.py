@@ -19,6 +19,7 @@ _NAMES = {
     ],
     "detection": ["Detections", "FaceDetector", "YuNetDetector", "detect_faces"],
     "drawing": [
+        "HeatOverlay",
         "contact_sheet",
         "draw_boxes",
         "draw_cursor",

@@ -102,19 +102,36 @@ def draw_heatmap(frame: np.ndarray, heatmap: np.ndarray, opacity: float = 0.6) -
         ValueError: another shape, or values outside of [0, 1] or NaN.
     """
     frame = _check_frame(frame)
-    heatmap = np.asarray(heatmap, np.float32)
-    if heatmap.ndim != 2 or not heatmap.size:
-        raise ValueError(f"`heatmap` must be (rows, columns), got {heatmap.shape}.")
-    if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # NaN fails both
-        raise ValueError(
-            f"`heatmap` must lie in [0, 1] without NaN, got {heatmap.min()} to {heatmap.max()}; "
-            "scale it: (map - map.min()) / (map.max() - map.min())."
-        )
-    height, width = frame.shape[:2]
-    stretched = np.asarray(Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR))
-    colours = _colour_table()[np.round(stretched * 255).astype(np.uint8)]
-    weight = stretched[..., None] * opacity
-    return np.round(frame * (1 - weight) + colours * weight).astype(np.uint8)
+    return HeatOverlay(heatmap, *frame.shape[:2], opacity).draw(frame)
+
+
+class HeatOverlay:
+    """A heat map to be laid over many frames of one size; see [`draw_heatmap`] for arguments and errors."""
+
+    def __init__(self, heatmap: np.ndarray, height: int, width: int, opacity: float = 0.6):
+        heatmap = np.asarray(heatmap, np.float32)
+        if heatmap.ndim != 2 or not heatmap.size:
+            raise ValueError(f"`heatmap` must be (rows, columns), got {heatmap.shape}.")
+        if not (heatmap.min() >= 0 and heatmap.max() <= 1):  # NaN fails both
+            raise ValueError(
+                f"`heatmap` must lie in [0, 1] without NaN, got {heatmap.min()} to {heatmap.max()}; "
+                "scale it: (map - map.min()) / (map.max() - map.min())."
+            )
+        stretched = np.asarray(Image.fromarray(heatmap).resize((width, height), Image.Resampling.BILINEAR))
+        weight = stretched[..., None] * np.float32(opacity)
+        self._colours = _colour_table()[np.round(stretched * 255).astype(np.uint8)]
+        self._colours *= weight
+        self._colours += np.float32(0.5)  # what is cut to whole numbers below is rounded so
+        self._rest = 1 - weight
+
+    def draw(self, frame: np.ndarray) -> np.ndarray:
+        """Draw the map over a frame, (height, width, 3) uint8; a ValueError if it is of another size."""
+        frame = _check_frame(frame)
+        if frame.shape[:2] != self._rest.shape[:2]:
+            raise ValueError(f"`frame` is {frame.shape[:2]}, the map was stretched to {self._rest.shape[:2]}.")
+        drawn = frame * self._rest
+        drawn += self._colours
+        return drawn.astype(np.uint8)
 
 
 def waveform_strip(samples: np.ndarray, width: int, height: int = 40) -> np.ndarray:
@@ -223,7 +240,7 @@ def _interpolate_colour(colours: np.ndarray, position: float) -> Colour:
 def _colour_table() -> np.ndarray:
     """(256, 3): black over purple and orange to light yellow, brightness rising all the way."""
     return np.array(
-        [_interpolate_colour(_HEAT_COLOURS, index / 255 * (len(_HEAT_COLOURS) - 1)) for index in range(256)], float
+        [_interpolate_colour(_HEAT_COLOURS, index / 255 * (len(_HEAT_COLOURS) - 1)) for index in range(256)], np.float32
     )
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-MAX_PIXELS = 200_000_000  # more is refused: 600 MB of colours, in a file of a few kB
+MAX_PIXELS = 178_000_000  # more is refused: 534 MB of colours, in a file of a few kB; Pillow refuses little more itself
 
 
 def read_picture(source: Any, *, name: str = "image") -> np.ndarray:
     """One picture, upright (EXIF), in colour.
 
-    Grey becomes three equal colours, 16 bits a pixel are scaled to 8, transparency is dropped, and of an animated file
-    the first picture is taken, with a warning.
+    Grey becomes three equal colours, 16 bits a colour and floating point in [0, 1] are scaled to 8 bits, transparency
+    is dropped, and of an animated file the first picture is taken, with a warning.
 
     Args:
         source: a path, the `bytes` of a file, a binary file object, a PIL image, an array or a tensor of uint8
@@ -31,13 +31,14 @@ def read_picture(source: Any, *, name: str = "image") -> np.ndarray:
     Raises:
         OSError: the file isn't there or can't be opened.
         TypeError: the source is none of the above, or its values are not uint8.
-        ValueError: no picture, damaged, cut short, of more than 200 million pixels, or of another shape; a URL.
+        ValueError: no picture, damaged, cut short, PostScript, of more than 178 million pixels, or of another shape; a
+            URL.
     """
     label = f"`{name}`"
     if isinstance(source, Mapping):
         content, path = source.get("bytes"), source.get("path")
         if content is None and path is None:
-            raise ValueError(f'{label} is a dict with the keys {sorted(map(str, source))}; expected "bytes" or "path".')
+            raise ValueError(f'{label} is a dict without "bytes" and "path"; its keys are {sorted(map(str, source))}.')
         return read_picture(path if content is None else content, name=name)
     if isinstance(source, Image.Image):
         with _explain(label):
@@ -85,6 +86,8 @@ def _decode(file: Any, label: str) -> np.ndarray:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # below, by our own bound
         warnings.filterwarnings("ignore", module="PIL")  # of odd metadata
         picture = Image.open(file)
+        if picture.format == "EPS":  # Pillow would start Ghostscript, which runs it
+            raise ValueError(f"{label} is PostScript, a program; save it as PNG or JPEG first.")
         if picture.width * picture.height > MAX_PIXELS:
             raise ValueError(
                 f"{label} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS}; make it smaller first."
@@ -99,11 +102,13 @@ def _to_array(picture: Image.Image, label: str) -> np.ndarray:
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I") or picture.mode == "F":  # `convert` would cut what is beyond 255
         values = np.asarray(picture).astype(np.float64)
-        if picture.mode == "F" and values.size and values.max() <= 1:
-            values = 255 * values
-        elif picture.mode.startswith("I;16") or values.max() > 255:
+        values[~np.isfinite(values)] = 0
+        peak = values.max(initial=0)
+        if picture.mode == "F":  # in [0, 1], in [0, 255] or of 16 bits; what resized it may overshoot
+            values = 255 * values if peak <= 2 else values / 257 if peak > 511 else values
+        elif picture.mode.startswith("I;16") or peak > 255:
             values = values / 257  # 16 bits: 65535 is white
-        grey = np.clip(np.rint(np.nan_to_num(values)), 0, 255).astype(np.uint8)
+        grey = np.clip(np.rint(values), 0, 255).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=-1)
     if picture.mode == "P" and "transparency" in picture.info:
         picture = picture.convert("RGBA")

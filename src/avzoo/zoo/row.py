@@ -38,7 +38,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Part:
-    """Third-party component a pipeline needs besides the authors' checkpoint.
+    """Third-party component that a pipeline needs, or a model can have, besides the authors' checkpoint.
 
     Args:
         repository: on the Hub.
@@ -88,7 +88,7 @@ class Row:
         auto_classes: transformers' Auto class -> names of the model classes it finds, one for each config class.
         diffusion_pipeline: name among `exports` of the diffusers pipeline that does the task.
         pipeline_components: names among `exports` of the classes that a diffusers pipeline saves and loads.
-        parts: third-party components of a pipeline, by name.
+        parts: third-party components, by name; what `avzoo convert --part NAME=PATH` takes.
         licenses: terms of "code", "weights" (everything in a converted folder) and "data" as the owners state them.
     """
 

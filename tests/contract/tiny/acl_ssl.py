@@ -15,7 +15,7 @@ def make_inputs(lengths: Sequence[int], first: int = 0) -> dict[str, torch.Tenso
     pixels = []
     for index in range(first, first + len(lengths)):
         draw = torch.Generator().manual_seed(index)
-        pixels.append(torch.randn(3, 16, 24, generator=draw))
+        pixels.append(torch.randn(3, 32, 16, generator=draw))
     sounds = make_sounds(lengths, first)
     inputs = {"pixel_values": torch.stack(pixels), "input_features": sounds.pop("input_values")}
     return {**inputs, **sounds}
@@ -39,7 +39,7 @@ TINY = {
             "audio_config": {name: value for name, value in BEATS.items() if name != "num_labels"},
             "grounder_config": {
                 "text_config": {**_NETWORK, "vocab_size": 20, "max_position_embeddings": 8, "eos_token_id": 19},
-                "vision_config": {**_NETWORK, "image_size": 16, "patch_size": 8},
+                "vision_config": {**_NETWORK, "image_size": 32, "patch_size": 16},
                 "projection_dim": 10,
                 "extract_layers": [0, 1],
                 "reduce_dim": 8,

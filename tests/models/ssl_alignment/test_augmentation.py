@@ -122,6 +122,14 @@ def test_views_have_their_size_whatever_the_picture(size):
         assert (view.size, view.mode) == ((224, 224), "RGB")
 
 
+def test_of_a_long_strip_the_middle_is_seen():
+    """Resized whole, it would be 224 pixels high and 11 million wide."""
+    strip = np.zeros((1, 50_000, 3), np.uint8)
+    strip[:, 24_980:25_020] = 200
+    view = AlignmentViews().draw_original_picture(Image.fromarray(strip), torch.Generator().manual_seed(0))
+    assert np.asarray(view).min() > 190
+
+
 def test_views_are_the_same_from_the_same_seed():
     views = AlignmentViews(image_size=16)
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 24, 3), np.uint8))

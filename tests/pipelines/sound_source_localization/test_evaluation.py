@@ -8,7 +8,9 @@ from localization_sets import ColourModel, write_json, write_set, write_tone
 from avzoo.metrics import consensus_iou, draw_truth, localization_scores, mix_objectness, normalize_maps, upsample_maps
 from avzoo.metrics.localization import area_thresholds, truth_areas
 from avzoo.models.ssl_alignment import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
+from avzoo.pipelines.sound_source_localization import scoring
 from avzoo.pipelines.sound_source_localization.evaluation import choose_upsampling, evaluate_localization
+from avzoo.pipelines.sound_source_localization.scoring import FIXED_THRESHOLDS
 from avzoo.pipelines.sound_source_localization.test_sets import PROTOCOLS, read_test_set
 
 PROCESSOR = SSLAlignmentProcessor()
@@ -123,6 +125,82 @@ def test_the_models_own_decision_is_scored_where_it_makes_one(tmp_path):
 
 
 # ------------------------------------------------------------------------------------------------ encoding once
+
+
+class AbsoluteModel(ColourModel):
+    """Its maps are 0.62 in the place of the sound and 0.2 beside it, in every picture."""
+
+    has_absolute_maps = True
+
+    def compute_similarity_maps(self, image_features, audio_features, size=None):
+        maps = super().compute_similarity_maps(image_features, audio_features)
+        if size is not None:
+            maps = torch.nn.functional.interpolate(maps.float(), size, mode="nearest")
+        return torch.where(maps > 0.5, 0.62, 0.2)
+
+
+class SureModel(AbsoluteModel):
+    """One that has a confidence of its own: the same for every pair."""
+
+    def compute_confidence(self, image_features, audio_features):
+        return torch.ones(len(image_features.last_hidden_state), len(audio_features.last_hidden_state))
+
+
+@pytest.mark.parametrize("dataset", ["vggss", "flickr", "s4", "vggss-extended"])
+def test_maps_as_they_are_are_cut_at_fixed_thresholds(tmp_path, dataset):
+    root = write_set(tmp_path, dataset)
+    report = evaluate(root, dataset, AbsoluteModel(), thresholds=FIXED_THRESHOLDS)
+    assert list(report.at_thresholds) == [f"{0.05 * step:g}" for step in range(1, 20)]
+    ious = {threshold: scores["mean_iou"] for threshold, scores in report.at_thresholds.items()}
+    assert ious["0.25"] == ious["0.4"] == ious["0.6"] > 0.8
+    assert ious["0.65"] == ious["0.95"] == 0  # nothing is marked
+    assert ious["0.1"] == ious["0.15"] < 0.6  # all of the picture is
+    names = set(report.at_thresholds["0.5"]) - {"ciou", "auc", "mean_iou"}
+    assert names == {"s4": {"miou", "f_measure"}, "vggss-extended": {"ap", "max_f1_of_ten"}}.get(dataset, set())
+
+
+def test_fixed_thresholds_have_a_table_of_their_own(tmp_path):
+    root = write_set(tmp_path, "vggss")
+    text = evaluate(root, "vggss", AbsoluteModel(), thresholds=(0.3, 0.5)).describe()
+    assert "to report the best is to choose it on the test set" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert ["threshold", "ciou", "auc", "mean_iou"] in lines
+    assert [line[0] for line in lines if line and line[0] in ("0.3", "0.5")] == ["0.3", "0.5"]
+    assert "threshold  " not in evaluate(root, "vggss", AbsoluteModel()).describe()
+
+
+def test_the_mean_over_masks_is_one_of_batches_of_five(tmp_path, monkeypatch):
+    seen = []
+    real = scoring.mean_of_batches
+    monkeypatch.setattr(scoring, "mean_of_batches", lambda *arguments: seen.append(arguments) or real(*arguments))
+    root = write_set(tmp_path, "s4")
+    report = evaluate(root, "s4", AbsoluteModel(), thresholds=[0.5])
+    ((ious, batch_size),) = seen
+    assert (len(ious), batch_size) == (report.num_evaluated, 5)
+    assert report.at_thresholds["0.5"]["miou"] == pytest.approx(real(ious, 5)) != 0
+
+
+def test_a_models_own_confidence_tells_sounding_pairs(tmp_path):
+    root = write_set(tmp_path, "vggss-extended")
+    by_maximum = evaluate(root, "vggss-extended", AbsoluteModel())
+    by_confidence = evaluate(root, "vggss-extended", SureModel(), thresholds=[0.5])
+    assert "ap_by_maximum" in by_maximum.scores["model"]
+    assert not {"ap_by_maximum", "max_f1_by_maximum"} & by_confidence.scores["model"].keys()
+    assert by_confidence.scores["model"]["ap_by_confidence"] == 0  # one value for all gives no order
+    assert any("*_by_confidence by the own one" in note for note in by_confidence.notes)
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.5, 0.4], [0.5, 1.2], [-0.1]])
+def test_thresholds_that_do_not_rise_from_0_to_1_are_refused(is3_root, thresholds):
+    with pytest.raises(ValueError, match=r"`thresholds` must be numbers in \[0, 1\] that rise, got"):
+        evaluate(is3_root, "is3", AbsoluteModel(), thresholds=thresholds)
+
+
+def test_thresholds_of_maps_that_are_normalized_are_refused(is3_root):
+    with pytest.raises(
+        ValueError, match=r"`thresholds` are for maps that mean the same .* those of a ColourModel don't"
+    ):
+        evaluate(is3_root, "is3", thresholds=[0.5])
 
 
 def test_each_picture_and_each_sound_is_encoded_once(is3_root):

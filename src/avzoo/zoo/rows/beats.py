@@ -9,10 +9,20 @@ ROW = Row(
     paper="2212.09058",
     paper_title="BEATs: Audio Pre-Training with Acoustic Tokenizers",
     repository="microsoft/unilm@master",
-    tasks=(Task("audio-classification"),),
+    tasks=(
+        Task(
+            "audio-classification",
+            pipeline="AudioClassificationPipeline",
+            command="pipelines.audio_classification.command",
+            demo="pipelines.audio_classification.demo",
+        ),
+    ),
     pipeline_tag="audio-classification",
     tags=("audio-classification", "audio-embedding", "sound-events"),
-    exports={"models.beats": ("BEATsConfig", "BEATsFeatureExtractor", "BEATsForAudioClassification", "BEATsModel")},
+    exports={
+        "models.beats": ("BEATsConfig", "BEATsFeatureExtractor", "BEATsForAudioClassification", "BEATsModel"),
+        "pipelines.audio_classification.pipeline": ("AudioClassificationPipeline",),
+    },
     config_class="BEATsConfig",
     model_class="BEATsForAudioClassification",
     processor_class="BEATsFeatureExtractor",

@@ -11,7 +11,20 @@ ROW = Row(
     paper="2309.10724",
     paper_title="Sound Source Localization is All about Cross-Modal Alignment",
     repository="kaistmm/ssl_kccv@7e178e6",
-    tasks=(Task("sound-source-localization"), Task("audio-image-retrieval")),
+    tasks=(
+        Task(
+            "sound-source-localization",
+            pipeline="SoundSourceLocalizationPipeline",
+            command="pipelines.sound_source_localization.command",
+            demo="pipelines.sound_source_localization.demo",
+        ),
+        Task(
+            "audio-image-retrieval",
+            pipeline="AudioImageRetrievalPipeline",
+            command="pipelines.audio_image_retrieval.command",
+            demo="pipelines.audio_image_retrieval.demo",
+        ),
+    ),
     pipeline_tag="other",
     tags=("sound-source-localization", "audio-image-retrieval", "audio-visual", "self-supervised", "cross-modal"),
     exports={
@@ -21,6 +34,8 @@ ROW = Row(
             "SSLAlignmentModel",
             "SSLAlignmentProcessor",
         ),
+        "pipelines.audio_image_retrieval.pipeline": ("AudioImageRetrievalPipeline",),
+        "pipelines.sound_source_localization.pipeline": ("SoundSourceLocalizationPipeline",),
     },
     config_class="SSLAlignmentConfig",
     model_class="SSLAlignmentForSoundLocalization",
