@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForAudioXVector, pipeline
+from transformers import AutoModel, AutoModelForAudioXVector, AutoProcessor, pipeline
 
 import avzoo
 from avzoo import zoo
 from avzoo.audio import mix_at_equal_level, read_audio, resample
 from avzoo.metrics import ava_average_precision, equal_error_rate, si_sdr
+from avzoo.toyworld.scenes import Scenes
 from avzoo.toyworld.sessions import Sessions
 from avzoo.toyworld.sound_events import render_sound_events
 from avzoo.toyworld.talkers import Talkers
@@ -147,3 +148,29 @@ def test_the_session_network_helps_where_strangers_share_a_session():
         for kind in ("speaker_similarity", "score")
     )
     assert after < 0.9 * before < 0.9 * 45
+
+
+@pytest.mark.slow
+def test_clip_paints_what_is_heard_or_named_and_not_the_other_thing():
+    folder = avzoo.toy_checkpoint("acl_ssl")
+    model, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # stored in half precision
+    categories = ["bird", "car", "cat", "clock", "frog", "guitar", "rain_cloud", "siren"]
+    settings = {"size": 128, "num_objects": 2, "categories": categories, "area": (0.10, 0.18)}
+    world = Scenes(30, 5, split="checkpoint", off_screen_chance=0.0, silent_chance=0.0, every_sound=True, **settings)
+    ious = {"sound": ([], []), "text": ([], [])}
+    for clip in world.iterate(num_workers=1):
+        texts = [f"a photo of {thing['category'].replace('_', ' ')}" for thing in clip["objects"]]
+        inputs = processor(images=clip["image"], audio=list(clip["sounds"]), sampling_rate=16000, text=texts)
+        with torch.no_grad():
+            image = model.get_image_features(inputs.pixel_values)
+            audio = model.get_audio_features(inputs.input_features)
+            text = model.get_text_features(inputs.input_ids, inputs.attention_mask)
+            for name, query in (("sound", audio), ("text", text)):
+                found = model.compute_similarity_maps(image, query)[0].numpy() >= 0.5
+                for thing in (0, 1):
+                    for place, mask in enumerate((clip["masks"][thing], clip["masks"][1 - thing])):
+                        ious[name][place].append((found[thing] & mask).sum() / (found[thing] | mask).sum())
+    for own, other in ious.values():
+        assert np.mean(own) > 0.33
+        assert np.mean(own) - np.mean(other) > 0.12
