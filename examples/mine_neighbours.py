@@ -32,7 +32,7 @@ from transformers import AutoFeatureExtractor, AutoImageProcessor, AutoModel, Au
 
 from avzoo import SSLAlignmentProcessor
 from avzoo.checks import check_whole_number
-from avzoo.data.image_sound_clips import add_clip_options, list_files, read_clips
+from avzoo.data.image_sound_clips import add_clip_options, check_clip, list_files, read_clip_picture, read_clips
 from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
 from avzoo.feature_cache import FeatureCache
 from avzoo.hub.errors import explain_hub_errors
@@ -42,7 +42,7 @@ from avzoo.models.ssl_alignment.neighbours import (
     save_neighbours,
     write_released_neighbours,
 )
-from avzoo.models.ssl_alignment.training_ssl_alignment import check_clip, read_clip_picture, read_clip_sound
+from avzoo.models.ssl_alignment.training_ssl_alignment import read_clip_sound
 from avzoo.pipelines.shared.saved_folders import explain_damage
 from avzoo.pipelines.sound_source_localization.encoding import digest_file
 from avzoo.training import report_errors

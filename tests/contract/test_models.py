@@ -333,7 +333,8 @@ def replicate(model):
 
 def test_a_replica_of_data_parallel_computes_the_same(model, tiny):
     inputs = tiny.inputs(tiny.lengths)
-    torch.testing.assert_close(answer_of(tiny, replicate(model), inputs), answer_of(tiny, model, inputs), **EXACT)
+    # Some processors sum a product with a detached weight in another order.
+    torch.testing.assert_close(answer_of(tiny, replicate(model), inputs), answer_of(tiny, model, inputs), **FLOAT_NOISE)
 
 
 # --- training -------------------------------------------------------------------------------------------------------
@@ -402,7 +403,7 @@ def test_low_rank_adapters_train_save_load_and_merge(row, model_class, model, ti
     assert not torch.allclose(trained, before, **FLOAT_NOISE)
     adapted.save_pretrained(tmp_path)
     loaded = PeftModel.from_pretrained(tiny_model(row, model_class), tmp_path).eval()
-    torch.testing.assert_close(answer_of(tiny, loaded, inputs), trained, **EXACT)
+    torch.testing.assert_close(answer_of(tiny, loaded, inputs), trained, **FLOAT_NOISE)  # as a replica's
     merged = loaded.merge_and_unload()
     assert type(merged) is model_class
     torch.testing.assert_close(answer_of(tiny, merged, inputs), trained, rtol=1e-4, atol=1e-5)
