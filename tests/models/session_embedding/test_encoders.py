@@ -104,7 +104,7 @@ def test_a_padded_batch_is_its_recordings(name, padding):
         alone = model(recording)
         for field in ("embeddings", "pooled", "environment_codes"):
             if getattr(alone, field) is not None:
-                # Rounding: the sums of other processors give up to 2e-5 here; a frame of padding that counts gives 1e-2.
+                # Of rounding alone: some processors sum a batch in another order than a single, which gives 2e-5.
                 assert distance(batch[field][index], alone[field][0]) < 5e-5, (field, recording.shape)
 
 
