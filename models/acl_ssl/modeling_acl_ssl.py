@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from transformers import CLIPSegForImageSegmentation, PreTrainedModel
+from transformers import CLIPSegForImageSegmentation, PreTrainedConfig, PreTrainedModel
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.utils import ModelOutput
@@ -204,7 +204,7 @@ class ACLForSoundLocalization(PreTrainedModel):
             return {**arguments, "name": name}
         lookups = {key: arguments[key] for key in _LOOKUPS if key in arguments}
         config, others = arguments.get("config"), {key: value for key, value in arguments.items() if key != "config"}
-        if not isinstance(config, ACLConfig):
+        if not isinstance(config, PreTrainedConfig):  # of code from the Hub, a class that is another ACLConfig
             config, others = cls.config_class.from_pretrained(
                 name if config is None else config, return_unused_kwargs=True, **others
             )
