@@ -72,5 +72,7 @@ def test_a_face_size_that_is_a_blur_is_refused():
 
 @pytest.mark.slow
 def test_fitting_again_gives_the_shipped_weights():
-    # Other linear algebra libraries round differently, and may swap a few of the 8000 hard negatives.
-    np.testing.assert_allclose(fit_face_detector(), load_file(WEIGHTS_FILE)["weights"], rtol=0, atol=1e-4)
+    fitted, shipped = fit_face_detector(), load_file(WEIGHTS_FILE)["weights"]
+    difference = np.linalg.norm(fitted - shipped, axis=0) / np.linalg.norm(shipped, axis=0)
+    # Another processor rounds differently and swaps a few of the 8000 hard negatives: 0.035. Another seed gives 0.67.
+    assert difference.max() < 0.06
