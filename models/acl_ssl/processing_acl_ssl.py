@@ -17,7 +17,13 @@ from avzoo.audio import read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.beats import BEATsFeatureExtractor
 from avzoo.models.layers.batches import make_batch
-from avzoo.models.layers.processors import SavedProcessorMixin
+from avzoo.models.layers.processors import (
+    ImageSoundProcessorMixin,
+    is_single_picture,
+    is_single_recording,
+    list_items,
+    name_items,
+)
 from avzoo.video import read_picture
 
 _PLACEHOLDER = "{}"
@@ -25,7 +31,7 @@ _PLACEHOLDER = "{}"
 _LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
-class ACLProcessor(SavedProcessorMixin):
+class ACLProcessor(ImageSoundProcessorMixin):
     """Pictures to `pixel_values`, recordings to `input_features`, texts to `input_ids`; each alone, too.
 
         inputs = processor(images="street.jpg", audio="siren.wav")
@@ -124,16 +130,14 @@ class ACLProcessor(SavedProcessorMixin):
             raise ValueError("`images`, `audio` and `text` are all None; at least one is needed.")
         inputs = {}
         if images is not None:
-            is_one = not isinstance(images, list | tuple) and getattr(images, "ndim", 3) != 4
-            pictures = _check_filled("images", [images] if is_one else list(images))
-            names = _name_items("images", pictures)
+            pictures = list_items("images", images, is_single_picture)
+            names = name_items("images", pictures)
             inputs["pixel_values"] = torch.stack(
                 [self.prepare_image(picture, name) for picture, name in zip(pictures, names, strict=True)]
             )
         if audio is not None:
-            is_one = not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
-            recordings = _check_filled("audio", [audio] if is_one else list(audio))
-            names = _name_items("audio", recordings)
+            recordings = list_items("audio", audio, is_single_recording)
+            names = name_items("audio", recordings)
             clips = [
                 self.prepare_audio(recording, sampling_rate, cut=cut, name=name)
                 for recording, name in zip(recordings, names, strict=True)
@@ -146,7 +150,7 @@ class ACLProcessor(SavedProcessorMixin):
                 )
             inputs["input_features"] = self.compute_features(torch.from_numpy(np.stack(clips)))
         if text is not None:
-            texts = _check_filled("text", [text] if isinstance(text, str) else list(text))
+            texts = list_items("text", text, lambda given: isinstance(given, str))
             encoded = self._require_tokenizer()(texts, padding=True, return_tensors="pt")
             inputs |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
         return make_batch(inputs, return_tensors)
@@ -156,11 +160,6 @@ class ACLProcessor(SavedProcessorMixin):
         picture = Image.fromarray(read_picture(image, name=name))
         picture = picture.resize((self.image_size, self.image_size), Image.Resampling.BICUBIC)
         return self.normalize_pixels(torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255)
-
-    def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(..., 3, rows, columns) in [0, 1] to what the network sees."""
-        mean = torch.tensor(self.image_mean, dtype=pixels.dtype, device=pixels.device)[:, None, None]
-        return (pixels - mean) / torch.tensor(self.image_std, dtype=pixels.dtype, device=pixels.device)[:, None, None]
 
     def prepare_audio(
         self, audio: Any, sampling_rate: int | None = None, *, cut: bool = True, name: str = "audio"
@@ -240,17 +239,6 @@ class ACLProcessor(SavedProcessorMixin):
             lookups = {name: kwargs[name] for name in _LOOKUPS if name in kwargs}
             processor.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **lookups)
         return processor
-
-
-def _check_filled(name: str, items: list[Any]) -> list[Any]:
-    if not items:
-        raise ValueError(f"`{name}` is an empty list.")
-    return items
-
-
-def _name_items(name: str, items: list[Any]) -> list[str]:
-    """What messages call each item."""
-    return [name] if len(items) == 1 else [f"{name}[{index}]" for index in range(len(items))]
 
 
 __all__ = ["ACLProcessor"]

@@ -1,8 +1,10 @@
 """What the processors of several methods share."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
+import torch
 from transformers import ProcessorMixin
 
 
@@ -30,4 +32,47 @@ class SavedProcessorMixin(ProcessorMixin):
         return settings, kwargs
 
 
-__all__ = ["SavedProcessorMixin"]
+class ImageSoundProcessorMixin(SavedProcessorMixin):
+    """A processor of pictures and sounds that holds `image_mean` and `image_std`, of each colour in [0, 1]."""
+
+    def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(..., 3, rows, columns) in [0, 1] to what the network sees."""
+        mean = torch.tensor(self.image_mean, dtype=pixels.dtype, device=pixels.device)[:, None, None]
+        return (pixels - mean) / torch.tensor(self.image_std, dtype=pixels.dtype, device=pixels.device)[:, None, None]
+
+
+def list_items(name: str, items: Any, is_single: Callable[[Any], bool]) -> list[Any]:
+    """One item or several as a list.
+
+    Raises:
+        ValueError: there is none; `name` is the argument.
+    """
+    listed = [items] if is_single(items) else list(items)
+    if not listed:
+        raise ValueError(f"`{name}` is an empty list.")
+    return listed
+
+
+def name_items(name: str, items: list[Any]) -> list[str]:
+    """What messages call each item."""
+    return [name] if len(items) == 1 else [f"{name}[{index}]" for index in range(len(items))]
+
+
+def is_single_picture(images: Any) -> bool:
+    """Whether `images` is one picture and not a list or a batch of them."""
+    return not isinstance(images, list | tuple) and getattr(images, "ndim", 3) != 4
+
+
+def is_single_recording(audio: Any) -> bool:
+    """Whether `audio` is one recording and not a list of them; a flat list of numbers is a recording."""
+    return not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
+
+
+__all__ = [
+    "ImageSoundProcessorMixin",
+    "SavedProcessorMixin",
+    "is_single_picture",
+    "is_single_recording",
+    "list_items",
+    "name_items",
+]

@@ -17,14 +17,20 @@ from transformers import BatchFeature
 from avzoo.audio import log_power_density, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
-from avzoo.models.layers.processors import SavedProcessorMixin
+from avzoo.models.layers.processors import (
+    ImageSoundProcessorMixin,
+    is_single_picture,
+    is_single_recording,
+    list_items,
+    name_items,
+)
 from avzoo.video import read_picture
 
 HIGHEST_PEAK = 15.0  # of a clip that is brought to a level: what is louder is taken for integers further on
 IMAGE_RESIZES = ("bicubic", "bicubic_antialias", "pil_bicubic", "pil_short_side")
 
 
-class SSLAlignmentProcessor(SavedProcessorMixin):
+class SSLAlignmentProcessor(ImageSoundProcessorMixin):
     """Pictures to `pixel_values` and recordings to `input_features`; either side alone, too.
 
         inputs = processor(images="street.jpg", audio="siren.wav")
@@ -138,15 +144,15 @@ class SSLAlignmentProcessor(SavedProcessorMixin):
             raise ValueError("`images` and `audio` are both None; at least one is needed.")
         inputs = {}
         if images is not None:
-            pictures = _list_items("images", images, is_single_picture)
-            names = _name_items("images", pictures)
+            pictures = list_items("images", images, is_single_picture)
+            names = name_items("images", pictures)
             inputs["pixel_values"] = torch.stack(
                 [self.prepare_image(picture, name) for picture, name in zip(pictures, names, strict=True)]
             )
         if audio is not None:
-            recordings = _list_items("audio", audio, is_single_recording)
+            recordings = list_items("audio", audio, is_single_recording)
             clips = []
-            for recording, name in zip(recordings, _name_items("audio", recordings), strict=True):
+            for recording, name in zip(recordings, name_items("audio", recordings), strict=True):
                 samples, _ = read_audio(
                     recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
                 )
@@ -180,11 +186,6 @@ class SSLAlignmentProcessor(SavedProcessorMixin):
                 pixels[None], (size, size), mode="bicubic", align_corners=False, antialias=antialias
             )[0]
         return self.normalize_pixels(pixels)
-
-    def normalize_pixels(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(..., 3, rows, columns) in [0, 1] to what the network sees."""
-        mean = torch.tensor(self.image_mean, dtype=pixels.dtype, device=pixels.device)[:, None, None]
-        return (pixels - mean) / torch.tensor(self.image_std, dtype=pixels.dtype, device=pixels.device)[:, None, None]
 
     def cut_clip(self, samples: np.ndarray) -> np.ndarray:
         """The clip of a recording that the network sees, (clip_samples,), in [-1, 1].
@@ -255,28 +256,6 @@ def cut_middle(picture: np.ndarray, size: int) -> np.ndarray:
     """The middle (size, size, 3) of a picture that is no smaller."""
     top, left = (round((length - size) / 2) for length in picture.shape[:2])
     return picture[top : top + size, left : left + size]
-
-
-def is_single_picture(images: Any) -> bool:
-    """Whether `images` is one picture and not a list or a batch of them."""
-    return not isinstance(images, list | tuple) and getattr(images, "ndim", 3) != 4
-
-
-def is_single_recording(audio: Any) -> bool:
-    """Whether `audio` is one recording and not a list of them; a flat list of numbers is a recording."""
-    return not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
-
-
-def _list_items(name: str, items: Any, is_single) -> list[Any]:
-    listed = [items] if is_single(items) else list(items)
-    if not listed:
-        raise ValueError(f"`{name}` is an empty list.")
-    return listed
-
-
-def _name_items(name: str, items: list[Any]) -> list[str]:
-    """What messages call each item."""
-    return [name] if len(items) == 1 else [f"{name}[{index}]" for index in range(len(items))]
 
 
 __all__ = ["SSLAlignmentProcessor"]
