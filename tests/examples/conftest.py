@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import pickle
-import runpy
 import signal
 import subprocess
 import sys
@@ -137,45 +136,22 @@ def run_main(monkeypatch, capsys, fresh_accelerate_state, _quiet_logging) -> Cal
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """A thread pool doesn't survive a fork, and several threads may add in another order."""
+def kill_main() -> Iterator[Callable[..., None]]:
+    """Runs an example in a process of its own until an optimizer step, where it is gone as by SIGKILL.
+
+    It isn't a fork of this one: locks and threads of what came before would be copied, too.
+    """
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def kill_main(monkeypatch, fresh_accelerate_state, one_thread) -> Callable[..., None]:
-    """Runs an example in a fork of this process until an optimizer step, where it is gone as by SIGKILL."""
-    monkeypatch.syspath_prepend(EXAMPLES)
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    torch.set_num_threads(1)  # here, too, since several threads may add in another order
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
 
     def run(step: int, script: str, *options: object) -> None:
-        child = os.fork()
-        if child == 0:
-            try:
-                _die_at(step)
-                sys.argv = [str(EXAMPLES / script), *map(str, options)]
-                runpy.run_path(sys.argv[0], run_name="__main__")
-            finally:
-                os._exit(0)  # it was not killed
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        command = [sys.executable, Path(__file__).with_name("killed_at.py"), step, EXAMPLES / script, *options]
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, timeout=280)
+        assert result.returncode == -signal.SIGKILL, f"it was not killed: {result.stderr[-3000:]}"
 
-    return run
-
-
-def _die_at(step: int) -> None:
-    from avzoo.training import loop
-
-    apply = loop._Run._optimizer_step
-
-    def apply_or_die(run: loop._Run, batches: list) -> None:
-        if run.state.step == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-        apply(run, batches)
-
-    loop._Run._optimizer_step = apply_or_die
+    yield run
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
