@@ -42,9 +42,7 @@ def read_sign_table(table: PathLike, root: PathLike | None = None, *, skip_missi
     line, header = next(records, (1, []))
     header = [name.strip().lower() for name in header]
     if not {"path", "glosses"} <= set(header) or len(set(header)) < len(header):
-        expected = (
-            "a header with path and glosses, and perhaps split, id and signer, each once"
-        )
+        expected = "a header with path and glosses, and perhaps split, id and signer, each once"
         raise malformed(table, line, f"expected {expected}, got {','.join(header)!r}")
     sentences = Sentences(table)
     for line, fields in records:

@@ -34,25 +34,24 @@ def read_bar_table(table: Path, header: Sequence[str]) -> Iterator[tuple[int, di
         ValueError: another header, a row with more or fewer fields, or no UTF-8 text; with file and line.
     """
     names, expected = None, "|".join(header)
-    line = 0
-    # Lines end where the file's newlines are, not at the other separators that text may hold.
-    with open(table, encoding="utf-8-sig", newline="\n") as file:
-        try:
-            for line, text in enumerate(file, 1):
-                fields = text.rstrip("\r\n").split("|")
-                if not text.strip():
-                    continue
-                if names is None:
-                    names = [name.strip() for name in fields]
-                    if names != list(header):
-                        raise malformed(table, line, f"expected the header {expected}, got {'|'.join(names)}")
-                    continue
-                if len(fields) != len(header):
-                    reason = f"expected {len(header)} fields ({expected}), got {len(fields)} in {text.strip()!r}"
-                    raise malformed(table, line, reason)
-                yield line, dict(zip(header, fields, strict=True))
-        except UnicodeDecodeError as error:
-            raise malformed(table, line + 1, f"not UTF-8 text ({error.reason})") from error
+    with open(table, "rb") as file:  # bytes: a decoder would read on, and not know the line of its error
+        for line, content in enumerate(file, 1):
+            try:
+                text = content.decode("utf-8-sig" if line == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise malformed(table, line, f"not UTF-8 text ({error.reason})") from error
+            fields = text.rstrip("\r\n").split("|")
+            if not text.strip():
+                continue
+            if names is None:
+                names = [name.strip() for name in fields]
+                if names != list(header):
+                    raise malformed(table, line, f"expected the header {expected}, got {'|'.join(names)}")
+                continue
+            if len(fields) != len(header):
+                reason = f"expected {len(header)} fields ({expected}), got {len(fields)} in {text.strip()!r}"
+                raise malformed(table, line, reason)
+            yield line, dict(zip(header, fields, strict=True))
     if names is None:
         raise ValueError(f"{table} is empty; expected the header {expected}.")
 
