@@ -123,7 +123,7 @@ class TemporalHead(nn.Module):
         self.lstm = BidirectionalLSTM(config.hidden_size, config.num_lstm_layers, config.lstm_dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(clips, frames, in_channels) and the steps of each clip, (clips,), to two times (clips, steps, hidden_size)."""
+        """(clips, frames, in_channels) and the steps of each clip to two times (clips, steps, hidden_size)."""
         hidden_states = self.convolve(features)
         mask = torch.arange(hidden_states.shape[1], device=lengths.device) < lengths[:, None]
         return self.lstm(hidden_states, lengths) * mask[..., None], hidden_states
