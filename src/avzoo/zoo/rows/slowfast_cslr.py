@@ -29,6 +29,7 @@ ROW = Row(
             "SlowFastSignProcessor",
         ),
         "pipelines.sign_language_recognition.pipeline": ("SignLanguageRecognitionPipeline",),
+        "pipelines.sign_language_recognition.streaming": ("StreamingSignRecognizer",),
     },
     config_class="SlowFastSignConfig",
     model_class="SlowFastSignForCTC",
