@@ -174,7 +174,7 @@ def test_clips_without_frames_are_counted(tmp_path):
     folder = tmp_path / "features" / "fullFrame-256x256px" / "dev" / "03March_2010_heute-1" / "1"
     (folder / "1.png").unlink()  # an empty folder has none, either
     with pytest.raises(
-        FileNotFoundError, match="1 of the 2 clips of dev.corpus.csv have no frames, the first is .*-1/1"
+        FileNotFoundError, match=r"1 of the 2 clips of dev.corpus.csv have no frames, the first is .*-1/1"
     ):
         phoenix14(tmp_path, "dev")
     assert [row["id"] for row in phoenix14(tmp_path, "dev", skip_missing=True)] == ["03March_2010_heute-2"]
@@ -236,7 +236,7 @@ def test_a_broken_own_table_is_refused_with_its_line(tmp_path, lines, message):
 def test_missing_own_clips_are_counted(tmp_path):
     table = write_table(tmp_path / "signs.csv", "path,glosses", "a.mp4,A", "b.mp4,B")
     write_table(tmp_path / "a.mp4")
-    with pytest.raises(FileNotFoundError, match="1 of the 2 clips of signs.csv have no frames, the first is .*b.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 clips of signs.csv have no frames, the first is .*b.mp4"):
         read_sign_table(table)
 
 
