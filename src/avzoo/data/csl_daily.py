@@ -27,6 +27,7 @@ def csl_daily(
     video_map: PathLike | None = None,
     split_file: PathLike | None = None,
     skip_missing: bool = False,
+    check_frames: bool = True,
 ) -> list[Row]:
     """The sentences of one split, in the order of the table: 18401, 1077 and 1176 of them, with 2000 glosses in all.
 
@@ -45,6 +46,7 @@ def csl_daily(
         frames: folder of the clips' folders. None: `sentence/frames_256x256`, else `sentence/frames_512x512`.
         video_map, split_file: the two tables, if they lie elsewhere.
         skip_missing: leave out clips without frames instead of refusing.
+        check_frames: False: don't look for frames; of the sentences alone a vocabulary is made.
 
     Raises:
         ValueError: another split, a broken row, an empty annotation, or a name that comes twice or leads elsewhere;
@@ -70,7 +72,7 @@ def csl_daily(
             f"the first is {unnamed[0]}."
         )
     all_splits.rows = [row for row in all_splits.rows if row["split"] == split]
-    return all_splits.keep(skip_missing)
+    return all_splits.keep(skip_missing, check_frames)
 
 
 def cut_csl_daily_frames(frames: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ import torch
 
 from avzoo.models.slowfast_cslr.augmentation_slowfast_cslr import (
     ClipChanges,
-    count_ctc_steps,
     draw_clip_changes,
     draw_frames,
     rescale_length,
@@ -55,12 +54,6 @@ def test_a_longer_clip_repeats_frames_in_order():
     assert len(frames) == 40
     assert frames.tolist() == sorted(frames.tolist())
     assert set(frames.tolist()) <= set(range(10))
-
-
-def test_equal_labels_in_a_row_need_a_step_between_them():
-    assert count_ctc_steps([1, 2, 3]) == 3
-    assert count_ctc_steps([1, 1, 2, 2, 2, 1]) == 9
-    assert count_ctc_steps([]) == 0
 
 
 def test_all_frames_are_cut_alike():
