@@ -1,9 +1,8 @@
 """The three data sets of signing, and your own tables: made-up lines in the owners' layouts."""
 
-import numpy as np
 import pytest
 
-from avzoo.data.csl_daily import csl_daily, cut_csl_daily_frames
+from avzoo.data.csl_daily import csl_daily
 from avzoo.data.own_signs import read_sign_table, split_signs
 from avzoo.data.phoenix14 import phoenix14
 from avzoo.data.phoenix14t import phoenix14t
@@ -274,16 +273,3 @@ def test_hypotheses_are_written_for_sclite():
     assert format_ctm({"a": timed, "b": [], "c": ["A", "B"]}) == (
         "a 1 0.40 0.16 WIND\nc 1 0.00 0.01 A\nc 1 0.01 0.01 B\n"
     )
-
-
-def test_csl_daily_frames_lose_their_top_and_keep_their_size():
-    frames = np.zeros((2, 256, 256, 3), np.uint8)
-    frames[:, 40:] = np.arange(216, dtype=np.uint8)[:, None, None]
-    cut = cut_csl_daily_frames(frames)
-    assert cut.shape == frames.shape
-    assert (cut[0, 0, 0, 0], cut[0, 128, 7, 1], cut[1, -1, -1, 2]) == (0, 108, 215)
-
-
-def test_csl_daily_frames_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"`frames` must be \(frames, 256, 256, 3\), got \(2, 512, 512, 3\)"):
-        cut_csl_daily_frames(np.zeros((2, 512, 512, 3), np.uint8))

@@ -4,17 +4,14 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from avzoo.checks import check_choice
 from avzoo.data.lists import PathLike, malformed
 from avzoo.data.sign_sentences import SPLITS, Row, Sentences, check_clip_name, read_bar_table
-from avzoo.video.resizing import resize_as_opencv
 
 logger = logging.getLogger(__name__)
 
 FRAME_FOLDERS = ("frames_256x256", "frames_512x512")  # resized as the authors do, and the owners' own
-CUT_ROWS = 40  # of 256, at the top, above all signers' heads
+CUT_ROWS = 40  # of 256, at the top; the authors' loader cuts them off and stretches the rest again
 _HEADER = ("index", "name", "length", "gloss", "char", "word", "postag")
 _SPLIT_HEADER = ("name", "split")
 
@@ -75,23 +72,6 @@ def csl_daily(
     return all_splits.keep(skip_missing, check_frames)
 
 
-def cut_csl_daily_frames(frames: np.ndarray) -> np.ndarray:
-    """Cut the top 40 rows of 256 off and stretch the rest to 256 x 256, as the authors' loader does with CSL-Daily.
-
-    Args:
-        frames: (frames, 256, 256, 3) uint8.
-
-    Raises:
-        TypeError: not uint8. ValueError: another shape.
-    """
-    if frames.ndim not in (3, 4) or frames.shape[-3:-1] != (256, 256):
-        raise ValueError(
-            f"`frames` must be (frames, 256, 256, 3), got {frames.shape}; bring them to 256 x 256 pixels by "
-            "avzoo.video.resize_lanczos_as_opencv first."
-        )
-    return resize_as_opencv(frames[..., CUT_ROWS:, :, :], 256, 256)
-
-
 def _find_table(root: PathLike, given: PathLike | None, name: str) -> Path:
     if given is not None:
         return Path(given)
@@ -110,4 +90,4 @@ def _read_splits(table: Path) -> dict[str, str]:
     return splits
 
 
-__all__ = ["CUT_ROWS", "FRAME_FOLDERS", "csl_daily", "cut_csl_daily_frames"]
+__all__ = ["CUT_ROWS", "FRAME_FOLDERS", "csl_daily"]
