@@ -37,7 +37,7 @@ from transformers import AutoModelForCTC
 from avzoo import SlowFastSignForCTC, SlowFastSignProcessor
 from avzoo.data.gloss_vocabulary import read_glosses
 from avzoo.data.lists import describe_rows
-from avzoo.data.sign_datasets import FRAMINGS, PUBLIC, SIGN_PLACES, add_sign_options, read_training_rows
+from avzoo.data.sign_datasets import PUBLIC, SIGN_PLACES, add_sign_options, describe_framing, read_training_rows
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.slowfast_cslr.training_slowfast_cslr import (
     SignClips,
@@ -165,7 +165,8 @@ def load(options: argparse.Namespace, glosses: list[str]) -> tuple[SlowFastSignF
         glosses = read_glosses(options.vocabulary_file)
     elif set(glosses) <= set(processor.glosses or []):
         glosses = processor.glosses  # the model knows all of them, and perhaps more
-    model, processor, of_vocabulary = adapt_vocabulary(model, processor, glosses, **FRAMINGS[options.dataset])
+    framing = describe_framing(options.dataset, processor.resize_size)
+    model, processor, of_vocabulary = adapt_vocabulary(model, processor, glosses, **framing)
     model, of_branches = set_auxiliary_branches(model, not options.no_auxiliary_branches)
     for notice in (of_vocabulary, of_branches):
         if notice is not None:
