@@ -87,9 +87,16 @@ def test_official_padding_changes_the_shorter_clip_of_a_batch(parts, rows):
     assert (official - alone).abs().max() > 1e-3
 
 
-def test_official_padding_is_undone_afterwards(parts, rows):
+def test_official_padding_is_of_two_clips_and_undone_afterwards(parts, rows):
     model, processor = parts
+    seen = []
+    hook = model.register_forward_pre_hook(
+        lambda module, _, inputs: seen.append((len(inputs["pixel_values"]), module.config.isolate_clips)),
+        with_kwargs=True,
+    )
     report = evaluate_signs(model, processor, rows, official_padding=True)
+    hook.remove()
+    assert seen == [(2, False)] * 3
     assert report.options["official_padding"] is True
     assert model.config.isolate_clips is True
     with pytest.raises(ValueError, match="`batch_size` must be 2 with `official_padding`, got 3"):
@@ -101,7 +108,12 @@ def test_a_long_clip_goes_through_the_network_in_parts(parts):
     model, processor = parts
     clips = make_clips(processor, 200, 20)
     whole = compute_logits(model, processor, clips)
+    seen = []
+    hook = model.slowfast.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape[1]))
     cut = compute_logits(model, processor, clips, max_frames=120)
+    hook.remove()
+    assert len(seen) > 2
+    assert max(seen) <= 120
     for one, other in zip(whole, cut, strict=True):
         torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
 
@@ -133,6 +145,14 @@ def test_answers_are_cleaned_on_request():
     answers = {head: {"a": make_answer("loc-REGEN")} for head in ("sequence", "conv")}
     assert score_answers(rows, answers).rates["sequence"].value == 100
     assert score_answers(rows, answers, "phoenix").rates["sequence"].value == 0
+
+
+def test_unit_costs_are_counted_beside_those_of_the_protocol():
+    row = {"id": "a", "glosses": ["SCHNEE", "SONNE", "SCHNEE", "WIND", "WOLKE", "REGEN"], "signer": "x", "text": ""}
+    answer = {"a": make_answer("SCHNEE", "WOLKE", "REGEN", "SONNE", "REGEN", "SCHNEE")}
+    report = score_answers([row], {"sequence": answer, "conv": answer})
+    assert report.rates["sequence"].totals["errors"] == 6
+    assert report.unit_cost_percent["sequence"] == pytest.approx(100 * 5 / 6)
 
 
 def test_a_report_is_a_table():
