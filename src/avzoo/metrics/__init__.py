@@ -42,6 +42,7 @@ from .retrieval import (
 )
 from .score_normalization import cohort_statistics, normalize_scores
 from .separation import si_sdr
+from .sign_glosses import GlossAlignment, WordErrorRate, align_glosses, clean_glosses, word_error_rate
 from .sounding_detection import (
     detection_counts,
     slavc_confidence,
@@ -85,8 +86,11 @@ __all__ = [
     "Calibration",
     "ClipOffset",
     "DETCurve",
+    "GlossAlignment",
     "OperatingPoint",
+    "WordErrorRate",
     "accuracy",
+    "align_glosses",
     "area_thresholds",
     "asw_scores",
     "ava_average_precision",
@@ -95,6 +99,7 @@ __all__ = [
     "calibrate",
     "center_prior",
     "class_recall",
+    "clean_glosses",
     "clip_offset",
     "cohort_statistics",
     "columbia_f1",
@@ -150,4 +155,5 @@ __all__ = [
     "verification_scores",
     "wespeaker_eer",
     "wespeaker_min_dcf",
+    "word_error_rate",
 ]
