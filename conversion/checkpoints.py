@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from avzoo.conversion.array_pickles import read_array_pickle
 from avzoo.conversion.file_inspection import RefusedFileError, inspect_file
 from avzoo.files import check_readable
 
@@ -64,8 +65,8 @@ def read_checkpoint(source: CheckpointSource, unpickle_stubs: Sequence[str] = ()
     """Read a mapping, a file (.safetensors, or written by torch.save) or a folder in the Hub's layout.
 
     Args:
-        unpickle_stubs: classes, "module.Name", that the authors' file may refer to beside its weights. An empty class
-            replaces each; the module is not imported.
+        unpickle_stubs: classes and functions, "module.Name", that the authors' file may refer to beside its weights. A
+            class that does nothing replaces each; the module is not imported.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.
@@ -159,12 +160,17 @@ def refuse_pointer(path: Path) -> None:
 
 def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, Any]:
     refuse_pointer(path)
+    if path.suffix == ".pkl" and not _is_of_torch(path):
+        content = read_array_pickle(path)
+        if not isinstance(content, Mapping):
+            raise ValueError(f"checkpoint `{path.name}` holds a {type(content).__name__}, not a dictionary.")
+        return content
     if path.suffix != ".safetensors":
         _inspect_file(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with torch.serialization.safe_globals([(type(name, (), {}), name) for name in unpickle_stubs]):
+        with torch.serialization.safe_globals([(_make_stub(name), name) for name in unpickle_stubs]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
@@ -182,6 +188,18 @@ def _read_file(path: Path, unpickle_stubs: Sequence[str] = ()) -> Mapping[str, A
         raise ValueError(f"checkpoint `{path.name}` holds a {type(content).__name__}, not a dictionary of tensors.")
     _refuse_meta_tensors(content, path)
     return content
+
+
+def _is_of_torch(path: Path) -> bool:
+    """Whether a file is an archive, as torch.save writes."""
+    with path.open("rb") as file:
+        return file.read(2) == b"PK"
+
+
+def _make_stub(name: str) -> type:
+    """A class that takes any arguments and any state, and keeps none."""
+    ignore_all = {"__init__": lambda *arguments: None, "__setstate__": lambda *arguments: None}
+    return type(name, (), ignore_all)
 
 
 def _inspect_file(path: Path) -> None:

@@ -19,11 +19,12 @@ _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # how files of torch < 1.6 begin
 _SPENDERS = {
     "builtins.bytearray",
     "__builtin__.bytearray",
-    "_codecs.encode",
     "torch._utils._rebuild_device_tensor_from_cpu_tensor",
     "torch._utils._rebuild_device_tensor_from_numpy",
     "torch._utils._rebuild_nested_tensor",
 }
+# Makes bytes of a string, as of the few that a generator's state has; of one long string, it could be called for ever.
+_ENCODE, _MOST_ENCODED = "_codecs.encode", 8
 
 _ITEM_SIZES = {
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
@@ -143,16 +144,27 @@ class _Inspector(pickle._Unpickler):  # the one in C takes memory for every numb
 
     def __init__(self, file: Any, path: Path):
         super().__init__(file, encoding="utf-8", errors="surrogateescape")
-        self.path, self.storages = path, {}
+        self.path, self.storages, self.num_encoded = path, {}, 0
 
     def find_class(self, module: str, name: str) -> Any:
         full_name = f"{module}.{name}"
         if full_name in _SPENDERS:
-            raise RefusedFileError(
-                f"checkpoint `{self.path.name}` calls {full_name} when it is unpickled, which can fill the memory and "
-                "which no weights need; it is not opened. If you trust it, save its tensors as .safetensors."
-            )
+            self._refuse(full_name)
+        if full_name == _ENCODE:
+            return type("_Inert", (_Inert,), {"name": name, "__new__": self._count_encoded})
         return type("_Inert", (_Inert,), {"name": name})
+
+    def _count_encoded(self, made: type, *arguments: Any) -> _Inert:
+        self.num_encoded += 1
+        if self.num_encoded > _MOST_ENCODED:
+            self._refuse(_ENCODE)
+        return _Inert()
+
+    def _refuse(self, function: str) -> None:
+        raise RefusedFileError(
+            f"checkpoint `{self.path.name}` calls {function} when it is unpickled, which can fill the memory and "
+            "which no weights need; it is not opened. If you trust it, save its tensors as .safetensors."
+        )
 
     def persistent_load(self, identifier: Any) -> Any:
         _, storage_type, key, _, count, *_ = identifier

@@ -203,13 +203,14 @@ def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tenso
     counters = {f"{norm}.{_COUNTERS}": torch.zeros((), dtype=torch.long) for norm in norms}
     shapes = {key: value.shape for key, value in model.state_dict().items()}
     weights = keymap.apply(counters | dict(tensors), shapes, name)
-    _count(keymap, tensors)
+    count_tensors(keymap, tensors)
     owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
     model.load_state_dict(owned, assign=True)
     return model.eval()
 
 
-def _count(keymap: KeyMap, tensors: Mapping[str, torch.Tensor]) -> None:
+def count_tensors(keymap: KeyMap, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Tell [`count_taken`] which tensors a table takes, and which it leaves out."""
     taken = _taken.get()
     if taken is None:
         return

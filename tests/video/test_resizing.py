@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from avzoo.video import resize_as_opencv, resize_as_torch, scale_as_opencv, to_grey, to_hsv
+from avzoo.video import (
+    resize_as_opencv,
+    resize_as_torch,
+    resize_lanczos_as_opencv,
+    scale_as_opencv,
+    to_grey,
+    to_hsv,
+)
 
 
 @pytest.fixture
@@ -59,6 +66,33 @@ def test_resizing_is_opencvs(rng, kind, channels):
         resized = resize_as_opencv(picture, new_height, new_width)
         expected = cv2.resize(picture, (new_width, new_height)).reshape(new_height, new_width, *channels)
         assert np.array_equal(resized, expected), (picture.shape, expected.shape)
+
+
+@pytest.mark.parametrize("channels", [(), (1,), (3,)], ids=["grey", "one channel", "colour"])
+@pytest.mark.parametrize("kind", SIZES)
+def test_lanczos_resizing_is_opencvs(rng, kind, channels):
+    for trial in range(25):
+        height, width, new_height, new_width = SIZES[kind](*map(int, rng.integers(1, 230, 4)))
+        picture = noise(rng, height, width, *channels)
+        if trial % 2:  # black and white overshoot most
+            picture = np.where(picture > 127, np.uint8(255), np.uint8(0))
+        resized = resize_lanczos_as_opencv(picture, new_height, new_width)
+        expected = cv2.resize(picture, (new_width, new_height), interpolation=cv2.INTER_LANCZOS4)
+        assert np.array_equal(resized, expected.reshape(resized.shape)), (picture.shape, expected.shape)
+
+
+def test_lanczos_resizing_of_a_batch_is_that_of_its_pictures(rng):
+    pictures = noise(rng, 3, 26, 21, 3)
+    resized = resize_lanczos_as_opencv(pictures, 32, 32)
+    assert resized.shape == (3, 32, 32, 3)
+    assert np.array_equal(resized[2], resize_lanczos_as_opencv(pictures[2], 32, 32))
+
+
+def test_lanczos_resizing_refuses_what_is_no_picture():
+    with pytest.raises(TypeError, match="`pictures` must be a uint8 array with values 0..255, got float32"):
+        resize_lanczos_as_opencv(np.zeros((5, 5, 3), np.float32), 4, 4)
+    with pytest.raises(ValueError, match="`height` and `width` must be at least 1 pixel, got 0 x 4"):
+        resize_lanczos_as_opencv(np.zeros((5, 5, 3), np.uint8), 0, 4)
 
 
 @pytest.mark.parametrize("factor", [0.25, 0.3, 0.5, 0.77, 1, 1.5, 2])

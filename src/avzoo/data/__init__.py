@@ -13,6 +13,9 @@
   pictures, sounds and where they come from; [`avzoo.data.localization_samples`] is what their rows hold.
 - [`avzoo.data.voxceleb`]: utterances of VoxCeleb1 and 2 with speakers and sessions; [`avzoo.data.trial_lists`]: trials
   of speaker verification in three formats; [`avzoo.data.kaldi_lists`]: `wav.scp` and `utt2spk`.
+- [`avzoo.data.phoenix14`], [`avzoo.data.phoenix14t`], [`avzoo.data.csl_daily`], and your own by
+  [`avzoo.data.own_signs`]: sentences of signing; [`avzoo.data.sign_sentences`] is what their rows hold,
+  [`avzoo.data.gloss_vocabulary`] numbers their glosses.
 - [`avzoo.data.musan`]: noises and simulated room responses for augmentation.
 - [`avzoo.data.speaker_folders`]: your own face videos of utterances.
 - [`avzoo.data.voiceldm_lists`]: the lists of speech and noise of VoiceLDM's authors.

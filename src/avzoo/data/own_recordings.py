@@ -25,7 +25,7 @@ from avzoo.data.lists import PathLike, malformed, read_records
 VALIDATION_FOLDERS = ("validation", "valid", "val", "dev", "test")
 SEPARATOR = ";"  # between the labels of one recording
 _PATH_COLUMNS = ("path", "file_path", "file_name", "filename", "file")
-_SPLITS = {"train": "train", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"), "test": "test"}
+SPLIT_NAMES = {"train": "train", **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"), "test": "test"}
 
 
 def read_class_folders(root: PathLike) -> tuple[list[dict[str, Any]], list[str]]:
@@ -111,9 +111,9 @@ def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_m
             raise malformed(table, line, f"`{label_column}` is empty or has an empty part, {text!r}")
         row = {"id": name, "path": Path(path), "labels": list(dict.fromkeys(labels))}
         if "split" in header:
-            if named["split"].lower() not in _SPLITS:
-                raise malformed(table, line, f"`split` must be one of {', '.join(_SPLITS)}, got {named['split']!r}")
-            row["split"] = _SPLITS[named["split"].lower()]
+            if named["split"].lower() not in SPLIT_NAMES:
+                raise malformed(table, line, f"`split` must be one of {', '.join(SPLIT_NAMES)}, got {named['split']!r}")
+            row["split"] = SPLIT_NAMES[named["split"].lower()]
         rows.append(row)
     if not rows:
         raise ValueError(f"{table} holds a header and no recording.")

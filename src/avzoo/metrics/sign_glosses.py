@@ -53,7 +53,7 @@ _PHOENIX_DROPPED = ("__LEFTHAND__", "__EPENTHESIS__", "__EMOTION__")
 
 @dataclass(frozen=True)
 class GlossAlignment:
-    """A reference and a hypothesis, word against word; where one has no word, there are as many * as the other's letters.
+    """A reference and a hypothesis, word against word; where one has none, it has as many * as the other has letters.
 
     Args:
         reference, hypothesis: of equal length.

@@ -1,4 +1,4 @@
-"""Grey conversion, HSV and bilinear resizing of 8-bit pictures, bit for bit as OpenCV's and torch's.
+"""Grey conversion, HSV, and bilinear and Lanczos resizing of 8-bit pictures, bit for bit as OpenCV's and torch's.
 
 Face networks were trained on pixels that one of these made, and their differences (a grey level here and there without
 antialiasing, whole blurred edges with it) change scores. So each is named after the library that it equals. OpenCV
@@ -192,6 +192,60 @@ def _interpolate(
     return result.astype(np.uint8).reshape(batch, len(above), len(left), channels)
 
 
+def resize_lanczos_as_opencv(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Lanczos resizing as `cv2.resize` with `INTER_LANCZOS4` does it to 8-bit pictures: 8 x 8 pixels, no antialiasing.
+
+    Pixels beyond the border are those at it, weights have 11 bits, and the sum is rounded once. The aspect ratio is not
+    kept. Pillow's Lanczos (6 x 6 pixels, with antialiasing) makes other pictures, off by 1 % of the grey values.
+
+    Args:
+        pictures: uint8, (height, width[, channels]) or (pictures, height, width, channels).
+        height, width: of the result, pixels.
+
+    Returns:
+        uint8 of the same number of axes.
+
+    Raises:
+        TypeError: not uint8. ValueError: another number of axes, a side of 0 pixels.
+    """
+    num_axes, pictures = _as_batch(pictures, height, width)
+    if pictures.shape[1:3] == (height, width):
+        return _as_given(pictures.copy(), num_axes)
+    rows, row_weights = _lanczos_neighbours(height, pictures.shape[1])
+    columns, column_weights = _lanczos_neighbours(width, pictures.shape[2])
+    result = np.empty((len(pictures), height, width, pictures.shape[3]), np.uint8)
+    for picture, target in zip(pictures, result, strict=True):  # one at a time stays in the cache
+        # Sums of whole numbers have no order, so the axis that has its pixels in one piece can go first.
+        mixed = sum(picture[places] * weights[:, None, None] for places, weights in zip(rows, row_weights, strict=True))
+        across = np.ascontiguousarray(mixed.transpose(1, 0, 2))  # (width before, height, channels)
+        total = np.full((width, *across.shape[1:]), 1 << 21, np.int32)
+        for places, weights in zip(columns, column_weights, strict=True):
+            total += across[places] * weights[:, None, None]
+        target[:] = np.clip(total >> 22, 0, 255).transpose(1, 0, 2)
+    return _as_given(result, num_axes)
+
+
+def _lanczos_neighbours(length: int, source: int) -> tuple[np.ndarray, np.ndarray]:
+    """The 8 old places around each new one, cut to the border, and their weights of 11 bits: (8, length) each."""
+    position = ((np.arange(length) + 0.5) * (1 / (length / source)) - 0.5).astype(np.float32)
+    before = np.floor(position)
+    fraction = (position - before).astype(np.float32)
+    # float32 up to here, then float64: the last bit decides some weights.
+    start = fraction + np.float32(3)
+    distance = (start - np.arange(8, dtype=np.float32)[:, None]).astype(np.float64)
+    angle = -start.astype(np.float64) * np.pi * 0.25
+    # sin(pi x) sin(pi x / 4) / x^2 up to a factor: sines of angles an eighth of a circle apart, with signs.
+    half = np.sqrt(0.5)
+    turns = [(1, 0), (-half, -half), (0, 1), (half, -half), (-1, 0), (half, half), (0, -1), (-half, half)]
+    waves = np.stack([sine * np.sin(angle) + cosine * np.cos(angle) for sine, cosine in turns])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        weights = (waves / (distance * np.pi * 0.25) ** 2).astype(np.float32)
+    weights = np.where(np.abs(distance) < 1e-6, np.float32(1e30), weights)
+    weights = weights * (np.float32(1) / weights.sum(0, dtype=np.float32))
+    places = np.clip(before.astype(np.int64) + np.arange(-3, 5)[:, None], 0, source - 1)
+    return places, np.rint(weights * np.float32(2048)).astype(np.int32)
+
+
 def resize_as_torch(
     pictures: np.ndarray, height: int, width: int, *, antialias: bool = False, rows: slice = slice(None)
 ) -> np.ndarray:
@@ -279,4 +333,4 @@ def _as_given(batch: np.ndarray, num_axes: int) -> np.ndarray:
     return batch if num_axes == 4 else batch[0] if num_axes == 3 else batch[0, :, :, 0]
 
 
-__all__ = ["resize_as_opencv", "resize_as_torch", "scale_as_opencv", "to_grey", "to_hsv"]
+__all__ = ["resize_as_opencv", "resize_as_torch", "resize_lanczos_as_opencv", "scale_as_opencv", "to_grey", "to_hsv"]

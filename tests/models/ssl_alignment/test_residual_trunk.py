@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from avzoo.models.ssl_alignment.residual_trunk import NormedConvolution, ResidualTrunk
+from avzoo.models.ssl_alignment.residual_trunk import ResidualTrunk, TrunkConvolution
 
 WIDTHS, DEPTHS, STRIDES = (6, 8, 10, 12), (2, 1, 2, 1), (1, 2, 2, 1)
 
@@ -288,7 +288,7 @@ def test_weights_rounded_on_the_way_are_the_rounded_ones(trunk):
 
 def test_folding_in_float16_keeps_small_variances():
     """Folded in float64: a variance of 1e-7 is 0 in float16 only once it is stored so."""
-    layer = NormedConvolution(2, 3, 3).eval()
+    layer = TrunkConvolution(2, 3, 3).eval()
     layer.norm.running_var.fill_(1e-6)
     inputs = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     expected = layer(inputs).detach()

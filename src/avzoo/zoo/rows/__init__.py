@@ -11,6 +11,7 @@ from . import (
     mtdvocalist,
     s3fd,
     session_embedding,
+    slowfast_cslr,
     ssl_alignment,
     talknce,
     voiceldm,
@@ -27,5 +28,6 @@ METHODS: tuple[Row, ...] = (
     session_embedding.ROW,
     ssl_alignment.ROW,
     acl_ssl.ROW,
+    slowfast_cslr.ROW,
 )
 COMPONENTS: tuple[Row, ...] = (s3fd.ROW, beats.ROW)

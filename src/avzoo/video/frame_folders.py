@@ -1,0 +1,68 @@
+"""Videos that lie on disk as folders of pictures, as many data sets ship them."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from avzoo.video.pictures import read_picture
+
+FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+
+
+def list_frames(folder: str | os.PathLike) -> list[Path]:
+    """The pictures of a folder in the order of their names, numbers by their value: 2.png comes before 10.png.
+
+    Names of equally many digits, as data sets have them, come in the plain order of text. Hidden files and files of
+    other types than `FRAME_SUFFIXES` are passed over.
+
+    Raises:
+        FileNotFoundError: no such folder. NotADirectoryError: it is a file. ValueError: it holds no picture.
+    """
+    folder = Path(folder)
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if _is_frame(entry.name)]
+    if not names:
+        raise ValueError(f"`{folder}` holds no frames; known types are {' '.join(FRAME_SUFFIXES)}.")
+    return [folder / name for name in sorted(names, key=_order)]
+
+
+def has_frames(folder: str | os.PathLike) -> bool:
+    """Whether there is such a folder with at least one picture in it."""
+    try:
+        with os.scandir(folder) as entries:
+            return any(_is_frame(entry.name) for entry in entries)
+    except OSError:
+        return False
+
+
+def read_frames(folder: str | os.PathLike) -> np.ndarray:
+    """All pictures of a folder: (frames, height, width, 3) uint8 RGB.
+
+    Raises:
+        OSError, ValueError: as [`list_frames`]; a picture is damaged, or of another size than the first.
+    """
+    frames: list[np.ndarray] = []
+    for path in list_frames(folder):
+        frame = read_picture(path, name=os.fspath(path))
+        if frames and frame.shape != frames[0].shape:
+            height, width = frames[0].shape[:2]
+            raise ValueError(
+                f"`{path}` has {frame.shape[1]} x {frame.shape[0]} pixels, the first frame of its folder "
+                f"{width} x {height}; all frames of a video must have one size."
+            )
+        frames.append(frame)
+    return np.stack(frames)
+
+
+def _is_frame(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in FRAME_SUFFIXES
+
+
+def _order(name: str) -> tuple[list, str]:
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], name
+
+
+__all__ = ["FRAME_SUFFIXES", "has_frames", "list_frames", "read_frames"]
