@@ -34,11 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
 from toy.runs import note, open_output, run_jobs, save_card
-from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from avzoo import SlowFastSignConfig, SlowFastSignForCTC, SlowFastSignProcessor
@@ -160,7 +156,7 @@ class Collator:
 
     def __call__(self, clips: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         texts = [" ".join(clip["glosses"]) for clip in clips]
-        return dict(self.processor(videos=[clip["frames"] for clip in clips], text=texts, return_tensors="pt"))
+        return dict(self.processor(videos=[clip["frames"] for clip in clips], text=texts))
 
 
 # ----------------------------------------------------------------------------------------------------------- networks
@@ -170,8 +166,8 @@ def run(job: Job) -> Result:
     """Train one network and test it, in a worker process."""
     logging.disable_progress_bar()
     torch.manual_seed(job.seed)  # the rows of a seed begin with the same weights
-    processor = make_processor(RAPID_GLOSSES, SIZE)
-    network = SlowFastSignForCTC(SlowFastSignConfig(**NETWORK, vocab_size=1 + len(RAPID_GLOSSES)))
+    processor = SlowFastSignProcessor(RAPID_GLOSSES, resize_size=SIZE, crop_size=SIZE)
+    network = SlowFastSignForCTC(SlowFastSignConfig(**NETWORK, vocab_size=processor.num_classes))
     restrict(network, job.pathways)
 
     def make_world(num_clips: int, num_glosses: int) -> RapidSigns:
@@ -201,19 +197,6 @@ def restrict(network: SlowFastSignForCTC, pathways: str) -> None:
     kept = torch.ones(config.slow_size + config.fast_size)
     kept[slice(config.slow_size, None) if pathways == "slow only" else slice(config.slow_size)] = 0
     network.slowfast.pathways.register_forward_hook(lambda module, inputs, features: features * kept)
-
-
-def make_processor(glosses: Sequence[str], size: int) -> SlowFastSignProcessor:
-    """For frames of `size` x `size` pixels, seen whole."""
-    return SlowFastSignProcessor(make_tokenizer(glosses), resize_size=size, crop_size=size)
-
-
-def make_tokenizer(glosses: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Glosses between blanks; 0 is the blank of CTC."""
-    vocabulary = {gloss: number for number, gloss in enumerate(("<blank>", *glosses))}
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<blank>"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<blank>")
 
 
 def fit(
@@ -250,9 +233,9 @@ def score(network: SlowFastSignForCTC, processor: SlowFastSignProcessor, clips: 
     read = []
     for first in range(0, len(clips), 16):
         frames = [clip["frames"] for clip in clips[first : first + 16]]
-        output = network(**processor(videos=frames, return_tensors="pt"))
+        output = network(**processor(videos=frames))
         answers = processor.batch_decode(output.logits, output.lengths, num_beams=1)
-        read += [hypotheses[0]["text"] for hypotheses in answers]
+        read += [processor.spell(best.ids) for best, *_ in answers]
     return word_error_rate([clip["glosses"] for clip in clips], read).value
 
 
@@ -265,7 +248,7 @@ def compare_costs(folder: Path) -> dict[str, Cost]:
     whole = SlowFastSignForCTC.from_pretrained(folder)
     networks = {"with auxiliary heads": whole, "without": whole.without_auxiliary()}
     frames = [clip["frames"] for clip in RapidSigns(TIMED_CLIPS, split="timed", size=SIZE, num_glosses=3)]
-    inputs = processor(videos=frames, return_tensors="pt")
+    inputs = processor(videos=frames)
     used = {name: count_used(network, inputs) for name, network in networks.items()}
     seconds: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
