@@ -33,8 +33,8 @@ def test_a_clip_agrees_with_its_labels(clips):
         count = len(clip["centers"])
         assert (clip["frames"].shape, clip["frames"].dtype, clip["fps"]) == ((count, 20, 20, 3), np.uint8, 25)
         assert [RAPID_GLOSSES[label] for label in clip["labels"]] == clip["glosses"]
-        assert clip["spans"][0][0] == 0
-        assert clip["spans"][-1][1] == count
+        assert clip["spans"][0][0] == 1
+        assert clip["spans"][-1][1] == count - 1
         assert all(8 <= stop - start <= 11 for start, stop in clip["spans"])
         assert all(later[0] - one[1] == 4 for one, later in itertools.pairwise(clip["spans"]))  # the glide
         assert all(one != later for one, later in itertools.pairwise(clip["glosses"]))
@@ -65,6 +65,16 @@ def test_every_fourth_frame_shows_the_motion_in_half_of_the_phases(clips):
         sampled = centers[::4]
         assert (np.ptp(sampled, axis=0) == 0).all()
         assert ((sampled >= 8) & (sampled <= 11)).all() == (phase % 2 == 0)
+
+
+def test_what_is_between_and_around_glosses_does_not_swing(clips):
+    for clip in clips:
+        signed = np.zeros(len(clip["centers"]), bool)
+        for start, stop in clip["spans"]:
+            signed[start:stop] = True
+        places = clip["centers"][~signed]
+        assert ((places >= 8) & (places <= 11)).all()
+        assert np.abs(np.diff(clip["centers"][~signed], axis=0)).max() <= 1  # of three pixels, in five steps
 
 
 def test_shapes_stay_inside_a_picture_of_any_size(clips, large_clips):
@@ -115,7 +125,7 @@ def test_centres_of_every_fourth_frame_tell_little_of_the_motion_and_all_centres
     def describe(step, size):
         features, motions = [], []
         for clip in RapidSigns(400, num_glosses=1, size=size):
-            away = np.abs(clip["centers"][:8:step] - (size - 1) / 2)  # of the middle of the picture
+            away = np.abs(clip["centers"][1:9:step] - (size - 1) / 2)  # of the middle of the picture
             features.append(away.flatten())
             motions.append(clip["glosses"][0].split("-")[1])
         return linear_probe_accuracy(features[:200], motions[:200], features[200:], motions[200:])

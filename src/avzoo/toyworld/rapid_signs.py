@@ -2,14 +2,14 @@
 
     clip = rapid_sentence(9)
     clip["frames"]                    # uint8 (frames, 20, 20, 3), 25 per second
-    clip["glosses"], clip["spans"]    # ["SQUARE-UPRIGHT", "SQUARE-ACROSS"], [[0, 10], [14, 24]]
+    clip["glosses"], clip["spans"]    # ["SQUARE-UPRIGHT", "SQUARE-ACROSS"], [[1, 11], [15, 25]]
 
 A gloss is a shape and a motion: a bright diamond or the outline of a square, 9 x 9 pixels, that swings by 4 pixels
-across or upright. A swing takes exactly four frames, so every fourth frame shows the shape in one place: 4 pixels off
-its centre in one half of the phases, at its centre in the other. In a picture of 20 x 20 pixels a shape that is off
-its centre tells its motion, as no centre lies there; at its centre both motions look the same. Whoever sees only every
-fourth frame therefore takes one gloss in four for its twin. In a larger picture centres lie nearly everywhere, and
-every fourth frame tells next to nothing of the motion.
+across or upright about its place. A swing takes exactly four frames, so every fourth frame shows the shape where it
+was: 4 pixels off its place in one half of the phases, at its place in the other. In a picture of 20 x 20 pixels a shape
+off its place tells its motion, as no place lies there; at its place both motions look the same. Whoever sees only every
+fourth frame therefore takes one gloss in four for its twin. Between glosses, and for a frame at both ends of a clip, a
+shape does not swing.
 """
 
 import os
@@ -52,8 +52,9 @@ def rapid_sentence(seed: int, *, size: int = 20, num_glosses: int | None = None)
         dict of
         - `frames`, uint8 (frames, size, size, 3), grey; `fps`, 25;
         - `glosses`, names in order; `labels`, their indices in `RAPID_GLOSSES`; `spans`, [first frame, frame after the
-          last] of each, with a glide of 4 frames between two;
-        - `centers`, int64 (frames, 2): (x, y) in pixels of the shape's middle;
+          last] of each, with a glide of 4 frames from place to place between two, and a frame without motion at both
+          ends, which networks may repeat;
+        - `centers`, int64 (frames, 2): (x, y) of the shape's middle pixel;
         - `phases`, quarters of a swing at the first frame of each gloss, 0 to 3: at 0 the shape is at its place;
         - `seed`.
 
@@ -90,19 +91,18 @@ def _move_shapes(
     margin = _RADIUS + SWING
     places = generator.integers(margin, size - margin, (len(names), 2))
     swing = np.rint(SWING * np.sin(2 * np.pi * np.arange(PERIOD) / PERIOD)).astype(int)  # 0, 4, 0, -4
-    centers, shapes, spans = [], [], []
-    for name, phase, length, place in zip(names, phases, lengths, places, strict=True):
+    centers, shapes, spans = [places[:1]], [names[0].split("-")[0]], []
+    for index, (name, phase, length) in enumerate(zip(names, phases, lengths, strict=True)):
         shape, motion = name.split("-")
-        way = place + swing[(phase + np.arange(length)) % PERIOD, None] * np.array(MOTIONS[motion])
-        if centers:
+        if index:
             share = np.arange(1, GLIDE + 1)[:, None] / (GLIDE + 1)
-            last = centers[-1][-1]
-            centers.append(np.rint(last + share * (way[0] - last)).astype(int))
+            centers.append(np.rint(places[index - 1] + share * (places[index] - places[index - 1])).astype(int))
             shapes += [shapes[-1]] * (GLIDE // 2) + [shape] * (GLIDE - GLIDE // 2)
-        start = len(shapes)
-        centers.append(way)
+        spans.append([len(shapes), len(shapes) + int(length)])
+        centers.append(places[index] + swing[(phase + np.arange(length)) % PERIOD, None] * np.array(MOTIONS[motion]))
         shapes += [shape] * int(length)
-        spans.append([start, len(shapes)])
+    centers.append(places[-1:])
+    shapes.append(shapes[-1])
     return np.concatenate(centers), shapes, spans
 
 
