@@ -7,6 +7,7 @@ from .modeling_slowfast_cslr import (
     SlowFastSignModel,
     SlowFastSignOutput,
 )
+from .processing_slowfast_cslr import SlowFastSignProcessor
 
 __all__ = [
     "SlowFastSignConfig",
@@ -14,4 +15,5 @@ __all__ = [
     "SlowFastSignForCTC",
     "SlowFastSignModel",
     "SlowFastSignOutput",
+    "SlowFastSignProcessor",
 ]

@@ -159,8 +159,8 @@ class SlowFastSignProcessor(SavedProcessorMixin):
             frames = resize_lanczos_as_opencv(frames, size, size)
         if self.top_rows:
             frames = resize_as_torch(frames[:, self.top_rows :], size, size)
-        start = round((size - self.crop_size) / 2)
-        return frames[:, start : start + self.crop_size, start : start + self.crop_size]
+        top, left, height, width = find_crop(size, size, self.crop_size)
+        return frames[:, top : top + height, left : left + width]
 
     def pad(self, clips: Sequence[np.ndarray]) -> dict[str, torch.Tensor]:
         """Clips (frames, rows, columns, 3) of one size to `pixel_values`, and `attention_mask` where lengths differ."""
@@ -242,6 +242,12 @@ def is_single_video(videos: Any) -> bool:
     if isinstance(videos, list | tuple):
         return bool(videos) and (isinstance(videos[0], Image.Image) or getattr(videos[0], "ndim", 0) in (2, 3))
     return getattr(videos, "ndim", 4) != 5
+
+
+def find_crop(height: int, width: int, size: int) -> tuple[int, int, int, int]:
+    """Top, left, height and width of the middle of a frame; sides that are smaller stay as they are."""
+    top, left = (max(0, round((side - size) / 2)) for side in (height, width))
+    return top, left, min(height, size), min(width, size)
 
 
 def cut_to_ratio(frames: np.ndarray, ratio: float | None) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""One picture of two things, asked with the sound of each: the heat follows the sound."""
+"""One picture of two things, asked with the sound and the name of each: the heat follows the sound, or the word."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,10 @@ from avzoo.toyworld.scenes import scene
 from avzoo.video import contact_sheet, draw_label, write_picture
 
 NUM_PICTURES = 4
-# Scenes as the toy checkpoint was trained on.
+METHODS = {"ssl_alignment": "SSL alignment", "acl_ssl": "ACL-SSL"}
+COLUMNS = ("the scene", "SSL alignment with both sounds", "ACL-SSL with both sounds", "ACL-SSL with both words")
+PROMPT = "a photo of {}"  # that ACL-SSL's toy checkpoint was trained with
+# Scenes as the toy checkpoints were trained on.
 SETTINGS: dict[str, Any] = {
     "size": 128,
     "categories": ("bird", "car", "cat", "clock", "frog", "guitar", "rain_cloud", "siren"),
@@ -24,37 +27,71 @@ SETTINGS: dict[str, Any] = {
 
 
 def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
-    """Draw where the toy checkpoint hears things.
+    """Draw where the toy checkpoints hear things, and where the one that reads paints what a text names.
 
     Args:
-        files: a picture with one or more sounds, or videos. None: drawn scenes of two things, as the toy checkpoint
-            knows them; it knows no others.
+        files: a picture with one or more sounds, or videos, of which SSL alignment's checkpoint is asked. None: drawn
+            scenes of two things, as the toy checkpoints know them; they know no others.
         output: folder for what is written.
         seed: of the scenes. None: drawn afresh, and printed.
 
     Returns:
         Paths of the pictures; of videos, nothing.
     """
-    locate = pipeline("sound-source-localization", model=avzoo.toy_checkpoint("ssl_alignment"), device="cpu")
     if files:
-        return show_files(locate, files, output)
+        return show_files(load_model("ssl_alignment"), files, output)
     seed = int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed
     print(f"seed {seed}; pictures of two things, each asked with the sound of both")
-    shown, right = [], 0
-    for number in range(NUM_PICTURES):
-        clip = scene(seed + number, num_objects=2, every_sound=True, **SETTINGS)
-        answers = locate({"image": clip["image"], "audio": list(clip["sounds"])})
-        names = [thing["category"] for thing in clip["objects"]]
-        shown.append(draw_label(clip["image"], " and ".join(names), (3, 2)))
-        for answer, name, mask in zip(answers, names, clip["masks"], strict=True):
-            is_right = answer["peak"] is not None and bool(mask[answer["peak"][1], answer["peak"][0]])
-            right += is_right
-            shown.append(draw_answer(clip["image"], answer, name))
-            print(f"  {name}: confidence {answer['confidence']:.2f}, the peak lies {'on' if is_right else 'beside'} it")
-    print(f"  {right} of {2 * NUM_PICTURES} peaks lie on the thing that is heard")
-    picture = write_picture(output / "sound_source_localization.png", contact_sheet(shown, 3))
-    print(f"  picture: {picture}")
+    models = {title: load_model(method) for method, title in METHODS.items()}
+    scenes = [scene(seed + number, num_objects=2, every_sound=True, **SETTINGS) for number in range(NUM_PICTURES)]
+    rows = [[draw_label(clip["image"], " and ".join(name_things(clip)), (3, 2))] for clip in scenes]
+    for title, locate in models.items():
+        print(f"  {title}")
+        right = [
+            locate_things(locate, clip, list(clip["sounds"]), row, "audio")
+            for clip, row in zip(scenes, rows, strict=True)
+        ]
+        print(f"  {sum(right)} of {2 * NUM_PICTURES} peaks lie on the thing that is heard")
+        if hasattr(locate.model, "get_text_features"):
+            print(f"  {title}, asked with words")
+            right = [
+                locate_things(locate, clip, [PROMPT.format(name) for name in name_things(clip)], row, "text")
+                for clip, row in zip(scenes, rows, strict=True)
+            ]
+            print(f"  {sum(right)} of {2 * NUM_PICTURES} peaks lie on the thing that is named")
+    sheet = contact_sheet([shown for row in rows for shown in row], len(rows[0]))
+    picture = write_picture(output / "sound_source_localization.png", sheet)
+    print(f"  picture: {picture}; from left to right: {', '.join(COLUMNS)}")
     return [picture]
+
+
+def load_model(method: str) -> Any:
+    """The pipeline of a method's toy checkpoint."""
+    return pipeline("sound-source-localization", model=avzoo.toy_checkpoint(method), device="cpu")
+
+
+def name_things(clip: Mapping[str, Any]) -> list[str]:
+    """What the two things of a scene are called."""
+    return [thing["category"].replace("_", " ") for thing in clip["objects"]]
+
+
+def locate_things(locate: Any, clip: Mapping[str, Any], queries: list[Any], row: list[np.ndarray], kind: str) -> int:
+    """Ask for both things of a scene and draw the answers behind the others of its row.
+
+    Args:
+        queries: their sounds, or texts. kind: "audio" or "text".
+
+    Returns:
+        How many peaks lie on the thing that was asked for.
+    """
+    right = 0
+    answers = locate({"image": clip["image"], kind: queries})
+    for answer, name, mask in zip(answers, name_things(clip), clip["masks"], strict=True):
+        is_right = answer["peak"] is not None and bool(mask[answer["peak"][1], answer["peak"][0]])
+        right += is_right
+        row.append(draw_answer(clip["image"], answer, f"{name}{' (word)' if kind == 'text' else ''}"))
+        print(f"    {name}: confidence {answer['confidence']:.2f}, the peak lies {'on' if is_right else 'beside'} it")
+    return right
 
 
 def show_files(locate: Any, files: Sequence[Path], output: Path) -> list[Path]:

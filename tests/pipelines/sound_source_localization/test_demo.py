@@ -1,35 +1,46 @@
-"""The demo, with a tiny model in place of the toy checkpoint."""
+"""The demo, with tiny models in place of the toy checkpoints."""
+
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from clip_tokenizer import make_tokenizer
 
 import avzoo
-from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
+from avzoo import ACLProcessor, SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.audio import write_wav
 from avzoo.cli import main
 from avzoo.video import write_picture, write_video
 
+sys.path.insert(0, str(Path(__file__).parents[2] / "conversion"))
+import small_acl_ssl
+
 
 @pytest.fixture(autouse=True)
-def tiny_checkpoint(monkeypatch, tmp_path):
+def tiny_checkpoints(monkeypatch, tmp_path):
     torch.manual_seed(0)
     sizes = {"hidden_sizes": (4, 6, 8, 12), "depths": (1, 1, 1, 1), "projection_dim": 10}
     SSLAlignmentForSoundLocalization(SSLAlignmentConfig(**sizes)).save_pretrained(tmp_path / "model")
     SSLAlignmentProcessor().save_pretrained(tmp_path / "model")
-    monkeypatch.setattr(avzoo, "toy_checkpoint", lambda method: {"ssl_alignment": str(tmp_path / "model")}[method])
+    small_acl_ssl.convert().save_pretrained(tmp_path / "reader")
+    ACLProcessor(image_size=64, tokenizer=make_tokenizer(tmp_path)).save_pretrained(tmp_path / "reader")
+    folders = {"ssl_alignment": str(tmp_path / "model"), "acl_ssl": str(tmp_path / "reader")}
+    monkeypatch.setattr(avzoo, "toy_checkpoint", folders.get)
     monkeypatch.setattr("avzoo.pipelines.sound_source_localization.demo.SETTINGS", {"size": 64})
     monkeypatch.setattr("avzoo.pipelines.audio_image_retrieval.demo.SETTINGS", {"size": 64})
 
 
-def test_pictures_are_asked_with_the_sounds_of_both_things(tmp_path, capsys):
+def test_pictures_are_asked_with_the_sounds_and_the_names_of_both_things(tmp_path, capsys):
     outputs = []
     for _ in range(2):
         assert main(["demo", "sound-source-localization", "-o", str(tmp_path), "--seed", "3"]) == 0
         outputs.append(capsys.readouterr().out)
     assert outputs[0] == outputs[1]
-    assert outputs[0].count("the peak lies") == 8
-    assert " of 8 peaks lie on the thing that is heard" in outputs[0]
+    assert outputs[0].count("the peak lies") == 24
+    assert outputs[0].count(" of 8 peaks lie on the thing that is heard") == 2
+    assert outputs[0].count(" of 8 peaks lie on the thing that is named") == 1
     assert (tmp_path / "sound_source_localization.png").read_bytes().startswith(b"\x89PNG")
 
 
