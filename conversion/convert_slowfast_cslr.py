@@ -85,7 +85,9 @@ def make_keymap(config: SlowFastSignConfig, has_branches: bool = True) -> KeyMap
         place = 0
         for index, (kind, _) in enumerate(config.parse_temporal_layers()):
             if kind == "K":  # a convolution, its norm and a ReLU
-                rules.append(rename(f"{convolutions}.{place}.{{leaf}}", f"{target}.layers.{index}.convolution.{{leaf}}"))
+                rules.append(
+                    rename(f"{convolutions}.{place}.{{leaf}}", f"{target}.layers.{index}.convolution.{{leaf}}")
+                )
                 rules.append(_norm(f"{convolutions}.{place + 1}", f"{target}.layers.{index}"))
             place += 3 if kind == "K" else 1
         for layer in range(config.num_lstm_layers):
@@ -375,4 +377,7 @@ def take_labels(
             "do not belong together."
         )
     model.processor_arguments = {"glosses": glosses}  # which the config need not repeat
-    return {"processor": arguments, "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([source])}}}
+    return {
+        "processor": arguments,
+        "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([source])}},
+    }

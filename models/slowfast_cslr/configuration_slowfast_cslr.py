@@ -128,8 +128,9 @@ class SlowFastSignConfig(PreTrainedConfig):
     def validate_vocabulary(self):
         check_number("vocab_size", self.vocab_size, at_least=2)
         if self.pad_token_id != 0:
-            raise ValueError(f"`pad_token_id` must be 0, the blank that this network was made with; got "
-                             f"{self.pad_token_id}.")
+            raise ValueError(
+                f"`pad_token_id` must be 0, the blank that this network was made with; got {self.pad_token_id}."
+            )
 
     def validate_ranges(self):
         check_fields(self, ("pixel_std", "distillation_temperature"), above=0)

@@ -18,8 +18,7 @@ import torch
 
 from avzoo.checks import check_number, check_whole_number
 
-FRAMES_PER_STEP = 4
-FIRST_FRAME, LAST_FRAME = -6, 9  # that step 0 sees, counted from the first frame of the video
+_BLOCK_STEPS = 256  # of long recordings, in float64 at once
 _SMALLEST = float(np.finfo(np.float32).tiny)  # added to each probability before its logarithm
 
 
@@ -208,8 +207,10 @@ def search_beams(
             f"`language_model` names {len(language_model.glosses)} classes, the logits have {values.shape[1]}."
         )
     search = _Search(len(values), num_beams, blank, language_model)
-    for row, classes in _prune(_log_probabilities(values), top_classes):
-        search.advance(row, classes)
+    for start in range(0, len(values), _BLOCK_STEPS):
+        block = _log_probabilities(values[start : start + _BLOCK_STEPS])
+        for row, classes in _prune(block, top_classes):
+            search.advance(row, classes)
     return search.beams()
 
 
@@ -361,11 +362,11 @@ def decode_greedily(logits: Any, *, blank: int = 0) -> Beam:
     Raises:
         TypeError, ValueError: as [`decode_glosses`].
     """
-    values = _log_probabilities(_check_logits(logits, blank))
+    values = _check_logits(logits, blank)
     if not len(values):
         return Beam((), (), 0.0)
     best = values.argmax(1)
-    highest = values.max(1)
+    highest = _choose_columns(values, best[:, None])[:, 0]
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     stops = np.append(starts[1:], len(best))
     runs = [(start, stop) for start, stop in zip(starts, stops, strict=True) if best[start] != blank]
@@ -400,7 +401,9 @@ def align_labels(logits: Any, ids: Sequence[int], *, blank: int = 0) -> tuple[Gl
         )
     if not len(ids):
         return ()
-    log_probabilities = _log_probabilities(values)
+    classes, columns = np.unique(np.append(blank, ids), return_inverse=True)
+    log_probabilities = _choose_columns(values, np.broadcast_to(classes, (len(values), len(classes))))
+    blank, ids = int(columns[0]), columns[1:]
     states = np.full(2 * len(ids) + 1, blank)
     states[1::2] = ids
     may_skip = np.zeros(len(states), bool)  # the blank before it
@@ -427,7 +430,14 @@ def align_labels(logits: Any, ids: Sequence[int], *, blank: int = 0) -> tuple[Gl
     return tuple(spans)
 
 
-def locate_glosses(spans: Sequence[GlossSpan], num_frames: int, frame_rate: float = 25.0) -> list[tuple[float, float]]:
+def locate_glosses(
+    spans: Sequence[GlossSpan],
+    num_frames: int,
+    frame_rate: float = 25.0,
+    *,
+    step_frames: int = 4,
+    edge_frames: int = 6,
+) -> list[tuple[float, float]]:
     """(start, end) in seconds of each gloss: the frames its steps see, up to half way to its neighbours.
 
         steps               b  b  A  A  b  b  b  B  b         b: blank
@@ -441,39 +451,43 @@ def locate_glosses(spans: Sequence[GlossSpan], num_frames: int, frame_rate: floa
         spans: of [`align_labels`], in order.
         num_frames: of the video, without padding; no gloss ends later.
         frame_rate: frames per second.
+        step_frames: from one step to the next.
+        edge_frames: that a step sees before and behind its own.
     """
     check_whole_number("num_frames", num_frames, at_least=0)
     check_number("frame_rate", frame_rate, above=0)
     times = []
     for place, span in enumerate(spans):
-        start = max(0.0, FRAMES_PER_STEP * span.first_step + FIRST_FRAME)
-        end = min(float(num_frames), FRAMES_PER_STEP * span.last_step + LAST_FRAME + 1)
+        start = max(0.0, step_frames * span.first_step - edge_frames)
+        end = min(float(num_frames), step_frames * (span.last_step + 1) + edge_frames)
         if place:
-            start = max(start, _half_way(spans[place - 1], span))
+            start = max(start, step_frames * _half_way(spans[place - 1], span))
         if place + 1 < len(spans):
-            end = min(end, _half_way(span, spans[place + 1]))
+            end = min(end, step_frames * _half_way(span, spans[place + 1]))
         times.append((min(start, end) / frame_rate, end / frame_rate))
     return times
 
 
 def _half_way(earlier: GlossSpan, later: GlossSpan) -> float:
-    """In frames from the beginning of the video; the centre of step k lies 4k + 2 frames behind it."""
-    return FRAMES_PER_STEP * (earlier.last_step + later.first_step) / 2 + FRAMES_PER_STEP / 2
+    """In steps from the beginning of the video to between two glosses; a step's centre lies half a step into it."""
+    return (earlier.last_step + later.first_step + 1) / 2
 
 
 def _check_logits(logits: Any, blank: int) -> np.ndarray:
-    """(steps, classes) float64.
+    """(steps, classes) as an array.
 
     Raises:
         TypeError, ValueError: see [`decode_glosses`].
     """
-    values = logits.detach().cpu().double().numpy() if isinstance(logits, torch.Tensor) else np.asarray(logits)
+    if isinstance(logits, torch.Tensor):
+        logits = logits.detach().cpu()
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    values = np.asarray(logits)
     if values.ndim != 2 or not values.shape[1]:
         raise ValueError(f"`logits` must be (steps, classes), got {values.shape}.")
     if values.dtype.kind not in "fiu":
         raise TypeError(f"`logits` must be numbers, got {values.dtype}.")
     check_whole_number("blank", blank, at_least=0, at_most=values.shape[1] - 1)
-    values = values.astype(np.float64, copy=False)
     if not np.isfinite(values).all():
         step = int(np.flatnonzero(~np.isfinite(values).all(1))[0])
         raise ValueError(f"`logits` must be finite, got NaN or infinite values at step {step}.")
@@ -481,19 +495,25 @@ def _check_logits(logits: Any, blank: int) -> np.ndarray:
 
 
 def _log_probabilities(values: np.ndarray) -> np.ndarray:
-    """log(softmax + the smallest normal float32) of (steps, classes)."""
-    if not values.size:
-        return values
+    """log(softmax + the smallest normal float32) of (steps, classes), in float64."""
+    values = values.astype(np.float64)
     exponentials = np.exp(values - values.max(1, keepdims=True))
     return np.log(exponentials / exponentials.sum(1, keepdims=True) + _SMALLEST)
+
+
+def _choose_columns(values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Log probabilities of some columns (steps, n) of each row, block by block."""
+    chosen = np.empty(columns.shape)
+    for start in range(0, len(values), _BLOCK_STEPS):
+        block = slice(start, start + _BLOCK_STEPS)
+        chosen[block] = np.take_along_axis(_log_probabilities(values[block]), columns[block], axis=1)
+    return chosen
 
 
 def _prune(values: np.ndarray, top_classes: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each step its log probabilities, -inf but for the most probable classes, and those classes, ascending."""
     num_classes = values.shape[1]
     count = min(top_classes, num_classes)
-    if not len(values):
-        return []
     lowest = np.partition(values, num_classes - count, axis=1)[:, num_classes - count]
     kept = values >= lowest[:, None]
     for step in np.flatnonzero(kept.sum(1) > count).tolist():  # ties: lower numbers first

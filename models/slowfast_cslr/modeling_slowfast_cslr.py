@@ -193,9 +193,7 @@ class SlowFastSignModel(SlowFastSignPreTrainedModel):
         return self.pathways.slow_stem.projection.convolution
 
     @with_output_options
-    def forward(
-        self, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None
-    ) -> SlowFastSignFeatures:
+    def forward(self, pixel_values: torch.Tensor, attention_mask: torch.Tensor | None = None) -> SlowFastSignFeatures:
         """Features of each frame.
 
         Args:

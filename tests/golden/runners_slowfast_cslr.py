@@ -182,7 +182,7 @@ def run_losses(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     total = totals["main"] + weights["Slow"] * totals["slow"] + weights["Fast"] * totals["fast"]
     total.backward()
     results |= {"total": total, "total_without_pfe": totals["main"]}
-    results |= {f"grad_{name}": value.grad.transpose(0, 1) for name, value in logits.items()}
+    results |= {f"grad_{name.replace('_logits', '')}": value.grad.transpose(0, 1) for name, value in logits.items()}
     yield keep_asked(case, {name: value.detach() for name, value in results.items()})
 
 
@@ -235,7 +235,12 @@ def run_pretrained(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     theirs = {key for _, key in rows}
     new = ("weight_s", "weight_f", "conv_s2f.weight", *(f"bn2.{leaf}" for leaf in NORM_LEAVES))
     fusions = [f"conv2d.s{stage}_fuse.{leaf}" for stage in range(1, 5) for leaf in new]
-    yield {"mapping": mapping, "not_in_pickle": [key for key in fusions if key not in theirs]}
+    results = {
+        "mapping": mapping,
+        "not_in_pickle": [key for key in fusions if key not in theirs],
+        "copied": torch.tensor(sum(fate == "copy" for *_, fate in mapping)),
+    }
+    yield keep_asked(case, results)
 
 
 NORM_LEAVES = ("weight", "bias", "running_mean", "running_var")

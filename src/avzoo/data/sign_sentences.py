@@ -82,8 +82,8 @@ class Sentences:
         row = {"id": name, "path": os.fspath(path), "signer": signer, "text": text, "glosses": glosses, "split": split}
         self.rows.append(row)
 
-    def keep(self, skip_missing: bool) -> list[Row]:
-        """The rows that have frames.
+    def keep(self, skip_missing: bool, check_frames: bool = True) -> list[Row]:
+        """The rows that have frames; all of them, unless `check_frames`.
 
         Raises:
             ValueError: there is no row at all.
@@ -91,6 +91,8 @@ class Sentences:
         """
         if not self.rows:
             raise ValueError(f"{self.table} holds a header and no sentence.")
+        if not check_frames:
+            return self.rows
         complaint = f"clips of {self.table.name} have no frames"
         return list(keep_complete(self.rows, _find_missing, complaint, skip_missing))
 

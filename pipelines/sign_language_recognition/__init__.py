@@ -1,0 +1,1 @@
+"""Sign language recognition: a video of signing in, its glosses out."""
