@@ -47,7 +47,7 @@ NETWORK = {
     "dropout": 0.2,
     "lstm_dropout": 0.1,
 }
-PATHWAY_STEPS, STEPS = 450, 1500
+PATHWAY_STEPS, STEPS = 300, 700
 BATCH_SIZE = 6
 LEARNING_RATE, WARMUP_STEPS = 3e-3, 30
 MOST_GLOSSES = 4  # of a piece of a sentence

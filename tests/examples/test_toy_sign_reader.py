@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCTC, AutoProcessor
 
 from avzoo import SlowFastSignConfig, SlowFastSignForCTC
 
@@ -99,3 +100,16 @@ def test_naming_signs_trains_the_pathways(toy, clip):
     assert network.slowfast.pathways.slow_stem.projection.convolution.weight.grad.abs().sum() > 0
     assert network.slowfast.pathways.fast_stem.projection.convolution.weight.grad.abs().sum() > 0
     assert all(value.grad is None for value in network.head.parameters())
+
+
+@pytest.mark.slow
+def test_the_reader_prints_its_rates_and_is_saved_for_inference(run_toy, toy, monkeypatch, tmp_path):
+    sizes = {"NUM_CLIPS": 6, "CLIPS_IN_A_FILE": 4, "NUM_TEST_CLIPS": 2, "PATHWAY_STEPS": 1, "STEPS": 3}
+    for name, value in sizes.items():
+        monkeypatch.setattr(toy, name, value)
+    printed = run_toy("train_slowfast_cslr.py", tmp_path, "--toy_world signs")
+    assert printed.count("word error rate of 2 synthetic sentences") == 2
+    model, processor = AutoModelForCTC.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
+    assert not model.config.auxiliary_branches
+    assert model.dtype == torch.float32  # stored in half precision
+    assert processor.glosses == list(toy.GLOSSES)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCTC, AutoProcessor
 
 from avzoo import SlowFastSignConfig, SlowFastSignForCTC, SlowFastSignProcessor
 from avzoo.toyworld.rapid_signs import RAPID_GLOSSES, RapidSigns, rapid_sentence
@@ -139,3 +140,17 @@ def test_the_claim_holds_or_is_missed_by_so_much(toy):
     first, second = toy.judge(results([0.0, 6.5], [17.0, 31.0]))
     assert first.startswith("missed by 1.5")
     assert second.startswith("missed by 3.0")
+
+
+@pytest.mark.slow
+def test_the_toy_prints_its_tables_and_saves_a_model(run_toy, toy, monkeypatch, tmp_path):
+    for name, value in {"STEPS": 4, "SHOWN_STEPS": (2,), "NUM_TEST_CLIPS": 3, "TIMED_ROUNDS": 1}.items():
+        monkeypatch.setattr(toy, name, value)
+    printed = run_toy("train_slowfast_cslr.py", tmp_path, "--toy_seeds 0 1")
+    for name in (*toy.PATHWAYS, "with auxiliary heads", "without"):
+        assert sum(line.startswith(name + " ") for line in printed.splitlines()) == 1
+    assert printed.count("at most") == printed.count("at least") == 1
+    model, processor = AutoModelForCTC.from_pretrained(tmp_path), AutoProcessor.from_pretrained(tmp_path)
+    assert model.config.auxiliary_branches  # training may go on
+    assert processor.glosses == list(RAPID_GLOSSES)
+    assert model(**processor(videos=rapid_sentence(0)["frames"])).logits.shape[-1] == 5
