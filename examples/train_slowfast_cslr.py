@@ -21,9 +21,10 @@ draws, clips up to a fifth shorter or longer. Where that would leave fewer steps
 many. The authors skip batches whose loss is not finite; here that ends the run. They choose the best epoch on dev;
 `--metric_for_best_model WER --no_greater_is_better` keeps it, too.
 
-On drawn signs, with nothing to download, the paper's claim in minutes:
+On drawn signs, with nothing to download, the paper's claim in minutes, and a network that reads a drawn person:
 
     python examples/train_slowfast_cslr.py --toy --output_dir toy
+    python examples/train_slowfast_cslr.py --toy --toy_world signs --output_dir toy
 """
 
 import argparse
@@ -59,9 +60,10 @@ LOSS_WEIGHTS = ("conv_loss_weight", "distillation_weight", "slow_loss_weight", "
 def main() -> None:
     options = parse_arguments()
     if options.toy:
-        from toy import slowfast_cslr
+        from toy import sign_reader, slowfast_cslr
 
-        slowfast_cslr.show_claim(options)
+        run = sign_reader.train_reader if options.toy_world == "signs" else slowfast_cslr.show_claim
+        run(options)
         return
     arguments = TrainingArguments.from_namespace(options)
     rows, dev, glosses = read_training_rows(options, options.dev_share)
@@ -130,7 +132,15 @@ def parse_arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", type=float, help="default: the model's, as released")
     parser.add_argument("--num_beams", type=int, default=10, help="of the search in validation; 1: greedily")
     parser.add_argument("--toy", action="store_true", help="drawn signs instead of a dataset")
-    parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
+    parser.add_argument(
+        "--toy_world",
+        choices=("rapid_signs", "signs"),
+        default="rapid_signs",
+        help="with --toy: shapes that swing fast, for the claim, or a drawn person (%(default)s)",
+    )
+    parser.add_argument(
+        "--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report; of signs the first"
+    )
     TrainingArguments.add_to(
         parser,
         output_dir="slowfast-cslr-trained",

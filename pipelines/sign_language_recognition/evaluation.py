@@ -30,7 +30,7 @@ from avzoo.data.lists import PathLike
 from avzoo.data.sign_sentences import format_ctm, format_stm
 from avzoo.files import write_atomically
 from avzoo.metrics.sign_glosses import CleanUp, WordErrorRate, word_error_rate
-from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import locate_glosses
+from avzoo.pipelines.sign_language_recognition.answers import describe_hypothesis
 from avzoo.pipelines.sign_language_recognition.features import MAX_FRAMES, compute_steps, recognize_steps
 
 HEADS = ("sequence", "conv")
@@ -208,7 +208,7 @@ def recognize_signs(
                 for (name, frames), rows_of_heads in zip(batch, logits, strict=True):
                     for head, rows_of_head in zip(HEADS, rows_of_heads, strict=True):
                         best = processor.decode(rows_of_head, num_beams=num_beams)[0]
-                        answers[head][name] = describe_glosses(best, processor, len(frames))
+                        answers[head][name] = describe_hypothesis(best, processor, len(frames))["glosses"]
                 bar.update(len(batch))
     finally:
         model.train(was_training)
@@ -232,31 +232,6 @@ def compute_logits(
     return [
         tuple(values[index, : int(count)].float().cpu() for values in (output.logits, output.conv_logits))
         for index, count in enumerate(output.lengths)
-    ]
-
-
-def describe_glosses(hypothesis: Any, processor: Any, num_frames: int) -> list[dict[str, Any]]:
-    """The glosses of a hypothesis with times and scores.
-
-    Args:
-        hypothesis: of the processor's `decode`.
-        num_frames: of the clip, without padding.
-    """
-    times = locate_glosses(
-        hypothesis.spans,
-        num_frames,
-        processor.frame_rate,
-        step_frames=processor.step_frames,
-        edge_frames=processor.edge_frames,
-    )
-    return [
-        {
-            "label": processor.name_gloss(number),
-            "start": round(start, 3),
-            "end": round(end, 3),
-            "score": round(span.score, 4),
-        }
-        for number, span, (start, end) in zip(hypothesis.ids, hypothesis.spans, times, strict=True)
     ]
 
 
@@ -289,7 +264,6 @@ __all__ = [
     "HEADS",
     "SignReport",
     "compute_logits",
-    "describe_glosses",
     "evaluate_signs",
     "keep_padding",
     "recognize_signs",
