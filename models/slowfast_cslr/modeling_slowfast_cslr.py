@@ -367,7 +367,7 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         if not config.count_padded_rows:
             row_mask = torch.arange(output.logits.shape[1], device=labels.device) < output.lengths[:, None]
         for name in ("", "slow_", "fast_"):
-            logits, conv_logits = output[f"{name}logits"], output[f"{name}conv_logits"]
+            logits, conv_logits = getattr(output, f"{name}logits"), getattr(output, f"{name}conv_logits")
             if logits is None:
                 continue
             losses[f"{name}sequence"] = ctc_loss(logits, output.lengths, labels).mean()

@@ -44,7 +44,7 @@ def test_frames_are_stacked(tmp_path):
 
 
 def test_a_folder_without_frames_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="holds no frames; known types are .png"):
+    with pytest.raises(ValueError, match=r"holds no frames; known types are .png"):
         list_frames(tmp_path)
     with pytest.raises(FileNotFoundError):
         list_frames(tmp_path / "missing")
