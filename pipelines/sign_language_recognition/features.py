@@ -28,7 +28,8 @@ def count_context_frames(config: Any) -> tuple[int, int]:
         for depth, blocks, slow_kernel, fast_kernel in zip(
             config.depths, config.temporal_blocks, config.slow_kernels, config.fast_kernels, strict=True
         ):
-            slow, fast = max(slow, fast + config.fusion_kernel // 2), max(fast, slow + lag)
+            sent = fast if config.fusion == "fast_to_slow" else slow + lag
+            slow, fast = max(slow, fast + config.fusion_kernel // 2), max(fast, sent)
             slow += alpha * (slow_kernel // 2) * min(depth, blocks)
             fast += fast_kernel // 2 * min(depth, blocks)
         reaches.append(max(fast, slow + lag))
