@@ -139,6 +139,26 @@ def test_clips_too_short_can_be_left_out(backbone, run_main, tmp_path, caplog):
     assert "3 clips for training" in (tmp_path / "out" / "README.md").read_text()
 
 
+def test_damaged_clips_can_be_left_out(backbone, run_main, tmp_path, caplog):
+    clips = write_own_clips(tmp_path / "clips")
+    content = (clips / "clip1.mp4").read_bytes()
+    (clips / "clip1.mp4").write_bytes(content[: len(content) // 2])
+    options = training(clips, backbone, tmp_path / "out", "--max_steps", 1)
+    status, _, stderr = run_main(SCRIPT, *options, "--skip_damaged")
+    assert status == 0, stderr
+    assert "1 of the 4 clips can't be read and left out" in caplog.text
+    assert "3 clips for training" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_an_empty_file_is_named_at_once(backbone, run_main, tmp_path):
+    clips = write_own_clips(tmp_path / "clips")
+    (clips / "clip5.mp4").write_bytes(b"")
+    status, _, stderr = run_main(SCRIPT, *training(clips, backbone, tmp_path / "out"))
+    assert status == 1
+    assert "1 of the 1 files are empty, the first is" in stderr
+    assert "clip5.mp4" in stderr
+
+
 def test_a_gloss_that_the_vocabulary_file_lacks_is_named(clips, backbone, run_main, tmp_path):
     (tmp_path / "glosses.txt").write_text("KLAR\nMORGN\nNACHT\nREGEN\n")
     options = training(clips, backbone, tmp_path / "out", "--vocabulary_file", tmp_path / "glosses.txt")

@@ -145,7 +145,9 @@ def format_ctm(hypotheses: Mapping[str, Sequence[Mapping[str, Any] | str]]) -> s
         for index, gloss in enumerate(glosses):
             if isinstance(gloss, str):
                 gloss = {"label": gloss, "start": index / 100, "end": (index + 1) / 100}
-            lines.append(f"{_fill_blanks(name)} 1 {gloss['start']:.2f} {gloss['end'] - gloss['start']:.2f} {gloss['label']}\n")
+            lines.append(
+                f"{_fill_blanks(name)} 1 {gloss['start']:.2f} {gloss['end'] - gloss['start']:.2f} {gloss['label']}\n"
+            )
     return "".join(lines)
 
 

@@ -17,6 +17,7 @@ from avzoo.models.slowfast_cslr.training_slowfast_cslr import (
     count_needed_steps,
     find_short_clips,
     refuse_short_clips,
+    report_gaps,
     set_auxiliary_branches,
 )
 from avzoo.video import VideoReader
@@ -133,6 +134,20 @@ def test_short_clips_are_found_with_their_numbers(tmp_path, processor):
         refuse_short_clips(rows, processor)
     with pytest.raises(ValueError, match="none of the 1 clips is long enough for its glosses"):
         refuse_short_clips(rows[:1], processor, skip_short=True)
+
+
+def test_missing_frames_are_counted(tmp_path, caplog):
+    rows = []
+    for name in ("whole", "broken"):
+        write_frames(tmp_path / name, 10, seed=0)
+        rows.append({"id": name, "path": str(tmp_path / name), "glosses": ["KLAR"]})
+    report_gaps(rows)
+    assert caplog.text == ""
+    for number in (4, 5):
+        (tmp_path / "broken" / f"images{number:04d}.png").unlink()
+    report_gaps(rows)
+    assert "1 of the 2 clips lack frames between their first and last" in caplog.text
+    assert "the first is broken (2 missing, from number 4 on)" in caplog.text
 
 
 def test_frames_of_a_video_are_counted_at_the_processors_rate(rows, processor):
