@@ -34,8 +34,8 @@ def training(clips: Path, model: Path, output: Path, *options: object) -> list[o
     return [*places, "--no_progress_bar", *options]
 
 
-def read_classifier(folder: Path, head: str = "head") -> torch.Tensor:
-    return getattr(AutoModelForCTC.from_pretrained(folder), head).classifier.weight.detach()
+def read_classifier(folder: Path, name: str) -> torch.Tensor:
+    return getattr(AutoModelForCTC.from_pretrained(folder), name).weight.detach()
 
 
 def test_a_network_learns_the_vocabulary_of_its_clips(clips, backbone, run_main, tmp_path):
@@ -79,8 +79,8 @@ def test_glosses_that_the_model_knows_keep_their_weights(clips, run_main, tmp_pa
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 0, stderr
     assert "4 classes before, 5 now; 2 of 4 glosses keep their weights, 2 are new, 1 go." in caplog.text
-    for head in ("head", "slow_head", "fast_head"):
-        before, after = read_classifier(start, head), read_classifier(tmp_path / "out", head)
+    for name in ("classifier", "slow_classifier", "fast_classifier"):
+        before, after = read_classifier(start, name), read_classifier(tmp_path / "out", name)
         assert torch.equal(after[:, [0, 1, 4]], before[:, [0, 3, 1]])  # the blank, KLAR and REGEN
 
 

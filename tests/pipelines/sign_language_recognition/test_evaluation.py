@@ -33,7 +33,7 @@ def parts(tmp_path_factory):
         for name, weight in model.named_parameters():
             if name.endswith(("expansion.norm.weight", "gate")):  # 0 in a new network
                 weight.fill_(1.0)
-        model.head.classifier.weight.normal_(generator=generator)
+        model.classifier.weight.normal_(generator=generator)
     return model, SlowFastSignProcessor.from_pretrained(folder)
 
 
