@@ -176,7 +176,7 @@ def recognize_steps(model: Any, steps: torch.Tensor) -> tuple[torch.Tensor, torc
     hidden_states = steps[None].to(model.device, model.dtype)
     lengths = torch.tensor([len(steps)], device=model.device)
     sequence = model.head.lstm(hidden_states, lengths)
-    return tuple(model.head.classifier(states)[0].float().cpu() for states in (sequence, hidden_states))
+    return tuple(model.classifier(states)[0].float().cpu() for states in (sequence, hidden_states))
 
 
 __all__ = ["FeatureStream", "StepStream", "compute_steps", "count_context_frames", "recognize_steps"]

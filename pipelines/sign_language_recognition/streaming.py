@@ -87,7 +87,7 @@ class StreamingSignRecognizer:
         """Most probable classes of (steps, hidden_size), as glosses."""
         if not len(steps):
             return []
-        logits = self.model.head.classifier(steps.to(self.model.device, self.model.dtype))
+        logits = self.model.classifier(steps.to(self.model.device, self.model.dtype))
         scores, labels = logits.double().softmax(-1).max(-1)
         glosses = []
         for label, score in zip(labels.tolist(), scores.tolist(), strict=True):
