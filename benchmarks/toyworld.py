@@ -32,6 +32,7 @@ WORLDS = {
     "sessions": ("sessions", {}),
     "scenes at 224 x 224": ("scenes", {}),
     "signs": ("signs", {}),
+    "rapid_signs": ("rapid_signs", {}),
     "captions": ("captions", {}),
     "sound_events": ("sound_events", {}),
 }

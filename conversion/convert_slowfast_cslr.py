@@ -379,5 +379,5 @@ def take_labels(
     model.processor_arguments = {"glosses": glosses}  # which the config need not repeat
     return {
         "processor": arguments,
-        "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([source])}},
+        "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([Path(source)])}},
     }

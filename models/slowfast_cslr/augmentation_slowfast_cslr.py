@@ -7,7 +7,6 @@ Source: kaistmm/SlowFastSign@37d1b6c23a7aa4df63d27d7111391a43e7810d55 (`dataset/
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ def rescale_length(num_frames: int, draw: float, *, strength: float = 0.2, at_le
         num_frames: of the clip.
         draw: uniform in [0, 1).
         strength: a clip becomes shorter or longer by this share at most.
-        at_least: frames that the clip needs for its labels, see [`count_ctc_steps`]; this may exceed 230.
+        at_least: frames that the clip needs for its labels, which may exceed 230.
 
     Raises:
         TypeError, ValueError: an argument out of its range.
@@ -53,11 +52,6 @@ def draw_frames(num_frames: int, length: int, generator: torch.Generator) -> tor
     else:
         chosen = torch.randint(num_frames, (length,), generator=generator)
     return chosen.sort().values
-
-
-def count_ctc_steps(labels: list[int]) -> int:
-    """Steps that CTC needs at least to emit the labels: one each, and a blank between equal neighbours."""
-    return len(labels) + sum(one == other for one, other in pairwise(labels))
 
 
 @dataclass(frozen=True)
@@ -130,7 +124,6 @@ def draw_clip_changes(
 __all__ = [
     "ALPHA",
     "ClipChanges",
-    "count_ctc_steps",
     "draw_clip_changes",
     "draw_frames",
     "rescale_length",

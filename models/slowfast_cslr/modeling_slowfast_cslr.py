@@ -123,7 +123,7 @@ class TemporalHead(nn.Module):
         self.lstm = BidirectionalLSTM(config.hidden_size, config.num_lstm_layers, config.lstm_dropout)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(clips, frames, in_channels) and the steps of each clip, (clips,), to two times (clips, steps, hidden_size)."""
+        """(clips, frames, in_channels) and the steps of each clip to two times (clips, steps, hidden_size)."""
         hidden_states = self.convolve(features)
         mask = torch.arange(hidden_states.shape[1], device=lengths.device) < lengths[:, None]
         return self.lstm(hidden_states, lengths) * mask[..., None], hidden_states
@@ -367,7 +367,7 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         if not config.count_padded_rows:
             row_mask = torch.arange(output.logits.shape[1], device=labels.device) < output.lengths[:, None]
         for name in ("", "slow_", "fast_"):
-            logits, conv_logits = output[f"{name}logits"], output[f"{name}conv_logits"]
+            logits, conv_logits = getattr(output, f"{name}logits"), getattr(output, f"{name}conv_logits")
             if logits is None:
                 continue
             losses[f"{name}sequence"] = ctc_loss(logits, output.lengths, labels).mean()

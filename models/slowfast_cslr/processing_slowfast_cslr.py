@@ -19,7 +19,7 @@ from avzoo.models.layers.batches import make_batch
 from avzoo.models.layers.processors import SavedProcessorMixin, list_items, name_items
 from avzoo.video import VideoReader, read_picture
 from avzoo.video.frame_folders import list_frames
-from avzoo.video.resizing import resize_as_torch, resize_lanczos_as_opencv
+from avzoo.video.resizing import resize_as_opencv, resize_lanczos_as_opencv
 
 from .decoding_slowfast_cslr import GlossLanguageModel, Hypothesis, decode_glosses
 from .loss_slowfast_cslr import IGNORED
@@ -158,7 +158,7 @@ class SlowFastSignProcessor(SavedProcessorMixin):
             frames = shrink(cut_to_ratio(frames, self.aspect_ratio), size)
             frames = resize_lanczos_as_opencv(frames, size, size)
         if self.top_rows:
-            frames = resize_as_torch(frames[:, self.top_rows :], size, size)
+            frames = resize_as_opencv(frames[:, self.top_rows :], size, size)
         top, left, height, width = find_crop(size, size, self.crop_size)
         return frames[:, top : top + height, left : left + width]
 

@@ -113,7 +113,7 @@ def test_an_array_of_code_instead_of_the_dictionary_is_refused(tmp_path):
     file = io.BytesIO()
     np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
     path.write_bytes(file.getvalue() + b"cbuiltins\neval\n(S'open(\"made\")'\ntR.")
-    with pytest.raises(ValueError, match="needs `builtins.eval` to be unpickled"):
+    with pytest.raises(ValueError, match=r"needs `builtins.eval` to be unpickled"):
         read_glosses(path)
 
 
@@ -176,12 +176,12 @@ def test_a_text_that_is_no_vocabulary_is_refused(tmp_path, text, message):
 def test_a_bare_pickle_is_refused(tmp_path):
     path = tmp_path / "gloss_dict.pkl"
     path.write_bytes(pickle.dumps(ENTRIES))
-    with pytest.raises(ValueError, match="is a pickle; expected gloss_dict.npy or a text of one gloss per line"):
+    with pytest.raises(ValueError, match=r"is a pickle; expected gloss_dict.npy or a text of one gloss per line"):
         read_glosses(path)
 
 
 def test_what_is_no_file_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="vocabulary `.*missing.npy` does not exist"):
+    with pytest.raises(FileNotFoundError, match=r"vocabulary `.*missing.npy` does not exist"):
         read_glosses(tmp_path / "missing.npy")
-    with pytest.raises(IsADirectoryError, match="is a folder; pass gloss_dict.npy or a text file"):
+    with pytest.raises(IsADirectoryError, match=r"is a folder; pass gloss_dict.npy or a text file"):
         read_glosses(tmp_path)

@@ -1,9 +1,8 @@
 """The three data sets of signing, and your own tables: made-up lines in the owners' layouts."""
 
-import numpy as np
 import pytest
 
-from avzoo.data.csl_daily import csl_daily, cut_csl_daily_frames
+from avzoo.data.csl_daily import csl_daily
 from avzoo.data.own_signs import read_sign_table, split_signs
 from avzoo.data.phoenix14 import phoenix14
 from avzoo.data.phoenix14t import phoenix14t
@@ -174,7 +173,7 @@ def test_clips_without_frames_are_counted(tmp_path):
     folder = tmp_path / "features" / "fullFrame-256x256px" / "dev" / "03March_2010_heute-1" / "1"
     (folder / "1.png").unlink()  # an empty folder has none, either
     with pytest.raises(
-        FileNotFoundError, match="1 of the 2 clips of dev.corpus.csv have no frames, the first is .*-1/1"
+        FileNotFoundError, match=r"1 of the 2 clips of dev.corpus.csv have no frames, the first is .*-1/1"
     ):
         phoenix14(tmp_path, "dev")
     assert [row["id"] for row in phoenix14(tmp_path, "dev", skip_missing=True)] == ["03March_2010_heute-2"]
@@ -236,7 +235,7 @@ def test_a_broken_own_table_is_refused_with_its_line(tmp_path, lines, message):
 def test_missing_own_clips_are_counted(tmp_path):
     table = write_table(tmp_path / "signs.csv", "path,glosses", "a.mp4,A", "b.mp4,B")
     write_table(tmp_path / "a.mp4")
-    with pytest.raises(FileNotFoundError, match="1 of the 2 clips of signs.csv have no frames, the first is .*b.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"1 of the 2 clips of signs.csv have no frames, the first is .*b.mp4"):
         read_sign_table(table)
 
 
@@ -276,14 +275,7 @@ def test_hypotheses_are_written_for_sclite():
     )
 
 
-def test_csl_daily_frames_lose_their_top_and_keep_their_size():
-    frames = np.zeros((2, 256, 256, 3), np.uint8)
-    frames[:, 40:] = np.arange(216, dtype=np.uint8)[:, None, None]
-    cut = cut_csl_daily_frames(frames)
-    assert cut.shape == frames.shape
-    assert (cut[0, 0, 0, 0], cut[0, 128, 7, 1], cut[1, -1, -1, 2]) == (0, 108, 215)
-
-
-def test_csl_daily_frames_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r"`frames` must be \(frames, 256, 256, 3\), got \(2, 512, 512, 3\)"):
-        cut_csl_daily_frames(np.zeros((2, 512, 512, 3), np.uint8))
+def test_blanks_in_names_are_no_ends_of_fields():
+    row = {"id": "my clip.mp4", "signer": "Anna B", "text": "WIND"}
+    assert format_stm([row]) == "my_clip.mp4 1 Anna_B 0.0 1.79769e+308 WIND\n"
+    assert format_ctm({"my clip.mp4": ["WIND"]}) == "my_clip.mp4 1 0.00 0.01 WIND\n"

@@ -19,6 +19,7 @@ SETTINGS = {
     "sessions": {"seconds": 0.6},
     "scenes": {"seconds": 0.4, "size": 64},
     "signs": {"size": 48, "num_glosses": 1, "num_frames": 10},
+    "rapid_signs": {"size": 20, "num_glosses": 1},
     "captions": {"seconds": 2.0},
     "sound_events": {"seconds": 0.4},
 }

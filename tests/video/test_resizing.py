@@ -89,7 +89,7 @@ def test_lanczos_resizing_of_a_batch_is_that_of_its_pictures(rng):
 
 
 def test_lanczos_resizing_refuses_what_is_no_picture():
-    with pytest.raises(TypeError, match="`pictures` must be a uint8 array with values 0..255, got float32"):
+    with pytest.raises(TypeError, match=r"`pictures` must be a uint8 array with values 0..255, got float32"):
         resize_lanczos_as_opencv(np.zeros((5, 5, 3), np.float32), 4, 4)
     with pytest.raises(ValueError, match="`height` and `width` must be at least 1 pixel, got 0 x 4"):
         resize_lanczos_as_opencv(np.zeros((5, 5, 3), np.uint8), 0, 4)

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForAudioXVector, AutoProcessor, pipeline
+from transformers import AutoModel, AutoModelForAudioXVector, AutoModelForCTC, AutoProcessor, pipeline
 
 import avzoo
 from avzoo import zoo
 from avzoo.audio import mix_at_equal_level, read_audio, resample
 from avzoo.metrics import ava_average_precision, equal_error_rate, si_sdr
+from avzoo.metrics.sign_glosses import word_error_rate
 from avzoo.toyworld.scenes import Scenes
 from avzoo.toyworld.sessions import Sessions
+from avzoo.toyworld.signs import Signs
 from avzoo.toyworld.sound_events import render_sound_events
 from avzoo.toyworld.talkers import Talkers
 
@@ -31,7 +33,7 @@ def recording(name: str) -> str:
 
 def test_they_are_small():
     limits = {"flexiast": 2e6, "coarse_to_fine_ast": 1e6, "mtdvocalist": 3e6, "voiceldm": 12e6, "avdiffuss": 6e6}
-    limits |= {"talknce": 2e6, "session_embedding": 2e6, "ssl_alignment": 2e6, "acl_ssl": 4e6}
+    limits |= {"talknce": 2e6, "session_embedding": 2e6, "ssl_alignment": 2e6, "acl_ssl": 4e6, "slowfast_cslr": 2e6}
     assert set(limits) == {row.name for row in zoo.METHODS}
     for method, limit in limits.items():
         files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
@@ -174,3 +176,20 @@ def test_clip_paints_what_is_heard_or_named_and_not_the_other_thing():
     for own, other in ious.values():
         assert np.mean(own) > 0.33
         assert np.mean(own) - np.mean(other) > 0.12
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("num_clips", "num_beams"), [(6, 1), *(pytest.param(40, beams, marks=pytest.mark.slow) for beams in (1, 10))]
+)
+def test_a_drawn_person_is_read_in_videos_of_unseen_sentences(tmp_path, num_clips, num_beams):
+    folder = avzoo.toy_checkpoint("slowfast_cslr")
+    model, processor = AutoModelForCTC.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # stored in half precision
+    world = Signs(num_clips, 5, split="checkpoint", vocabulary=processor.glosses)  # 1 to 8 glosses, in any order
+    references, answers = [], []
+    for clip in world.iterate(num_workers=1):
+        output = model(**processor(videos=str(world.write(clip, tmp_path)[0])))
+        references.append(clip["glosses"])
+        answers.append(processor.spell(processor.decode(output.logits[0], num_beams=num_beams)[0].ids))
+    assert word_error_rate(references, answers).value <= 15

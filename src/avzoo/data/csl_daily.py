@@ -4,17 +4,14 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from avzoo.checks import check_choice
 from avzoo.data.lists import PathLike, malformed
 from avzoo.data.sign_sentences import SPLITS, Row, Sentences, check_clip_name, read_bar_table
-from avzoo.video.resizing import resize_as_opencv
 
 logger = logging.getLogger(__name__)
 
 FRAME_FOLDERS = ("frames_256x256", "frames_512x512")  # resized as the authors do, and the owners' own
-CUT_ROWS = 40  # of 256, at the top, above all signers' heads
+CUT_ROWS = 40  # of 256, at the top; the authors' loader cuts them off and stretches the rest again
 _HEADER = ("index", "name", "length", "gloss", "char", "word", "postag")
 _SPLIT_HEADER = ("name", "split")
 
@@ -27,6 +24,7 @@ def csl_daily(
     video_map: PathLike | None = None,
     split_file: PathLike | None = None,
     skip_missing: bool = False,
+    check_frames: bool = True,
 ) -> list[Row]:
     """The sentences of one split, in the order of the table: 18401, 1077 and 1176 of them, with 2000 glosses in all.
 
@@ -45,6 +43,7 @@ def csl_daily(
         frames: folder of the clips' folders. None: `sentence/frames_256x256`, else `sentence/frames_512x512`.
         video_map, split_file: the two tables, if they lie elsewhere.
         skip_missing: leave out clips without frames instead of refusing.
+        check_frames: False: don't look for frames; of the sentences alone a vocabulary is made.
 
     Raises:
         ValueError: another split, a broken row, an empty annotation, or a name that comes twice or leads elsewhere;
@@ -70,24 +69,7 @@ def csl_daily(
             f"the first is {unnamed[0]}."
         )
     all_splits.rows = [row for row in all_splits.rows if row["split"] == split]
-    return all_splits.keep(skip_missing)
-
-
-def cut_csl_daily_frames(frames: np.ndarray) -> np.ndarray:
-    """Cut the top 40 rows of 256 off and stretch the rest to 256 x 256, as the authors' loader does with CSL-Daily.
-
-    Args:
-        frames: (frames, 256, 256, 3) uint8.
-
-    Raises:
-        TypeError: not uint8. ValueError: another shape.
-    """
-    if frames.ndim not in (3, 4) or frames.shape[-3:-1] != (256, 256):
-        raise ValueError(
-            f"`frames` must be (frames, 256, 256, 3), got {frames.shape}; bring them to 256 x 256 pixels by "
-            "avzoo.video.resize_lanczos_as_opencv first."
-        )
-    return resize_as_opencv(frames[..., CUT_ROWS:, :, :], 256, 256)
+    return all_splits.keep(skip_missing, check_frames)
 
 
 def _find_table(root: PathLike, given: PathLike | None, name: str) -> Path:
@@ -108,4 +90,4 @@ def _read_splits(table: Path) -> dict[str, str]:
     return splits
 
 
-__all__ = ["CUT_ROWS", "FRAME_FOLDERS", "csl_daily", "cut_csl_daily_frames"]
+__all__ = ["CUT_ROWS", "FRAME_FOLDERS", "csl_daily"]

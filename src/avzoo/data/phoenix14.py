@@ -22,6 +22,7 @@ def phoenix14(
     frames: PathLike | None = None,
     drop_broken: bool = True,
     skip_missing: bool = False,
+    check_frames: bool = True,
 ) -> list[Row]:
     """The sentences of one split, in the order of its table: 5671, 540 and 629 of them, with 1295 glosses in all.
 
@@ -35,6 +36,7 @@ def phoenix14(
         frames: folder that has the splits' folders. None: the first of `FRAME_FOLDERS` that is there.
         drop_broken: leave out row 2390 of the training table (counted from 0; of 5672), which the authors found broken.
         skip_missing: leave out clips without frames instead of refusing.
+        check_frames: False: don't look for frames; of the sentences alone a vocabulary is made.
 
     Raises:
         ValueError: another split, a broken row, an empty annotation, an id that comes twice, or a folder that leads
@@ -52,7 +54,7 @@ def phoenix14(
         check_clip_name(fields["id"], table, line)
         path = folder / resolve_folder(fields["folder"], ".png", table, line)
         sentences.add(line, fields["id"], path, fields["signer"], fields["annotation"], split)
-    return sentences.keep(skip_missing)
+    return sentences.keep(skip_missing, check_frames)
 
 
 def find_frame_folder(root: PathLike, frames: PathLike | None) -> Path:

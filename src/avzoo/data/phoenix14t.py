@@ -17,6 +17,7 @@ def phoenix14t(
     *,
     frames: PathLike | None = None,
     skip_missing: bool = False,
+    check_frames: bool = True,
 ) -> list[Row]:
     """The sentences of one split, in the order of its table: 7096, 519 and 642 of them, with 1115 glosses in all.
 
@@ -30,6 +31,7 @@ def phoenix14t(
         root: `PHOENIX-2014-T`, the folder of `annotations` and `features`.
         frames: folder that has the splits' folders. None: the first of the two that is there.
         skip_missing: leave out clips without frames instead of refusing.
+        check_frames: False: don't look for frames; of the sentences alone a vocabulary is made.
 
     Raises:
         ValueError: another split, a broken row, an empty annotation, or a name that comes twice or leads elsewhere;
@@ -43,4 +45,4 @@ def phoenix14t(
     for line, fields in read_bar_table(table, _HEADER):
         check_clip_name(fields["name"], table, line)
         sentences.add(line, fields["name"], folder / fields["name"], fields["speaker"], fields["orth"], split)
-    return sentences.keep(skip_missing)
+    return sentences.keep(skip_missing, check_frames)

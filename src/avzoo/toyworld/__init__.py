@@ -6,6 +6,7 @@
 - sessions ([`avzoo.toyworld.sessions`]): the same voices through rooms, microphones, codecs and noise.
 - scenes ([`avzoo.toyworld.scenes`]): pictures of things, one of which makes a sound.
 - signs ([`avzoo.toyworld.signs`]): a drawn signer and the glosses signed.
+- rapid_signs ([`avzoo.toyworld.rapid_signs`]): shapes that swing too fast for every fourth frame, as glosses.
 - captions ([`avzoo.toyworld.captions`]): speech in a surrounding, described and transcribed.
 - sound_events ([`avzoo.toyworld.sound_events`]): ten classes of short recordings (speech, music, siren, ...).
 
@@ -19,6 +20,7 @@ _CLASS_OF = {
     "sessions": "Sessions",
     "scenes": "Scenes",
     "signs": "Signs",
+    "rapid_signs": "RapidSigns",
     "captions": "Captions",
     "sound_events": "SoundEvents",
 }
