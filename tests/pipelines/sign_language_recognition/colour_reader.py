@@ -22,12 +22,14 @@ class ColourHead(nn.Module):
     def lstm(self, hidden_states: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         return hidden_states
 
-    def classifier(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return 12 * hidden_states
-
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = self.classifier(self.convolve(features))
-        return logits, logits
+        hidden_states = self.convolve(features)
+        return hidden_states, hidden_states
+
+
+class Scale(nn.Module):
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return 12 * hidden_states
 
 
 class ColourReader(SlowFastSignForCTC):
@@ -35,7 +37,7 @@ class ColourReader(SlowFastSignForCTC):
 
     def __init__(self, config: SlowFastSignConfig):
         super().__init__(config)
-        self.head = ColourHead()
+        self.head, self.classifier = ColourHead(), Scale()
         self.seen: list[int] = []  # frames of each call
 
     def get_frame_features(
