@@ -187,25 +187,33 @@ class KeyMap:
         return converted
 
 
-def load_weights(model: Model, keymap: KeyMap, tensors: Mapping[str, torch.Tensor], name: str) -> Model:
+def load_weights(
+    model: Model,
+    keymap: KeyMap,
+    tensors: Mapping[str, torch.Tensor],
+    name: str,
+    known: Mapping[str, torch.Tensor] | None = None,
+) -> Model:
     """Convert `tensors` with `keymap` and load them into `model`; returns it in evaluation mode.
 
     Args:
         model: made on the meta device. Buffers that no checkpoint holds must have been computed already.
         tensors: the authors' state dict.
         name: of the checkpoint, for error messages.
+        known: tensors of `model` that every checkpoint implies and none holds.
 
     Raises:
         ValueError: as [`KeyMap.apply`].
     """
+    known = known or {}
     # Batch norms count training batches. Files that other tools rewrote lack these counters, and nothing reads them.
     norms = {key.rpartition(".")[0] for key in tensors if key.endswith(".running_var")}
     counters = {f"{norm}.{_COUNTERS}": torch.zeros((), dtype=torch.long) for norm in norms}
-    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    shapes = {key: value.shape for key, value in model.state_dict().items() if key not in known}
     weights = keymap.apply(counters | dict(tensors), shapes, name)
     count_tensors(keymap, tensors)
     owned = {key: value.clone(memory_format=torch.contiguous_format) for key, value in weights.items()}
-    model.load_state_dict(owned, assign=True)
+    model.load_state_dict(owned | dict(known), assign=True)
     return model.eval()
 
 

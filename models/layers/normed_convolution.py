@@ -32,9 +32,9 @@ class NormedConvolution(nn.Module):
         if not can_fold(self, hidden_states):
             return self.norm(self.convolution(hidden_states))
         folded = self._fold()
-        stride, padding = self.convolution.stride, self.convolution.padding
-        convolve = _FUNCTIONS[type(self.convolution), type(self.norm)]
-        return convolve(hidden_states, folded.weight, folded.bias, stride, padding)
+        convolution = self.convolution
+        options = (convolution.stride, convolution.padding, convolution.dilation, convolution.groups)
+        return _FUNCTIONS[type(convolution), type(self.norm)](hidden_states, folded.weight, folded.bias, *options)
 
     def _fold(self) -> "FoldedConvolution":
         """The one convolution that does both, made anew where a value of what it is made of has changed."""

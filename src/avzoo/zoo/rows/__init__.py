@@ -8,6 +8,7 @@ from . import (
     beats,
     coarse_to_fine_ast,
     flexiast,
+    ltbs,
     mtdvocalist,
     s3fd,
     session_embedding,
@@ -29,5 +30,6 @@ METHODS: tuple[Row, ...] = (
     ssl_alignment.ROW,
     acl_ssl.ROW,
     slowfast_cslr.ROW,
+    ltbs.ROW,
 )
 COMPONENTS: tuple[Row, ...] = (s3fd.ROW, beats.ROW)
