@@ -50,7 +50,7 @@ class AdaptedFrames:
         hidden_states: (clips, frames, size), with the embeddings of pitch and energy.
         expanded: (clips, frames, size), without.
         log_duration: (clips, positions), of the frames of each position, plus one.
-        pitch, energy: (clips, frames), as predicted, before any factor.
+        pitch, energy: (clips, frames), as embedded, with their factors. Energy is predicted with pitch embedded.
         lengths: (clips,), frames.
     """
 
@@ -115,12 +115,10 @@ class QuantizedVarianceAdaptor(nn.Module):
             durations = durations if mask is None else durations * mask
         expanded, lengths = regulate_length(hidden_states, durations)
         frame_mask = torch.arange(expanded.shape[1], device=expanded.device) < lengths[:, None]
-        pitch, energy = (
-            predictor(expanded, frame_mask, mask_convolutions=False)[..., 0]
-            for predictor in (self.pitch_predictor, self.energy_predictor)
-        )
-        embedded = expanded + self.pitch_embedding(torch.bucketize(pitch * pitch_control, self.pitch_bins))
-        embedded = embedded + self.energy_embedding(torch.bucketize(energy * energy_control, self.energy_bins))
+        pitch = self.pitch_predictor(expanded, frame_mask, mask_convolutions=False)[..., 0] * pitch_control
+        embedded = expanded + self.pitch_embedding(torch.bucketize(pitch, self.pitch_bins))
+        energy = self.energy_predictor(embedded, frame_mask, mask_convolutions=False)[..., 0] * energy_control
+        embedded = embedded + self.energy_embedding(torch.bucketize(energy, self.energy_bins))
         return AdaptedFrames(embedded, expanded, log_duration, pitch, energy, lengths)
 
 
