@@ -207,9 +207,8 @@ def _find_path(observed: np.ndarray, reach: int) -> np.ndarray:
     leaving = np.log(np.convolve(np.ones(num_bins), moves, mode="full")[reach : reach + num_bins])
     log_moves, stay, switch = np.log(moves), math.log(1 - _SWITCH), math.log(_SWITCH)
     every = np.arange(num_bins)
-    scores = np.full((2, num_bins), _TINY)  # voiced, unvoiced
-    scores[0] += emission[0]
-    scores[1] = silence[0] - math.log(num_bins)  # a recording begins unvoiced
+    # Voiced and unvoiced, each bin as likely to begin with as any other.
+    scores = np.stack([emission[0], np.broadcast_to(silence[0], num_bins)])
     came_from = np.empty((num_frames, 2, num_bins), np.int32)
     padded = np.full((2, num_bins + 2 * reach), -np.inf)
     for frame in range(1, num_frames):
