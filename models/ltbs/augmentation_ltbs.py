@@ -9,6 +9,7 @@ import math
 import torch
 
 from avzoo.checks import check_number, check_whole_number
+from avzoo.data.draws import draw_uniform, draw_whole_number
 
 
 def augment_mouths(
@@ -48,15 +49,15 @@ def augment_mouths(
     for name, value in {"flip_probability": flip_probability, "erase_probability": erase_probability}.items():
         check_number(name, value, at_least=0, at_most=1)
     check_whole_number("most_masked", most_masked, at_least=0)
-    top, left = (_draw_below(side - crop_size + 1, generator) for side in mouths.shape[1:])
+    top, left = (draw_whole_number(side - crop_size + 1, generator) for side in mouths.shape[1:])
     clip = mouths[:, top : top + crop_size, left : left + crop_size].clone()
-    if _draw_share(generator) < flip_probability:
+    if draw_uniform(0, 1, generator) < flip_probability:
         clip = clip.flip(-1)
     for _ in range(-(-len(clip) // frame_rate)):
-        length = min(_draw_below(most_masked + 1, generator), len(clip))
-        start = _draw_below(len(clip) - length + 1, generator)
+        length = min(draw_whole_number(most_masked + 1, generator), len(clip))
+        start = draw_whole_number(len(clip) - length + 1, generator)
         clip[start : start + length] = grey
-    if _draw_share(generator) < erase_probability:
+    if draw_uniform(0, 1, generator) < erase_probability:
         first_row, first_column, rows, columns = draw_rectangle(crop_size, generator)
         clip[:, first_row : first_row + rows, first_column : first_column + columns] = grey
     return clip
@@ -69,19 +70,16 @@ def draw_rectangle(size: int, generator: torch.Generator) -> tuple[int, int, int
     """
     low, high = math.log(0.3), math.log(3.3)
     while True:
-        area = size * size * (0.02 + (0.33 - 0.02) * _draw_share(generator))
-        ratio = math.exp(low + (high - low) * _draw_share(generator))
+        area = size * size * draw_uniform(0.02, 0.33, generator)
+        ratio = math.exp(draw_uniform(low, high, generator))
         rows, columns = max(1, round(math.sqrt(area * ratio))), max(1, round(math.sqrt(area / ratio)))
         if rows <= size and columns <= size:
-            return _draw_below(size - rows + 1, generator), _draw_below(size - columns + 1, generator), rows, columns
-
-
-def _draw_share(generator: torch.Generator) -> float:
-    return float(torch.rand((), generator=generator))
-
-
-def _draw_below(count: int, generator: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=generator))
+            return (
+                draw_whole_number(size - rows + 1, generator),
+                draw_whole_number(size - columns + 1, generator),
+                rows,
+                columns,
+            )
 
 
 __all__ = ["augment_mouths", "draw_rectangle"]

@@ -4,6 +4,7 @@
 - [`avzoo.data.audioset`], [`avzoo.data.esc50`], [`avzoo.data.speech_commands`], [`avzoo.data.vggsound`]: labelled
   recordings; [`avzoo.data.audio_tagging`] reads them for training, and your own by [`avzoo.data.own_recordings`].
 - [`avzoo.data.ava_active_speaker`]: AVA-ActiveSpeaker, Google's tables and the faces and sounds cut out by them.
+- [`avzoo.data.grid`], [`avzoo.data.lip2wav`]: videos of speakers for lip to speech.
 - [`avzoo.data.image_sound_clips`]: a picture and a sound of each clip: VGGSound and Flickr-SoundNet with their frames,
   your own tables and videos.
 - [`avzoo.data.lrs2`]: LRS2, the owners' mp4 files or the folders of faces that Wav2Lip's script makes of them.
