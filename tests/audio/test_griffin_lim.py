@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from avzoo.audio import griffin_lim, mel_to_magnitude, tacotron_log_mel
+from avzoo.audio import MelSettings, griffin_lim, mel_to_magnitude, tacotron_log_mel
 from avzoo.audio.mel_banks import slaney_bank
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.layers.vocoding import vocode, vocoder_hop, vocoder_samples
@@ -88,3 +88,35 @@ def test_the_vocoder_is_saved_like_any_network(tmp_path):
     torch.testing.assert_close(loaded(log_mel), vocoder(log_mel), rtol=0, atol=0)
     with pytest.raises(Exception, match=r"`num_iterations` must be at least 1, got 0"):
         GriffinLimVocoderConfig(num_iterations=0)
+
+
+@pytest.mark.parametrize("mel_type", ["hifigan", "centered"])
+def test_the_vocoder_gives_a_spectrogram_its_sound_at_its_time(mel_type):
+    """A click stays where it was: frames of HiFi-GAN's kind are centred half a hop later."""
+    click = torch.zeros(8000)
+    click[4000:4040] = torch.hann_window(40)
+    fields = {"window_size": 640, "low_frequency": 55.0, "high_frequency": 7500.0, "mel_type": mel_type}
+    vocoder = GriffinLimVocoder(GriffinLimVocoderConfig(model_in_dim=80, **fields))
+    log_mel = MelSettings.from_dict(vocoder.config.mel_settings).compute(click[None])[:, :50]
+    sound = vocoder(log_mel)
+    assert sound.shape == (1, 8000)
+    time = torch.arange(8000)
+    energy = sound[0].square()
+    centre = float((time * energy).sum() / energy.sum())
+    assert abs(centre - 4020) < 30  # half a hop is 80
+
+
+def test_a_window_shorter_than_the_fft_gives_the_same_level():
+    sound = chirp()
+    spectra = torch.stft(sound, 1024, 160, 640, torch.hann_window(640), pad_mode="constant", return_complex=True)
+    again = griffin_lim(spectra.abs().mT[None, :100], window_size=640)[0]
+    assert again[1600:14400].square().mean().sqrt() == pytest.approx(
+        float(sound[1600:14400].square().mean().sqrt()), rel=0.05
+    )
+
+
+def test_a_folder_of_before_has_the_settings_it_had():
+    """The shipped ones have no window and no frequencies in their config."""
+    settings = GriffinLimVocoderConfig(model_in_dim=64).mel_settings
+    assert (settings["mel_type"], settings["window_size"]) == ("centered", 1024)
+    assert (settings["low_frequency"], settings["high_frequency"]) == (0, 8000)

@@ -18,7 +18,7 @@ from avzoo.data.talking_face_clips import Row
 # Speakers of the protocol in which training and test have the same ones, as many papers have it (from memory).
 FOUR_SPEAKERS = ("s1", "s2", "s4", "s29")
 
-_DIGITS = "zero one two three four five six seven eight nine".split()
+_DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 _WORDS = (
     {"b": "bin", "l": "lay", "p": "place", "s": "set"},
     {"b": "blue", "g": "green", "r": "red", "w": "white"},

@@ -171,6 +171,7 @@ class GivenBoxes:
         boxes: (n, 4), x1, y1, x2, y2 in pixels.
         scores: (n,). None: the boxes have none.
         track_ids: (n,), whole numbers. None: not known who is who.
+        landmarks: (n, 5, 2), as [`Detections`] has them, NaN where a box has none. None: no box has any.
 
     Raises:
         ValueError: shapes that don't fit each other, frame or track numbers that are not whole or below 0, impossible
@@ -181,14 +182,16 @@ class GivenBoxes:
     boxes: np.ndarray
     scores: np.ndarray | None = None
     track_ids: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
 
     def __post_init__(self):
-        detections = Detections(self.boxes, self.scores)
+        detections = Detections(self.boxes, self.scores, self.landmarks)
         frames = _check_whole_numbers(self.frames, "frames", len(detections))
         track_ids = (
             None if self.track_ids is None else _check_whole_numbers(self.track_ids, "track_ids", len(detections))
         )
         checked = {"frames": frames, "boxes": detections.boxes, "scores": detections.scores, "track_ids": track_ids}
+        checked["landmarks"] = detections.landmarks
         for name, value in checked.items():
             object.__setattr__(self, name, value)
 
@@ -219,6 +222,7 @@ class GivenBoxes:
             np.concatenate([track.boxes for track in tracks]),
             np.concatenate([track.scores for track in tracks]),
             np.concatenate([np.full(len(track), track.track_id) for track in tracks]),
+            _join_landmarks(tracks),
         )
 
     @classmethod
@@ -254,8 +258,13 @@ class GivenBoxes:
             )
         order = np.argsort(self.frames, kind="stable")
         ends = np.searchsorted(self.frames[order], np.arange(num_frames + 1))
-        rows = [order[begin:end] for begin, end in itertools.pairwise(ends)]
-        return [Detections(self.boxes[of_frame], self.scores[of_frame]) for of_frame in rows]
+        of_frame = [order[begin:end] for begin, end in itertools.pairwise(ends)]
+        return [Detections(self.boxes[rows], self.scores[rows], self._find_landmarks(rows)) for rows in of_frame]
+
+    def _find_landmarks(self, rows: np.ndarray) -> np.ndarray | None:
+        """Those of some boxes, if all of them have some."""
+        found = None if self.landmarks is None else self.landmarks[rows]
+        return found if found is not None and np.isfinite(found).all() else None
 
     def tracks(self, num_frames: int, shots: Iterable[tuple[int, int]] | None = None, **options: Any) -> list[Track]:
         """Tracks, by their numbers where these are known, else by [`track_faces`] with `shots` and `options`.
@@ -274,8 +283,19 @@ class GivenBoxes:
             if (np.diff(frames) == 0).any():
                 twice = int(frames[np.argmin(np.diff(frames))])
                 raise ValueError(f"given boxes: track {track_id} has two boxes in frame {twice}.")
-            tracks.append(interpolate_track(track_id, frames, self.boxes[rows], self.scores[rows]))
+            landmarks = [self._find_landmarks(rows[index : index + 1]) for index in range(len(rows))]
+            landmarks = [None if points is None else points[0] for points in landmarks]
+            tracks.append(interpolate_track(track_id, frames, self.boxes[rows], self.scores[rows], landmarks))
         return tracks
+
+
+def _join_landmarks(tracks: list[Track]) -> np.ndarray | None:
+    """The landmarks of all boxes, NaN where a track has none; None if no track has any."""
+    if all(track.landmarks is None for track in tracks):
+        return None
+    return np.concatenate(
+        [np.full((len(track), 5, 2), np.nan) if track.landmarks is None else track.landmarks for track in tracks]
+    )
 
 
 def _check_whole_numbers(values: Any, name: str, count: int) -> np.ndarray:

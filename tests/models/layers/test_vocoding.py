@@ -1,0 +1,79 @@
+"""Vocoders that are plugged in: chunks equal the whole, and one of other spectrograms is refused."""
+
+import pytest
+import torch
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
+
+from avzoo.audio import MelSettings
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoderConfig
+from avzoo.models.layers.vocoding import check_vocoder, read_mel_settings, vocode, vocoder_context, vocoder_samples
+
+V1_16KHZ = {"upsample_rates": [5, 4, 4, 2], "upsample_kernel_sizes": [11, 8, 8, 4], "normalize_before": False}
+
+
+def config(**changes) -> SpeechT5HifiGanConfig:
+    fields = {"upsample_initial_channel": 32, "mel_settings": MelSettings().to_dict(), **V1_16KHZ}
+    return SpeechT5HifiGanConfig(**{**fields, **changes})
+
+
+@torch.no_grad()
+def test_chunks_of_the_16_khz_vocoder_equal_the_whole():
+    torch.manual_seed(0)
+    vocoder = SpeechT5HifiGan(config()).eval()
+    for weight in vocoder.parameters():
+        weight.normal_(std=weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.1)
+    spectrogram = torch.randn(2, 100, 80)
+    whole = vocoder(spectrogram)
+    assert whole.shape == (2, 16000) == (2, vocoder_samples(vocoder.config, 100))
+    assert whole.std() > 0.01
+    for chunk_length in (1, 33, 99, 100):
+        torch.testing.assert_close(vocode(vocoder, spectrogram, chunk_length), whole, rtol=0, atol=1e-5)
+
+
+def test_a_sample_depends_on_some_twenty_frames_to_each_side():
+    assert 18 <= vocoder_context(config()) <= 24
+
+
+def test_a_vocoder_of_the_same_spectrograms_is_taken():
+    check_vocoder(config(), MelSettings())
+    own = {"model_in_dim": 80, "window_size": 640, "low_frequency": 55, "high_frequency": 7500, "mel_type": "hifigan"}
+    check_vocoder(GriffinLimVocoderConfig(**own), MelSettings())
+
+
+def test_a_vocoder_of_another_rate_is_refused_by_its_settings():
+    universal = MelSettings(
+        sampling_rate=22050, window_size=1024, hop_size=256, low_frequency=0.0, high_frequency=8000.0
+    )
+    other = config(
+        upsample_rates=[8, 8, 2, 2],
+        upsample_kernel_sizes=[16, 16, 4, 4],
+        sampling_rate=22050,
+        mel_settings=universal.to_dict(),
+    )
+    message = r"`vocoder` was trained on other spectrograms .*sampling_rate: 22050, 16000; .*hop_size: 256, 160"
+    with pytest.raises(ValueError, match=message):
+        check_vocoder(other, MelSettings())
+
+
+def test_a_vocoder_of_the_same_rate_and_another_mel_is_refused():
+    message = r"other spectrograms .*\(mel_type: hifigan, centered; the vocoder's first\)"
+    with pytest.raises(ValueError, match=message):
+        check_vocoder(config(), MelSettings("centered"))
+
+
+def test_a_vocoder_that_does_not_tell_its_spectrograms_is_refused():
+    with pytest.raises(ValueError, match=r"`my`: .*does not tell which spectrograms.*set `vocoder.config.mel_settings`"):
+        check_vocoder(SpeechT5HifiGanConfig(**V1_16KHZ), MelSettings(), name="my")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sampling_rate": 24000}, "its network has `sampling_rate` 24000, its `mel_settings` say 16000"),
+        ({"model_in_dim": 64}, "`num_mel_bins` 64, its `mel_settings` say 80"),
+        ({"upsample_rates": [5, 4, 4, 4]}, "`hop_size` 320, its `mel_settings` say 160"),
+    ],
+)
+def test_a_config_that_contradicts_itself_is_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        read_mel_settings(config(**changes))
