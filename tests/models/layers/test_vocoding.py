@@ -62,7 +62,9 @@ def test_a_vocoder_of_the_same_rate_and_another_mel_is_refused():
 
 
 def test_a_vocoder_that_does_not_tell_its_spectrograms_is_refused():
-    with pytest.raises(ValueError, match=r"`my`: .*does not tell which spectrograms.*set `vocoder.config.mel_settings`"):
+    with pytest.raises(
+        ValueError, match=r"`my`: .*does not tell which spectrograms.*set `vocoder.config.mel_settings`"
+    ):
         check_vocoder(SpeechT5HifiGanConfig(**V1_16KHZ), MelSettings(), name="my")
 
 
