@@ -4,7 +4,17 @@ import cv2
 import numpy as np
 import pytest
 
-from avzoo.video import LowerFace, MouthHalf, TightFace, Track, WholeFace, crop_track, grey_face, iter_track_crops
+from avzoo.video import (
+    LowerFace,
+    MouthHalf,
+    MouthSquare,
+    TightFace,
+    Track,
+    WholeFace,
+    crop_track,
+    grey_face,
+    iter_track_crops,
+)
 from avzoo.video.crops import crop_tracks
 from avzoo.video.tracking import median_filter
 
@@ -15,6 +25,7 @@ CONVENTIONS = {
     "mouth": MouthHalf(),
     "mouth, opencv": MouthHalf(resize="opencv"),
     "mouth, antialias": MouthHalf(resize="torch-antialias"),
+    "square around the mouth": MouthSquare(),
 }
 
 
@@ -138,7 +149,7 @@ def test_a_box_without_a_pixel_gives_a_crop_all_the_same(frames, where):
         assert crops.shape == (20, *convention.shape)
         if name.startswith(("tight", "mouth")):
             assert not crops.any()
-        elif where != "a point":
+        elif where != "a point" and name in ("lower", "whole"):
             assert (crops == 110).mean() > 0.3
 
 
@@ -207,3 +218,68 @@ def test_impossible_conventions_are_refused():
         LowerFace(size=300)
     with pytest.raises(ValueError, match=r"`resize` must be .* got 'bilinear'"):
         MouthHalf(resize="bilinear")
+
+
+# --- mouths -----------------------------------------------------------------------------------------------------------
+
+
+def still(landmarks=None, num_frames=9, box=(20.0, 10.0, 100.0, 110.0)):
+    boxes = np.tile(box, (num_frames, 1))
+    points = None if landmarks is None else np.tile(landmarks, (num_frames, 1, 1))
+    return Track(0, np.arange(num_frames), boxes, None, points)
+
+
+FRONTAL = ((45.0, 40.0), (75.0, 40.0), (60.0, 55.0), (50.0, 72.0), (70.0, 72.0))  # 30 from eye to eye, 32 to the mouth
+
+
+def test_a_mouth_is_centred_between_its_corners_and_as_large_as_the_face():
+    np.testing.assert_allclose(MouthSquare(scale=1.5).find_regions(still(FRONTAL)), np.tile([60, 72, 48], (9, 1)))
+
+
+def test_a_head_that_turns_away_keeps_the_size_of_its_mouth():
+    """Its eyes come together, the way down to the mouth stays."""
+    profile = ((58.0, 40.0), (62.0, 40.0), (50.0, 55.0), (57.0, 72.0), (63.0, 72.0))
+    np.testing.assert_allclose(MouthSquare(scale=1.5).find_regions(still(profile))[0], [60, 72, 48])
+
+
+def test_without_landmarks_the_middle_of_the_lower_half_of_the_box_is_taken():
+    np.testing.assert_allclose(MouthSquare().find_regions(still()), np.tile([60, 85, 50], (9, 1)))
+
+
+def test_a_mouth_that_jumps_is_steadied_over_time():
+    boxes = np.tile([20.0, 10.0, 100.0, 110.0], (40, 1))
+    boxes[20:, [0, 2]] += 13
+    centres = MouthSquare(smoothing=13).regions(boxes)[:, 0]
+    np.testing.assert_allclose(np.diff(centres), [0] * 13 + [1] * 13 + [0] * 13, atol=1e-9)  # 13 steps of one pixel
+    assert (centres[0], centres[-1]) == (60, 73)
+    assert np.array_equal(MouthSquare(smoothing=1).regions(boxes)[:, 0], (boxes[:, 0] + boxes[:, 2]) / 2)
+
+
+def test_the_pixels_of_a_mouth_are_those_around_its_centre(frames):
+    track = still(FRONTAL, num_frames=3)
+    crops = crop_track(frames, track, MouthSquare(size=48, scale=1.5))
+    assert np.array_equal(crops, cv2_grey(frames[:3, 48:96, 36:84]))
+
+
+def cv2_grey(pictures):
+    return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures])
+
+
+def test_beyond_the_frame_its_outermost_pixels_go_on(frames):
+    low = np.add(FRONTAL, (0.0, 45.0))  # the mouth is at row 117 of 120
+    (crop, *_) = crop_track(frames, still(low, num_frames=2), MouthSquare(size=48, scale=1.5))
+    assert (crop[28:] == crop[27]).all()
+    assert (crop[:28] != crop[27]).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"smoothing": 4}, "`smoothing` must be an odd number of at least 1, got 4"),
+        ({"scale": 0}, r"`scale` \(0\) above 0"),
+        ({"size": 0}, r"`size` \(0\) must be at least 1"),
+    ],
+)
+def test_mouths_that_cannot_be_cut_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        MouthSquare(**settings)

@@ -226,3 +226,26 @@ def test_two_boxes_of_one_track_in_one_frame_are_refused():
 def test_arrays_that_do_not_fit_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         GivenBoxes(**{"frames": [0, 1], "boxes": [[0, 0, 5, 5]] * 2, **fields})
+
+
+def test_landmarks_come_back_and_become_those_of_given_boxes(tracks, tmp_path):
+    points = np.arange(30.0).reshape(3, 5, 2)
+    first = Track(0, [4, 5, 6], tracks.tracks[0].boxes, None, points)
+    path = save_tracks(tmp_path / "points.json", FaceTracks([first, tracks.tracks[1]], 25.0, 640, 360, 10))
+    loaded = load_tracks(path).tracks
+    assert np.array_equal(loaded[0].landmarks, points)
+    assert loaded[1].landmarks is None
+    given = GivenBoxes.read(path).tracks(10)
+    assert np.array_equal(given[0].landmarks, points)
+    assert given[1].landmarks is None
+    found = GivenBoxes.read(path).detections(10)
+    assert np.array_equal(found[5].landmarks, points[1:2])
+    assert found[0].landmarks is None
+
+
+def test_a_file_with_landmarks_of_another_number_is_refused(tracks, tmp_path):
+    content = tracks.to_dict()
+    content["tracks"][0]["landmarks"] = np.zeros((2, 5, 2)).tolist()
+    (tmp_path / "bad.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"tracks\[0\]: .*`landmarks` must be \(3, 5, 2\)"):
+        load_tracks(tmp_path / "bad.json")

@@ -231,3 +231,50 @@ def test_bad_scores_to_smooth_are_refused():
         smooth_scores([1.0], radius=0)
     with pytest.raises(ValueError, match=r"`scores` must be \(frames,\), got \(1, 2\)"):
         smooth_scores([[1.0, 2.0]])
+
+
+# --- landmarks --------------------------------------------------------------------------------------------------------
+
+
+def with_landmarks(box):
+    """Five points in a box, which move with it."""
+    x1, y1, x2, y2 = box
+    width, height = x2 - x1, y2 - y1
+    return [
+        [x1 + width * x, y1 + height * y] for x, y in ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.8), (0.65, 0.8))
+    ]
+
+
+def test_landmarks_follow_their_face_through_gaps():
+    faces = moving_face([frame for frame in range(30) if frame not in (7, 8, 9)])
+    found = [
+        Detections([faces[frame][0]], [0.9], [with_landmarks(faces[frame][0])]) if frame in faces else Detections.none()
+        for frame in range(30)
+    ]
+    (track,) = track_faces(found)
+    expected = np.array([with_landmarks(box) for box in track.boxes])
+    np.testing.assert_allclose(track.landmarks, expected)
+
+
+def test_landmarks_of_two_faces_are_not_mixed():
+    first, second = moving_face(range(20)), moving_face(range(20), start=(200.0, 30.0))
+    found = []
+    for frame in range(20):
+        boxes = [first[frame][0], second[frame][0]]
+        boxes = boxes if frame % 2 else boxes[::-1]
+        found.append(Detections(boxes, [0.9, 0.9], [with_landmarks(box) for box in boxes]))
+    tracks = track_faces(found, max_faces=2)
+    assert len(tracks) == 2
+    for track in tracks:
+        np.testing.assert_allclose(track.landmarks, [with_landmarks(box) for box in track.boxes])
+
+
+def test_a_detector_without_landmarks_gives_tracks_without():
+    (track,) = track_faces(as_detections(20, moving_face(range(20))))
+    assert track.landmarks is None
+
+
+@pytest.mark.parametrize("landmarks", [np.zeros((2, 5, 2)), np.full((3, 5, 2), np.nan), np.zeros((3, 4, 2))])
+def test_landmarks_that_do_not_fit_a_track_are_refused(landmarks):
+    with pytest.raises(ValueError, match=r"track 4: `landmarks` must be \(3, 5, 2\) finite numbers"):
+        Track(4, [0, 1, 2], np.tile([0.0, 0.0, 9.0, 9.0], (3, 1)), None, landmarks)
