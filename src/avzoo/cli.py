@@ -200,7 +200,8 @@ def show_method(options: argparse.Namespace) -> None:
     print(f"  source      {row.repository}")
     tasks = [task.name for task in row.tasks]
     print(f"  {'task' if len(tasks) == 1 else 'tasks':<11} {', '.join(tasks)}")
-    print(f"  classes     {', '.join(row.public_names)}")
+    stock = [f"{module}.{name}" for module, names in row.stock_classes.items() for name in names]
+    print(f"  classes     {', '.join([*row.public_names, *stock])}")
     for thing, terms in row.licenses.items():
         print(f"  {thing + ' licence':<11} {terms.identifier}; {terms.note}")
     if row.parts:

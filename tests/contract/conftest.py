@@ -30,7 +30,9 @@ def pytest_generate_tests(metafunc):
             ("row", "model_class"), networks, ids=[f"{row.name}-{name.__name__}" for row, name in networks]
         )
     elif "row" in metafunc.fixturenames:
-        metafunc.parametrize("row", zoo.ROWS, ids=lambda row: row.name)
+        # Of rows whose weights become another library's classes nothing is registered: that library finds them.
+        rows = [row for row in zoo.ROWS if not row.stock_classes]
+        metafunc.parametrize("row", rows, ids=lambda row: row.name)
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 import torch
 from contract.tiny import TINY, tiny_model
 from PIL import Image
+from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 import avzoo
 from avzoo import zoo
-from avzoo.audio import write_wav
+from avzoo.audio import MelSettings, write_wav
 from avzoo.model_cards import render_card
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import write_video
@@ -214,6 +215,21 @@ def test_s3fds_card_runs(capsys):
     write_video("clip.mp4", noise, 25)
     run_card("s3fd", [3, 5])
     assert "'num_frames': 12" in capsys.readouterr().out
+
+
+def test_hifigans_card_runs(capsys):
+    config = SpeechT5HifiGanConfig(
+        upsample_initial_channel=16,
+        upsample_rates=[5, 4, 4, 2],
+        upsample_kernel_sizes=[11, 8, 8, 4],
+        normalize_before=False,
+        mel_settings=MelSettings().to_dict(),
+    )
+    SpeechT5HifiGan(config).save_pretrained("model")
+    write_tone("voice.wav")
+    namespace = run_card("hifigan", [10, 1])
+    assert "'hop_size': 160" in capsys.readouterr().out
+    assert namespace["again"].shape == (1, len(namespace["samples"]) // 160 * 160)
 
 
 def test_every_card_is_run_here():
