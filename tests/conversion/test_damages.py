@@ -19,6 +19,7 @@ import small_flexiast
 import small_mtdvocalist
 import small_ssl_alignment
 import small_voiceldm
+import test_convert_hifigan
 import test_convert_s3fd
 import test_convert_slowfast_cslr
 import test_convert_talknce
@@ -73,6 +74,11 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
     "acl_ssl's beats": (5, small_beats.small_weights, lambda path: small_acl_ssl.convert(beats=path)),
     "acl_ssl's clipseg": (5, small_acl_ssl.clipseg, lambda path: small_acl_ssl.convert(grounder=path)),
     "s3fd": (10, test_convert_s3fd.small_file, lambda path: convert_checkpoint("s3fd", path)),
+    "hifigan": (
+        5,
+        lambda: test_convert_hifigan.small_file()["generator"],
+        lambda path: convert_checkpoint("hifigan", path),
+    ),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }
