@@ -6,7 +6,7 @@ Where the settings differ from theirs, the field says so.
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -184,7 +184,8 @@ class LTBSProcessor(SavedProcessorMixin):
                 if is_same_file(sound, listed[index]):
                     sound = VideoReader(sound, name=name).soundtrack(self.sampling_rate)[0]  # on the video's clock
                 start = 0 if tracks[index] is None else tracks[index].start_frame
-                waveform = self.prepare_sound(sound, sampling_rate, start_frame=start, name=name)
+                wanted = {"start_frame": start, "num_frames": lengths[index]}
+                waveform = self.prepare_sound(sound, sampling_rate, **wanted, name=name)
                 targets.append(self.prepare_targets(waveform, lengths[index]))
             inputs |= self.pad_targets(targets)
         if units is not None:
@@ -271,7 +272,13 @@ class LTBSProcessor(SavedProcessorMixin):
     # ---------------------------------------------------------------------------------------------------------- sounds
 
     def prepare_sound(
-        self, audio: Any, sampling_rate: int | None = None, *, start_frame: int = 0, name: str = "audio"
+        self,
+        audio: Any,
+        sampling_rate: int | None = None,
+        *,
+        start_frame: int = 0,
+        num_frames: int | None = None,
+        name: str = "audio",
     ) -> torch.Tensor:
         """(samples,) float32, mono at `self.sampling_rate` and of peak `peak`.
 
@@ -279,6 +286,7 @@ class LTBSProcessor(SavedProcessorMixin):
             audio: what [`avzoo.audio.read_audio`] takes, 16-bit samples, too.
             sampling_rate: of bare samples, Hz; None: the processor's.
             start_frame: the video frame from which on the sound is wanted.
+            num_frames: how many are wanted. None: all that follow.
 
         Raises:
             ValueError: the sound ends before `start_frame`; what [`avzoo.audio.read_audio`] raises.
@@ -288,7 +296,8 @@ class LTBSProcessor(SavedProcessorMixin):
             audio = np.asarray(audio, dtype=np.float32) / 32768
         rate = (sampling_rate or self.sampling_rate) if bare else None
         samples, _ = read_audio(audio, self.sampling_rate, source_rate=rate, name=name)
-        wanted = samples[start_frame * self.samples_per_frame :]
+        stop = None if num_frames is None else (start_frame + num_frames) * self.samples_per_frame
+        wanted = samples[start_frame * self.samples_per_frame : stop]
         if not len(wanted):
             raise ValueError(
                 f"`{name}` has {len(samples)} samples at {self.sampling_rate} Hz and ends before video frame "
@@ -306,6 +315,10 @@ class LTBSProcessor(SavedProcessorMixin):
             labels (upsample_factor * num_frames, num_mel_bins), natural logarithm; pitch_labels (num_frames,),
             normalised over the clip's voiced frames, 0 where nothing is voiced; energy_labels (num_frames,).
         """
+        return self.normalize_targets(self.measure_targets(waveform, num_frames))
+
+    def measure_targets(self, waveform: torch.Tensor, num_frames: int) -> dict[str, torch.Tensor]:
+        """The same as measured: mel, pitch in Hz, and energy that knows of no corpus; what files keep."""
         check_whole_number("num_frames", num_frames, at_least=1)
         num_samples = num_frames * self.samples_per_frame
         waveform = nn.functional.pad(waveform[:num_samples], (0, max(0, num_samples - len(waveform))))
@@ -318,33 +331,40 @@ class LTBSProcessor(SavedProcessorMixin):
             frame_size=self.pitch_frame,
             hop_size=self.hop_size,
         )
-        pitch = normalize_pitch(decimate_pitch(pitch, num_frames, self.upsample_factor))
         if self.energy_type == "log_mel":
             energy = torch.linalg.vector_norm(mel, dim=-1)[:: self.upsample_factor]
         else:
-            energy = (self.measure_energy(waveform)[:num_frames] - self.energy_mean) / self.energy_std
-        return {"labels": mel, "pitch_labels": pitch, "energy_labels": energy}
+            energy = self.measure_energy(waveform)[:num_frames]
+        return {"mel": mel, "pitch": decimate_pitch(pitch, num_frames, self.upsample_factor), "energy": energy}
+
+    def normalize_targets(self, measured: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What [`measure_targets`] gives to what the network is trained on."""
+        energy = measured["energy"]
+        if self.energy_type == "linear":
+            energy = (energy - self.energy_mean) / self.energy_std
+        pitch = normalize_pitch(measured["pitch"])
+        return {"labels": measured["mel"], "pitch_labels": pitch, "energy_labels": energy}
 
     def measure_energy(self, waveform: torch.Tensor) -> torch.Tensor:
         """The logarithm of FastSpeech 2's energy at the video's rate: (samples,) to (frames,)."""
         sizes = {"fft_size": self.fft_size, "window_size": self.window_size, "hop_size": self.hop_size}
         return stft_energy(waveform, **sizes)[:: self.upsample_factor].clamp_min(ENERGY_FLOOR).log()
 
-    def fit_energy(self, waveforms: Iterable[torch.Tensor]) -> None:
-        """Set `energy_mean` and `energy_std` from a corpus of sounds, of [`prepare_sound`] each.
+    def fit_energy(self, energies: Iterable[torch.Tensor]) -> None:
+        """Set `energy_mean` and `energy_std` from the energy of a corpus, of [`measure_targets`], clip by clip.
 
         Raises:
-            ValueError: no sound, or energy that is the same everywhere.
+            ValueError: no frame, or energy that is the same everywhere.
         """
         count, total, squares = 0, 0.0, 0.0
-        for waveform in waveforms:
-            energy = self.measure_energy(waveform).double()
+        for energy in energies:
+            energy = energy.double()
             count, total = count + len(energy), total + float(energy.sum())
             squares += float(energy.square().sum())
         mean = total / count if count else 0.0
         variance = squares / count - mean**2 if count else 0.0
         if not variance > 1e-12:
-            raise ValueError(f"`waveforms` have {count} frames of energy that does not vary; nothing can be fitted.")
+            raise ValueError(f"`energies` hold {count} frames of energy that does not vary; nothing can be fitted.")
         self.energy_mean, self.energy_std = mean, math.sqrt(variance)
 
     def prepare_units(self, units: Any, num_frames: int, *, name: str = "units") -> torch.Tensor:

@@ -166,14 +166,11 @@ def test_energy_is_the_logarithm_over_the_corpus_or_the_norm_of_the_log_mel():
 
 def test_energy_of_a_corpus_has_mean_0_and_deviation_1():
     processor = LTBSProcessor()
-    sounds = [
-        processor.prepare_sound(voice(frames, 90.0 * frames) * np.linspace(0, 1, 640 * frames)) for frames in (4, 5)
-    ]
-    processor.fit_energy([sound.float() for sound in sounds])
-    measured = torch.cat([processor.measure_energy(sound.float()) for sound in sounds])
-    normalized = (measured - processor.energy_mean) / processor.energy_std
+    corpus = [processor.measure_targets(torch.from_numpy(voice(4, hertz)), 6) for hertz in (90.0, 200.0)]
+    processor.fit_energy([clip["energy"] for clip in corpus])
+    normalized = torch.cat([processor.normalize_targets(clip)["energy_labels"] for clip in corpus])
     assert (float(normalized.mean()), float(normalized.std(correction=0))) == pytest.approx((0, 1), abs=1e-4)
-    with pytest.raises(ValueError, match="`waveforms` have 0 frames of energy that does not vary"):
+    with pytest.raises(ValueError, match="`energies` hold 0 frames of energy that does not vary"):
         processor.fit_energy([])
 
 
@@ -195,7 +192,7 @@ def test_a_track_takes_the_sound_from_its_first_frame_on():
     processor, video = LTBSProcessor(), Video(colours(10), 25.0, None, None)
     sound = voice(10) * np.linspace(0, 1, 10 * PER_FRAME, dtype=np.float32)
     labels = processor(video, audio=sound, tracks=track(4, 9)).labels
-    torch.testing.assert_close(labels, processor(mouths(5), audio=sound[4 * PER_FRAME :][: 6 * PER_FRAME]).labels)
+    torch.testing.assert_close(labels, processor(mouths(5), audio=sound[4 * PER_FRAME : 9 * PER_FRAME]).labels)
     with pytest.raises(ValueError, match="`audio` has 1280 samples at 16000 Hz and ends before video frame 4"):
         processor(video, audio=sound[: 2 * PER_FRAME], tracks=track(4, 9))
 
