@@ -10,11 +10,15 @@ stretches is known, so the likelihood of a spectrogram is. Two frames are one po
 Shapes: clips; rows (mel bins); frames. Masks are (clips, 1, frames), 1 where there is a frame.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
 from torch.compiler import is_exporting
+
+# A WaveNet as a function. A module among the arguments of another would be moved with them where weights are offloaded.
+Look = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class WeightNormedConvolution(nn.Module):
@@ -172,7 +176,7 @@ class Coupling(nn.Module):
         self.sigmoid_scale = sigmoid_scale
 
     def forward(
-        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet, inverse: bool = False
+        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: Look, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`ActNorm.forward`]."""
         kept, changed = x.chunk(2, dim=1)
@@ -195,7 +199,7 @@ class FlowStep(nn.Module):
         self.coupling = Coupling(channels, hidden_size, sigmoid_scale)
 
     def forward(
-        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet, inverse: bool = False
+        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: Look, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The result, and the logarithm of how much each part stretches, (clips, 3)."""
         if inverse:
@@ -299,7 +303,7 @@ class FlowPostNet(nn.Module):
         conditions = self.condition_projection(self.squeeze(condition) * places).chunk(len(self.steps), dim=1)
         order, parts = range(len(self.steps)), {}
         for index in reversed(order) if inverse else order:
-            wavenet = self.wavenets[index // self.steps_per_wavenet]
+            wavenet = self.wavenets[index // self.steps_per_wavenet].__call__  # no module: see `Look`
             x, parts[index] = self.steps[index](x, places, conditions[index], wavenet, inverse)
         return self.unsqueeze(x, places, mel.shape[2]), torch.cat([parts[index] for index in order], dim=1)
 
