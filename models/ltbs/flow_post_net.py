@@ -10,10 +10,15 @@ stretches is known, so the likelihood of a spectrogram is. Two frames are one po
 Shapes: clips; rows (mel bins); frames. Masks are (clips, 1, frames), 1 where there is a frame.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import nn
+from torch.compiler import is_exporting
+
+# A WaveNet as a function. A module among the arguments of another would be moved with them where weights are offloaded.
+Look = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class WeightNormedConvolution(nn.Module):
@@ -80,13 +85,15 @@ class ActNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, channels, 1))
         self.register_buffer("is_initialized", torch.tensor(False))
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, x: torch.Tensor, mask: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """The result, and the logarithm of how much a clip is stretched, (clips,)."""
+        stretch = self.log_scale.sum() * mask.sum((1, 2))
+        if inverse:
+            return (x - self.bias) * (-self.log_scale).exp() * mask, -stretch
         if self.training and not self.is_initialized:
             self.initialize(x, mask)
-        return (self.bias + self.log_scale.exp() * x) * mask, self.log_scale.sum() * mask.sum((1, 2))
-
-    def invert(self, z: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return (z - self.bias) * (-self.log_scale).exp() * mask
+            stretch = self.log_scale.sum() * mask.sum((1, 2))
+        return (self.bias + self.log_scale.exp() * x) * mask, stretch
 
     @torch.no_grad()
     def initialize(self, x: torch.Tensor, mask: torch.Tensor) -> None:
@@ -110,19 +117,48 @@ class ChannelMixing(nn.Module):
         weight[0] *= torch.linalg.det(weight).sign()
         self.weight = nn.Parameter(weight)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        stretch = torch.linalg.slogdet(self.weight).logabsdet * self.num_groups
-        return self._mix(x, self.weight) * mask, stretch * mask.sum((1, 2))
+    def forward(self, x: torch.Tensor, mask: torch.Tensor, inverse: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`ActNorm.forward`]."""
+        weight = widen(self.weight)
+        if inverse and is_exporting():
+            matrix, determinant = invert_by_minors(weight)
+            stretch = -determinant.abs().log()
+        elif inverse:
+            matrix, stretch = torch.linalg.inv(weight), -torch.linalg.slogdet(weight).logabsdet
+        else:
+            matrix, stretch = weight, torch.linalg.slogdet(weight).logabsdet
+        return self._mix(x, matrix.to(x.dtype)) * mask, stretch.to(x.dtype) * self.num_groups * mask.sum((1, 2))
 
-    def invert(self, z: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return self._mix(z, torch.linalg.inv(self.weight)) * mask
-
-    def _mix(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def _mix(self, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
         half = self.group_size // 2
         groups = x.unflatten(1, (2, self.num_groups, half))  # (clips, half of the rows, group, place, frames)
         groups = groups.transpose(2, 3).flatten(1, 2)  # (clips, group_size, groups, frames)
-        mixed = torch.einsum("oi,nigt->nogt", weight, groups)
+        mixed = torch.einsum("oi,nigt->nogt", matrix, groups)
         return mixed.unflatten(1, (2, half)).transpose(2, 3).flatten(1, 3)
+
+
+def widen(weight: torch.Tensor) -> torch.Tensor:
+    """Half precision as float32, which inverses need."""
+    return weight.float() if weight.dtype in (torch.float16, torch.bfloat16) else weight
+
+
+def invert_by_minors(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Inverse and determinant of a small matrix by products alone, for graphs whose runtime knows no inverse."""
+
+    def expand(rows: list[int], columns: list[int]) -> torch.Tensor:
+        if not rows:
+            return matrix.new_ones(())
+        parts = [
+            (-1) ** place * matrix[rows[0], column] * expand(rows[1:], columns[:place] + columns[place + 1 :])
+            for place, column in enumerate(columns)
+        ]
+        return torch.stack(parts).sum()
+
+    places = list(range(matrix.shape[0]))
+    without = [places[:place] + places[place + 1 :] for place in places]
+    minors = [[(-1) ** (row + column) * expand(without[row], without[column]) for row in places] for column in places]
+    determinant = expand(places, places)
+    return torch.stack([torch.stack(row) for row in minors]) / determinant, determinant
 
 
 class Coupling(nn.Module):
@@ -140,25 +176,17 @@ class Coupling(nn.Module):
         self.sigmoid_scale = sigmoid_scale
 
     def forward(
-        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet
+        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: Look, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See [`ActNorm.forward`]."""
         kept, changed = x.chunk(2, dim=1)
-        shift, log_scale = self._look(kept, mask, condition, wavenet)
-        z = torch.cat([kept, (shift + log_scale.exp() * changed) * mask], dim=1)
-        return z, (log_scale * mask).sum((1, 2))
-
-    def invert(self, z: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet) -> torch.Tensor:
-        kept, changed = z.chunk(2, dim=1)
-        shift, log_scale = self._look(kept, mask, condition, wavenet)
-        return torch.cat([kept, (changed - shift) * (-log_scale).exp() * mask], dim=1)
-
-    def _look(
-        self, kept: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet
-    ) -> tuple[torch.Tensor, torch.Tensor]:
         shift, log_scale = self.end(wavenet(self.start(kept) * mask, mask, condition)).chunk(2, dim=1)
         if self.sigmoid_scale:
             log_scale = (1e-6 + (log_scale + 2).sigmoid()).log()
-        return shift, log_scale
+        stretch = (log_scale * mask).sum((1, 2))
+        if inverse:
+            return torch.cat([kept, (changed - shift) * (-log_scale).exp() * mask], dim=1), -stretch
+        return torch.cat([kept, (shift + log_scale.exp() * changed) * mask], dim=1), stretch
 
 
 class FlowStep(nn.Module):
@@ -171,17 +199,18 @@ class FlowStep(nn.Module):
         self.coupling = Coupling(channels, hidden_size, sigmoid_scale)
 
     def forward(
-        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet
+        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: Look, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The result, and the logarithm of how much each part stretches, (clips, 3)."""
-        x, normed = self.norm(x, mask)
-        x, mixed = self.mixing(x, mask)
-        x, coupled = self.coupling(x, mask, condition, wavenet)
+        if inverse:
+            x, coupled = self.coupling(x, mask, condition, wavenet, inverse=True)
+            x, mixed = self.mixing(x, mask, inverse=True)
+            x, normed = self.norm(x, mask, inverse=True)
+        else:
+            x, normed = self.norm(x, mask)
+            x, mixed = self.mixing(x, mask)
+            x, coupled = self.coupling(x, mask, condition, wavenet)
         return x, torch.stack([normed, mixed, coupled], dim=1)
-
-    def invert(self, z: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, wavenet: WaveNet) -> torch.Tensor:
-        z = self.coupling.invert(z, mask, condition, wavenet)
-        return self.norm.invert(self.mixing.invert(z, mask), mask)
 
 
 class FlowPostNet(nn.Module):
@@ -238,39 +267,45 @@ class FlowPostNet(nn.Module):
         self.condition_projection = WeightNormedConvolution(squeeze * condition_size, widths)
 
     def forward(
-        self, mel: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor
+        self, mel: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The latent of a spectrogram, and the logarithm of the determinant of its Jacobian.
+        """The latent of a spectrogram or, inverse, the spectrogram of a latent; and how much that stretches.
 
         Args:
-            mel: (clips, num_bins, frames).
+            mel: (clips, num_bins, frames), a spectrogram or a latent.
             mask: (clips, 1, frames).
             condition: (clips, condition_size, frames).
 
         Returns:
-            (clips, num_bins, frames) and (clips,).
+            (clips, num_bins, frames), and the logarithm of the determinant of the Jacobian, (clips,).
         """
-        latent, parts = self.transform(mel, mask, condition)
-        return latent, parts.sum(1)
-
-    def transform(
-        self, mel: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `forward`, but the logarithm in parts: (clips, 3 * num_steps), of norm, mixing, coupling of each step."""
-        x, places, conditions = self._prepare(mel, mask, condition)
-        parts = []
-        for step, wavenet, own in zip(self.steps, self._repeat_wavenets(), conditions, strict=True):
-            x, stretch = step(x, places, own, wavenet)
-            parts.append(stretch)
-        return self.unsqueeze(x, places, mel.shape[2]), torch.cat(parts, dim=1)
+        result, parts = self.transform(mel, mask, condition, inverse)
+        return result, parts.sum(1)
 
     def invert(self, latent: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        """The spectrogram of a latent; shapes as of `forward`."""
-        z, places, conditions = self._prepare(latent, mask, condition)
-        steps = list(zip(self.steps, self._repeat_wavenets(), conditions, strict=True))
-        for step, wavenet, own in reversed(steps):
-            z = step.invert(z, places, own, wavenet)
-        return self.unsqueeze(z, places, latent.shape[2])
+        """The spectrogram of a latent."""
+        return self(latent, mask, condition, inverse=True)[0]
+
+    def transform(
+        self, mel: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, inverse: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `forward`, but the logarithm in parts: (clips, 3 * num_steps), of norm, mixing, coupling of each step."""
+        size, dtype = self.squeeze_size, mel.dtype
+        mask = mask.to(dtype)
+        places = mask[:, :, size - 1 :: size]
+        if self.odd_length == "pad":
+            missing = -mel.shape[2] % size
+            padded = [nn.functional.pad(part, (0, missing)) for part in (mel, mask, condition)]
+            x, places, condition = padded[0], padded[1][:, :, ::size], padded[2]
+        else:
+            x = mel
+        x = self.squeeze(x) * places
+        conditions = self.condition_projection(self.squeeze(condition) * places).chunk(len(self.steps), dim=1)
+        order, parts = range(len(self.steps)), {}
+        for index in reversed(order) if inverse else order:
+            wavenet = self.wavenets[index // self.steps_per_wavenet].__call__  # no module: see `Look`
+            x, parts[index] = self.steps[index](x, places, conditions[index], wavenet, inverse)
+        return self.unsqueeze(x, places, mel.shape[2]), torch.cat([parts[index] for index in order], dim=1)
 
     def squeeze(self, x: torch.Tensor) -> torch.Tensor:
         """(clips, rows, frames) to (clips, squeeze * rows, positions); frames that are left over are dropped."""
@@ -283,23 +318,6 @@ class FlowPostNet(nn.Module):
         size = self.squeeze_size
         x = (x * places).unflatten(1, (size, -1)).permute(0, 2, 3, 1).flatten(2)
         return nn.functional.pad(x[:, :, :frames], (0, max(0, frames - x.shape[2])))
-
-    def _prepare(
-        self, x: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[torch.Tensor, ...]]:
-        """Squeezed values and mask, and the condition of each step."""
-        size, mask = self.squeeze_size, mask.to(x.dtype)
-        if self.odd_length == "pad":
-            missing = -x.shape[2] % size
-            x, mask, condition = (nn.functional.pad(part, (0, missing)) for part in (x, mask, condition))
-            places = mask[:, :, ::size]
-        else:
-            places = mask[:, :, size - 1 :: size]
-        projected = self.condition_projection(self.squeeze(condition) * places)
-        return self.squeeze(x) * places, places, projected.chunk(len(self.steps), dim=1)
-
-    def _repeat_wavenets(self) -> list[WaveNet]:
-        return [self.wavenets[index // self.steps_per_wavenet] for index in range(len(self.steps))]
 
 
 __all__ = ["ActNorm", "ChannelMixing", "Coupling", "FlowPostNet", "FlowStep", "WaveNet", "WeightNormedConvolution"]

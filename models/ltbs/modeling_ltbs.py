@@ -320,7 +320,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         unit_labels: torch.Tensor | None = None,
         pitch_labels: torch.Tensor | None = None,
         energy_labels: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
+        mel_labels: torch.Tensor | None = None,
         noise: torch.Tensor | None = None,
         noise_scale: float = 0.0,
         pitch_control: float = 1.0,
@@ -331,18 +331,18 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         Args:
             pixel_values, attention_mask, speaker_ids, speaker_embeddings: see [`LTBSModel.forward`].
             unit_labels: (clips, frames), units from 0 on, -100 behind a clip's end.
-            pitch_labels, energy_labels: (clips, frames). Given without `labels`, these three are embedded in place of
-                what is predicted.
-            labels: (clips, mel frames, rows), the natural logarithm of the mel spectrogram.
+            pitch_labels, energy_labels: (clips, frames). These three, where they are given, are embedded in place of
+                what is predicted, with `mel_labels` and without.
+            mel_labels: (clips, mel frames, rows), the natural logarithm of the mel spectrogram.
             noise: (clips, mel frames, rows), a standard normal draw. None: zeros.
             noise_scale: times the noise.
             pitch_control, energy_control: factors on what is predicted.
 
         Raises:
             TypeError: `unit_labels` are floating point.
-            ValueError: some of the targets are missing beside `labels`, a shape does not fit, a unit does not exist.
+            ValueError: targets are missing beside `mel_labels`, a shape does not fit, a unit does not exist.
         """
-        self._check_targets(pixel_values, unit_labels, pitch_labels, energy_labels, labels)
+        self._check_targets(pixel_values, unit_labels, pitch_labels, energy_labels, mel_labels)
         acoustic = self.ltbs(
             pixel_values,
             attention_mask,
@@ -356,11 +356,11 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             return_dict=True,
         )
         told = {name: acoustic[name] for name in ("mel_coarse", "unit_logits", "pitch", "energy", "units")}
-        if labels is None:
+        if mel_labels is None:
             return LipToSpeechOutput(mel=self.refine(acoustic, noise, noise_scale), **told)
-        targets = LTBSTargets(unit_labels, pitch_labels, energy_labels, labels)
+        targets = LTBSTargets(unit_labels, pitch_labels, energy_labels, mel_labels)
         losses = acoustic_losses(acoustic, targets, self.config)
-        latent, log_determinant = self.postnet(labels.mT, *self.describe_frames(acoustic))
+        latent, log_determinant = self.postnet(mel_labels.mT, *self.describe_frames(acoustic))
         losses["postnet"] = flow_loss(latent, log_determinant, self._place_prior(acoustic), self._mel_mask(acoustic))
         loss = losses["mel"] + self.config.postnet_loss_weight * losses["postnet"]
         loss = loss + self.config.variance_loss_weight * (losses["units"] + losses["pitch"] + losses["energy"])
@@ -438,22 +438,22 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         mel = acoustic.mel_coarse.mT
         return mel if self.config.postnet_prior == "coarse" else torch.zeros_like(mel)
 
-    def _check_targets(self, pixel_values, unit_labels, pitch_labels, energy_labels, labels) -> None:
+    def _check_targets(self, pixel_values, unit_labels, pitch_labels, energy_labels, mel_labels) -> None:
         config = self.config
         clips, frames = pixel_values.shape[0], pixel_values.shape[-3]
         given = {"unit_labels": unit_labels, "pitch_labels": pitch_labels, "energy_labels": energy_labels}
         for name, value in given.items():
-            if value is None and labels is not None:
-                raise ValueError(f"`labels` need `{name}`, too: the losses are of all four.")
+            if value is None and mel_labels is not None:
+                raise ValueError(f"`mel_labels` need `{name}`, too: the losses are of all four.")
             if value is not None and value.shape != (clips, frames):
                 raise ValueError(f"`{name}` must be {(clips, frames)}, got {tuple(value.shape)}.")
         if unit_labels is not None:
             check_whole_labels(unit_labels, num_classes=config.num_units)
         shape = (clips, frames * config.upsample_factor, config.num_mel_bins)
-        if labels is not None and labels.shape != shape:
+        if mel_labels is not None and mel_labels.shape != shape:
             raise ValueError(
-                f"`labels` must be {shape}, {config.upsample_factor} mel frames for each frame, got "
-                f"{tuple(labels.shape)}."
+                f"`mel_labels` must be {shape}, {config.upsample_factor} mel frames for each frame, got "
+                f"{tuple(mel_labels.shape)}."
             )
 
 

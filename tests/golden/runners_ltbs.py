@@ -75,7 +75,7 @@ def run_losses(case: GoldenCase, folder: Path) -> Iterator[Expected]:
         "unit_labels": torch.where(units > 0, units - 1, -100),
         "pitch_labels": case.inputs["pitch"],
         "energy_labels": case.inputs["energy"],
-        "labels": case.inputs["mel"].mT,
+        "mel_labels": case.inputs["mel"].mT,
     }
     for model in convert_model(case, folder, mask_convolutions=False):
         output = model(**read_inputs(case), **targets)
