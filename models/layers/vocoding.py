@@ -4,6 +4,7 @@ A vocoder's config tells the spectrograms it was trained on in `mel_settings`, s
 """
 
 import math
+import os
 from typing import Literal
 
 import torch
@@ -98,6 +99,33 @@ def make_hifigan_config(mel: MelSettings, size: Literal["v1", "v2"] = "v1") -> S
     )
 
 
+def load_vocoder(source: str | os.PathLike, mel: MelSettings | None = None) -> SpeechT5HifiGan | GriffinLimVocoder:
+    """Load a vocoder from a folder or the Hub, in evaluation mode.
+
+    Args:
+        source: what `avzoo convert hifigan` or `save_pretrained` wrote, or a name on the Hub.
+        mel: of the spectrograms that it will get. None: it isn't checked for any.
+
+    Raises:
+        ValueError: no vocoder, weights are missing, or it takes other spectrograms.
+        OSError: there is no such folder or name.
+    """
+    config, _ = PreTrainedConfig.get_config_dict(source)
+    classes = {cls.config_class.model_type: cls for cls in (SpeechT5HifiGan, GriffinLimVocoder)}
+    if config.get("model_type") not in classes:
+        raise ValueError(
+            f"`{source}` holds no vocoder: its config has the model_type {config.get('model_type')!r}, expected "
+            f"{' or '.join(classes)}."
+        )
+    if mel is not None:  # before weights are read
+        check_vocoder(classes[config["model_type"]].config_class.from_dict(config), mel, str(source))
+    vocoder, report = classes[config["model_type"]].from_pretrained(source, output_loading_info=True)
+    if report["missing_keys"]:
+        first = sorted(report["missing_keys"])[0]
+        raise ValueError(f"`{source}` lacks {len(report['missing_keys'])} weights of a vocoder, the first is {first}.")
+    return vocoder.eval()
+
+
 def read_mel_settings(config: PreTrainedConfig) -> MelSettings:
     """The settings of the spectrograms that a vocoder takes.
 
@@ -142,6 +170,7 @@ def check_vocoder(config: PreTrainedConfig, mel: MelSettings, name: str = "vocod
 
 __all__ = [
     "check_vocoder",
+    "load_vocoder",
     "make_hifigan_config",
     "read_mel_settings",
     "vocode",

@@ -28,6 +28,7 @@ from avzoo.models.layers.batches import make_batch
 from avzoo.models.layers.processors import SavedProcessorMixin, is_single_recording, list_items, name_items
 from avzoo.video import MouthSquare, Track, VideoReader, crop_track, resize_as_opencv
 
+from .configuration_ltbs import LTBSConfig
 from .loss_ltbs import IGNORED
 from .speech_units import check_units
 
@@ -134,6 +135,21 @@ class LTBSProcessor(SavedProcessorMixin):
     def convention(self) -> MouthSquare:
         """How mouths are cut out of frames, for [`avzoo.video.crop_tracks`]."""
         return MouthSquare(self.mouth_size, self.mouth_scale)
+
+    def check_model(self, config: LTBSConfig) -> None:
+        """Refuse a network of other rates or sizes.
+
+        Raises:
+            ValueError: a setting differs; each is named with both values.
+        """
+        names = {"num_mel_bins": "num_mel_bins", "num_units": "num_units", "sampling_rate": "sampling_rate"}
+        names |= {"hop_size": "hop_length", "upsample_factor": "upsample_factor", "frame_rate": "fps"}
+        pairs = {own: (getattr(self, own), getattr(config, theirs)) for own, theirs in names.items()}
+        differences = [f"{name}: {ours}, {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+        if differences:
+            raise ValueError(
+                f"processor and network do not belong together ({'; '.join(differences)}; the processor's first)."
+            )
 
     def __call__(
         self,

@@ -5,9 +5,10 @@ import torch
 from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from avzoo.audio import MelSettings
-from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoderConfig
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.layers.vocoding import (
     check_vocoder,
+    load_vocoder,
     make_hifigan_config,
     read_mel_settings,
     vocode,
@@ -110,3 +111,41 @@ def test_a_config_for_the_authors_mel_has_their_rates():
         make_hifigan_config(MelSettings(hop_size=200))
     with pytest.raises(ValueError, match="`size` must be one of v1, v2, got 'v3'"):
         make_hifigan_config(mel, "v3")
+
+
+@pytest.mark.parametrize(
+    "vocoder",
+    [
+        lambda: SpeechT5HifiGan(config()),
+        lambda: GriffinLimVocoder(
+            GriffinLimVocoderConfig(
+                model_in_dim=80, window_size=640, low_frequency=55, high_frequency=7500, mel_type="hifigan"
+            )
+        ),
+    ],
+    ids=["hifigan", "griffin_lim"],
+)
+def test_a_saved_vocoder_is_loaded_by_its_kind_and_checked(vocoder, tmp_path):
+    saved = vocoder()
+    saved.save_pretrained(tmp_path)
+    loaded = load_vocoder(tmp_path, MelSettings())
+    assert type(loaded) is type(saved)
+    assert not loaded.training
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(saved.state_dict()), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"was trained on other spectrograms .*mel_type: hifigan, centered"):
+        load_vocoder(tmp_path, MelSettings("centered"))
+
+
+def test_folders_that_hold_no_whole_vocoder_are_refused(tmp_path):
+    weights = {name: value for name, value in SpeechT5HifiGan(config()).state_dict().items() if "conv_pre" not in name}
+    SpeechT5HifiGan(config()).save_pretrained(tmp_path / "half", state_dict=weights)
+    with pytest.raises(ValueError, match=r"lacks 2 weights of a vocoder, the first is conv_pre.bias"):
+        load_vocoder(tmp_path / "half")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "config.json").write_text('{"model_type": "hubert"}')
+    with pytest.raises(
+        ValueError, match="holds no vocoder: its config has the model_type 'hubert', expected speecht5_"
+    ):
+        load_vocoder(tmp_path / "other")
+    with pytest.raises(OSError, match="nowhere"):
+        load_vocoder(tmp_path / "nowhere")

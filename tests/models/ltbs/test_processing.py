@@ -218,11 +218,14 @@ def test_settings_survive_their_folder(tmp_path):
 
 
 def test_the_defaults_are_those_of_the_networks_config():
-    config, processor = LTBSConfig(), LTBSProcessor()
-    assert processor.samples_per_frame == config.samples_per_frame
-    names = ("sampling_rate", "num_mel_bins", "num_units", "upsample_factor")
-    assert [getattr(processor, name) for name in names] == [getattr(config, name) for name in names]
-    assert (processor.frame_rate, processor.hop_size) == (config.fps, config.hop_length)
+    LTBSProcessor().check_model(LTBSConfig())
+    assert LTBSProcessor().samples_per_frame == LTBSConfig().samples_per_frame
+
+
+def test_a_network_of_other_settings_is_refused():
+    message = r"do not belong together \(num_units: 50, 200; hop_size: 80, 160; upsample_factor: 8, 4; the processor's"
+    with pytest.raises(ValueError, match=message):
+        LTBSProcessor(num_units=50, hop_size=80, upsample_factor=8).check_model(LTBSConfig())
 
 
 @pytest.mark.parametrize(
