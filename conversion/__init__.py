@@ -57,7 +57,9 @@ def convert_checkpoint(
         check_readable(main, "checkpoint")  # before anything is imported, which takes seconds
     converter = importlib.import_module(f"avzoo.conversion.convert_{row.name}")
     _check_fields(row, converter, config or {})
-    source = read_checkpoint(main, unpickle_stubs=getattr(converter, "UNPICKLE_STUBS", ()))
+    source = read_checkpoint(
+        main, getattr(converter, "UNPICKLE_STUBS", ()), settings_files=getattr(converter, "SETTINGS_FILES", ())
+    )
     record = {
         "method": row.name,
         "file": source.file,

@@ -32,7 +32,7 @@ class Checkpoint:
         name: for messages.
         file: name of the file; None for a mapping in memory.
         sha256: digest of the file; None for a mapping in memory.
-        sidecar: content of the JSON files beside the weights in a folder, by file name.
+        sidecar: content of the JSON files beside the weights, by file name.
     """
 
     content: Mapping[str, Any]
@@ -61,12 +61,16 @@ class Checkpoint:
         return dict(self.content)
 
 
-def read_checkpoint(source: CheckpointSource, unpickle_stubs: Sequence[str] = ()) -> Checkpoint:
+def read_checkpoint(
+    source: CheckpointSource, unpickle_stubs: Sequence[str] = (), settings_files: Sequence[str] = ()
+) -> Checkpoint:
     """Read a mapping, a file (.safetensors, or written by torch.save) or a folder in the Hub's layout.
 
     Args:
         unpickle_stubs: classes and functions, "module.Name", that the authors' file may refer to beside its weights. A
             class that does nothing replaces each; the module is not imported.
+        settings_files: names of JSON files that authors put beside theirs, read where they are there. A folder's
+            `*config.json` are always read.
 
     Raises:
         FileNotFoundError: the path does not exist, or the folder holds no weights.
@@ -80,7 +84,8 @@ def read_checkpoint(source: CheckpointSource, unpickle_stubs: Sequence[str] = ()
     if path.is_dir():
         return _read_folder(path)
     content = _read_file(path, unpickle_stubs)
-    return Checkpoint(content, name=f"checkpoint `{path.name}`", file=path.name, sha256=compute_sha256([path]))
+    sidecar = {name: read_json(path.with_name(name)) for name in settings_files if path.with_name(name).is_file()}
+    return Checkpoint(content, f"checkpoint `{path.name}`", path.name, compute_sha256([path]), sidecar)
 
 
 def _read_folder(folder: Path) -> Checkpoint:

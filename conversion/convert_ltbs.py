@@ -155,7 +155,10 @@ def convert(
     # A checkpoint was trained, so its norms of rows are set from data; their file does not say so.
     flags = {name: torch.tensor(True) for name in model.state_dict() if name.endswith(".is_initialized")}
     model = load_weights(model, make_keymap(model.config), tensors, checkpoint.name, known=flags)
-    return model, variant or "reimplementation", {}
+    # As its trainer prepares sounds.
+    processor = {"mel_type": "centered", "energy_type": "log_mel"}
+    processor |= {name: getattr(model.config, name) for name in ("num_units", "num_mel_bins")}
+    return model, variant or "reimplementation", processor
 
 
 def infer_fields(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ from transformers import (
 from transformers.utils import logging
 
 from avzoo import VoiceLDMContentEncoder, VoiceLDMContentEncoderConfig, VoiceLDMPipeline
-from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 from avzoo.pipelines.text_to_audio.presets import PRESETS
 from avzoo.toyworld.scene_words import SCENES, WORDS

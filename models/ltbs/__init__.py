@@ -3,6 +3,7 @@
 from .configuration_ltbs import LTBSConfig
 from .flow_post_net import FlowPostNet
 from .modeling_ltbs import LipToSpeechOutput, LTBSForLipToSpeech, LTBSModel, LTBSOutput
+from .processing_ltbs import LTBSProcessor
 from .variance import QuantizedVarianceAdaptor
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "LTBSForLipToSpeech",
     "LTBSModel",
     "LTBSOutput",
+    "LTBSProcessor",
     "LipToSpeechOutput",
     "QuantizedVarianceAdaptor",
 ]

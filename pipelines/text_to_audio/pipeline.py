@@ -24,10 +24,11 @@ from transformers import (
 )
 
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder
+from avzoo.models.layers.vocoding import vocode, vocoder_hop, vocoder_samples
 from avzoo.models.voiceldm import VoiceLDMContentEncoder
 from avzoo.models.voiceldm.content_attention import attend_with_bias
-from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder
-from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_hop, vocoder_samples
+from avzoo.models.voiceldm.spectrograms import decode_latents
 from avzoo.pipelines.shared.adapters import AdapterMixin
 from avzoo.pipelines.shared.interruption import InterruptionMixin
 

@@ -6,8 +6,9 @@ import torch
 
 from avzoo.audio import griffin_lim, mel_to_magnitude, tacotron_log_mel
 from avzoo.audio.mel_banks import slaney_bank
-from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
-from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram, vocode, vocoder_hop, vocoder_samples
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
+from avzoo.models.layers.vocoding import vocode, vocoder_hop, vocoder_samples
+from avzoo.models.voiceldm.spectrograms import log_mel_spectrogram
 
 RATE = 16000
 

@@ -12,7 +12,7 @@ from torch.export import Dim
 from transformers import ClapAudioModelWithProjection, ClapTextModelWithProjection, PreTrainedTokenizerFast
 
 from avzoo import AVDiffuSSModel, AVDiffuSSPipeline, OUVEScheduler, VoiceLDMPipeline, zoo
-from avzoo.models.voiceldm.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 
 from .tiny.avdiffuss import NETWORK_SIZES, tiny_separation_parts
 from .tiny.entry import fill_weights

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from golden_case import Expected, GoldenCase
+from ltbs_targets import TARGET_RULES, TARGET_RUNNERS
 
 from avzoo.conversion import convert_checkpoint
 from avzoo.conversion.convert_ltbs import flow_rules, join_conditions, predictor_rules
@@ -193,4 +194,6 @@ RUNNERS = {
     "postnet_jacobian": run_jacobian,
     "actnorm_init": run_actnorm_init,
     "variance_quantised": run_variance_quantised,
+    **TARGET_RUNNERS,
 }
+RULES = TARGET_RULES

@@ -11,8 +11,11 @@ from avzoo.audio.reading import iter_audio, read_audio, write_wav
 from avzoo.audio.resampling import resample
 
 _MODULE_OF = {
+    "MelSettings": "avzoo.audio.mel_settings",
     "align_to_video": "avzoo.audio.alignment",
     "compressed_stft": "avzoo.audio.stft",
+    "decimate_pitch": "avzoo.audio.pitch",
+    "estimate_pitch": "avzoo.audio.pitch",
     "griffin_lim": "avzoo.audio.griffin_lim",
     "hifigan_log_mel": "avzoo.audio.mel",
     "inverse_compressed_stft": "avzoo.audio.stft",
@@ -21,6 +24,7 @@ _MODULE_OF = {
     "log_power_density": "avzoo.audio.power_density",
     "mel_to_magnitude": "avzoo.audio.griffin_lim",
     "normalize_peak": "avzoo.audio.levels",
+    "normalize_pitch": "avzoo.audio.pitch",
     "speech_features_mfcc": "avzoo.audio.mfcc",
     "stft_energy": "avzoo.audio.mel",
     "tacotron_log_mel": "avzoo.audio.mel",
@@ -29,8 +33,11 @@ _MODULE_OF = {
 }
 
 __all__ = [
+    "MelSettings",
     "align_to_video",
     "compressed_stft",
+    "decimate_pitch",
+    "estimate_pitch",
     "griffin_lim",
     "hifigan_log_mel",
     "inverse_compressed_stft",
@@ -42,6 +49,7 @@ __all__ = [
     "mix_at_equal_level",
     "mix_at_snr",
     "normalize_peak",
+    "normalize_pitch",
     "read_audio",
     "resample",
     "speech_features_mfcc",

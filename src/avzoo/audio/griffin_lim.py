@@ -44,6 +44,7 @@ def griffin_lim(
     magnitude: torch.Tensor,
     *,
     fft_size: int = 1024,
+    window_size: int | None = None,
     hop_size: int = 160,
     num_iterations: int = 32,
     momentum: float = 0.99,
@@ -56,6 +57,7 @@ def griffin_lim(
 
     Args:
         magnitude: (batch, frames, fft_size // 2 + 1), not negative.
+        window_size: samples, in the middle of the FFT. None: `fft_size`.
 
     Returns:
         (batch, frames * hop_size), float32 or float64 as `magnitude`.
@@ -67,12 +69,13 @@ def griffin_lim(
         raise ValueError(f"`magnitude` must be (batch, frames, {fft_size // 2 + 1}), got {tuple(magnitude.shape)}.")
     magnitude = magnitude.mT  # (batch, bins, frames), as torch.stft has them
     num_frames = magnitude.shape[-1]
-    window = torch.as_tensor(periodic_hann(fft_size), dtype=magnitude.dtype).to(magnitude.device)
+    window_size = fft_size if window_size is None else window_size
+    window = torch.as_tensor(periodic_hann(window_size), dtype=magnitude.dtype).to(magnitude.device)
     # One draw for all items, so that each comes out as it would alone; on the CPU, so that devices agree.
     generator = torch.Generator().manual_seed(seed)
     phases = torch.rand(magnitude.shape[1:], generator=generator, dtype=magnitude.dtype).to(magnitude.device)
     directions = torch.polar(torch.ones_like(phases), 2 * torch.pi * phases)
-    settings = {"n_fft": fft_size, "hop_length": hop_size, "window": window, "center": True}
+    settings = {"n_fft": fft_size, "hop_length": hop_size, "win_length": window_size, "window": window, "center": True}
 
     def invert(spectra: torch.Tensor) -> torch.Tensor:
         # Silence after the last frame lets its half of the window end where frames * hop ends.

@@ -10,6 +10,7 @@ _NAMES = {
         "CropConvention",
         "LowerFace",
         "MouthHalf",
+        "MouthSquare",
         "TightFace",
         "WholeFace",
         "crop_track",

@@ -6,6 +6,7 @@
 | [`LowerFace`] | TalkNet's demo | nose to chin at twice the scale, grey, 112 x 112, steadied over time |
 | [`WholeFace`] | AVDiffuSS | the face with some hair and neck, grey, 112 x 112, steadied over time |
 | [`MouthHalf`] | VocaLiST and its student | the lower half of the box, colour, 48 x 96 |
+| [`MouthSquare`] | LTBS | the mouth, by landmarks where there are any, grey, 96 x 96, steadied over time |
 
 A network loses accuracy on crops of another convention, so take the one its weights were trained with. Crops are uint8;
 what each network does to values (scaling, colour order) is its processor's.
@@ -13,7 +14,7 @@ what each network does to values (scaling, colour order) is its processor's.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -36,6 +37,15 @@ class CropConvention(Protocol):
 
     def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
         """Cut the region of one frame, (height, width, 3) RGB, to one crop."""
+        ...
+
+
+@runtime_checkable
+class LandmarkConvention(CropConvention, Protocol):
+    """A convention that looks at landmarks, too."""
+
+    def find_regions(self, track: Track) -> np.ndarray:
+        """Region to cut in each frame of a track, (n, numbers)."""
         ...
 
 
@@ -210,6 +220,75 @@ class MouthHalf:
         return resize_as_torch(face, self.size, self.size, antialias=self.resize == "torch-antialias", rows=lower)
 
 
+@dataclass(frozen=True)
+class MouthSquare:
+    """A square around the mouth, grey, steadied over time: lip reading, and LTBS.
+
+    With landmarks its centre lies between the corners of the mouth, and its side is `scale` times the larger of two
+    distances: from eye to eye, and from the middle between them to that between the corners. The larger one, because a
+    head that turns away brings its eyes together. Without landmarks it is the middle of the lower half of the face box.
+    Centre and side are averaged over `smoothing` frames. Grey first, then OpenCV's bilinear resizing; beyond the frame
+    its outermost pixels go on.
+
+    Networks of this kind were trained on mouths of 96 x 96 pixels that are centred by landmarks (AV-HuBERT's
+    preparation, which also turns faces upright; here they aren't turned). How large theirs show the mouth can't be told
+    from five points, so `scale` is a choice of this package: train and run with the same one.
+
+    Args:
+        size: side of the crop, pixels.
+        scale: side of the square, see above.
+        smoothing: frames of the running mean, odd; fewer at the ends of a track.
+    """
+
+    size: int = 96
+    scale: float = 1.4
+    smoothing: int = 13
+
+    def __post_init__(self):
+        if not self.size >= 1 or not self.scale > 0:
+            raise ValueError(f"`size` ({self.size}) must be at least 1, `scale` ({self.scale}) above 0.")
+        if self.smoothing < 1 or self.smoothing % 2 == 0:
+            raise ValueError(f"`smoothing` must be an odd number of at least 1, got {self.smoothing!r}.")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return (self.size, self.size)
+
+    def regions(self, boxes: np.ndarray) -> np.ndarray:
+        """(n, 4) boxes to (n, 3): centre x, centre y and side."""
+        corners = check_boxes(boxes, "`boxes`")
+        half_height = (corners[:, 3] - corners[:, 1]) / 2
+        squares = [(corners[:, 0] + corners[:, 2]) / 2, corners[:, 1] + 1.5 * half_height, half_height]
+        return self._steady(np.stack(squares, axis=1))
+
+    def find_regions(self, track: Track) -> np.ndarray:
+        """The same of a track, by its landmarks where it has any."""
+        if track.landmarks is None:
+            return self.regions(track.boxes)
+        right_eye, left_eye, _, right_corner, left_corner = track.landmarks.swapaxes(0, 1)
+        mouth = (right_corner + left_corner) / 2
+        between_eyes = np.linalg.norm(right_eye - left_eye, axis=1)
+        to_mouth = np.linalg.norm((right_eye + left_eye) / 2 - mouth, axis=1)
+        side = self.scale * np.maximum(between_eyes, to_mouth)
+        return self._steady(np.concatenate([mouth, side[:, None]], axis=1))
+
+    def cut(self, frame: np.ndarray, region: np.ndarray) -> np.ndarray:
+        x, y, side = region.tolist()
+        side = max(1, round(side))
+        top, left = round(y - side / 2), round(x - side / 2)
+        rows = np.arange(top, top + side).clip(0, frame.shape[0] - 1)
+        columns = np.arange(left, left + side).clip(0, frame.shape[1] - 1)
+        return grey_face(frame[rows[:, None], columns], self.size)
+
+    def _steady(self, regions: np.ndarray) -> np.ndarray:
+        """The running mean of each column; near the ends over the frames that there are."""
+        half = self.smoothing // 2
+        sums = np.concatenate([np.zeros((1, regions.shape[1])), np.cumsum(regions, axis=0)])
+        every = np.arange(len(regions))
+        first, stop = np.maximum(every - half, 0), np.minimum(every + half + 1, len(regions))
+        return (sums[stop] - sums[first]) / (stop - first)[:, None]
+
+
 def grey_face(picture: np.ndarray, size: int = 112, order: ChannelOrder = "rgb") -> np.ndarray:
     """Convert colour face picture(s) to grey `size` x `size` ones: grey first, then OpenCV's bilinear resizing.
 
@@ -259,7 +338,7 @@ def crop_track(
     Args:
         frames: (frames, height, width, 3) uint8 RGB, or blocks of such, as `avzoo.video.iter_video` yields them.
         track: whose boxes to cut.
-        convention: one of `TightFace()`, `LowerFace()`, `WholeFace()`, `MouthHalf()`, or your own.
+        convention: one of `TightFace()`, `LowerFace()`, `WholeFace()`, `MouthHalf()`, `MouthSquare()`, or your own.
         first_frame: number of the first frame in `frames`.
 
     Returns:
@@ -312,7 +391,10 @@ def iter_track_crops(
         For each block and each track that is in it: the track's place in `tracks`, its frame numbers (n,), and its
         crops (n, *convention.shape) uint8.
     """
-    regions = [convention.regions(track.boxes) for track in tracks]
+    if isinstance(convention, LandmarkConvention):
+        regions = [convention.find_regions(track) for track in tracks]
+    else:
+        regions = [convention.regions(track.boxes) for track in tracks]
     first = first_frame
     for block in [frames] if isinstance(frames, np.ndarray) else frames:
         block = check_frames(block)
@@ -331,8 +413,10 @@ def iter_track_crops(
 
 __all__ = [
     "CropConvention",
+    "LandmarkConvention",
     "LowerFace",
     "MouthHalf",
+    "MouthSquare",
     "TightFace",
     "WholeFace",
     "crop_track",

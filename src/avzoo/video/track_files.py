@@ -7,8 +7,9 @@ The JSON holds one video's tracks:
                  "boxes": [[x1, y1, x2, y2], ...], "scores": [0.98, null, ...]}]}
 
 `boxes` and `scores` have one entry per frame from `start_frame` on; a score of null means that the box is interpolated
-or has none. `start` and `end` are seconds on the video's clock, for readers; frames are what counts. A CSV table has
-one row per box and the columns `frame,x1,y1,x2,y2`, and may have `score` and `track_id`.
+or has none. A track whose detector gives them has `landmarks`, too: [[[x, y], ...], ...], the five points of each frame
+that [`avzoo.video.Detections`] names. `start` and `end` are seconds on the video's clock, for readers; frames are what
+counts. A CSV table has one row per box and the columns `frame,x1,y1,x2,y2`, and may have `score` and `track_id`.
 """
 
 import csv
@@ -80,6 +81,7 @@ class FaceTracks:
                 "end": track.stop_frame / self.fps,
                 "boxes": track.boxes.tolist(),
                 "scores": [score if math.isfinite(score) else None for score in track.scores.tolist()],
+                **({} if track.landmarks is None else {"landmarks": track.landmarks.tolist()}),
             }
             for track in self.tracks
         ]
@@ -142,7 +144,9 @@ def _parse_track(index: int, entry: Any) -> Track:
         boxes = np.array(entry["boxes"], dtype=np.float64)
         scores = entry.get("scores")
         scores = None if scores is None else np.array([math.nan if s is None else s for s in scores], np.float64)
-        return Track(entry["track_id"], entry["start_frame"] + np.arange(len(boxes)), boxes, scores)
+        landmarks = entry.get("landmarks")
+        landmarks = None if landmarks is None else np.array(landmarks, dtype=np.float64)
+        return Track(entry["track_id"], entry["start_frame"] + np.arange(len(boxes)), boxes, scores, landmarks)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {error}") from error
 

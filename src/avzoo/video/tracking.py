@@ -6,7 +6,7 @@ only stops where nothing can follow.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,15 +22,17 @@ class Track:
         frames: (n,) int64, consecutive frame numbers of the video.
         boxes: (n, 4) float64, x1, y1, x2, y2 in pixels; may reach beyond the frame.
         scores: (n,) float64, the detector's; NaN where the box is interpolated or has no score. None: NaN throughout.
+        landmarks: (n, 5, 2) float64, as [`Detections`] has them; interpolated where the box is. None: there are none.
 
     Raises:
-        ValueError: no frame, frames that are not consecutive, or lengths that differ.
+        ValueError: no frame, frames that are not consecutive, lengths that differ, landmarks that are no numbers.
     """
 
     track_id: int
     frames: np.ndarray
     boxes: np.ndarray
     scores: np.ndarray | None = None
+    landmarks: np.ndarray | None = None
 
     def __post_init__(self):
         frames = np.asarray(self.frames, dtype=np.int64)
@@ -42,7 +44,14 @@ class Track:
             raise ValueError(
                 f"track {self.track_id}: {len(frames)} frames, but {len(boxes)} boxes and scores of {scores.shape}."
             )
-        for name, value in {"frames": frames, "boxes": boxes, "scores": scores}.items():
+        landmarks = None if self.landmarks is None else np.asarray(self.landmarks, dtype=np.float64)
+        if landmarks is not None and (landmarks.shape != (len(frames), 5, 2) or not np.isfinite(landmarks).all()):
+            raise ValueError(
+                f"track {self.track_id}: `landmarks` must be ({len(frames)}, 5, 2) finite numbers, got an array of "
+                f"{landmarks.shape}."
+            )
+        checked = {"frames": frames, "boxes": boxes, "scores": scores, "landmarks": landmarks}
+        for name, value in checked.items():
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -116,18 +125,19 @@ def track_faces(
             continue
         for chain in _chain_detections(detections, first, stop, iou_threshold, max_gap):
             if len(chain) > min_detections:
-                frames, boxes, scores = (np.array(values) for values in zip(*chain, strict=True))
-                track = interpolate_track(len(tracks), frames, boxes, scores)
+                frames, boxes, scores = (np.array(values) for values in zip(*(face[:3] for face in chain), strict=True))
+                track = interpolate_track(len(tracks), frames, boxes, scores, [face[3] for face in chain])
                 if (track.boxes[:, 2:] - track.boxes[:, :2]).mean(axis=0).max() > min_face_size:
                     tracks.append(track)
     if max_faces is not None and len(tracks) > max_faces:
         largest = sorted(tracks, key=lambda track: -track.size * len(track))[:max_faces]
         kept = sorted(largest, key=lambda track: track.track_id)
-        tracks = [Track(number, track.frames, track.boxes, track.scores) for number, track in enumerate(kept)]
+        tracks = [replace(track, track_id=number) for number, track in enumerate(kept)]
     return tracks
 
 
-_Face = tuple[int, tuple[float, float, float, float], float]  # frame, box, score
+# Frame, box, score, landmarks.
+_Face = tuple[int, tuple[float, float, float, float], float, np.ndarray | None]
 
 
 def _chain_detections(
@@ -137,13 +147,7 @@ def _chain_detections(
 
     Plain numbers in lists: a frame has a few faces, for which calls of numpy would cost ten times as much.
     """
-    remaining: dict[int, list[_Face]] = {
-        frame: [
-            (frame, tuple(box), score)
-            for box, score in zip(detections[frame].boxes.tolist(), detections[frame].scores.tolist(), strict=True)
-        ]
-        for frame in range(first, stop)
-    }
+    remaining = {frame: _list_faces(frame, detections[frame]) for frame in range(first, stop)}
     for begin in range(first, stop):
         while remaining[begin]:
             chain: list[_Face] = []
@@ -156,9 +160,15 @@ def _chain_detections(
                     face = faces[position]
                     if not chain or _intersection_over_union(face[1], chain[-1][1]) > iou_threshold:
                         chain.append(face)
-                        faces.remove(face)  # the one after it moves here, and is passed over by the next line
+                        del faces[position]  # the one after it moves here, and is passed over by the next line
                     position += 1
             yield chain
+
+
+def _list_faces(frame: int, found: Detections) -> list[_Face]:
+    landmarks = [None] * len(found) if found.landmarks is None else list(found.landmarks)
+    columns = zip(found.boxes.tolist(), found.scores.tolist(), landmarks, strict=True)
+    return [(frame, tuple(box), score, points) for box, score, points in columns]
 
 
 def _intersection_over_union(one: Sequence[float], other: Sequence[float]) -> float:
@@ -172,16 +182,35 @@ def _intersection_over_union(one: Sequence[float], other: Sequence[float]) -> fl
     return common / (areas - common)
 
 
-def interpolate_track(track_id: int, frames: np.ndarray, boxes: np.ndarray, scores: np.ndarray) -> Track:
+def interpolate_track(
+    track_id: int,
+    frames: np.ndarray,
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    landmarks: Sequence[np.ndarray | None] | None = None,
+) -> Track:
     """Build the track through boxes of ascending frames: gaps filled by linear interpolation, their scores NaN.
 
-    Of several boxes of one frame the last counts.
+    Of several boxes of one frame the last counts. Landmarks are interpolated over frames without, too; if no frame has
+    any, the track has none.
     """
     every = np.arange(frames[0], frames[-1] + 1)
     filled = np.stack([np.interp(every, frames, boxes[:, side]) for side in range(4)], axis=1)
     of_frame = np.full(len(every), np.nan)
     of_frame[frames - frames[0]] = scores
-    return Track(track_id, every, filled, of_frame)
+    return Track(track_id, every, filled, of_frame, _interpolate_landmarks(every, frames, landmarks))
+
+
+def _interpolate_landmarks(
+    every: np.ndarray, frames: np.ndarray, landmarks: Sequence[np.ndarray | None] | None
+) -> np.ndarray | None:
+    """(frames, 5, 2) at each frame of a track; before the first and behind the last ones known, those."""
+    known = [index for index, points in enumerate(landmarks or ()) if points is not None]
+    if not known:
+        return None
+    points = np.stack([landmarks[index] for index in known]).reshape(len(known), -1)
+    columns = [np.interp(every, frames[known], column) for column in points.T]
+    return np.stack(columns, axis=1).reshape(len(every), -1, 2)
 
 
 def median_filter(values: np.ndarray, kernel_size: int) -> np.ndarray:

@@ -83,10 +83,12 @@ class Row:
         tasks: what it is for; the first one is its main task.
         pipeline_tag: nearest tag on the Hub's list.
         exports: module under `avzoo` -> public names it holds; they are also reachable as `avzoo.<name>`.
-        config_class, model_class, processor_class: names among `exports`; `model_class` does the main task. For a
-            diffusers pipeline: the method's own network in that pipeline.
+        config_class, model_class, processor_class: names among `exports` or `stock_classes`; `model_class` does the
+            main task. For a diffusers pipeline: the method's own network in that pipeline.
         auto_classes: transformers' Auto class -> names of the model classes it finds, one for each config class.
         diffusion_pipeline: name among `exports` of the diffusers pipeline that does the task.
+        stock_classes: module of another library -> names of its classes that weights are converted to. They are no
+            public names of this package, and that library finds them.
         pipeline_components: names among `exports` of the classes that a diffusers pipeline saves and loads.
         parts: third-party components, by name; what `avzoo convert --part NAME=PATH` takes.
         licenses: terms of "code", "weights" (everything in a converted folder) and "data" as the owners state them.
@@ -109,6 +111,7 @@ class Row:
     licenses: Mapping[str, License]
     diffusion_pipeline: str | None = None
     pipeline_components: tuple[str, ...] = ()
+    stock_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     parts: Mapping[str, Part] = field(default_factory=dict)
     variants: tuple[Variant, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -118,6 +121,9 @@ class Row:
         for module, names in self.exports.items():
             if name in names:
                 return getattr(importlib.import_module(f"avzoo.{module}"), name)
+        for module, names in self.stock_classes.items():
+            if name in names:
+                return getattr(importlib.import_module(module), name)
         raise AttributeError(f"{self.name} has no public name {name!r}; it has {', '.join(self.public_names)}.")
 
     @property

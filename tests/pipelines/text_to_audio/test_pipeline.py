@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny_voiceldm import PROMPTS, TEXTS, assembled, seeded, spoken, watched_unet
 
-from avzoo.models.voiceldm import spectrograms
-from avzoo.models.voiceldm.spectrograms import decode_latents, vocode, vocoder_context, vocoder_samples
+from avzoo.models.layers import vocoding
+from avzoo.models.layers.vocoding import vocode, vocoder_context, vocoder_samples
+from avzoo.models.voiceldm.spectrograms import decode_latents
 from avzoo.pipelines.text_to_audio.loudness import normalize_waveforms
 
 # --- batches and noise ------------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def test_a_spectrogram_vocoded_in_chunks_equals_the_whole(parts, monkeypatch):
     for size in (1, 13, 29, 30, 500):
         torch.testing.assert_close(vocode(vocoder, spectrogram, size), whole, rtol=1e-6, atol=1e-6)
     context = vocoder_context(vocoder.config)
-    monkeypatch.setattr(spectrograms, "vocoder_context", lambda config: context // 2)
+    monkeypatch.setattr(vocoding, "vocoder_context", lambda config: context // 2)
     assert (vocode(vocoder, spectrogram, 20) - whole).abs().max() > 1e-4
 
 

@@ -8,6 +8,7 @@ from . import (
     beats,
     coarse_to_fine_ast,
     flexiast,
+    hifigan,
     ltbs,
     mtdvocalist,
     s3fd,
@@ -32,4 +33,4 @@ METHODS: tuple[Row, ...] = (
     slowfast_cslr.ROW,
     ltbs.ROW,
 )
-COMPONENTS: tuple[Row, ...] = (s3fd.ROW, beats.ROW)
+COMPONENTS: tuple[Row, ...] = (s3fd.ROW, beats.ROW, hifigan.ROW)

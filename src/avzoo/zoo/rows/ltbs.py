@@ -12,10 +12,10 @@ ROW = Row(
     tasks=(),
     pipeline_tag="other",
     tags=("lip-to-speech", "video", "speech", "normalizing-flow"),
-    exports={"models.ltbs": ("FlowPostNet", "LTBSConfig", "LTBSForLipToSpeech", "LTBSModel")},
+    exports={"models.ltbs": ("FlowPostNet", "LTBSConfig", "LTBSForLipToSpeech", "LTBSModel", "LTBSProcessor")},
     config_class="LTBSConfig",
     model_class="LTBSForLipToSpeech",
-    processor_class=None,
+    processor_class="LTBSProcessor",
     auto_classes={"AutoModel": ("LTBSForLipToSpeech",)},
     licenses={
         "code": License("unknown", None, "the authors published none; the public implementation has no licence file"),

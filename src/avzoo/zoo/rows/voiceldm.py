@@ -20,7 +20,7 @@ ROW = Row(
     tags=("text-to-speech", "sound-effects", "latent-diffusion", "dual-guidance", "diffusers"),
     exports={
         "models.voiceldm": ("VoiceLDMContentEncoder", "VoiceLDMContentEncoderConfig"),
-        "models.voiceldm.griffin_lim_vocoder": ("GriffinLimVocoder", "GriffinLimVocoderConfig"),
+        "models.layers.griffin_lim_vocoder": ("GriffinLimVocoder", "GriffinLimVocoderConfig"),
         "pipelines.text_to_audio.pipeline": ("VoiceLDMPipeline",),
     },
     config_class="VoiceLDMContentEncoderConfig",
