@@ -36,6 +36,7 @@ NUM_UNITS = 50
 DELTA_WEIGHT = 2.0  # of the change over time among the features of units
 K_MEANS_ROUNDS = 30
 JUDGE_STEPS, JUDGE_BATCH_SIZE = 600, 32
+MOST_SHIFT = 3  # bins by which a judge's training clips are moved
 LIP_CLASS_OF_WORD = torch.tensor([LIP_CLASSES.index(LIP_CLASS_OF[word]) for word in WORDS])
 
 Clips = dict[str, torch.Tensor]
@@ -249,9 +250,12 @@ def train_judge(data: SpokenClips, seed: int, output: Path, steps: int = JUDGE_S
     )
 
     def vary(batch: Sequence[torch.Tensor], step: StepInfo) -> list[torch.Tensor]:
-        """Another level, another equaliser, and noise."""
+        """Another vocal tract (all bins moved), another level, another equaliser, and noise."""
         mel, words = batch
         draw = step.rank_generator
+        shifts = torch.randint(-MOST_SHIFT, MOST_SHIFT + 1, (len(mel), 1), generator=draw)
+        bins = (torch.arange(NUM_MEL_BINS) + shifts).clamp(0, NUM_MEL_BINS - 1)
+        mel = mel.gather(2, bins[:, None].expand(mel.shape))
         curve = torch.randn(len(mel), 1, 5, generator=draw)
         curve = nn.functional.interpolate(0.15 * curve, NUM_MEL_BINS, mode="linear", align_corners=True)
         level = 0.15 * torch.randn(len(mel), 1, 1, generator=draw)

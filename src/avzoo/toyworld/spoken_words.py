@@ -6,11 +6,13 @@
 
 Twelve words, among them two pairs that look the same: "bat" and "mat", "fan" and "van". So there are ten classes of lip
 movements. People are those of the talkers, with English voices; a person is a voice with a face, and there are many
-faces for each voice. The sound is clean: every utterance has the same level, white noise is 50 dB below, and there is
-no room. In the talkers' own recordings level, room and noise vary, and lips tell nothing of these.
+faces for each voice. From clip to clip a voice speaks faster or slower. The sound is clean: every utterance has the same
+level, white noise is 50 dB below, and there is no room. In the talkers' own recordings level, room and noise vary, and
+lips tell nothing of these.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,8 @@ LIP_CLASS_OF: dict[str, str] = {word: word for word in DISTINCT_WORDS} | {
 }
 LIP_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(LIP_CLASS_OF.values()))
 
-_NUM_FRAMES = FRAME_RATE  # one second, in which every word fits at every voice's pace
+_NUM_FRAMES = FRAME_RATE  # one second, in which every word of every voice fits
+_PACES = (0.95, 1.25)  # times the voice's own
 _SNR_DB = 50.0
 
 
@@ -89,7 +92,9 @@ def spoken_word_clip(
     person = _draw_person(generator, identities)
 
     # 1. The sound
-    utterance = say(word, identity_voice(person), SAMPLING_RATE)
+    voice = identity_voice(person)
+    pace = float(generator.uniform(*_PACES))
+    utterance = say(word, replace(voice, rate_wpm=pace * voice.rate_wpm), SAMPLING_RATE)
     spare = _NUM_FRAMES * SAMPLES_PER_FRAME - len(utterance.audio)
     first = int(generator.integers(spare + 1))
     speech = np.zeros(_NUM_FRAMES * SAMPLES_PER_FRAME)
