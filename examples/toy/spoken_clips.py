@@ -232,13 +232,13 @@ class Judge(nn.Module):
         return self.classifier(torch.cat([hidden.mean(2), hidden.amax(2)], dim=1))
 
 
-def train_judge(data: SpokenClips, seed: int, output: Path, steps: int = JUDGE_STEPS) -> Judge:
+def train_judge(data: SpokenClips, seed: int, output: Path) -> Judge:
     """Train a judge on the real sound of the training clips."""
     torch.manual_seed(seed)
     judge, clips = Judge(), data.splits["train"]
     arguments = TrainingArguments(
         output_dir=str(output),
-        max_steps=steps,
+        max_steps=JUDGE_STEPS,
         batch_size=JUDGE_BATCH_SIZE,
         drop_last=True,
         learning_rate=2e-3,
