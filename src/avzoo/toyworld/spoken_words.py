@@ -6,9 +6,9 @@
 
 Twelve words, among them two pairs that look the same: "bat" and "mat", "fan" and "van". So there are ten classes of lip
 movements. People are those of the talkers, with English voices; a person is a voice with a face, and there are many
-faces for each voice. A voice speaks faster or slower from clip to clip. The sound is clean: every utterance has
-the same level, white noise is 50 dB below, and there is no room. In the talkers' own recordings level, room and noise vary, and
-lips tell nothing of these.
+faces for each voice. A voice speaks faster or slower from clip to clip. The sound is clean: every utterance has the
+same level, white noise is 50 dB below, and there is no room. In the talkers' own recordings level, room and noise vary,
+and lips tell nothing of these.
 """
 
 from collections.abc import Sequence
