@@ -13,6 +13,7 @@ import torch
 from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import (
     GlossLanguageModel,
     GlossSpan,
+    _Search,
     align_labels,
     decode_glosses,
     decode_greedily,
@@ -134,6 +135,17 @@ def test_a_long_search_is_that_of_its_short_form(benchmark):
     beams = search_beams(logits)
     assert [beam.ids for beam in beams] == [ids for ids, _ in expected]
     assert all(len(beam.steps) == len(beam.ids) > 60 for beam in beams)
+
+
+def test_labels_that_are_let_go_of_keep_their_steps(benchmark, monkeypatch):
+    logits = benchmark.make_logits(np.random.default_rng(3), 200, 12)
+    expected = search_beams(logits)
+
+    def hold_all(search: _Search) -> None:
+        search.paths = np.pad(search.paths, ((0, 0), (0, max(0, 210 - search.paths.shape[1]))))
+
+    monkeypatch.setattr(_Search, "_make_room", hold_all)
+    assert search_beams(logits) == expected
 
 
 def test_a_tensor_gives_the_beams_of_an_array():
