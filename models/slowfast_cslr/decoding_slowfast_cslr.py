@@ -18,6 +18,7 @@ import torch
 
 from avzoo.checks import check_number, check_whole_number
 
+_SETTLED_LABELS = 32  # that are let go of together
 _BLOCK_STEPS = 256  # of long recordings, in float64 at once
 _SMALLEST = float(np.finfo(np.float32).tiny)  # added to each probability before its logarithm
 
@@ -346,7 +347,7 @@ class _Search:
     def _make_room(self) -> None:
         """Let go of what can't change any more, and widen what is kept."""
         shortest, longest = int(self.lengths.min()), int(self.lengths.max())
-        if shortest - self.offset >= 32:
+        if shortest - self.offset >= _SETTLED_LABELS:
             self.paths = self.paths[:, shortest - self.offset :].copy()
             self.offset = shortest
         if longest - self.offset >= self.paths.shape[1]:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from avzoo.models.slowfast_cslr import decoding_slowfast_cslr
 from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import (
     GlossLanguageModel,
     GlossSpan,
-    _Search,
     align_labels,
     decode_glosses,
     decode_greedily,
@@ -137,15 +137,15 @@ def test_a_long_search_is_that_of_its_short_form(benchmark):
     assert all(len(beam.steps) == len(beam.ids) > 60 for beam in beams)
 
 
-def test_labels_that_are_let_go_of_keep_their_steps(benchmark, monkeypatch):
-    logits = benchmark.make_logits(np.random.default_rng(3), 200, 12)
-    expected = search_beams(logits)
-
-    def hold_all(search: _Search) -> None:
-        search.paths = np.pad(search.paths, ((0, 0), (0, max(0, 210 - search.paths.shape[1]))))
-
-    monkeypatch.setattr(_Search, "_make_room", hold_all)
-    assert search_beams(logits) == expected
+@pytest.mark.parametrize("settled_labels", [1, 5])
+def test_labels_that_are_let_go_of_keep_their_steps(benchmark, monkeypatch, settled_labels):
+    generator = np.random.default_rng(3)
+    cases = [benchmark.make_logits(generator, 60, 5) for _ in range(20)]
+    expected = []
+    for limit, results in ((1000, expected), (settled_labels, found := [])):
+        monkeypatch.setattr(decoding_slowfast_cslr, "_SETTLED_LABELS", limit)
+        results += [search_beams(logits) for logits in cases]
+    assert found == expected
 
 
 def test_a_tensor_gives_the_beams_of_an_array():
