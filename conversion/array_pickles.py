@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 _RECONSTRUCT = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
+_FROM_BUFFER = {f"numpy.{core}.numeric._frombuffer" for core in ("core", "_core")}
 _SCALAR = {f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")}
 _ENCODE = "_codecs.encode"
 _KINDS = "fiub"  # numbers of NumPy's types that are read
@@ -43,18 +44,22 @@ class _Array:
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, is_fortran, content = state
-        values = np.frombuffer(_as_bytes(content), dtype.read())
-        values = values.reshape(shape, order="F" if is_fortran else "C")
-        self.value = torch.from_numpy(values.astype(values.dtype.newbyteorder("="), order="C"))  # a copy of its own
+        self.value = _make_tensor(content, dtype, shape, "F" if is_fortran else "C")
+
+
+def _make_tensor(content: bytes | str, dtype: _Type, shape: tuple[int, ...], order: str = "C") -> torch.Tensor:
+    """A tensor with memory of its own."""
+    kind = dtype.read()
+    values = np.frombuffer(_as_bytes(content), kind).reshape(shape, order=order)
+    return torch.from_numpy(values.astype(kind.newbyteorder("="), order="C"))
 
 
 def _make_scalar(dtype: _Type, content: bytes | str) -> torch.Tensor:
-    values = np.frombuffer(_as_bytes(content), dtype.read())
-    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="))[0:1]).reshape(())
+    return _make_tensor(content, dtype, ())
 
 
 def _as_bytes(content: bytes | str) -> bytes:
-    return content if isinstance(content, bytes) else content.encode("latin1")  # of Python 2
+    return content.encode("latin1") if isinstance(content, str) else bytes(content)  # a string of Python 2
 
 
 def _encode(content: str, encoding: str = "latin1") -> bytes:
@@ -68,6 +73,8 @@ class _ArrayUnpickler(pickle._Unpickler):  # the one in C takes memory for every
         full_name = f"{module}.{name}"
         if full_name in _RECONSTRUCT:
             return _Array
+        if full_name in _FROM_BUFFER:
+            return _make_tensor
         if full_name in _SCALAR:
             return _make_scalar
         if full_name == "numpy.dtype":

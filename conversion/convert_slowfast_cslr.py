@@ -96,7 +96,7 @@ def make_keymap(config: SlowFastSignConfig, has_branches: bool = True) -> KeyMap
                 rules.append(rename(theirs, ours.format("forward")))
                 rules.append(rename(f"{theirs}_reverse", ours.format("backward")))
         classifier = f"classifier.{number}" if has_branches else "classifier"
-        rules.append(rename(f"{classifier}.weight", f"{target}.classifier.weight"))
+        rules.append(rename(f"{classifier}.weight", f"{target.replace('head', 'classifier')}.weight"))
     rules.append(ignore("conv1d.fc.*", why="the classifier under a second name; the authors load `classifier` over it"))
     return KeyMap(*rules)
 
@@ -379,5 +379,5 @@ def take_labels(
     model.processor_arguments = {"glosses": glosses}  # which the config need not repeat
     return {
         "processor": arguments,
-        "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([source])}},
+        "parts": {"labels": {"file": Path(source).name, "sha256": compute_sha256([Path(source)])}},
     }

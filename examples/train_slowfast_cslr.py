@@ -8,9 +8,9 @@ On PHOENIX14, from a network that was trained on videos of actions, as the autho
 
 or on PHOENIX14-T (`--dataset phoenix14t`), CSL-Daily (`csl_daily`), or your own clips (`folder`): videos, or folders of
 frames, and a table `glosses.csv` with the columns path and glosses, and perhaps split. `--model` may be a sign model,
-too. The vocabulary is that of the data, or `--vocabulary`; glosses that the model knows keep their weights, and a line
-says which are new. Frames of the public data sets may be the owners' or resized: both become 256 x 256 as the authors
-resize them.
+too. The vocabulary is that of the data, or `--vocabulary_file`; glosses that the model knows keep their weights, and a
+line says how many are new. Frames of the public data sets may be the owners' or resized: both become 256 x 256 as the
+authors resize them.
 
 A clip that has fewer steps of four frames than its glosses need can't be learnt from by CTC. Such clips are named
 before training, with their numbers, and so are unknown glosses; `--skip_short` leaves the clips out.
@@ -29,6 +29,7 @@ On drawn signs, with nothing to download, the paper's claim in minutes, and a ne
 
 import argparse
 import logging
+import os
 from pathlib import Path
 
 import torch
@@ -37,15 +38,18 @@ from transformers import AutoModelForCTC
 
 from avzoo import SlowFastSignForCTC, SlowFastSignProcessor
 from avzoo.data.gloss_vocabulary import read_glosses
-from avzoo.data.lists import describe_rows
-from avzoo.data.sign_datasets import FRAMINGS, PUBLIC, SIGN_PLACES, add_sign_options, read_training_rows
+from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
+from avzoo.data.sign_datasets import PUBLIC, SIGN_PLACES, add_sign_options, describe_framing, read_training_rows
+from avzoo.data.sign_sentences import Row
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.slowfast_cslr.training_slowfast_cslr import (
     SignClips,
     SignCollator,
     adapt_vocabulary,
+    check_frames,
     compute_sign_loss,
     refuse_short_clips,
+    report_gaps,
     set_auxiliary_branches,
 )
 from avzoo.pipelines.shared.saved_folders import load_checked_model
@@ -69,7 +73,9 @@ def main() -> None:
     rows, dev, glosses = read_training_rows(options, options.dev_share)
     torch.manual_seed(arguments.seed)  # of new weights
     model, processor = load(options, glosses)
+    rows, dev = check_readable(rows, options, processor), check_readable(dev, options, processor)
     rows = refuse_short_clips(rows, processor, skip_short=options.skip_short, unknown=options.unknown_glosses)
+    report_gaps(rows)
     clips = SignClips(
         rows,
         processor,
@@ -81,7 +87,9 @@ def main() -> None:
 
     def evaluate(network, accelerator):  # the processes share the clips
         share = dev[accelerator.process_index :: accelerator.num_processes]
-        answers = recognize_signs(network, processor, share, num_beams=options.num_beams)
+        answers = recognize_signs(
+            network, processor, share, num_beams=options.num_beams, num_workers=arguments.num_workers
+        )
         parts = gather_object([answers])
         answers = {head: {name: part for one in parts for name, part in one[head].items()} for head in HEADS}
         rates = score_answers(dev, answers, clean_up).rates
@@ -101,7 +109,7 @@ def main() -> None:
             "validation clips": describe_rows(dev, ("id", "glosses")),
             "vocabulary": describe_rows([{"gloss": gloss} for gloss in processor.glosses], ("gloss",)),
         },
-        may_change=(*SIGN_PLACES, "model", "vocabulary_file", "num_beams", "skip_short"),
+        may_change=(*SIGN_PLACES, "model", "vocabulary_file", "num_beams", "skip_short", "skip_damaged"),
         write_card=lambda result, repository: write_trained_card(
             list_results(result),
             method="slowfast_cslr",
@@ -123,6 +131,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--unknown_glosses", choices=("error", "drop"), default="error", help="what the vocabulary file lacks"
     )
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--skip_short", action="store_true", help="leave out clips too short for their glosses")
     parser.add_argument("--rescaling", type=float, default=0.2, help="clips get up to so much shorter or longer")
     parser.add_argument("--mirror_share", type=float, default=0.5, help="part of the clips that are mirrored")
@@ -165,6 +174,14 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
+def check_readable(rows: list[Row], options: argparse.Namespace, processor: SlowFastSignProcessor) -> list[Row]:
+    """The rows whose clips can be read; without `--skip_damaged`, those that can't are told when they are read."""
+    if options.skip_damaged:
+        return keep_readable(rows, lambda row: check_frames(row, processor), "clips")
+    refuse_empty_files(row["path"] for row in rows if os.path.isfile(row["path"]))
+    return rows
+
+
 def load(options: argparse.Namespace, glosses: list[str]) -> tuple[SlowFastSignForCTC, SlowFastSignProcessor]:
     """The model to start from, with a classifier for these glosses, and its processor."""
     model = load_checked_model(AutoModelForCTC, options.model)
@@ -175,7 +192,8 @@ def load(options: argparse.Namespace, glosses: list[str]) -> tuple[SlowFastSignF
         glosses = read_glosses(options.vocabulary_file)
     elif set(glosses) <= set(processor.glosses or []):
         glosses = processor.glosses  # the model knows all of them, and perhaps more
-    model, processor, of_vocabulary = adapt_vocabulary(model, processor, glosses, **FRAMINGS[options.dataset])
+    framing = describe_framing(options.dataset, processor.resize_size)
+    model, processor, of_vocabulary = adapt_vocabulary(model, processor, glosses, **framing)
     model, of_branches = set_auxiliary_branches(model, not options.no_auxiliary_branches)
     for notice in (of_vocabulary, of_branches):
         if notice is not None:

@@ -8,12 +8,13 @@ from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
 
 from avzoo.checks import check_fields, check_number
+from avzoo.models.layers.labels import LabelNamesMixin
 
 NUM_STAGES = 4
 
 
 @strict
-class SlowFastSignConfig(PreTrainedConfig):
+class SlowFastSignConfig(LabelNamesMixin, PreTrainedConfig):
     """Configuration of [`SlowFastSignForCTC`]. Defaults: the released weights for PHOENIX14.
 
     Source: kaistmm/SlowFastSign@37d1b6c (`slowfast_modules/`, `slr_network_multi.py`).
@@ -173,7 +174,7 @@ class SlowFastSignConfig(PreTrainedConfig):
         """Steps of the answer to so many padded frames, a number or a tensor of whole numbers; 0 or more."""
         for kind, size in self.parse_temporal_layers():
             frames = frames // size if kind == "P" else frames - (size - 1)
-        return max(frames, 0) if isinstance(frames, int) else frames.clamp(min=0)
+        return frames.clamp(min=0) if hasattr(frames, "clamp") else max(frames, 0)
 
 
 __all__ = ["SlowFastSignConfig"]

@@ -109,7 +109,7 @@ class NormalizedClassifier(nn.Module):
 
 
 class TemporalHead(nn.Module):
-    """Features of frames to the logits of each step, behind the LSTM and before it."""
+    """Features of frames to hidden states of each step, behind the LSTM and before it."""
 
     def __init__(self, config: SlowFastSignConfig, in_channels: int):
         super().__init__()
@@ -121,14 +121,12 @@ class TemporalHead(nn.Module):
             )
             size = config.hidden_size if kind == "K" else size
         self.lstm = BidirectionalLSTM(config.hidden_size, config.num_lstm_layers, config.lstm_dropout)
-        self.classifier = NormalizedClassifier(config.hidden_size, config.vocab_size)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(clips, frames, in_channels) and the steps of each clip, (clips,), to two times (clips, steps, vocab_size)."""
+        """(clips, frames, in_channels) and the steps of each clip to two times (clips, steps, hidden_size)."""
         hidden_states = self.convolve(features)
         mask = torch.arange(hidden_states.shape[1], device=lengths.device) < lengths[:, None]
-        sequence = self.lstm(hidden_states, lengths) * mask[..., None]
-        return self.classifier(sequence), self.classifier(hidden_states)
+        return self.lstm(hidden_states, lengths) * mask[..., None], hidden_states
 
     def convolve(self, features: torch.Tensor) -> torch.Tensor:
         """(clips, frames, in_channels) to (clips, steps, hidden_size)."""
@@ -197,8 +195,8 @@ class SlowFastSignModel(SlowFastSignPreTrainedModel):
         """Features of each frame.
 
         Args:
-            pixel_values: (clips, frames, 3, rows, columns), frames a multiple of `alpha`, 25 per second, each 32 rows
-                and columns or more; whole numbers from 0 to 255 (uint8), or floating point as normalised.
+            pixel_values: (clips, frames, 3, rows, columns), 25 frames per second; whole numbers from 0 to 255 (uint8),
+                or floating point as normalised.
             attention_mask: (clips, frames), 1 = frame, 0 = behind the end of a clip, see `config.isolate_clips`.
                 None: every frame counts.
 
@@ -209,11 +207,6 @@ class SlowFastSignModel(SlowFastSignPreTrainedModel):
         shape = tuple(pixel_values.shape)
         if pixel_values.ndim != 5 or shape[2] != 3 or 0 in shape:
             raise ValueError(f"`pixel_values` must be (clips, frames, 3, rows, columns), got {shape}.")
-        if shape[1] % config.alpha:
-            raise ValueError(
-                f"`pixel_values` has {shape[1]} frames, expected a multiple of {config.alpha}, as the processor pads "
-                "them: the slow pathway sees one of so many."
-            )
         if attention_mask is not None and attention_mask.shape != pixel_values.shape[:2]:
             raise ValueError(f"`attention_mask` must be {shape[:2]}, got {tuple(attention_mask.shape)}.")
         dtype = self.get_input_embeddings().weight.dtype
@@ -239,10 +232,13 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         self.slowfast = SlowFastSignModel(config)
         self.dropout = nn.Dropout(config.dropout)
         self.head = TemporalHead(config, config.slow_size + config.fast_size)
-        self.slow_head = self.fast_head = None
+        self.classifier = NormalizedClassifier(config.hidden_size, config.vocab_size)
+        self.slow_head = self.slow_classifier = self.fast_head = self.fast_classifier = None
         if config.auxiliary_branches:
             self.slow_head = TemporalHead(config, config.slow_size)
+            self.slow_classifier = NormalizedClassifier(config.hidden_size, config.vocab_size)
             self.fast_head = TemporalHead(config, config.fast_size)
+            self.fast_classifier = NormalizedClassifier(config.hidden_size, config.vocab_size)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -301,14 +297,15 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         if labels is not None:
             self._check_labels(labels, frame_features)
         features = self.dropout(frame_features)
-        logits, conv_logits = self.head(features, lengths)
+        logits, conv_logits = map(self.classifier, self.head(features, lengths))
         output = SlowFastSignOutput(
             logits=logits, conv_logits=conv_logits, lengths=lengths, frame_features=frame_features
         )
         if self.slow_head is not None and (output_auxiliary or labels is not None):
             slow, fast = features.split([config.slow_size, config.fast_size], dim=-1)
-            output["slow_logits"], output["slow_conv_logits"] = self.slow_head(slow, lengths)
-            output["fast_logits"], output["fast_conv_logits"] = self.fast_head(fast, lengths)
+            slow_states, fast_states = self.slow_head(slow, lengths), self.fast_head(fast, lengths)
+            output["slow_logits"], output["slow_conv_logits"] = map(self.slow_classifier, slow_states)
+            output["fast_logits"], output["fast_conv_logits"] = map(self.fast_classifier, fast_states)
         if labels is None:
             return output
         losses = self._compute_losses(output, labels)
@@ -370,7 +367,7 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         if not config.count_padded_rows:
             row_mask = torch.arange(output.logits.shape[1], device=labels.device) < output.lengths[:, None]
         for name in ("", "slow_", "fast_"):
-            logits, conv_logits = output[f"{name}logits"], output[f"{name}conv_logits"]
+            logits, conv_logits = getattr(output, f"{name}logits"), getattr(output, f"{name}conv_logits")
             if logits is None:
                 continue
             losses[f"{name}sequence"] = ctc_loss(logits, output.lengths, labels).mean()

@@ -12,6 +12,7 @@ Shapes: clips; frames; channels; rows; columns.
 
 import torch
 from torch import nn
+from torch.compiler import is_exporting
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from avzoo.models.layers.normed_convolution import NormedConvolution
@@ -33,7 +34,7 @@ class FrameConvolution(NormedConvolution):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """(clips, frames, in_channels, rows, columns) to (clips, frames, channels, rows', columns')."""
         clips, frames = hidden_states.shape[:2]
-        return super().forward(hidden_states.flatten(0, 1)).unflatten(0, (clips, frames))
+        return super().forward(lay_plainly(hidden_states).flatten(0, 1)).unflatten(0, (clips, frames))
 
 
 class TimeConvolution(NormedConvolution):
@@ -52,8 +53,18 @@ class TimeConvolution(NormedConvolution):
         if mask is not None:
             hidden_states = hidden_states * mask
         rows, columns = hidden_states.shape[-2:]
-        places = hidden_states.flatten(3).transpose(1, 2)  # (clips, in_channels, frames, rows * columns)
+        places = lay_plainly(hidden_states).flatten(3).transpose(1, 2)  # (clips, in_channels, frames, rows * columns)
         return super().forward(places).transpose(1, 2).unflatten(3, (rows, columns))
+
+
+def lay_plainly(hidden_states: torch.Tensor) -> torch.Tensor:
+    """For graphs that are exported, in memory in the order of its dimensions: other programs lay results as they do."""
+    return hidden_states.clone(memory_format=torch.contiguous_format) if is_exporting() else hidden_states
+
+
+def repeat_frames(slow: torch.Tensor, alpha: int, frames: int) -> torch.Tensor:
+    """(clips, slow frames, ...) to (clips, frames, ...): each is shown `alpha` times. Memory keeps its order."""
+    return slow[:, torch.arange(frames, device=slow.device) // alpha]
 
 
 class SlowStem(nn.Module):
@@ -141,7 +152,7 @@ class Fusion(nn.Module):
         to_slow = self.to_slow(fast, mask).relu_()
         if self.kind == "fast_to_slow":
             return torch.cat([slow, to_slow], dim=2), fast
-        to_fast = self.to_fast(slow).relu_().repeat_interleave(self.alpha, dim=1)
+        to_fast = repeat_frames(self.to_fast(slow).relu_(), self.alpha, fast.shape[1])
         if self.kind == "bidirectional_cat":
             return torch.cat([slow, to_slow], dim=2), torch.cat([fast, to_fast], dim=2)
         if self.kind == "bidirectional_mix":
@@ -217,7 +228,7 @@ class Pathways(nn.Module):
             slow, fast = fusion(slow, fast, fast_mask)
             slow, fast = stage(slow, fast, slow_mask, fast_mask)
         slow, fast = (hidden_states.mean((3, 4)) for hidden_states in (slow, fast))
-        return torch.cat([slow.repeat_interleave(self.alpha, dim=1), fast], dim=2)
+        return torch.cat([repeat_frames(slow, self.alpha, fast.shape[1]), fast], dim=2)
 
 
 __all__ = ["Bottleneck", "FrameConvolution", "Fusion", "Pathways", "TimeConvolution"]

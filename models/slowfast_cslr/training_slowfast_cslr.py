@@ -9,6 +9,7 @@ Source: kaistmm/SlowFastSign@37d1b6c23a7aa4df63d27d7111391a43e7810d55 (`dataset/
 """
 
 import copy
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,14 @@ import torch
 
 from avzoo.data.lists import report_left_out
 from avzoo.video import VideoReader, read_picture
-from avzoo.video.frame_folders import list_frames
+from avzoo.video.frame_folders import find_missing_numbers, list_frames
 
 from .augmentation_slowfast_cslr import draw_clip_changes
 from .loss_slowfast_cslr import IGNORED, count_least_steps
 from .modeling_slowfast_cslr import SlowFastSignForCTC
 from .processing_slowfast_cslr import SlowFastSignProcessor
+
+logger = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 _SHOWN = 5  # clips that a message names
@@ -170,6 +173,33 @@ class ShortClip:
         )
 
 
+def check_frames(row: Row, processor: SlowFastSignProcessor) -> None:
+    """Decode a clip as training does; for [`keep_readable`].
+
+    Raises:
+        OSError, ValueError: it is missing or damaged.
+    """
+    for _ in processor.iter_frames(row["path"], name=os.fspath(row["path"])):
+        pass
+
+
+def report_gaps(rows: Sequence[Row]) -> None:
+    """Log how many clips lack frames, by the numbers of those that they have; they are used as they are."""
+
+    def find_gaps(row: Row) -> list[int]:
+        return find_missing_numbers(list_frames(row["path"])) if os.path.isdir(row["path"]) else []
+
+    with ThreadPoolExecutor() as pool:
+        gaps = list(pool.map(find_gaps, rows))
+    lacking = [(row["id"], numbers) for row, numbers in zip(rows, gaps, strict=True) if numbers]
+    if lacking:
+        name, numbers = lacking[0]
+        logger.warning(
+            f"{len(lacking)} of the {len(rows)} clips lack frames between their first and last, by their numbers; the "
+            f"first is {name} ({len(numbers)} missing, from number {numbers[0]} on)."
+        )
+
+
 def find_short_clips(
     rows: Sequence[Row], processor: SlowFastSignProcessor, unknown: Literal["error", "drop"] = "error"
 ) -> list[ShortClip]:
@@ -293,11 +323,13 @@ __all__ = [
     "SignClips",
     "SignCollator",
     "adapt_vocabulary",
+    "check_frames",
     "compute_sign_loss",
     "count_clip_frames",
     "count_needed_steps",
     "encode_row",
     "find_short_clips",
     "refuse_short_clips",
+    "report_gaps",
     "set_auxiliary_branches",
 ]

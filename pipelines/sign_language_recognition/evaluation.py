@@ -30,7 +30,8 @@ from avzoo.data.lists import PathLike
 from avzoo.data.sign_sentences import format_ctm, format_stm
 from avzoo.files import write_atomically
 from avzoo.metrics.sign_glosses import CleanUp, WordErrorRate, word_error_rate
-from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import locate_glosses
+from avzoo.pipelines.sign_language_recognition.answers import describe_hypothesis
+from avzoo.pipelines.sign_language_recognition.features import MAX_FRAMES, compute_steps, recognize_steps
 
 HEADS = ("sequence", "conv")
 OFFICIAL_BATCH = 2  # clips
@@ -203,40 +204,34 @@ def recognize_signs(
     try:
         with tqdm(total=len(rows), desc="clips", disable=not progress) as bar:
             for batch in loader:
-                inputs = processor.pad([frames for _, frames in batch])
-                output = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
-                for head, logits in zip(HEADS, (output.logits, output.conv_logits), strict=True):
-                    found = processor.batch_decode(logits.float().cpu(), output.lengths.cpu(), num_beams=num_beams)
-                    for (name, frames), hypotheses in zip(batch, found, strict=True):
-                        answers[head][name] = describe_glosses(hypotheses[0], processor, len(frames))
+                logits = compute_logits(model, processor, [frames for _, frames in batch])
+                for (name, frames), rows_of_heads in zip(batch, logits, strict=True):
+                    for head, rows_of_head in zip(HEADS, rows_of_heads, strict=True):
+                        best = processor.decode(rows_of_head, num_beams=num_beams)[0]
+                        answers[head][name] = describe_hypothesis(best, processor, len(frames))["glosses"]
                 bar.update(len(batch))
     finally:
         model.train(was_training)
     return answers
 
 
-def describe_glosses(hypothesis: Any, processor: Any, num_frames: int) -> list[dict[str, Any]]:
-    """The glosses of a hypothesis with times and scores.
+def compute_logits(
+    model: Any, processor: Any, clips: Sequence[np.ndarray], max_frames: int = MAX_FRAMES
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits of each clip behind the LSTM and before it, (steps, vocab_size) float32 each, on the CPU.
 
     Args:
-        hypothesis: of the processor's `decode`.
-        num_frames: of the clip, without padding.
+        clips: frames as the processor's `read_frames` gives them.
+        max_frames: that go through the network at once. Where a clip has more, each goes through it alone and in
+            parts, which changes nothing, unless clips are to see each other's padding.
     """
-    times = locate_glosses(
-        hypothesis.spans,
-        num_frames,
-        processor.frame_rate,
-        step_frames=processor.step_frames,
-        edge_frames=processor.edge_frames,
-    )
+    if model.config.isolate_clips and max(map(len, clips)) + 2 * processor.edge_frames > max_frames:
+        return [recognize_steps(model, compute_steps(model, processor, iter([clip]), max_frames)[0]) for clip in clips]
+    inputs = processor.pad(clips)
+    output = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
     return [
-        {
-            "label": processor.name_gloss(number),
-            "start": round(start, 3),
-            "end": round(end, 3),
-            "score": round(span.score, 4),
-        }
-        for number, span, (start, end) in zip(hypothesis.ids, hypothesis.spans, times, strict=True)
+        tuple(values[index, : int(count)].float().cpu() for values in (output.logits, output.conv_logits))
+        for index, count in enumerate(output.lengths)
     ]
 
 
@@ -268,7 +263,7 @@ class _Clips(torch.utils.data.Dataset):
 __all__ = [
     "HEADS",
     "SignReport",
-    "describe_glosses",
+    "compute_logits",
     "evaluate_signs",
     "keep_padding",
     "recognize_signs",

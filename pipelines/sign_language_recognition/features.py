@@ -16,9 +16,9 @@ MAX_FRAMES = 312  # that go through the network at once: all clips of PHOENIX14 
 
 
 def count_context_frames(config: Any) -> tuple[int, int]:
-    """How many frames before and behind a frame its features depend on at most: (before, behind), multiples of alpha.
+    """How many frames before and behind a frame its features depend on at most: (before, behind).
 
-    52 and 48 for the released network. Each number follows one pathway through all layers: what either sees grows by
+    52 and 47 for the released network. Each number follows one pathway through all layers: what either sees grows by
     half a kernel at each convolution along time, in the slow pathway times `alpha`; a fusion makes of the two the
     larger. A fast frame hears of the slow frame at its own place or up to alpha - 1 before it.
     """
@@ -28,11 +28,11 @@ def count_context_frames(config: Any) -> tuple[int, int]:
         for depth, blocks, slow_kernel, fast_kernel in zip(
             config.depths, config.temporal_blocks, config.slow_kernels, config.fast_kernels, strict=True
         ):
-            slow, fast = max(slow, fast + config.fusion_kernel // 2), max(fast, slow + lag)
+            sent = fast if config.fusion == "fast_to_slow" else slow + lag
+            slow, fast = max(slow, fast + config.fusion_kernel // 2), max(fast, sent)
             slow += alpha * (slow_kernel // 2) * min(depth, blocks)
             fast += fast_kernel // 2 * min(depth, blocks)
-        reach = max(fast, slow + lag)
-        reaches.append(-(-reach // alpha) * alpha)
+        reaches.append(max(fast, slow + lag))
     return reaches[0], reaches[1]
 
 
@@ -57,7 +57,8 @@ class FeatureStream:
     def __init__(self, model: Any, processor: Any, max_frames: int = MAX_FRAMES, hop: int | None = None):
         self.model, self.processor = model, processor
         self.alpha, self.edge = model.config.alpha, processor.edge_frames
-        self.before, self.behind = count_context_frames(model.config)
+        before, self.reach = count_context_frames(model.config)
+        self.before, self.behind = (-(-count // self.alpha) * self.alpha for count in (before, self.reach))
         if hop is None:
             least = self.before + self.behind + self.alpha
             if max_frames < least:
@@ -70,7 +71,7 @@ class FeatureStream:
             raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
         self.max_frames, self.hop = max_frames, hop
         self.num_frames = 0  # that came
-        self.done = 0  # padded frames whose features are told
+        self.done = 0  # padded frames whose features are known
         self._first = 0  # padded frame that is the first of `_frames`
         self._frames = np.zeros((0, 0, 0, 3), np.uint8)
         self._last: np.ndarray | None = None
@@ -112,14 +113,18 @@ class FeatureStream:
                 stop, is_ready = self._first + self.max_frames - self.behind, len(self._frames) > self.max_frames
             else:
                 stop = self.done + self.hop
-                is_ready = there >= stop + self.behind
+                is_ready = there >= stop + self.reach
             if not is_ready:
                 return torch.cat(parts) if parts else self._empty()
             parts.append(self._run(stop, stop + self.behind))
 
     def _run(self, stop: int, seen: int) -> torch.Tensor:
         """Features of the frames from `done` to `stop`, looking at what is held of those before `seen`."""
-        pixels = torch.from_numpy(self._frames[: seen - self._first]).permute(0, 3, 1, 2)
+        frames = self._frames[: seen - self._first]
+        lacking = -len(frames) % self.alpha  # they fill a slow frame, which is behind all that is looked at
+        if lacking:
+            frames = np.concatenate([frames, np.repeat(frames[-1:], lacking, axis=0)])
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
         features = self.model.get_frame_features(pixels[None].to(self.model.device))[0]
         features = features[self.done - self._first : stop - self._first].cpu()
         self.done = stop
@@ -171,7 +176,7 @@ def recognize_steps(model: Any, steps: torch.Tensor) -> tuple[torch.Tensor, torc
     hidden_states = steps[None].to(model.device, model.dtype)
     lengths = torch.tensor([len(steps)], device=model.device)
     sequence = model.head.lstm(hidden_states, lengths)
-    return tuple(model.head.classifier(states)[0].float().cpu() for states in (sequence, hidden_states))
+    return tuple(model.classifier(states)[0].float().cpu() for states in (sequence, hidden_states))
 
 
 __all__ = ["FeatureStream", "StepStream", "compute_steps", "count_context_frames", "recognize_steps"]

@@ -33,6 +33,7 @@ class Records:
         score: what a score means.
         device, dtype: what the model ran on and in.
         records: in order of time, or of the list of comparisons; all with times, or all without.
+        summary: what is said of the source as a whole; JSON alone has a place for it, beside the header.
     """
 
     task: str
@@ -42,6 +43,7 @@ class Records:
     device: str
     dtype: str
     records: list[Mapping[str, Any]] = field(default_factory=list)
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         for index, record in enumerate(self.records):
@@ -63,7 +65,10 @@ class Records:
         }
 
     def to_json(self) -> str:
-        text = json.dumps({**self.header, "records": list(self.records)}, ensure_ascii=False, indent=2) + "\n"
+        text = (
+            json.dumps({**self.header, **self.summary, "records": list(self.records)}, ensure_ascii=False, indent=2)
+            + "\n"
+        )
         # File names that are no UTF-8 have lone surrogates in Python, which no encoder takes; JSON can escape them.
         return _SURROGATES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 

@@ -20,6 +20,7 @@ import small_mtdvocalist
 import small_ssl_alignment
 import small_voiceldm
 import test_convert_s3fd
+import test_convert_slowfast_cslr
 import test_convert_talknce
 import torch
 from contract.diffusion import PIPELINES
@@ -63,6 +64,11 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         lambda: small_ssl_alignment.small_file("slavc"),
         lambda path: convert_checkpoint("ssl_alignment", path),
     ),
+    "slowfast_cslr": (
+        5,
+        test_convert_slowfast_cslr.small_file,
+        lambda path: convert_checkpoint("slowfast_cslr", path),
+    ),
     "beats": (6, small_beats.small_weights, lambda path: convert_checkpoint("beats", path)),
     "acl_ssl's beats": (5, small_beats.small_weights, lambda path: small_acl_ssl.convert(beats=path)),
     "acl_ssl's clipseg": (5, small_acl_ssl.clipseg, lambda path: small_acl_ssl.convert(grounder=path)),
@@ -76,6 +82,7 @@ FOLDERS = {
     "beats": 5,
     "acl_ssl": 5,
     "mtdvocalist": 5,
+    "slowfast_cslr": 5,
     "talknce": 5,
     "s3fd": 5,
     "transformers": 8,

@@ -273,3 +273,9 @@ def test_hypotheses_are_written_for_sclite():
     assert format_ctm({"a": timed, "b": [], "c": ["A", "B"]}) == (
         "a 1 0.40 0.16 WIND\nc 1 0.00 0.01 A\nc 1 0.01 0.01 B\n"
     )
+
+
+def test_blanks_in_names_are_no_ends_of_fields():
+    row = {"id": "my clip.mp4", "signer": "Anna B", "text": "WIND"}
+    assert format_stm([row]) == "my_clip.mp4 1 Anna_B 0.0 1.79769e+308 WIND\n"
+    assert format_ctm({"my clip.mp4": ["WIND"]}) == "my_clip.mp4 1 0.00 0.01 WIND\n"

@@ -25,7 +25,23 @@ from avzoo.models.slowfast_cslr.loss_slowfast_cslr import ctc_loss, distillation
 from avzoo.models.slowfast_cslr.processing_slowfast_cslr import find_crop
 
 BRANCHES = {"main": "", "slow": "slow_", "fast": "fast_"}
+BRANCHES_OF = ("Main", "Slow", "Fast")  # in the weights of losses
 FUSIONS = {"FuseBiAdd": "bidirectional_add", "FuseBiAdd2": "bidirectional_mix", "FuseBiCat": "bidirectional_cat"}
+
+# The authors' numbers of temporal convolutions.
+CONV_TYPES = {
+    0: ("K3",),
+    1: ("K5", "P2"),
+    2: ("K5", "P2", "K5", "P2"),
+    3: ("K5", "K5", "P2"),
+    4: ("K5", "K5"),
+    5: ("K5", "P2", "K5"),
+    6: ("P2", "K5", "K5"),
+    7: ("P2", "K5", "P2", "K5"),
+    8: ("P2", "P2", "K5", "K5"),
+    9: ("K5", "K5", "P2"),
+    10: ("K5", "K5"),
+}
 
 # The network.
 
@@ -36,6 +52,8 @@ def read_fields(case: GoldenCase) -> dict[str, object]:
     fields = {"alpha": config["alpha"]} if "alpha" in config else {}
     if "fusion" in config:
         fields["fusion"] = FUSIONS.get(config["fusion"], "fast_to_slow")
+    if "conv_type" in config:
+        fields["temporal_layers"] = CONV_TYPES[config["conv_type"]]
     return fields
 
 
@@ -100,7 +118,7 @@ def run_model(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     for model in convert_model(case, folder):
         means: Expected = {}
         handles = watch_stages(model, means)
-        output = model(pixels, mask, output_auxiliary=True)
+        output = model(pixels, mask, output_auxiliary=model.config.auxiliary_branches)
         for handle in handles:
             handle.remove()
         results = {**means, **branch_logits(output), "framewise": output.frame_features.transpose(1, 2)}
@@ -143,14 +161,18 @@ def run_head(case: GoldenCase, folder: Path) -> Iterator[Expected]:
         "depths": (1, 1, 1, 1),
         "hidden_size": config["hidden"],
         "vocab_size": config["num_classes"],
+        "temporal_layers": CONV_TYPES[config.get("conv_type", 2)],
+        "auxiliary_branches": any(key.startswith("temporal_model.0.") for key, *_ in stored_keys(case.folder)),
     }
     model = SlowFastSignForCTC(SlowFastSignConfig(**fields)).eval()
     shapes = {name: value.shape for name, value in model.state_dict().items() if not name.startswith("slowfast.")}
-    model.load_state_dict(make_keymap(model.config).apply(case.checkpoint(), shapes), strict=False)
+    keymap = make_keymap(model.config, has_branches=fields["auxiliary_branches"])
+    model.load_state_dict(keymap.apply(case.checkpoint(), shapes), strict=False)
     model.save_pretrained(folder)
     for network in (model, SlowFastSignForCTC.from_pretrained(folder)):
         mask = mask_lengths(case, features.shape[1])
-        output = network(frame_features=features, attention_mask=mask, output_auxiliary=True)
+        inputs = {"frame_features": features, "attention_mask": mask}
+        output = network(**inputs, output_auxiliary=network.config.auxiliary_branches)
         yield keep_asked(case, branch_logits(output) | spell(case, output))
 
 
@@ -176,10 +198,12 @@ def run_losses(case: GoldenCase, folder: Path) -> Iterator[Expected]:
             f"ctc_conv_{branch}": ctc_loss(conv, lengths, labels),
             f"distillation_{branch}": distillation_loss(conv, sequence, case.config["temperature"]),
         }
-        kinds = ("SeqCTC", "ConvCTC", "Dist")
-        totals[branch] = sum(weights[kind] * term.mean() for kind, term in zip(kinds, terms.values(), strict=True))
+        pairs = zip(("SeqCTC", "ConvCTC", "Dist"), terms.values(), strict=True)
+        totals[branch] = sum(weights[kind] * term.mean() for kind, term in pairs if kind in weights)
         results |= terms
-    total = totals["main"] + weights["Slow"] * totals["slow"] + weights["Fast"] * totals["fast"]
+    total = sum(
+        share * totals[branch.lower()] for branch, share in {"Main": 1, **weights}.items() if branch in BRANCHES_OF
+    )
     total.backward()
     results |= {"total": total, "total_without_pfe": totals["main"]}
     results |= {f"grad_{name.replace('_logits', '')}": value.grad.transpose(0, 1) for name, value in logits.items()}
@@ -193,8 +217,8 @@ def run_train_step(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     weights = case.config["loss_weights"]
     for model in convert_model(case, folder, torch.float64):
         config = model.config
-        config.sequence_loss_weight, config.conv_loss_weight = weights["SeqCTC"], weights["ConvCTC"]
-        config.distillation_weight = weights["Dist"]
+        config.sequence_loss_weight, config.conv_loss_weight = weights.get("SeqCTC", 0), weights.get("ConvCTC", 0)
+        config.distillation_weight = weights.get("Dist", 0)
         config.slow_loss_weight, config.fast_loss_weight = weights.get("Slow", 0), weights.get("Fast", 0)
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
@@ -272,7 +296,7 @@ def run_preprocess(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     lengths = inputs["clip_lengths"].tolist()
     order = sorted(range(len(lengths)), key=lambda clip: -lengths[clip])
     clips = [100 * (clip + 1) + np.arange(lengths[clip], dtype=np.float32)[:, None, None, None] for clip in order]
-    padded = SlowFastSignProcessor().pad(clips)
+    padded = SlowFastSignProcessor(alpha=1, **find_edges(CONV_TYPES[config.get("conv_type", 2)])).pad(clips)
     mask = padded.get("attention_mask", torch.ones(padded["pixel_values"].shape[:2], dtype=torch.long))
     draws = zip(inputs["rescale_length"].tolist(), inputs["rescale_u"].tolist(), strict=True)
     results = {
@@ -287,6 +311,17 @@ def run_preprocess(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     if "crop_table" in case.outputs:  # of what sizes, the table itself tells; see `compare_crops`
         results["crop_table"] = torch.zeros(case.outputs["crop_table"].shape, dtype=torch.long)
     yield keep_asked(case, results)
+
+
+def find_edges(layers: tuple[str, ...]) -> dict[str, int]:
+    """How the authors pad for some temporal layers; where convolutions differ in size they are too few."""
+    edge, last, total = 0, 1, 1
+    for kind, size in ((layer[0], int(layer[1:])) for layer in layers):
+        if kind == "K":
+            edge = edge * last + (size - 1) // 2
+        else:
+            last, total = size, total * size
+    return {"edge_frames": edge, "step_frames": total}
 
 
 def compare_crops(_, expected: torch.Tensor, tolerance: float) -> str:

@@ -41,6 +41,7 @@ COMMANDS = {
     "session_embedding": ("speaker-verification", "{recording}", "{recording}"),
     "ssl_alignment": ("sound-source-localization", "{video}", "--fps", "2"),
     "acl_ssl": ("sound-source-localization", "{video}", "--fps", "2"),
+    "slowfast_cslr": ("sign-language-recognition", "{video}"),
 }
 TOKENIZER_FILES = {"merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"}
 EXACT = {"rtol": 0, "atol": 0}

@@ -111,6 +111,7 @@ def test_every_pipeline_runs_by_name_where_avzoo_is_not_installed(hub, ask, tmp_
         "text-to-audio": SCENE,
         "speaker-verification": {"first": recordings["tone"], "second": recordings["chirp"]},
         "sound-source-localization": {"inputs": {"image": recordings["picture"], "audio": recordings["tone"]}},
+        "sign-language-recognition": {"videos": recordings["video"], "n_best": 2},
         "audio-visual-separation": {
             "audio": recordings["tone"],
             "video": recordings["video"],

@@ -148,6 +148,16 @@ def test_talknces_card_runs(capsys):
     assert "tensor(" in printed.splitlines()[-1]
 
 
+def test_slowfast_cslrs_card_runs(capsys):
+    glosses = [f"GLOSS{number}" for number in range(TINY["SlowFastSignForCTC"].config["vocab_size"] - 1)]
+    save_tiny_model("slowfast_cslr", {"glosses": glosses, "resize_size": 40, "crop_size": 32})
+    write_talkers("weather.mp4")
+    run_card("slowfast_cslr", [3, 5])
+    printed = capsys.readouterr().out
+    assert "'glosses': [" in printed
+    assert "torch.Size([1, 40, 192])" in printed
+
+
 def test_session_embeddings_card_runs(capsys):
     save_tiny_model("session_embedding", {})
     tiny_model(zoo.find_row("session_embedding")).encoder.save_pretrained("encoder")

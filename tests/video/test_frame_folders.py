@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from avzoo.video import list_frames, read_frames
+from avzoo.video.frame_folders import find_missing_numbers
 
 
 def write_frame(path, grey, size=(4, 3)):
@@ -62,3 +63,20 @@ def test_a_damaged_frame_is_named(tmp_path):
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes()[:40])
     with pytest.raises(ValueError, match=r"2.png"):
         read_frames(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        (["images0001.png", "images0002.png", "images0005.png"], [3, 4]),
+        (["000000.jpg", "000001.jpg"], []),
+        (["03March.avi_pid0_fn000054-0.png", "03March.avi_pid0_fn000056-0.png"], [55]),
+        (["1.png"], []),
+        (["1-2.png", "2-5.png"], []),  # two numbers, neither of which counts for certain
+        (["a.png", "d.png"], []),
+        (["1.png", "3.jpg"], []),
+        (["1.png", "99999999999.png"], []),
+    ],
+)
+def test_gaps_between_frames_are_found_by_their_numbers(names, missing):
+    assert find_missing_numbers(names) == missing

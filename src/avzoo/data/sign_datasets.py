@@ -23,13 +23,6 @@ PUBLIC = {"phoenix14": phoenix14, "phoenix14t": phoenix14t, "csl_daily": csl_dai
 DATASETS = (*PUBLIC, "folder")
 # Names of what `add_sign_options` adds whose meaning for a run is in the rows.
 SIGN_PLACES = ("data_dir", "frames_dir", "list", "skip_missing")
-# How videos have to be cut to look like these frames; arguments of the processor.
-FRAMINGS: dict[str, dict[str, Any]] = {
-    "phoenix14": {"aspect_ratio": 210 / 260, "top_rows": 0},
-    "phoenix14t": {"aspect_ratio": 210 / 260, "top_rows": 0},
-    "csl_daily": {"aspect_ratio": 1.0, "top_rows": CUT_ROWS},
-    "folder": {},
-}
 
 
 def add_sign_options(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +32,20 @@ def add_sign_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--list", type=Path, help="folder: table of paths and glosses (DATA_DIR/glosses.csv)")
     parser.add_argument("--frames_dir", type=Path, help="the public datasets: folder of frames, if it lies elsewhere")
     parser.add_argument("--skip_missing", action="store_true", help="leave out clips that have no frames")
+
+
+def describe_framing(dataset: str, resize_size: int) -> dict[str, Any]:
+    """How videos have to be cut to look like the frames of a data set: arguments of the processor; of your own none.
+
+    Args:
+        dataset: one of `DATASETS`.
+        resize_size: side of the square that frames are resized to; CSL-Daily's 40 rows are those of 256.
+    """
+    if dataset == "folder":
+        return {}
+    if dataset == "csl_daily":
+        return {"aspect_ratio": 1.0, "top_rows": round(CUT_ROWS * resize_size / 256)}
+    return {"aspect_ratio": 210 / 260, "top_rows": 0}
 
 
 def read_sign_rows(options: argparse.Namespace, split: str) -> list[Row]:
@@ -95,4 +102,12 @@ def _check_options(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"`data_dir` ({root}) is no folder.")
 
 
-__all__ = ["DATASETS", "FRAMINGS", "PUBLIC", "SIGN_PLACES", "add_sign_options", "read_sign_rows", "read_training_rows"]
+__all__ = [
+    "DATASETS",
+    "PUBLIC",
+    "SIGN_PLACES",
+    "add_sign_options",
+    "describe_framing",
+    "read_sign_rows",
+    "read_training_rows",
+]

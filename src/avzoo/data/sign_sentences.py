@@ -8,7 +8,8 @@ A row is
     glosses   its words, in order
     split     train, dev or test
 
-[`format_stm`] and [`format_ctm`] write references and hypotheses as sclite and the PHOENIX scripts read them.
+[`format_stm`] and [`format_ctm`] write references and hypotheses as sclite and the PHOENIX scripts read them; blanks in
+names become underscores there.
 """
 
 import os
@@ -125,7 +126,9 @@ def format_stm(rows: Iterable[Mapping[str, Any]]) -> str:
     Args:
         rows: with "id", "signer" and "text".
     """
-    return "".join(f"{row['id']} 1 {row['signer']} 0.0 {_END} {row['text']}\n" for row in rows)
+    return "".join(
+        f"{_fill_blanks(row['id'])} 1 {_fill_blanks(row['signer'])} 0.0 {_END} {row['text']}\n" for row in rows
+    )
 
 
 def format_ctm(hypotheses: Mapping[str, Sequence[Mapping[str, Any] | str]]) -> str:
@@ -142,8 +145,15 @@ def format_ctm(hypotheses: Mapping[str, Sequence[Mapping[str, Any] | str]]) -> s
         for index, gloss in enumerate(glosses):
             if isinstance(gloss, str):
                 gloss = {"label": gloss, "start": index / 100, "end": (index + 1) / 100}
-            lines.append(f"{name} 1 {gloss['start']:.2f} {gloss['end'] - gloss['start']:.2f} {gloss['label']}\n")
+            lines.append(
+                f"{_fill_blanks(name)} 1 {gloss['start']:.2f} {gloss['end'] - gloss['start']:.2f} {gloss['label']}\n"
+            )
     return "".join(lines)
+
+
+def _fill_blanks(name: str) -> str:
+    """A name without blanks, which part the fields of both formats."""
+    return "_".join(name.split())
 
 
 def _find_missing(row: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from avzoo.video.pictures import read_picture
 
 FRAME_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_MOST_NUMBERS = 10_000_000  # more are no numbers of frames, but times
 
 
 def list_frames(folder: str | os.PathLike) -> list[Path]:
@@ -26,6 +28,25 @@ def list_frames(folder: str | os.PathLike) -> list[Path]:
     if not names:
         raise ValueError(f"`{folder}` holds no frames; known types are {' '.join(FRAME_SUFFIXES)}.")
     return [folder / name for name in sorted(names, key=_order)]
+
+
+def find_missing_numbers(frames: Iterable[str | os.PathLike]) -> list[int]:
+    """The numbers that frames of a video lack between their first and their last; empty if their names tell nothing.
+
+        images0001.png, images0002.png, images0005.png      ->      [3, 4]
+
+    Args:
+        frames: names or paths; all but one number is the same in all of them.
+    """
+    split = [re.split(r"([0-9]+)", Path(frame).name) for frame in frames]
+    parts = list(zip(*split, strict=False))
+    different = [index for index, values in enumerate(parts) if len(set(values)) > 1]
+    if len({len(one) for one in split}) != 1 or len(different) != 1 or different[0] % 2 == 0:
+        return []
+    numbers = {int(number) for number in parts[different[0]]}
+    if max(numbers) - min(numbers) > _MOST_NUMBERS:
+        return []
+    return sorted(set(range(min(numbers), max(numbers))) - numbers)
 
 
 def has_frames(folder: str | os.PathLike) -> bool:
@@ -65,4 +86,4 @@ def _order(name: str) -> tuple[list, str]:
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], name
 
 
-__all__ = ["FRAME_SUFFIXES", "has_frames", "list_frames", "read_frames"]
+__all__ = ["FRAME_SUFFIXES", "find_missing_numbers", "has_frames", "list_frames", "read_frames"]

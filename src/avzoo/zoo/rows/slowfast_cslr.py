@@ -1,6 +1,6 @@
 """SlowFastSign (arXiv 2309.12304)."""
 
-from avzoo.zoo.row import License, Part, Row, Variant
+from avzoo.zoo.row import License, Part, Row, Task, Variant
 
 _PHOENIX_RATIO = 210 / 260
 
@@ -11,7 +11,14 @@ ROW = Row(
     paper="2309.12304",
     paper_title="SlowFast Network for Continuous Sign Language Recognition",
     repository="kaistmm/SlowFastSign@37d1b6c",
-    tasks=(),
+    tasks=(
+        Task(
+            "sign-language-recognition",
+            pipeline="SignLanguageRecognitionPipeline",
+            command="pipelines.sign_language_recognition.command",
+            demo="pipelines.sign_language_recognition.demo",
+        ),
+    ),
     pipeline_tag="video-classification",
     tags=("sign-language-recognition", "continuous-sign-language-recognition", "ctc", "video", "slowfast"),
     exports={
@@ -21,6 +28,8 @@ ROW = Row(
             "SlowFastSignModel",
             "SlowFastSignProcessor",
         ),
+        "pipelines.sign_language_recognition.pipeline": ("SignLanguageRecognitionPipeline",),
+        "pipelines.sign_language_recognition.streaming": ("StreamingSignRecognizer",),
     },
     config_class="SlowFastSignConfig",
     model_class="SlowFastSignForCTC",
