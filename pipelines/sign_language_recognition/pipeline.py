@@ -16,6 +16,7 @@ from avzoo.pipelines.sign_language_recognition.answers import describe_hypothesi
 from avzoo.pipelines.sign_language_recognition.features import (
     MAX_FRAMES,
     FeatureStream,
+    GrowingRows,
     StepStream,
     recognize_steps,
 )
@@ -238,13 +239,12 @@ class SignLanguageRecognitionPipeline(Pipeline):
 
     def _answer_blocks(self, blocks: Iterator[np.ndarray], settings: Mapping[str, Any]) -> dict[str, Any]:
         stream = FeatureStream(self.model, self.processor, settings.get("max_frames", MAX_FRAMES))
-        steps, held, features = StepStream(self.model), [], []
-        ends = itertools.chain(map(stream.add, blocks), (stream.finish() for _ in range(1)))
-        for part in ends:
-            held.append(steps.add(part))
+        reader, steps, features = StepStream(self.model), GrowingRows(), []
+        for part in itertools.chain(map(stream.add, blocks), (stream.finish() for _ in range(1))):
+            steps.append(reader.add(part))
             if settings.get("return_features"):
                 features.append(part)
-        logits, conv_logits = recognize_steps(self.model, torch.cat(held))
+        logits, conv_logits = recognize_steps(self.model, steps.rows())
         known = torch.cat(features) if features else torch.zeros(0)
         return self._answer(logits, conv_logits, known, stream.num_frames, settings)
 

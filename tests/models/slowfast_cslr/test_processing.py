@@ -112,9 +112,7 @@ def test_settings_and_vocabulary_come_back_from_a_folder(tmp_path):
 
 def test_a_gloss_that_is_not_known_is_named_with_similar_ones():
     processor = SlowFastSignProcessor(glosses=GLOSSES)
-    with pytest.raises(
-        ValueError, match="`text` hold 'REGNE', which the vocabulary of 3 glosses lacks; similar are "
-    ):
+    with pytest.raises(ValueError, match="`text` hold 'REGNE', which the vocabulary of 3 glosses lacks; similar are "):
         processor(text="MORGEN REGNE")
     assert processor.encode_glosses("MORGEN REGNE", unknown="drop") == [1]
 

@@ -107,7 +107,7 @@ def test_a_clip_of_as_many_frames_as_are_allowed_is_looked_at_whole():
 def test_what_is_held_does_not_grow_with_the_clip():
     stream = FeatureStream(make_reader(), make_processor(), max_frames=88)
     with torch.no_grad():
-        held = [stream.add(block) is not None and len(stream._frames) for block in cut(make_noise(2000), 32)]
+        held = [stream.add(block) is not None and len(stream._held) for block in cut(make_noise(2000), 32)]
     assert max(held) <= 88
 
 

@@ -71,7 +71,7 @@ def test_what_is_held_does_not_grow_with_the_stream():
     held = []
     for _ in range(100):
         recognizer.add(make_frames(("RED", 8), ("", 8)))
-        held.append((len(recognizer._features._frames), len(recognizer._steps._features), len(recognizer._run)))
+        held.append((len(recognizer._features._held), len(recognizer._steps._features), len(recognizer._run)))
     assert np.max(held, axis=0).tolist() <= [100, 20, 4]
 
 
