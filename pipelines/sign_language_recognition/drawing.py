@@ -85,7 +85,7 @@ class _Caption:
         draw = ImageDraw.Draw(bar)
         for gloss in self.glosses:
             first, last = (round(gloss[edge] / self.duration * (width - 1)) for edge in ("start", "end"))
-            draw.rectangle([first, 1, max(first, last - 1), 4], fill=BAR)
+            draw.rectangle([first, 1, max(first, last - 3), 4], fill=BAR)
         self.bar = np.asarray(bar)
         self._drawn: tuple[tuple[int, bool], np.ndarray] | None = None
 

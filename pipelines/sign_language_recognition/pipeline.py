@@ -68,7 +68,7 @@ class SignLanguageRecognitionPipeline(Pipeline):
         read_signs("weather.mp4")["text"]  # "MORGEN REGEN NORD"
 
     It gives glosses, words for signs in their order; it does not translate. Whoever is in the picture is taken to sign:
-    where nobody does, the answer is empty or a few glosses of low score.
+    where nobody does, the answer may be empty, but it may also hold glosses, some of high score.
 
     A video is a path or the bytes of a file (any size, rate, orientation; a variable rate is followed by its time
     stamps), a folder of frames (in the order of their names, numbers by value), uint8 frames, an `avzoo.video.Video`,
@@ -77,6 +77,7 @@ class SignLanguageRecognitionPipeline(Pipeline):
 
     Memory does not grow with the length of a video but for 4 kB per step of four frames: frames go through the network
     in chunks that overlap by all that a frame's features depend on, so that the answer is that of the whole video.
+    A chunk of 312 frames takes about 3 GB with the released network.
 
     Parameters, at construction or at each call:
         num_beams: sequences that the search keeps at each step; default 10. 1: greedy decoding.

@@ -12,6 +12,7 @@ from PIL import Image
 import avzoo
 from avzoo import SignLanguageRecognitionPipeline, SlowFastSignConfig, SlowFastSignForCTC
 from avzoo.pipelines.sign_language_recognition import pipeline as pipeline_module
+from avzoo.toyworld.signs import sign_sentence
 from avzoo.video import Video, write_picture, write_video
 
 SENTENCE = (("", 20), ("RED", 24), ("", 24), ("GREEN", 20), ("", 12))
@@ -126,6 +127,20 @@ def test_a_list_gives_a_list_and_a_stream_an_iterator(read_colours):
     assert not isinstance(stream, list)
     assert [answer["text"] for answer in stream] == ["RED", "GREEN"]
     assert [answer["text"] for answer in read_colours(np.stack([clips[0], clips[0]]))] == ["RED", "RED"]
+
+
+def test_the_toy_checkpoint_reads_a_drawn_person_at_any_size_and_rate(tmp_path):
+    read_signs = transformers.pipeline(
+        "sign-language-recognition", model=avzoo.toy_checkpoint("slowfast_cslr"), device="cpu"
+    )
+    clip = sign_sentence(7, vocabulary=read_signs.processor.glosses, num_glosses=4)
+    write_video(tmp_path / "clip.mp4", clip["frames"].repeat(2, 0).repeat(3, 1).repeat(3, 2), 50)
+    answer = read_signs(str(tmp_path / "clip.mp4"))
+    assert answer["text"].split() == clip["glosses"]
+    for gloss, (first, stop) in zip(answer["glosses"], clip["spans"], strict=True):
+        # The way to a sign is a part of its times.
+        assert first - 12 <= 25 * gloss["start"] <= first + 2
+        assert abs(25 * gloss["end"] - stop) <= 8
 
 
 # Long, and many.
