@@ -112,7 +112,9 @@ def load_kenlm(path: str) -> Callable[[tuple[str, ...], str], float]:
         import kenlm
     except ImportError as error:
         raise ImportError("a KenLM file is read with kenlm: pip install 'avzoo[lm]'.") from error
-    model = kenlm.Model(str(path))
+    config = kenlm.Config()
+    config.show_progress, config.arpa_complain = False, kenlm.ARPALoadComplain.NONE  # both write to stderr
+    model = kenlm.Model(str(path), config)
 
     @lru_cache(maxsize=100_000)
     def find_state(glosses: tuple[str, ...], is_beginning: bool) -> Any:

@@ -83,7 +83,7 @@ class SignLanguageRecognitionPipeline(Pipeline):
         num_beams: sequences that the search keeps at each step; default 10. 1: greedy decoding.
         n_best: answers, at most `num_beams`; default 1.
         language_model: (previous glosses, gloss) -> natural log probability, such as
-            `avzoo.models.slowfast_cslr.decoding_slowfast_cslr.load_kenlm(path)`; with `lm_weight` (0.5) and
+            `avzoo.models.slowfast_cslr.load_kenlm(path)`; with `lm_weight` (0.5) and
             `insertion_bonus` (0) for each gloss.
         source_fps: of frames in memory and folders of frames. None: the processor's `frame_rate`, 25.
         max_frames: that go through the network at once; default 312. Fewer take less memory and more time.

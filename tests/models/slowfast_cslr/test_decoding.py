@@ -301,8 +301,8 @@ class BigramFile:
     order = 2
     PAIRS = {("<s>", "HEUTE"): -0.5, ("HEUTE", "REGEN"): -1.0, (None, "HEUTE"): -3.0}
 
-    def __init__(self, path):
-        assert path == "glosses.arpa"
+    def __init__(self, path, config):
+        assert (path, config.show_progress) == ("glosses.arpa", False)
 
     def BeginSentenceWrite(self, state):
         state.word = "<s>"
@@ -316,7 +316,9 @@ class BigramFile:
 
 
 def test_a_kenlm_file_scores_glosses_after_the_beginning_of_the_sentence_and_after_others(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kenlm", SimpleNamespace(Model=BigramFile, State=SimpleNamespace))
+    kenlm = SimpleNamespace(Model=BigramFile, State=SimpleNamespace, Config=SimpleNamespace)
+    kenlm.ARPALoadComplain = SimpleNamespace(NONE=0)
+    monkeypatch.setitem(sys.modules, "kenlm", kenlm)
     score_gloss = load_kenlm("glosses.arpa")
     assert score_gloss((), "HEUTE") == pytest.approx(-0.5 * math.log(10))
     assert score_gloss(("SONNE", "HEUTE"), "REGEN") == pytest.approx(-1.0 * math.log(10))
