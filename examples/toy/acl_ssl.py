@@ -51,12 +51,14 @@ from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, t
 NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
 NUM_NOISE = 50
 SCENES_IN_A_FILE = 200
-WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1500, 1200, 800, 300
-PAINT_ROUNDS = 2
-WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 8, 16, 8
-WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 1.5e-3, 4e-3, 1e-3
-SHOWN_STEPS = (100, 200)  # at which the maps are scored on the way
+TEXT_STEPS, WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 300, 2400, 1200, 800, 400
+WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 32, 8, 16, 8
+TEXT_RATE, WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 2e-3, 1.5e-3, 4e-3, 1e-3
+SHOWN_STEPS = (100, 200, 300)  # at which the maps are scored on the way
 POSITIVE_AREA = 0.12
+UNDECIDED = 0.2  # what is painted everywhere for a word that names nothing in the picture
+NEAR = 3.0  # how far from a kind's word others mean it
+WORD_LENGTHS = (1.5, 9.0)  # of such words; those of kinds have about 2.4, sounds before training 5
 LABEL_SMOOTHING = 0.05
 SCALE = 1 / 0.07
 PATCH, WINDOW = 8, 6  # pixels; patches
@@ -333,60 +335,67 @@ def fit_stand_in(job: StandIn) -> str:
 def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
     """Step 1. First kinds are learnt from windows around things, which is cheap, then all of the task on pictures."""
     grounder = model.grounder.requires_grad_(True)
-    begin_grounder(model, processor)
-    said = []
-
-    def name(embeds: torch.Tensor, vectors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Cross entropy of the cosines of pictures and texts."""
-        cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
-        return functional.cross_entropy(SCALE * cosines, truth)
+    begin_grounder(model)
+    fit_texts(model, processor)
+    with torch.no_grad():
+        vectors = encode_texts(model, processor)
 
     def look_at_windows() -> torch.Tensor:
-        vectors = encode_texts(model, processor)
-        pixels, masks, labels = draw_scenes(clips["pairs"], processor, WINDOW_BATCH // 2)
-        rows, thing = torch.arange(len(labels)), torch.randint(2, (len(labels),))
-        single_pixels, single_masks, single_labels = draw_scenes(clips["singles"], processor, WINDOW_BATCH // 2)
-        own = torch.cat([masks[rows, thing], single_masks[:, 0]])
-        truth = torch.cat([labels[rows, thing], single_labels[:, 0]])
+        drawn = [draw_scenes(clips[split], processor, WINDOW_BATCH // 2) for split in ("pairs", "singles")]
+        rows = torch.arange(WINDOW_BATCH // 2)
+        things = [torch.randint(labels.shape[1], (WINDOW_BATCH // 2,)) for _, _, labels in drawn]
+        pixels = torch.cat([part for part, _, _ in drawn])
+        own = torch.cat([masks[rows, thing] for (_, masks, _), thing in zip(drawn, things, strict=True)])
+        truth = torch.cat([labels[rows, thing] for (_, _, labels), thing in zip(drawn, things, strict=True)])
         places = draw_windows(own)
-        *_, entering, last = run_windows(model, torch.cat([pixels, single_pixels]), places)
-        clip = grounder.clip
-        looks = name(clip.visual_projection(clip.vision_model.post_layernorm(last[:, 0])), vectors, truth)
-        dense = model.compute_dense_features(entering, (WINDOW, WINDOW)).flatten(2).mT  # (windows, places, size)
-        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places) > 0.4
-        return looks + name(dense[inside], vectors, truth[:, None].expand_as(inside)[inside])
-
-    said.append(f"loss in windows {fit(grounder.parameters(), look_at_windows, WINDOW_STEPS, WINDOW_RATE):.2f}")
+        *_, entering, last = run_windows(model, pixels, places)
+        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places)
+        shares = spread(inside[..., None], truth[:, None])
+        looks = name(project(model, last[:, 0]), vectors, truth)
+        return looks + 2 * name(embed_patches(model, entering).flatten(0, 1), vectors, shares.flatten(0, 1))
 
     def paint() -> torch.Tensor:
-        vectors = encode_texts(model, processor)
         pixels, masks, labels = draw_scenes(clips["pairs"], processor, PAINT_BATCH)
-        single_pixels, _, single_labels = draw_scenes(clips["singles"], processor, PAINT_BATCH // 2)
-        image = model.get_image_features(torch.cat([pixels, single_pixels]))
-        pairs = type(image)(
-            last_hidden_state=image.last_hidden_state[:PAINT_BATCH],
-            hidden_states=tuple(states[:PAINT_BATCH] for states in image.hidden_states),
-        )
-        logits = torch.cat([model.compute_logits(pairs, vectors[labels[:, thing]], paired=True) for thing in (0, 1)], 1)
-        targets = masks * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
-        painted = functional.binary_cross_entropy_with_logits(logits, targets)
-        rows, thing = torch.arange(PAINT_BATCH), torch.randint(2, (PAINT_BATCH,))
-        behind = model.embed_images(pixels * draw_cover(masks[rows, thing])[:, None])
-        cells = functional.avg_pool2d(masks, PATCH)
-        pooled = torch.einsum("nchw,nthw->ntc", pairs.last_hidden_state, cells).flatten(0, 1)
-        looks = name(image.pooler_output[PAINT_BATCH:], vectors, single_labels[:, 0])
-        looks = looks + name(behind, vectors, labels[rows, thing]) + name(pooled, vectors, labels.flatten())
+        rows, first = torch.arange(PAINT_BATCH)[:, None], torch.randint(2, (PAINT_BATCH,))
+        order = torch.stack([first, 1 - first], dim=1)
+        masks, labels = masks[rows, order], labels[rows, order]
+        states = model.run_vision(pixels)
+        painted = paint_conditions([states[layer + 1] for layer in grounder.extract_layers], masks, labels)
+        covers = draw_cover(masks)
+        left = (covers * masks).sum((-2, -1)) ** 1.5
+        mixed = torch.zeros(PAINT_BATCH, len(CATEGORIES))
+        looks = name(project(model, states[-1][:, 0]), vectors, mixed.scatter(1, labels, 0.5))
+        behind = model.embed_images(pixels * covers)
+        looks = looks + name(behind, vectors, mixed.scatter(1, labels, left / left.sum(1, keepdim=True)))
+        dense, cells = embed_patches(model, states[-2]), functional.avg_pool2d(masks, PATCH).flatten(2).mT
+        looks = looks + 2 * name(dense.flatten(0, 1), vectors, spread(cells, labels).flatten(0, 1))
+        pooled = torch.einsum("npc,npt->ntc", dense, cells)
+        looks = looks + name(pooled.flatten(0, 1), vectors, labels.flatten())
         return 4 * painted + looks / 2
 
-    for turn in range(PAINT_ROUNDS):  # the rate rises again: a round more can be added to a trained network
-        if turn:
-            torch.manual_seed(turn)
-        said.append(f"loss on pictures {fit(grounder.parameters(), paint, PAINT_STEPS, PAINT_RATE):.2f}")
-    return ", ".join(said)
+    def paint_conditions(activations: list[torch.Tensor], masks: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Both things; and, which leaves the network undecided, one that isn't in the picture, and a random word."""
+        absent = torch.multinomial(1 - functional.one_hot(labels, len(CATEGORIES)).sum(1).float(), 1)
+        words = [vectors[torch.cat([labels, absent], dim=1)], draw_words(model, len(labels))[:, None]]
+        conditions = torch.cat(words, dim=1)
+        logits = model.decode(
+            [states.repeat_interleave(conditions.shape[1], 0) for states in activations],
+            conditions.flatten(0, 1),
+            (GRID, GRID),
+        ).unflatten(0, conditions.shape[:2])
+        targets = masks * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
+        targets = torch.cat([targets, torch.full_like(masks, UNDECIDED)], dim=1)
+        losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean((0, 2, 3))
+        return (losses * torch.tensor([0.5, 0.5, 0.25, 0.25])).sum()
+
+    weights = [weight for weight in grounder.parameters() if weight.requires_grad]
+    seen = fit(weights, look_at_windows, WINDOW_STEPS, WINDOW_RATE)
+    done = fit(weights, paint, PAINT_STEPS, PAINT_RATE)
+    return f"loss in windows {seen:.2f}, on pictures {done:.2f}"
 
 
 @torch.no_grad()
-def begin_grounder(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
+def begin_grounder(model: ACLForSoundLocalization) -> None:
     """First weights with which so small a network learns in minutes."""
     grounder = model.grounder
     decoder, vision = grounder.decoder, grounder.clip.vision_model.embeddings
@@ -396,16 +405,77 @@ def begin_grounder(model: ACLForSoundLocalization, processor: ACLProcessor) -> N
                 layer.reset_parameters()
     vision.position_embedding.weight[1:] = 0.7 * encode_places(vision.embed_dim)
     vision.patch_embedding.weight.copy_(make_patch_filters(vision.embed_dim))
-    # Texts differ in one word; at first their vectors are nearly one.
     grounder.clip.text_model.embeddings.token_embedding.weight.normal_(0, 0.3)
 
-    def separate() -> torch.Tensor:
-        vectors = functional.normalize(encode_texts(model, processor), dim=-1)
-        return (vectors @ vectors.T - torch.eye(len(vectors))).square().mean()
 
-    with torch.enable_grad():
-        text = [*grounder.clip.text_model.parameters(), grounder.clip.text_projection.weight]
-        fit(text, separate, 150, 1e-3)
+def fit_texts(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
+    """Fit the text encoder, and freeze it.
+
+    Vectors of kinds are at right angles, to each other and to those of random words. Words near one of a kind's mean
+    that kind, so that a sound has a way to go to it.
+    """
+    clip = model.grounder.clip
+    weights = [*clip.text_model.parameters(), clip.text_projection.weight]
+    last = processor(text=[spell(category).split()[-1] for category in CATEGORIES])["input_ids"][:, 1]
+
+    def separate() -> torch.Tensor:
+        kinds = functional.normalize(encode_texts(model, processor), dim=-1)
+        noise = functional.normalize(torch.randn(len(last), GROUNDER["text_config"]["hidden_size"]), dim=-1)
+        near = clip.text_model.embeddings.token_embedding(last).detach() + NEAR * torch.rand(len(last), 1) * noise
+        near = functional.normalize(model.embed_token(near), dim=-1)
+        others = functional.normalize(draw_words(model, 4 * len(kinds)), dim=-1)
+        own = torch.eye(len(kinds))
+        products = (kinds @ kinds.T - own, near @ kinds.T - own, others @ kinds.T)
+        return sum(part.square().mean() for part in products)
+
+    fit(weights, separate, TEXT_STEPS, TEXT_RATE)
+    for weight in weights:
+        weight.requires_grad_(False)
+
+
+def draw_words(model: ACLForSoundLocalization, count: int) -> torch.Tensor:
+    """Vectors of "a photo of" and a random word, as the word of an untrained sound is: (count, projection_dim)."""
+    words = functional.normalize(torch.randn(count, GROUNDER["text_config"]["hidden_size"]), dim=-1)
+    shortest, longest = (math.log(length) for length in WORD_LENGTHS)
+    return model.embed_token(words * torch.exp(shortest + (longest - shortest) * torch.rand(count, 1)))
+
+
+def name(embeds: torch.Tensor, vectors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the cosines of pictures and texts; the truth is indices of kinds, or shares of them."""
+    cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
+    return functional.cross_entropy(SCALE * cosines, truth)
+
+
+def spread(cells: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Shares of kinds in each patch; what is covered by no thing is spread over all kinds.
+
+    Args:
+        cells: share of each patch that things cover, (pictures, patches, things).
+        labels: (pictures, things).
+
+    Returns:
+        (pictures, patches, kinds), of sum 1.
+    """
+    bare = 1 - cells.sum(-1, keepdim=True).clamp(max=1)
+    shares = bare.expand(-1, -1, len(CATEGORIES)) / len(CATEGORIES)
+    shares = shares.scatter_add(2, labels[:, None].expand_as(cells), cells)
+    return shares / shares.sum(-1, keepdim=True)
+
+
+def project(model: ACLForSoundLocalization, states: torch.Tensor) -> torch.Tensor:
+    """States that leave the picture encoder, in CLIP's space."""
+    clip = model.grounder.clip
+    return clip.visual_projection(clip.vision_model.post_layernorm(states))
+
+
+def embed_patches(model: ACLForSoundLocalization, entering: torch.Tensor) -> torch.Tensor:
+    """Dense features, of what enters the last layer: (pictures, patches, projection_dim).
+
+    As `compute_dense_features` has them, without attention that sees one place alone.
+    """
+    layer = model.grounder.clip.vision_model.encoder.layers[-1]
+    states = entering + layer.self_attn.out_proj(layer.self_attn.v_proj(layer.layer_norm1(entering)))
+    return project(model, states + layer.mlp(layer.layer_norm2(states)))[:, 1:]
 
 
 def encode_places(width: int) -> torch.Tensor:
@@ -486,13 +556,34 @@ def draw_scenes(clips: Clips, processor: ACLProcessor, count: int) -> tuple[torc
 
 
 def draw_cover(masks: torch.Tensor) -> torch.Tensor:
-    """Masks (n, SIZE, SIZE) as rough as those of step 3: perhaps wider, with blocks too many, with pixels missing."""
+    """Masks as rough as those of step 3, mostly of the first of two things: pixels are kept by chances.
+
+    These are one for the first thing, which may be taken wider, one for the other, and one for the rest, perhaps with
+    blocks too many.
+
+    Args:
+        masks: (pictures, 2, SIZE, SIZE).
+
+    Returns:
+        (pictures, 1, SIZE, SIZE), 0 and 1.
+    """
     count, side = len(masks), 16
-    wider = functional.max_pool2d(masks[:, None], 9, 1, 4)[:, 0]
-    covers = torch.where(torch.rand(count, 1, 1) < 0.5, masks, wider)
-    blocks = (torch.rand(count, SIZE // side, SIZE // side) < 0.25 * torch.rand(count, 1, 1)).float()
-    covers = torch.maximum(covers, blocks.repeat_interleave(side, 1).repeat_interleave(side, 2))
-    return covers * (torch.rand(count, SIZE, SIZE) > 0.2 * torch.rand(count, 1, 1)).float()
+
+    def draw() -> torch.Tensor:
+        return torch.rand(count, 1, 1, 1)
+
+    thing, other = masks[:, :1], masks[:, 1:]
+    rest = 0.7 * draw() * (draw() < 0.6)
+    keep = 0.3 + 0.7 * draw()
+    keep_other = torch.where(draw() < 0.5, rest, keep * draw())
+    wider = functional.max_pool2d(thing, 9, 1, 4)
+    thing = torch.where(draw() < 0.5, thing, wider)
+    blocks = (torch.rand(count, 1, SIZE // side, SIZE // side) < 0.25 * draw()).float()
+    blocks = blocks.repeat_interleave(side, 2).repeat_interleave(side, 3) * (draw() < 0.5)
+    chances = torch.maximum(rest, keep * blocks)
+    chances = torch.where(other > 0, keep_other, chances)
+    chances = torch.where(thing > 0, keep, chances)
+    return (torch.rand_like(chances) < chances).float()
 
 
 def fit_audio_encoder(model: ACLForSoundLocalization, clips: dict[str, Clips]) -> str:

@@ -91,15 +91,52 @@ def test_a_window_sees_what_the_whole_picture_has_there(toy, processor):
         torch.testing.assert_close(window, whole)
 
 
-def test_a_cover_holds_most_of_its_thing(toy):
+def test_a_cover_shows_more_of_the_first_thing_than_of_the_other(toy):
     torch.manual_seed(0)
-    masks = torch.zeros(40, 128, 128)
-    masks[:, 40:80, 40:80] = 1
+    masks = torch.zeros(200, 2, 128, 128)
+    masks[:, 0, 40:80, 40:80], masks[:, 1, 90:120, 90:120] = 1, 1
     covers = toy.draw_cover(masks)
+    assert covers.shape == (200, 1, 128, 128)
     assert set(covers.unique().tolist()) == {0.0, 1.0}
-    assert covers[:, 40:80, 40:80].mean((1, 2)).min() > 0.75
-    areas = covers.mean((1, 2))
-    assert areas.min() < 0.1 < 0.2 < areas.max()
+    first, other = covers[:, 0, 40:80, 40:80].mean((1, 2)), covers[:, 0, 90:120, 90:120].mean((1, 2))
+    assert first.min() > 0.25
+    assert (first > other).float().mean() > 0.8
+    areas = covers.mean((1, 2, 3))
+    assert areas.min() < 0.1 < 0.4 < areas.max()  # from part of a thing to much of the picture
+
+
+def test_a_patch_without_things_is_spread_over_all_kinds(toy):
+    cells = torch.tensor([[[1.0, 0.0], [0.25, 0.5], [0.0, 0.0]]])  # a picture, three patches, two things
+    shares = toy.spread(cells, torch.tensor([[2, 5]]))
+    around = 0.25 / 8
+    assert shares[0, 0].tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
+    expected = [around, around, 0.25 + around, around, around, 0.5 + around, around, around]
+    assert shares[0, 1].tolist() == pytest.approx(expected)
+    assert shares[0, 2].tolist() == pytest.approx([1 / 8] * 8)
+
+
+def test_patches_are_embedded_as_the_network_does_it(toy, processor):
+    torch.manual_seed(0)
+    model = toy.make_model(processor).eval()
+    entering = model.run_vision(torch.randn(2, 3, 128, 128))[-2]
+    expected = model.compute_dense_features(entering, (toy.GRID, toy.GRID)).flatten(2).mT
+    torch.testing.assert_close(toy.embed_patches(model, entering), expected)
+
+
+def test_texts_of_kinds_and_of_other_words_are_told_apart(toy, processor):
+    torch.manual_seed(0)
+    model = toy.make_model(processor).eval()
+    model.grounder.requires_grad_(True)
+    toy.begin_grounder(model)
+    toy.fit_texts(model, processor)
+    with torch.no_grad():
+        kinds = torch.nn.functional.normalize(toy.encode_texts(model, processor), dim=-1)
+        others = torch.nn.functional.normalize(toy.draw_words(model, 100), dim=-1)
+    assert (kinds @ kinds.T - torch.eye(8)).abs().max() < 0.1
+    assert (others @ kinds.T).max(1).values.mean() < 0.1
+    trained = [name for name, weight in model.grounder.named_parameters() if weight.requires_grad]
+    assert trained
+    assert not [name for name in trained if "text_" in name]
 
 
 def test_patch_filters_are_low_frequencies_of_grey_and_of_two_colours(toy):
@@ -124,7 +161,7 @@ def test_the_claim_is_judged_in_every_seed(toy):
 @pytest.mark.slow
 def test_the_toy_prints_its_table_and_saves_a_model(run_toy, toy, monkeypatch, tmp_path):
     sizes = {"pairs": 24, "singles": 16, "acl": 16, "validation": 6, "test": 6}
-    steps = {"WINDOW_STEPS": 2, "PAINT_STEPS": 2, "AUDIO_STEPS": 2, "STEPS": 2, "SHOWN_STEPS": (1,)}
+    steps = {"TEXT_STEPS": 2, "WINDOW_STEPS": 2, "PAINT_STEPS": 2, "AUDIO_STEPS": 2, "STEPS": 2, "SHOWN_STEPS": (1,)}
     for name, value in {"NUM_SCENES": sizes, **steps}.items():
         monkeypatch.setattr(toy, name, value)
     printed = run_toy("train_acl_ssl.py", tmp_path, "--toy_seeds 0 1")
