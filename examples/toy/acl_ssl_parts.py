@@ -25,10 +25,12 @@ from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
 NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
 NUM_NOISE = 50
 SCENES_IN_A_FILE = 200
-TEXT_STEPS, WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS = 300, 2000, 1250, 800
-WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH = 32, 8, 16
+WINDOW_STEPS, PAINT_STEPS, TEXT_STEPS, LAST_STEPS, AUDIO_STEPS = 1500, 1200, 300, 700, 800
+PAINT_ROUNDS = 2
+WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH = 64, 8, 16
 TEXT_RATE, WINDOW_RATE, PAINT_RATE, AUDIO_RATE = 2e-3, 2e-3, 1.5e-3, 4e-3
 POSITIVE_AREA = 0.12
+WORD_DEVIATION = 0.3  # texts differ in one word; at first their vectors are nearly one
 UNDECIDED = 0.2  # what is painted everywhere for a word that names nothing in the picture
 WORD_LENGTHS = (1.5, 9.0)  # of such words; those of kinds have about 2.4, sounds before training 5
 LABEL_SMOOTHING = 0.05
@@ -232,26 +234,69 @@ def fit_stand_in(job: StandIn) -> str:
 
 
 def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
-    """Step 1. First kinds are learnt from windows around things, which is cheap, then all of the task on pictures."""
-    grounder = model.grounder.requires_grad_(True)
-    begin_grounder(model)
+    """Step 1: kinds from windows around things, which is cheap; painting; and what to do with other words."""
+    model.grounder.requires_grad_(True)
+    begin_grounder(model, processor)
+    said = learn_kinds(model, processor, clips)
+    torch.manual_seed(PAINT_ROUNDS)
+    return f"{said}, {learn_other_words(model, processor, clips)}"
+
+
+def learn_kinds(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
+    """Learn to know and paint kinds that a picture shows, together with their texts."""
+    grounder = model.grounder
+    said = []
+
+    def look_at_windows() -> torch.Tensor:
+        vectors = encode_texts(model, processor)
+        pixels, masks, labels = draw_scenes(clips["pairs"], processor, WINDOW_BATCH // 2)
+        rows, thing = torch.arange(len(labels)), torch.randint(2, (len(labels),))
+        single_pixels, single_masks, single_labels = draw_scenes(clips["singles"], processor, WINDOW_BATCH // 2)
+        own = torch.cat([masks[rows, thing], single_masks[:, 0]])
+        truth = torch.cat([labels[rows, thing], single_labels[:, 0]])
+        places = draw_windows(own)
+        *_, entering, last = run_windows(model, torch.cat([pixels, single_pixels]), places)
+        clip = grounder.clip
+        looks = name(clip.visual_projection(clip.vision_model.post_layernorm(last[:, 0])), vectors, truth)
+        dense = model.compute_dense_features(entering, (WINDOW, WINDOW)).flatten(2).mT  # (windows, places, size)
+        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places) > 0.4
+        return looks + name(dense[inside], vectors, truth[:, None].expand_as(inside)[inside])
+
+    said.append(f"loss in windows {fit(grounder.parameters(), look_at_windows, WINDOW_STEPS, WINDOW_RATE):.2f}")
+
+    def paint() -> torch.Tensor:
+        vectors = encode_texts(model, processor)
+        pixels, masks, labels = draw_scenes(clips["pairs"], processor, PAINT_BATCH)
+        single_pixels, _, single_labels = draw_scenes(clips["singles"], processor, PAINT_BATCH // 2)
+        image = model.get_image_features(torch.cat([pixels, single_pixels]))
+        pairs = type(image)(
+            last_hidden_state=image.last_hidden_state[:PAINT_BATCH],
+            hidden_states=tuple(states[:PAINT_BATCH] for states in image.hidden_states),
+        )
+        logits = torch.cat([model.compute_logits(pairs, vectors[labels[:, thing]], paired=True) for thing in (0, 1)], 1)
+        targets = masks * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
+        painted = functional.binary_cross_entropy_with_logits(logits, targets)
+        rows, thing = torch.arange(PAINT_BATCH), torch.randint(2, (PAINT_BATCH,))
+        behind = model.embed_images(pixels * draw_blocks(masks[rows, thing])[:, None])
+        cells = functional.avg_pool2d(masks, PATCH)
+        pooled = torch.einsum("nchw,nthw->ntc", pairs.last_hidden_state, cells).flatten(0, 1)
+        looks = name(image.pooler_output[PAINT_BATCH:], vectors, single_labels[:, 0])
+        looks = looks + name(behind, vectors, labels[rows, thing]) + name(pooled, vectors, labels.flatten())
+        return 4 * painted + looks / 2
+
+    for turn in range(PAINT_ROUNDS):  # the rate rises again: a round more can be added to a trained network
+        if turn:
+            torch.manual_seed(turn)
+        said.append(f"loss on pictures {fit(grounder.parameters(), paint, PAINT_STEPS, PAINT_RATE):.2f}")
+    return ", ".join(said)
+
+
+def learn_other_words(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
+    """Learn texts anew, at right angles, and to be undecided where a text names nothing that is seen."""
+    grounder = model.grounder
     fit_texts(model, processor)
     with torch.no_grad():
         vectors = encode_texts(model, processor)
-
-    def look_at_windows() -> torch.Tensor:
-        drawn = [draw_scenes(clips[split], processor, WINDOW_BATCH // 2) for split in ("pairs", "singles")]
-        rows = torch.arange(WINDOW_BATCH // 2)
-        things = [torch.randint(labels.shape[1], (WINDOW_BATCH // 2,)) for _, _, labels in drawn]
-        pixels = torch.cat([part for part, _, _ in drawn])
-        own = torch.cat([masks[rows, thing] for (_, masks, _), thing in zip(drawn, things, strict=True)])
-        truth = torch.cat([labels[rows, thing] for (_, _, labels), thing in zip(drawn, things, strict=True)])
-        places = draw_windows(own)
-        *_, entering, last = run_windows(model, pixels, places)
-        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places)
-        shares = spread(inside[..., None], truth[:, None])
-        looks = name(project(model, last[:, 0]), vectors, functional.one_hot(truth, len(CATEGORIES)).float())
-        return looks + 2 * name(embed_patches(model, entering).flatten(0, 1), vectors, shares.flatten(0, 1))
 
     def paint() -> torch.Tensor:
         pixels, masks, labels = draw_scenes(clips["pairs"], processor, PAINT_BATCH)
@@ -263,14 +308,14 @@ def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips:
         covers = draw_cover(masks)
         left = (covers * masks).sum((-2, -1)) ** 1.5
         mixed = torch.zeros(PAINT_BATCH, len(CATEGORIES))
-        looks = name(project(model, states[-1][:, 0]), vectors, mixed.scatter(1, labels, 0.5))
+        looks = name_shares(project(model, states[-1][:, 0]), vectors, mixed.scatter(1, labels, 0.5))
         behind = model.embed_images(pixels * covers)
-        looks = looks + name(behind, vectors, mixed.scatter(1, labels, left / left.sum(1, keepdim=True)))
+        looks = looks + name_shares(behind, vectors, mixed.scatter(1, labels, left / left.sum(1, keepdim=True)))
         dense, cells = embed_patches(model, states[-2]), functional.avg_pool2d(masks, PATCH).flatten(2).mT
-        looks = looks + 2 * name(dense.flatten(0, 1), vectors, spread(cells, labels).flatten(0, 1))
+        looks = looks + 2 * name_shares(dense.flatten(0, 1), vectors, spread(cells, labels).flatten(0, 1))
         pooled = torch.einsum("npc,npt->ntc", dense, cells)
         own = functional.one_hot(labels.flatten(), len(CATEGORIES)).float()
-        looks = looks + name(pooled.flatten(0, 1), vectors, own)
+        looks = looks + name_shares(pooled.flatten(0, 1), vectors, own)
         return 4 * painted + looks / 2
 
     def paint_conditions(activations: list[torch.Tensor], masks: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -289,13 +334,11 @@ def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips:
         return (losses * torch.tensor([0.5, 0.5, 0.25, 0.25])).sum()
 
     weights = [weight for weight in grounder.parameters() if weight.requires_grad]
-    seen = fit(weights, look_at_windows, WINDOW_STEPS, WINDOW_RATE)
-    done = fit(weights, paint, PAINT_STEPS, PAINT_RATE)
-    return f"loss in windows {seen:.2f}, on pictures {done:.2f}"
+    return f"loss with other words {fit(weights, paint, LAST_STEPS, PAINT_RATE):.2f}"
 
 
 @torch.no_grad()
-def begin_grounder(model: ACLForSoundLocalization) -> None:
+def begin_grounder(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
     """First weights with which so small a network learns in minutes."""
     grounder = model.grounder
     decoder, vision = grounder.decoder, grounder.clip.vision_model.embeddings
@@ -305,12 +348,24 @@ def begin_grounder(model: ACLForSoundLocalization) -> None:
                 layer.reset_parameters()
     vision.position_embedding.weight[1:] = 0.7 * encode_places(vision.embed_dim)
     vision.patch_embedding.weight.copy_(make_patch_filters(vision.embed_dim))
-    grounder.clip.text_model.embeddings.token_embedding.weight.normal_(0, 0.3)
+    # Texts differ in one word; at first their vectors are nearly one.
+    grounder.clip.text_model.embeddings.token_embedding.weight.normal_(0, WORD_DEVIATION)
+
+    def separate() -> torch.Tensor:
+        vectors = functional.normalize(encode_texts(model, processor), dim=-1)
+        return (vectors @ vectors.T - torch.eye(len(vectors))).square().mean()
+
+    with torch.enable_grad():
+        text = [*grounder.clip.text_model.parameters(), grounder.clip.text_projection.weight]
+        fit(text, separate, 150, 1e-3)
 
 
 def fit_texts(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
-    """Fit the text encoder, and freeze it: vectors of kinds are at right angles, to each other and to other words."""
-    clip = model.grounder.clip
+    """Fit a new text encoder, and freeze it: vectors of kinds are at right angles, to each other and to other words."""
+    clip, new = model.grounder.clip, make_model(processor).grounder.clip
+    clip.text_model.load_state_dict(new.text_model.state_dict())
+    clip.text_projection.load_state_dict(new.text_projection.state_dict())
+    nn.init.normal_(clip.text_model.embeddings.token_embedding.weight, 0, WORD_DEVIATION)
     weights = [*clip.text_model.parameters(), clip.text_projection.weight]
 
     def separate() -> torch.Tensor:
@@ -330,7 +385,13 @@ def draw_words(model: ACLForSoundLocalization, count: int) -> torch.Tensor:
     return model.embed_token(words * torch.exp(shortest + (longest - shortest) * torch.rand(count, 1)))
 
 
-def name(embeds: torch.Tensor, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+def name(embeds: torch.Tensor, vectors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Cross entropy of the cosines of pictures and texts; the truth is indices of kinds, or shares of them."""
+    cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
+    return functional.cross_entropy(SCALE * cosines, truth)
+
+
+def name_shares(embeds: torch.Tensor, vectors: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
     """How far vectors of pictures are from the texts of what they show, and how little from others.
 
     Cross entropy alone leaves most of a vector to what no text says, which sounds would then be fitted to.
@@ -340,9 +401,8 @@ def name(embeds: torch.Tensor, vectors: torch.Tensor, shares: torch.Tensor) -> t
         vectors: of the kinds, (kinds, projection_dim).
         shares: of the kinds in each picture, (pictures, kinds), of sum 1.
     """
-    embeds, vectors = functional.normalize(embeds, dim=-1), functional.normalize(vectors, dim=-1)
-    distances = 1 - functional.cosine_similarity(embeds, shares @ vectors)
-    return functional.cross_entropy(SCALE * embeds @ vectors.T, shares) + ALIGNMENT * distances.mean()
+    distances = 1 - functional.cosine_similarity(embeds, shares @ functional.normalize(vectors, dim=-1))
+    return name(embeds, vectors, shares) + ALIGNMENT * distances.mean()
 
 
 def spread(cells: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -452,6 +512,16 @@ def draw_scenes(clips: Clips, processor: ACLProcessor, count: int) -> tuple[torc
     down, right = torch.randint(2 * farthest + 1, (2,)).tolist()
     joined = functional.pad(joined, (farthest,) * 4, mode="replicate")[..., down : down + SIZE, right : right + SIZE]
     return joined[:, :3], joined[:, 3:], clips["labels"][rows]
+
+
+def draw_blocks(masks: torch.Tensor) -> torch.Tensor:
+    """Masks (n, SIZE, SIZE) as rough as those of step 3: perhaps wider, with blocks too many, with pixels missing."""
+    count, side = len(masks), 16
+    wider = functional.max_pool2d(masks[:, None], 9, 1, 4)[:, 0]
+    covers = torch.where(torch.rand(count, 1, 1) < 0.5, masks, wider)
+    blocks = (torch.rand(count, SIZE // side, SIZE // side) < 0.25 * torch.rand(count, 1, 1)).float()
+    covers = torch.maximum(covers, blocks.repeat_interleave(side, 1).repeat_interleave(side, 2))
+    return covers * (torch.rand(count, SIZE, SIZE) > 0.2 * torch.rand(count, 1, 1)).float()
 
 
 def draw_cover(masks: torch.Tensor) -> torch.Tensor:

@@ -96,6 +96,17 @@ def test_a_window_sees_what_the_whole_picture_has_there(parts, processor):
         torch.testing.assert_close(window, whole)
 
 
+def test_blocks_beside_a_thing_leave_most_of_it(parts):
+    torch.manual_seed(0)
+    masks = torch.zeros(40, 128, 128)
+    masks[:, 40:80, 40:80] = 1
+    covers = parts.draw_blocks(masks)
+    assert set(covers.unique().tolist()) == {0.0, 1.0}
+    assert covers[:, 40:80, 40:80].mean((1, 2)).min() > 0.75
+    areas = covers.mean((1, 2))
+    assert areas.min() < 0.1 < 0.2 < areas.max()
+
+
 def test_a_cover_shows_more_of_the_first_thing_than_of_the_other(parts):
     torch.manual_seed(0)
     masks = torch.zeros(200, 2, 128, 128)
@@ -120,6 +131,19 @@ def test_a_patch_without_things_is_spread_over_all_kinds(parts):
     assert shares[0, 2].tolist() == pytest.approx([1 / 8] * 8)
 
 
+def test_a_vector_of_a_picture_is_to_be_near_the_texts_of_what_it_shows(parts):
+    kinds, shares = torch.eye(3), torch.tensor([[0.5, 0.5, 0.0]])
+    beside = torch.tensor([[1.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, -1.0]])
+    near, far = (float(parts.name_shares(embeds, kinds, shares)) for embeds in beside)
+    between = [parts.SCALE / 2**0.5] * 2 + [0.0]
+    entropy = torch.tensor(between).logsumexp(0) - between[0]
+    assert near == pytest.approx(float(entropy))  # at no distance: cross entropy alone
+    cosine = (2 / 3) ** 0.5
+    third = [parts.SCALE / 3**0.5] * 2 + [-parts.SCALE / 3**0.5]
+    entropy = torch.tensor(third).logsumexp(0) - third[0]
+    assert far == pytest.approx(float(entropy) + parts.ALIGNMENT * (1 - cosine))
+
+
 def test_patches_are_embedded_as_the_network_does_it(parts, processor):
     torch.manual_seed(0)
     model = parts.make_model(processor).eval()
@@ -132,7 +156,6 @@ def test_texts_of_kinds_and_of_other_words_are_told_apart(parts, processor):
     torch.manual_seed(0)
     model = parts.make_model(processor).eval()
     model.grounder.requires_grad_(True)
-    parts.begin_grounder(model)
     parts.fit_texts(model, processor)
     with torch.no_grad():
         kinds = torch.nn.functional.normalize(parts.encode_texts(model, processor), dim=-1)
@@ -166,7 +189,7 @@ def test_the_claim_is_judged_in_every_seed(toy):
 @pytest.mark.slow
 def test_the_toy_prints_its_table_and_saves_a_model(run_toy, toy, parts, monkeypatch, tmp_path):
     sizes = {"pairs": 24, "singles": 16, "acl": 16, "validation": 6, "test": 6}
-    steps = {"TEXT_STEPS": 2, "WINDOW_STEPS": 2, "PAINT_STEPS": 2, "AUDIO_STEPS": 2}
+    steps = {"WINDOW_STEPS": 2, "PAINT_STEPS": 2, "TEXT_STEPS": 2, "LAST_STEPS": 2, "AUDIO_STEPS": 2}
     for name, value in {"NUM_SCENES": sizes, **steps}.items():
         monkeypatch.setattr(parts, name, value)
     for name, value in {"NUM_SCENES": sizes, "STEPS": 2, "SHOWN_STEPS": (1,)}.items():
