@@ -4,15 +4,15 @@ A network that paints what a text names can be steered by sounds, learnt from pi
 or texts. Scenes show two of eight kinds of things, one of which is heard.
 
 1. A small CLIPSeg, which stands in for the released one, learns to paint what "a photo of a bird" names, and to know
-   things by their looks: whole pictures, pictures behind a mask, and dense features, each near the texts of what it
-   shows. Without that the losses of step 3 say nothing; whether right texts score lower there than shuffled ones is
-   printed. A text that names nothing in the picture (a kind that is elsewhere, or a random word, as the word of an
-   untrained sound is) leaves it undecided: a flat map. With an empty map step 3 would find no gradient, and a map that
-   shows everything would be half right before training.
+   things by their looks: whole pictures of one thing, pictures behind a mask, and dense features in a mask. In a last
+   round its vectors of pictures come near the texts of what is seen; without that the losses of step 3 say little
+   (whether right texts score lower there than shuffled ones is printed). And a text that names nothing in the picture,
+   a kind that is elsewhere or a random word, as the word of an untrained sound is, leaves it undecided: a flat map.
+   With an empty map step 3 would find no gradient, and a map of all things is half right before training.
 2. A small BEATs, which stands in for the released one, learns which kind of thing is heard.
 3. ACL: both are frozen. What is trained is the embedder of sounds and the two numbers of the mask, by the three losses
-   of the method, batches of 8, Adam 1e-3 and weight decay 1e-4. The share of a picture that a sounding thing is
-   expected to cover is set to that of the scenes, .12; the released recipe has .4.
+   of the method, batches of 8, and Adam with weight decay 1e-4, whose rate falls from 2e-3 along a cosine. The share of
+   a picture that a sounding thing is expected to cover is set to that of the scenes, .12; the released recipe has .4.
 
 Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. As there is one released
 CLIPSeg and one BEATs, all seeds of step 3 share the stand-ins; first weights, batches, crops and masks are their own.
@@ -191,6 +191,7 @@ def run(job: Job) -> Result:
         drop_last=True,
         optimizer="adam",
         learning_rate=RATE,
+        schedule="cosine",
         weight_decay=1e-4,
         max_gradient_norm=None,
         seed=job.seed,
