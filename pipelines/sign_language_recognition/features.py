@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from avzoo.checks import check_whole_number
+
 MAX_FRAMES = 312  # that go through the network at once: all clips of PHOENIX14 fit
 
 
@@ -67,8 +69,10 @@ class FeatureStream:
                     f"before it and {self.behind} behind it."
                 )
             max_frames -= max_frames % self.alpha
-        elif hop < 1 or hop % self.alpha:
-            raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
+        else:
+            check_whole_number("hop", hop, at_least=1)
+            if hop % self.alpha:
+                raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
         self.max_frames, self.hop = max_frames, hop
         self.num_frames = 0  # that came
         self.done = 0  # padded frames whose features are known
@@ -96,7 +100,6 @@ class FeatureStream:
         if self._last is None:
             raise ValueError("`video` has no frames.")
         total = self.processor.count_padded(self.num_frames)
-        total = -(-total // self.alpha) * self.alpha
         missing = total - self._first - len(self._frames)
         self._frames = np.concatenate([self._frames, np.repeat(self._last, missing, axis=0)])
         parts = [self._run_chunks()]
@@ -121,11 +124,13 @@ class FeatureStream:
     def _run(self, stop: int, seen: int) -> torch.Tensor:
         """Features of the frames from `done` to `stop`, looking at what is held of those before `seen`."""
         frames = self._frames[: seen - self._first]
-        lacking = -len(frames) % self.alpha  # they fill a slow frame, which is behind all that is looked at
-        if lacking:
+        lacking, mask = -len(frames) % self.alpha, None
+        if lacking:  # they fill a slow frame, as in a batch
             frames = np.concatenate([frames, np.repeat(frames[-1:], lacking, axis=0)])
+            mask = torch.ones(1, len(frames), dtype=torch.long, device=self.model.device)
+            mask[:, -lacking:] = 0
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        features = self.model.get_frame_features(pixels[None].to(self.model.device))[0]
+        features = self.model.get_frame_features(pixels[None].to(self.model.device), mask)[0]
         features = features[self.done - self._first : stop - self._first].cpu()
         self.done = stop
         forgotten = max(0, stop - self.before - self._first)
