@@ -214,6 +214,10 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
             {"pixel_values": torch.zeros(1, 16, 3, 32, 32), "labels": torch.tensor([1])},
             r"`labels` must be \(clips, glosses\) of 1 clips",
         ),
+        (
+            {"pixel_values": torch.zeros(1, 16, 3, 32, 32), "labels": torch.tensor([[1, -100, 2]])},
+            "`labels` must have -100 behind the last gloss only, got one before a gloss",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(inputs, message):
@@ -228,7 +232,13 @@ def test_auxiliary_heads_that_are_not_there_are_named():
 
 @pytest.mark.parametrize(
     ("layers", "edge", "step"),
-    [(("K5", "P2", "K5", "P2"), 6, 4), (("K3", "P2", "K5"), 5, 2), (("P2", "K5", "K5"), 8, 2), (("K5",), 2, 1)],
+    [
+        (("K5", "P2", "K5", "P2"), 6, 4),
+        (("K3", "P2", "K5"), 5, 2),
+        (("P2", "K5", "K5"), 8, 2),
+        (("K5",), 2, 1),
+        (("K4", "P2"), 2, 2),
+    ],
 )
 def test_edges_and_steps_follow_from_the_temporal_layers(layers, edge, step):
     config = SlowFastSignConfig(**SMALL, temporal_layers=layers)

@@ -112,9 +112,7 @@ def test_settings_and_vocabulary_come_back_from_a_folder(tmp_path):
 
 def test_a_gloss_that_is_not_known_is_named_with_similar_ones():
     processor = SlowFastSignProcessor(glosses=GLOSSES)
-    with pytest.raises(
-        ValueError, match="`text` hold 'REGNE', which the vocabulary of 3 glosses lacks; similar are "
-    ):
+    with pytest.raises(ValueError, match="`text` hold 'REGNE', which the vocabulary of 3 glosses lacks; similar are "):
         processor(text="MORGEN REGNE")
     assert processor.encode_glosses("MORGEN REGNE", unknown="drop") == [1]
 
@@ -144,3 +142,25 @@ def test_nothing_and_empty_lists_are_refused():
         SlowFastSignProcessor()()
     with pytest.raises(ValueError, match="`videos` is an empty list"):
         SlowFastSignProcessor()(videos=[])
+
+
+def test_logits_may_be_a_list():
+    assert SlowFastSignProcessor(["A", "B"]).decode([[0.0, 9.0, 1.0], [9.0, 0.0, 1.0]])[0].ids == (1,)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([3], r"`lengths` must be a number of steps for each of 2 clips, got 1"),
+        ([3, 4], r"`lengths\[1\]` must be at least 0 and at most 3, got 4"),
+        (torch.tensor([-1, 3]), r"`lengths\[0\]` must be at least 0 and at most 3, got -1"),
+    ],
+)
+def test_lengths_that_are_not_those_of_the_logits_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        SlowFastSignProcessor().batch_decode(torch.zeros(2, 3, 5), lengths)
+
+
+def test_a_rate_of_zero_is_refused():
+    with pytest.raises(ValueError, match="`source_fps` must be above 0 frames per second, got 0"):
+        SlowFastSignProcessor()(videos=draw_frames(2, 32, 32), source_fps=0)
