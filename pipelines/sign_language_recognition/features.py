@@ -79,9 +79,12 @@ class FeatureStream:
         self._first = 0  # padded frame that is the first of `_frames`
         self._frames = np.zeros((0, 0, 0, 3), np.uint8)
         self._last: np.ndarray | None = None
+        self._is_finished = False
 
     def add(self, frames: np.ndarray) -> torch.Tensor:
         """The next frames, (frames, crop_size, crop_size, 3) uint8; returns (frames, channels), padding included."""
+        if self._is_finished:
+            raise ValueError(f"the clip was finished after {self.num_frames} frames; make another stream.")
         if not len(frames):
             return self._empty()
         if self._last is None:
@@ -92,7 +95,7 @@ class FeatureStream:
         return self._run_chunks()
 
     def finish(self) -> torch.Tensor:
-        """The clip ends here: the features that were waiting for frames behind it.
+        """The clip ends here: the features that were waiting for frames behind it; none the second time.
 
         Raises:
             ValueError: there was no frame.
@@ -100,6 +103,9 @@ class FeatureStream:
         if self._last is None:
             raise ValueError("`video` has no frames.")
         total = self.processor.count_padded(self.num_frames)
+        if self._is_finished:
+            return self._empty()
+        self._is_finished = True
         missing = total - self._first - len(self._frames)
         self._frames = np.concatenate([self._frames, np.repeat(self._last, missing, axis=0)])
         parts = [self._run_chunks()]

@@ -164,3 +164,9 @@ def test_lengths_that_are_not_those_of_the_logits_are_refused(lengths, message):
 def test_a_rate_of_zero_is_refused():
     with pytest.raises(ValueError, match="`source_fps` must be above 0 frames per second, got 0"):
         SlowFastSignProcessor()(videos=draw_frames(2, 32, 32), source_fps=0)
+
+
+def test_frames_in_memory_have_the_rate_of_the_network():
+    processor = SlowFastSignProcessor(frame_rate=10)
+    assert len(processor.read_frames(draw_frames(20, 32, 32))) == 20
+    assert len(processor.read_frames(draw_frames(20, 32, 32), source_fps=20)) == 10
