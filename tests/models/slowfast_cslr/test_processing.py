@@ -170,3 +170,8 @@ def test_frames_in_memory_have_the_rate_of_the_network():
     processor = SlowFastSignProcessor(frame_rate=10)
     assert len(processor.read_frames(draw_frames(20, 32, 32))) == 20
     assert len(processor.read_frames(draw_frames(20, 32, 32), source_fps=20)) == 10
+
+
+def test_the_cut_is_rounded_to_the_nearest_pixel():
+    assert cut_to_ratio(draw_frames(1, 100, 100), 2 / 3).shape == (1, 100, 67, 3)
+    assert cut_to_ratio(draw_frames(1, 100, 100), 3 / 2).shape == (1, 67, 100, 3)
