@@ -76,6 +76,8 @@ class SlowFastSignProcessor(SavedProcessorMixin):
         check_number("frame_rate", frame_rate, above=0, unit="frames per second")
         if aspect_ratio is not None:
             check_number("aspect_ratio", aspect_ratio, above=0)
+        if isinstance(glosses, str):
+            raise TypeError(f"`glosses` must be a list of glosses, got the text {glosses!r}.")
         super().__init__()
         self.glosses = None if glosses is None else list(glosses)
         self._numbers = assign_numbers(self.glosses or [])

@@ -175,3 +175,8 @@ def test_frames_in_memory_have_the_rate_of_the_network():
 def test_the_cut_is_rounded_to_the_nearest_pixel():
     assert cut_to_ratio(draw_frames(1, 100, 100), 2 / 3).shape == (1, 100, 67, 3)
     assert cut_to_ratio(draw_frames(1, 100, 100), 3 / 2).shape == (1, 67, 100, 3)
+
+
+def test_a_vocabulary_that_is_one_text_is_refused():
+    with pytest.raises(TypeError, match="`glosses` must be a list of glosses, got the text 'MORGEN'"):
+        SlowFastSignProcessor("MORGEN")
