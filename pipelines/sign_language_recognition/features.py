@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from avzoo.checks import check_whole_number
+
 MAX_FRAMES = 312  # that go through the network at once: all clips of PHOENIX14 fit
 
 
@@ -106,16 +108,21 @@ class FeatureStream:
                     f"before it and {self.behind} behind it."
                 )
             max_frames -= max_frames % self.alpha
-        elif hop < 1 or hop % self.alpha:
-            raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
+        else:
+            check_whole_number("hop", hop, at_least=1)
+            if hop % self.alpha:
+                raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
         self.max_frames, self.hop = max_frames, hop
         self.num_frames = 0  # that came
         self.done = 0  # padded frames whose features are known
         self._first = 0  # padded frame that is the first of those held
         self._held = GrowingRows()
+        self._is_finished = False
 
     def add(self, frames: np.ndarray) -> torch.Tensor:
         """The next frames, (frames, crop_size, crop_size, 3) uint8; returns (frames, channels), padding included."""
+        if self._is_finished:
+            raise ValueError(f"the clip was finished after {self.num_frames} frames; make another stream.")
         if not len(frames):
             return self._empty()
         values = torch.from_numpy(np.ascontiguousarray(frames))
@@ -126,7 +133,7 @@ class FeatureStream:
         return self._run_chunks()
 
     def finish(self) -> torch.Tensor:
-        """The clip ends here: the features that were waiting for frames behind it.
+        """The clip ends here: the features that were waiting for frames behind it; none the second time.
 
         Raises:
             ValueError: there was no frame.
@@ -134,6 +141,9 @@ class FeatureStream:
         if not self.num_frames:
             raise ValueError("`video` has no frames.")
         total = self.processor.count_padded(self.num_frames)
+        if self._is_finished:
+            return self._empty()
+        self._is_finished = True
         last = self._held.rows()[-1:]
         missing = total - self._first - len(self._held)
         self._held.append(last.clone().expand(missing, *last.shape[1:]))
@@ -158,8 +168,14 @@ class FeatureStream:
 
     def _run(self, stop: int, seen: int) -> torch.Tensor:
         """Features of the frames from `done` to `stop`, looking at what is held of those before `seen`."""
-        pixels = self._held.rows()[None, : seen - self._first].permute(0, 1, 4, 2, 3)
-        features = self.model.get_frame_features(pixels.to(self.model.device))[0]
+        frames = self._held.rows()[: seen - self._first]
+        lacking, mask = -len(frames) % self.alpha, None
+        if lacking:  # they fill a slow frame, as in a batch
+            frames = torch.cat([frames, frames[-1:].expand(lacking, *frames.shape[1:])])
+            mask = torch.ones(1, len(frames), dtype=torch.long, device=self.model.device)
+            mask[:, -lacking:] = 0
+        pixels = frames[None].permute(0, 1, 4, 2, 3)
+        features = self.model.get_frame_features(pixels.to(self.model.device), mask)[0]
         features = features[self.done - self._first : stop - self._first].cpu()
         self.done = stop
         forgotten = max(0, stop - self.before - self._first)

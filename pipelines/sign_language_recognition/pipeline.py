@@ -134,6 +134,12 @@ class SignLanguageRecognitionPipeline(Pipeline):
                 f"`processor` has {classes - 1} glosses, the model reads {self.model.config.vocab_size - 1}: they do "
                 "not belong together."
             )
+        for name in ("edge_frames", "step_frames", "alpha"):
+            given, needed = getattr(self.processor, name), getattr(self.model.config, name)
+            if given != needed:
+                raise ValueError(
+                    f"`processor` has {name} {given}, the model needs {needed}: they do not belong together."
+                )
         self.model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -169,11 +175,11 @@ class SignLanguageRecognitionPipeline(Pipeline):
         """
         recognizer = StreamingSignRecognizer(self.model, self.processor, hop)
         if isinstance(video, Iterator):
-            blocks = (self.processor.prepare_frames(block) for block in video)
+            add, blocks = recognizer.add, video
         else:
-            blocks = self.processor.iter_frames(video, source_fps, block_frames=hop)
+            add, blocks = recognizer.add_prepared, self.processor.iter_frames(video, source_fps, block_frames=hop)
         for block in blocks:
-            yield from recognizer.add_prepared(block)
+            yield from add(block)
         yield from recognizer.finish()
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:

@@ -258,6 +258,19 @@ def test_a_beam_is_scored_by_the_sum_of_both_models():
     assert scores[(1,)] == pytest.approx(math.log(0.6) - 0.75)
 
 
+def test_each_gloss_of_a_sentence_has_its_share_of_the_language_model():
+    logits = logits_of([0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1])
+    model = GlossLanguageModel(lambda previous, gloss: -0.1 * (1 + len(previous)), ["", "A", "B"], weight=1.0)
+    expected = {beam.ids: beam.score for beam in search_beams(logits, num_beams=100)}
+    for beam in search_beams(logits, num_beams=100, language_model=model):
+        assert beam.score == pytest.approx(expected[beam.ids] - 0.1 * sum(range(1, len(beam.ids) + 1)))
+
+
+def test_an_impossible_gloss_has_a_finite_score():
+    for weight, expected in ((0.0, 0.0), (0.5, -5000.0)):
+        assert GlossLanguageModel(lambda previous, gloss: -math.inf, GLOSSES, weight=weight)([], 1) == expected
+
+
 def test_a_language_model_of_weight_0_changes_nothing():
     logits = np.random.default_rng(0).standard_normal((8, 4))
     model = GlossLanguageModel(lambda previous, gloss: -5.0, GLOSSES, weight=0.0)

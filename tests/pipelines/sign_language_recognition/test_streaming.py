@@ -106,3 +106,17 @@ def test_a_stream_without_frames_has_no_gloss():
 def test_frames_of_another_shape_or_type_are_refused(frames):
     with pytest.raises(ValueError, match=r"`frames` must be \(frames, height, width, 3\) uint8, got"):
         StreamingSignRecognizer(make_reader(), make_processor()).add(frames)
+
+
+def test_frames_after_the_end_are_refused():
+    recognizer = StreamingSignRecognizer(make_reader(), make_processor())
+    recognizer.add(make_noise(8))
+    recognizer.finish()
+    assert recognizer.finish() == []
+    with pytest.raises(ValueError, match="the clip was finished after 8 frames; make another stream"):
+        recognizer.add(make_noise(8))
+
+
+def test_a_hop_is_needed():
+    with pytest.raises(TypeError, match="`hop` must be a whole number, got None"):
+        StreamingSignRecognizer(make_reader(), make_processor(), hop=None)
