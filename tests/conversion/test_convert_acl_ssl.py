@@ -239,6 +239,22 @@ def test_the_conversion_tells_its_three_files(tmp_path):
     assert "acl_ssl, variant vit16" in text
 
 
+def test_the_conversion_says_that_texts_can_not_work_without_a_tokenizer(tmp_path):
+    folder = small.write_clipseg(tmp_path / "clipseg", tokenizer=False)
+    text = describe_conversion(small.convert(grounder=folder, config=small.CONFIG))
+    assert "note: part clipseg (checkpoint folder `clipseg`) has no tokenizer, so no text can stand in place" in text
+
+
+def test_a_conversion_with_everything_has_no_note(tmp_path):
+    files = write_files(tmp_path)
+    assert "note:" not in describe_conversion(convert_checkpoint("acl_ssl", files, config=small.CONFIG))
+
+
+def test_the_conversion_says_what_was_assumed_of_beats():
+    text = describe_conversion(small.convert(beats=small_beats.small_weights()))
+    assert "note: part beats (checkpoint) has no settings (`cfg`)" in text
+
+
 @torch.no_grad()
 def test_the_command_writes_a_folder_that_loads(tmp_path, capsys):
     files = write_files(tmp_path)

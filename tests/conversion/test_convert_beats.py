@@ -101,6 +101,17 @@ def test_the_conversion_tells_what_it_read():
     assert "not read, beside the weights: epoch" in text
 
 
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_file_without_settings_says_what_was_assumed(wrap):
+    weights = small.small_weights()
+    text = describe_conversion(convert({"model": weights} if wrap else weights))
+    assert "note: checkpoint has no settings (`cfg`), so the released files' are assumed: deep norm" in text
+
+
+def test_a_file_with_settings_assumes_nothing():
+    assert "note:" not in describe_conversion(convert())
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 

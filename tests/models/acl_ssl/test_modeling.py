@@ -378,8 +378,37 @@ def test_padded_texts_are_what_they_are_alone():
 
 @pytest.mark.parametrize("position", [0, 4])
 def test_a_position_outside_of_the_prompt_is_refused(position):
-    with pytest.raises(ValueError, match=f"`prompt_position` must be from 1 to 3, got {position}"):
+    with pytest.raises(ValueError, match=f"`prompt_position` must be from 1 to 3, between .*; got {position}"):
         make_model().get_audio_features(sounds(1), prompt_ids=(18, 3, 5, 19), prompt_position=position)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ((18, 20, 19), r"`prompt_ids` must be two or more token ids below 20, got \(18, 20, 19\)"),
+        ((18, 3, 5, 6, 7, 8, 9, 19), "`prompt_ids` has 8 tokens; with the sound's at most 8 fit"),
+    ],
+)
+def test_another_prompt_that_clip_cannot_read_is_refused(ids, message):
+    with pytest.raises(ValueError, match=message):
+        make_model().embed_token(draw(1, 12), ids, 1)
+
+
+def test_a_text_of_as_many_tokens_as_clip_reads_is_encoded():
+    assert make_model().get_text_features(torch.full((1, 8), 3)).pooler_output.shape == (1, 10)
+
+
+def test_a_text_longer_than_clip_reads_is_refused():
+    message = "`input_ids` has 9 tokens, start and end included; CLIP reads at most 8. Use fewer words"
+    with pytest.raises(ValueError, match=message):
+        make_model().get_text_features(torch.full((1, 9), 3))
+
+
+def test_no_picture_and_no_sound_are_refused():
+    with pytest.raises(ValueError, match=r"`pixel_values` must be .* one picture or more, got \(0, 3, 32, 48\)"):
+        make_model()(pictures(0), sounds(0))
+    with pytest.raises(ValueError, match=r"`input_values` must be .* one clip or more, got \(0, 12, 16\)"):
+        make_model()(pictures(1), sounds(0))
 
 
 def test_vectors_for_search_have_unit_length():

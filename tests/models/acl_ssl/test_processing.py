@@ -146,6 +146,15 @@ def test_texts_are_tokens_padded_behind_the_end(tokenizer):
     assert processor(text="dog").input_ids.tolist() == [[START, DOG, END]]
 
 
+def test_a_text_longer_than_clip_reads_is_refused_by_name(tokenizer):
+    tokenizer.model_max_length = 5
+    processor = ACLProcessor(tokenizer=tokenizer)
+    assert processor(text="a dog a").input_ids.shape == (1, 5)
+    message = r"`text\[1\]` has 6 tokens, start and end included; CLIP reads at most 5. Use fewer words"
+    with pytest.raises(ValueError, match=message):
+        processor(text=["a dog", "a dog a dog"])
+
+
 def test_a_text_without_a_tokenizer_is_refused():
     message = "this processor has no tokenizer, so it can't read texts; convert the model again with --part clipseg"
     for ask in (lambda processor: processor(text="a dog"), lambda processor: processor.encode_prompt("a {}")):
