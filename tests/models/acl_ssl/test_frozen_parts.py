@@ -98,6 +98,20 @@ def test_a_name_on_the_hub_is_looked_up_there(folder, monkeypatch):
         ACLForSoundLocalization.from_pretrained(folder)
 
 
+def test_a_part_is_asked_for_at_its_revision(folder, monkeypatch):
+    asked = {}
+
+    def load(name, revision=None, **_):
+        asked[name] = revision
+        raise OSError("not here")
+
+    change_config(folder, lambda parts: parts["audio_encoder"].update(name="nobody/beats", revision="abc"))
+    monkeypatch.setattr("avzoo.models.beats.BEATsModel.from_pretrained", load)
+    with pytest.raises(OSError, match=r"its `audio_encoder`, `nobody/beats`, cannot be loaded: "):
+        ACLForSoundLocalization.from_pretrained(folder)
+    assert asked == {"nobody/beats": "abc"}
+
+
 def test_other_weights_than_those_of_the_training_are_refused(model, folder, tmp_path):
     torch.manual_seed(1)
     other = ACLForSoundLocalization(small_config())

@@ -67,6 +67,15 @@ def test_ten_seconds_are_998_frames_of_beats():
     torch.testing.assert_close(features, expected, rtol=0, atol=0)
 
 
+def test_the_statistics_of_features_can_be_chosen():
+    released = ACLProcessor()(audio=make_sound(RATE), sampling_rate=RATE).input_features
+    log_mel = released * (2 * 6.55582) + 15.41663
+    features = ACLProcessor(feature_mean=10.0, feature_std=2.0)(
+        audio=make_sound(RATE), sampling_rate=RATE
+    ).input_features
+    torch.testing.assert_close(features, (log_mel - 10) / 4, rtol=0, atol=1e-4)
+
+
 def test_longer_recordings_are_cut_behind_and_shorter_ones_filled_with_silence():
     processor, sound = ACLProcessor(clip_seconds=0.5), make_sound(RATE)
     assert np.array_equal(processor.prepare_audio(sound, RATE), sound[: RATE // 2])
@@ -193,6 +202,12 @@ def test_a_saved_processor_is_the_same_with_its_tokenizer(tokenizer, tmp_path):
     assert (loaded.image_size, loaded.clip_seconds, loaded.channels) == (64, 2.0, "mean")
     assert loaded(text="a dog").input_ids.tolist() == [[START, A, DOG, END]]
     assert loaded.encode_prompt("a {}") == processor.encode_prompt("a {}")
+
+
+def test_a_tokenizer_is_looked_up_where_its_processor_is(tokenizer, tmp_path):
+    ACLProcessor(tokenizer=tokenizer).save_pretrained(tmp_path / "saved" / "part")
+    loaded = ACLProcessor.from_pretrained(tmp_path / "saved", subfolder="part")
+    assert loaded(text="a dog").input_ids.tolist() == [[START, A, DOG, END]]
 
 
 def test_a_processor_without_a_tokenizer_is_saved_without(tmp_path):
