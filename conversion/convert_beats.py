@@ -201,7 +201,7 @@ def read_labels(fields: Mapping[str, Any], of_file: Any, outputs: int, name: str
     if isinstance(labels, str | os.PathLike):
         origin = f"`{labels}`"
         labels = read_label_file(Path(labels))
-    elif labels is None and isinstance(of_file, Mapping):
+    elif labels is None and isinstance(of_file, Mapping | list | tuple):
         labels, origin = of_file, f"`label_dict` of {name}"
     if labels is None:
         return {"num_labels": fields.get("num_labels", outputs)}

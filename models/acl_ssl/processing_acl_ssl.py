@@ -193,8 +193,12 @@ class ACLProcessor(ImageSoundProcessorMixin):
 
         Raises:
             ValueError: there is no tokenizer, or a text is longer than its `model_max_length`.
+            TypeError: one is no text.
         """
         tokenizer = self._require_tokenizer()
+        for name, text in zip(name_items("text", list(texts)), texts, strict=True):
+            if not isinstance(text, str):
+                raise TypeError(f"`{name}` must be a text, such as 'a dog barking', got {type(text).__name__}.")
         encoded = tokenizer(list(texts), verbose=False)["input_ids"]
         for name, ids in zip(name_items("text", encoded), encoded, strict=True):
             if len(ids) > tokenizer.model_max_length:

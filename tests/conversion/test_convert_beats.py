@@ -121,6 +121,10 @@ def test_labels_of_the_file_are_read(key):
     assert config.id2label == LABELS
 
 
+def test_a_list_of_labels_in_the_file_is_read():
+    assert convert(small.small_file(list(LABELS.values()))).config.id2label == LABELS
+
+
 def test_identifiers_of_audioset_become_names():
     table = read_label_table("audioset")[::-1][:5]  # in the file's order, which is not AudioSet's
     config = convert(small.small_file({index: identifier for index, (identifier, _) in enumerate(table)})).config

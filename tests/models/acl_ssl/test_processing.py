@@ -164,6 +164,11 @@ def test_a_text_longer_than_clip_reads_is_refused_by_name(tokenizer):
         processor(text=["a dog", "a dog a dog"])
 
 
+def test_what_is_no_text_is_refused_by_name(tokenizer):
+    with pytest.raises(TypeError, match=r"`text\[1\]` must be a text, such as 'a dog barking', got int"):
+        ACLProcessor(tokenizer=tokenizer)(text=["a dog", 3])
+
+
 def test_a_text_without_a_tokenizer_is_refused():
     message = "this processor has no tokenizer, so it can't read texts; convert the model again with --part clipseg"
     for ask in (lambda processor: processor(text="a dog"), lambda processor: processor.encode_prompt("a {}")):
