@@ -92,6 +92,12 @@ def test_a_converted_model_hears_and_sees():
 
 
 @torch.no_grad()
+def test_positions_that_no_file_holds_are_counted():
+    clip = small.convert().grounder.clip
+    text, vision = clip.text_model.embeddings.position_ids, clip.vision_model.embeddings.position_ids
+    assert (text.tolist(), vision.tolist()) == ([list(range(16))], [list(range(5))])
+
+
 def test_beats_as_an_encoder_without_a_head_serves_as_well():
     headless = {"cfg": small_beats.CFG, "model": small_beats.small_weights(classes=None)}
     assert small.convert(beats=headless).audio_encoder.config.hidden_size == small_beats.WIDTH

@@ -80,6 +80,41 @@ def test_without_settings_those_of_the_released_file_are_taken(wrap):
         assert getattr(config, name) == getattr(defaults, name)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "value", "ours"),
+    [
+        ("activation_fn", "relu", "hidden_act"),
+        ("dropout", 0.1, "hidden_dropout_prob"),
+        ("attention_dropout", 0.1, "attention_probs_dropout_prob"),
+        ("activation_dropout", 0.1, "activation_dropout"),
+        ("predictor_dropout", 0.1, "classifier_dropout"),
+        ("encoder_layerdrop", 0.1, "layerdrop"),
+        ("max_distance", 30, "max_distance"),
+        ("deep_norm", False, "deep_norm"),
+        ("layer_norm_first", True, "layer_norm_first"),
+    ],
+)
+def test_each_setting_of_the_file_is_taken(theirs, value, ours):
+    file = small.small_file()
+    file["cfg"][theirs] = value
+    assert getattr(convert(file).config, ours) == value
+
+
+def test_a_bias_of_patches_is_taken():
+    file = small.small_file()
+    file["model"]["patch_embedding.bias"] = torch.arange(float(small.EMBEDDING))
+    model = convert(file)
+    assert torch.equal(model.beats.embeddings.patch_embedding.bias, torch.arange(float(small.EMBEDDING)))
+
+
+def test_a_file_without_gates_gives_a_network_without():
+    file = small.small_file()
+    file["model"] = {key: value for key, value in file["model"].items() if ".grep_" not in key}
+    model = convert(file)
+    assert not model.config.gated_position_bias
+    assert model.beats.layers[0].attention.gate is None
+
+
 def test_a_file_of_another_size_converts():
     sizes = {"layers": 3, "width": 16}
     file = {"model": small.small_weights(**sizes, classes=7)}
