@@ -14,7 +14,13 @@ from transformers import CLIPSegConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint, CheckpointSource, read_checkpoint
-from avzoo.conversion.convert_beats import beats_rules, read_fields, refuse_different_tables, unwrap
+from avzoo.conversion.convert_beats import (
+    beats_rules,
+    note_assumptions,
+    read_fields,
+    refuse_different_tables,
+    unwrap,
+)
 from avzoo.conversion.downloads import download_weights, is_hub_name
 from avzoo.conversion.keymap import KeyMap, ignore, load_weights, rename
 from avzoo.hub.errors import explain_hub_errors
@@ -103,7 +109,14 @@ def convert(
         "beats": {"file": beats.file, "sha256": beats.sha256},
         "clipseg": {"file": clipseg.file, "sha256": clipseg.sha256},
     }
-    model.processor_arguments = {"tokenizer": load_tokenizer(parts["clipseg"])}  # no JSON; the folder gets its files
+    tokenizer = load_tokenizer(parts["clipseg"])
+    model.processor_arguments = {"tokenizer": tokenizer}  # no JSON; the folder gets its files
+    model.conversion_notes = note_assumptions(settings, beats.name)
+    if tokenizer is None:
+        model.conversion_notes.append(
+            f"{clipseg.name} has no tokenizer, so no text can stand in place of a sound; --part clipseg=FOLDER of one "
+            "that has vocab.json and merges.txt, or tokenizer.json, brings it"
+        )
     return model, variant or "vit16", {"processor": {}, "parts": origins}
 
 

@@ -109,8 +109,20 @@ def convert(
         raise ValueError(f"{checkpoint.name} has no class head (`predictor.weight`), so it takes no labels.")
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = (BEATsForAudioClassification if has_head else BEATsModel)(BEATsConfig(**fields))
-    keymap = CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP
-    return load_weights(model, keymap, state_dict, checkpoint.name), variant, {}
+    model = load_weights(model, CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP, state_dict, checkpoint.name)
+    model.conversion_notes = note_assumptions(settings, checkpoint.name)
+    return model, variant, {}
+
+
+def note_assumptions(settings: Mapping[str, Any], name: str) -> list[str]:
+    """What a conversion says where the file doesn't tell its settings."""
+    if settings.keys() & _SETTINGS.keys():
+        return []
+    note = (
+        f"{name} has no settings (`cfg`), so the released files' are assumed: deep norm, norms behind the sums, "
+        "a largest distance of 800; --config tells others"
+    )
+    return [note]
 
 
 def unwrap(checkpoint: Checkpoint) -> tuple[Checkpoint, Mapping[str, Any]]:
@@ -189,7 +201,7 @@ def read_labels(fields: Mapping[str, Any], of_file: Any, outputs: int, name: str
     if isinstance(labels, str | os.PathLike):
         origin = f"`{labels}`"
         labels = read_label_file(Path(labels))
-    elif labels is None and isinstance(of_file, Mapping):
+    elif labels is None and isinstance(of_file, Mapping | list | tuple):
         labels, origin = of_file, f"`label_dict` of {name}"
     if labels is None:
         return {"num_labels": fields.get("num_labels", outputs)}

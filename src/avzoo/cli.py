@@ -91,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--config",
+        action="extend",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
