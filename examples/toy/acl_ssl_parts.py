@@ -25,8 +25,8 @@ from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
 NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
 NUM_NOISE = 50
 SCENES_IN_A_FILE = 200
-WINDOW_STEPS, PAINT_STEPS, TEXT_STEPS, LAST_STEPS, AUDIO_STEPS = 1500, 1200, 300, 700, 800
-PAINT_ROUNDS = 2
+WINDOW_STEPS, TEXT_STEPS, AUDIO_STEPS = 1500, 300, 800
+PAINT_STEPS, LAST_STEPS = (1200, 1200), (700, 300)  # of each round
 WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH = 64, 8, 16
 TEXT_RATE, WINDOW_RATE, PAINT_RATE, AUDIO_RATE = 2e-3, 2e-3, 1.5e-3, 4e-3
 POSITIVE_AREA = 0.12
@@ -238,7 +238,7 @@ def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips:
     model.grounder.requires_grad_(True)
     begin_grounder(model, processor)
     said = learn_kinds(model, processor, clips)
-    torch.manual_seed(PAINT_ROUNDS)
+    torch.manual_seed(len(PAINT_STEPS))
     return f"{said}, {learn_other_words(model, processor, clips)}"
 
 
@@ -284,10 +284,10 @@ def learn_kinds(model: ACLForSoundLocalization, processor: ACLProcessor, clips: 
         looks = looks + name(behind, vectors, labels[rows, thing]) + name(pooled, vectors, labels.flatten())
         return 4 * painted + looks / 2
 
-    for turn in range(PAINT_ROUNDS):  # the rate rises again: a round more can be added to a trained network
+    for turn, steps in enumerate(PAINT_STEPS):  # the rate rises again: a round more can be added to a trained network
         if turn:
             torch.manual_seed(turn)
-        said.append(f"loss on pictures {fit(grounder.parameters(), paint, PAINT_STEPS, PAINT_RATE):.2f}")
+        said.append(f"loss on pictures {fit(grounder.parameters(), paint, steps, PAINT_RATE):.2f}")
     return ", ".join(said)
 
 
@@ -334,7 +334,12 @@ def learn_other_words(model: ACLForSoundLocalization, processor: ACLProcessor, c
         return (losses * torch.tensor([0.5, 0.5, 0.25, 0.25])).sum()
 
     weights = [weight for weight in grounder.parameters() if weight.requires_grad]
-    return f"loss with other words {fit(weights, paint, LAST_STEPS, PAINT_RATE):.2f}"
+    said = []
+    for turn, steps in enumerate(LAST_STEPS):
+        if turn:
+            torch.manual_seed(len(PAINT_STEPS) + turn)
+        said.append(f"loss with other words {fit(weights, paint, steps, PAINT_RATE):.2f}")
+    return ", ".join(said)
 
 
 @torch.no_grad()

@@ -189,7 +189,7 @@ def test_the_claim_is_judged_in_every_seed(toy):
 @pytest.mark.slow
 def test_the_toy_prints_its_table_and_saves_a_model(run_toy, toy, parts, monkeypatch, tmp_path):
     sizes = {"pairs": 24, "singles": 16, "acl": 16, "validation": 6, "test": 6}
-    steps = {"WINDOW_STEPS": 2, "PAINT_STEPS": 2, "TEXT_STEPS": 2, "LAST_STEPS": 2, "AUDIO_STEPS": 2}
+    steps = {"WINDOW_STEPS": 2, "PAINT_STEPS": (2, 2), "TEXT_STEPS": 2, "LAST_STEPS": (2, 2), "AUDIO_STEPS": 2}
     for name, value in {"NUM_SCENES": sizes, **steps}.items():
         monkeypatch.setattr(parts, name, value)
     for name, value in {"NUM_SCENES": sizes, "STEPS": 2, "SHOWN_STEPS": (1,)}.items():
