@@ -367,3 +367,7 @@ def test_a_variant_of_another_vocabulary_is_refused(variant):
 def test_a_video_network_is_no_sign_model(tmp_path):
     with pytest.raises(ValueError, match="is a video network, which variant='phoenix14' is not for; it can be"):
         convert(write_blobs(tmp_path / "slowfast.pkl"), variant="phoenix14")
+
+
+def test_the_processor_pads_as_the_config_says():
+    assert convert(config={"alpha": 8}).config.avzoo_source["processor"]["alpha"] == 8
