@@ -275,3 +275,12 @@ def test_hidden_states_are_dropped_out_between_layers_of_the_lstm_only(layers, i
     first, second = train_twice(lstm_dropout=0.5, num_lstm_layers=layers)
     assert torch.equal(first.conv_logits, second.conv_logits)
     assert torch.equal(first.logits, second.logits) == is_equal
+
+
+def test_losses_of_half_precision_are_computed_in_float32():
+    logits = (5 * torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))).bfloat16()
+    lengths, labels = torch.tensor([9, 6]), torch.tensor([[1, 2, 2], [3, 4, -100]])
+    found = ctc_loss(logits, lengths, labels)
+    assert torch.equal(found, ctc_loss(logits.float(), lengths, labels))
+    found = distillation_loss(logits, logits.flip(0), 8.0)
+    assert torch.equal(found, distillation_loss(logits.float(), logits.float().flip(0), 8.0))

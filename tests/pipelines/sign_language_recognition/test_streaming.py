@@ -120,3 +120,11 @@ def test_frames_after_the_end_are_refused():
 def test_a_hop_is_needed():
     with pytest.raises(TypeError, match="`hop` must be a whole number, got None"):
         StreamingSignRecognizer(make_reader(), make_processor(), hop=None)
+
+
+def test_the_score_of_a_gloss_is_the_largest_of_its_steps():
+    dim = (0.6 * make_frames(("RED", 8))).astype(np.uint8)
+    frames = np.concatenate([make_frames(("", 8)), dim, make_frames(("RED", 8), ("", 8))])
+    (gloss,) = run(StreamingSignRecognizer(make_reader(), make_processor()), frames, 10)
+    assert gloss.label == "RED"
+    assert gloss.score > 0.99  # its first step is less sure
