@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from avzoo.conversion.checkpoints import Checkpoint, read_json
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
@@ -108,10 +109,26 @@ def convert(
     elif fields.keys() & {"id2label", "label2id", "num_labels"}:
         raise ValueError(f"{checkpoint.name} has no class head (`predictor.weight`), so it takes no labels.")
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
-        model = (BEATsForAudioClassification if has_head else BEATsModel)(BEATsConfig(**fields))
+        model = (BEATsForAudioClassification if has_head else BEATsModel)(make_config(fields, config, checkpoint.name))
     model = load_weights(model, CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP, state_dict, checkpoint.name)
     model.conversion_notes = note_assumptions(settings, checkpoint.name)
     return model, variant, {}
+
+
+def make_config(fields: Mapping[str, Any], overrides: Mapping[str, Any] | None, name: str) -> BEATsConfig:
+    """The config of a file, which is blamed for what no BEATs has unless the caller overrides something.
+
+    Raises:
+        ValueError: the file's settings or shapes fit no BEATs. StrictDataclassError: the same, with `overrides`.
+    """
+    try:
+        return BEATsConfig(**fields)
+    except StrictDataclassError as error:
+        if overrides:
+            raise
+        raise ValueError(
+            f"{name}: its settings (`cfg`) fit no BEATs; --config gives others. {' '.join(str(error).split())}"
+        ) from error
 
 
 def note_assumptions(settings: Mapping[str, Any], name: str) -> list[str]:

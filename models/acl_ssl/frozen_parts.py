@@ -16,6 +16,8 @@ from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.beats import BEATsModel
 
 PART_CLASSES = {"audio_encoder": BEATsModel, "grounder": CLIPSegForImageSegmentation}
+# Arguments of `from_pretrained` that say where a folder or a name on the Hub is looked up.
+LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 WEIGHTS_FILE = "model.safetensors"
 _VALUES = 64  # of each tensor that a digest looks at
 _DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16)}
@@ -140,4 +142,4 @@ def load_part(part: str, place: Mapping[str, Any], folder: str | os.PathLike) ->
     return loaded
 
 
-__all__ = ["PART_CLASSES", "collect_weights", "describe_parts"]
+__all__ = ["LOOKUPS", "PART_CLASSES", "collect_weights", "describe_parts"]

@@ -25,11 +25,9 @@ from avzoo.models.beats import BEATsModel
 from avzoo.models.layers.outputs import with_output_options
 
 from .configuration_acl_ssl import ACLConfig, check_prompt
-from .frozen_parts import PART_CLASSES, collect_weights, describe_parts
+from .frozen_parts import LOOKUPS, PART_CLASSES, collect_weights, describe_parts
 from .loss_acl_ssl import acl_loss, sample_mask, weight_features
 
-# Where a folder or a name on the Hub is looked up.
-_LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _PAIRS_AT_ONCE = 64  # pairs of picture and sound in one pass of the decoder, in evaluation
 
 
@@ -156,7 +154,8 @@ class ACLForSoundLocalization(PreTrainedModel):
     ) -> None:
         """Save the config and the trained weights alone (29 MB at the released size), and name the frozen networks.
 
-        `from_pretrained(folder)` loads these from where they are named, and refuses other weights there.
+        `from_pretrained(folder)` loads these from where they are named, and refuses other weights there. Save the
+        processor into the same folder; pipelines need it.
 
         Args:
             parts: where each is: {"audio_encoder": folder or Hub name of a BEATs, "grounder": of a CLIPSeg}. A path
@@ -202,7 +201,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         """Arguments of transformers' `from_pretrained`, with all weights where the folder holds the trained ones."""
         if name is None or arguments.get("state_dict") is not None:
             return {**arguments, "name": name}
-        lookups = {key: arguments[key] for key in _LOOKUPS if key in arguments}
+        lookups = {key: arguments[key] for key in LOOKUPS if key in arguments}
         config, others = arguments.get("config"), {key: value for key, value in arguments.items() if key != "config"}
         if not isinstance(config, PreTrainedConfig):  # of code from the Hub, a class that is another ACLConfig
             config, others = cls.config_class.from_pretrained(
@@ -213,7 +212,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         with torch.device("meta"):
             expected = {key: tensor.shape for key, tensor in cls(copy.deepcopy(config)).state_dict().items()}
         weights = collect_weights(name, config, expected, lookups)
-        others = {key: value for key, value in others.items() if key not in _LOOKUPS}
+        others = {key: value for key, value in others.items() if key not in LOOKUPS}
         return {**others, "name": None, "config": config, "state_dict": weights}
 
     def train(self, mode: bool = True) -> "ACLForSoundLocalization":

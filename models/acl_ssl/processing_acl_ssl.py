@@ -26,9 +26,9 @@ from avzoo.models.layers.processors import (
 )
 from avzoo.video import read_picture
 
+from .frozen_parts import LOOKUPS
+
 _PLACEHOLDER = "{}"
-# Where a folder or a name on the Hub is looked up, for the tokenizer beside the settings.
-_LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class ACLProcessor(ImageSoundProcessorMixin):
@@ -256,7 +256,7 @@ class ACLProcessor(ImageSoundProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "ACLProcessor":
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if processor.has_tokenizer:
-            lookups = {name: kwargs[name] for name in _LOOKUPS if name in kwargs}
+            lookups = {name: kwargs[name] for name in LOOKUPS if name in kwargs}
             processor.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **lookups)
         return processor
 

@@ -234,6 +234,13 @@ def test_files_that_change_places_are_refused_by_the_name_of_their_part(tmp_path
         convert_checkpoint("acl_ssl", {**files, "clipseg": files["beats"]})
 
 
+def test_a_mask_scale_of_zero_is_refused():
+    checkpoint = small.trained()
+    checkpoint["masker_i"]["w"] = torch.tensor(0.0)
+    with pytest.raises(ValueError, match=r"`masker_i\.w` is 0, by which masks are divided: the file is damaged"):
+        small.convert(checkpoint=checkpoint)
+
+
 def test_a_missing_trained_weight_is_named():
     file = small.trained()
     del file["audio_proj"]["fga.pp_models.0.embed_Y.bias"]

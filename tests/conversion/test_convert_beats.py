@@ -100,6 +100,28 @@ def test_each_setting_of_the_file_is_taken(theirs, value, ours):
     assert getattr(convert(file).config, ours) == value
 
 
+@pytest.mark.parametrize(("theirs", "value"), [("activation_fn", "glu"), ("deep_norm", "yes"), ("conv_pos_groups", 3)])
+def test_settings_that_no_beats_has_are_blamed_on_the_file(theirs, value):
+    file = small.small_file()
+    file["cfg"][theirs] = value
+    with pytest.raises(ValueError, match=r"checkpoint: its settings \(`cfg`\) fit no BEATs; --config gives others"):
+        convert(file)
+
+
+def test_the_caller_repairs_a_setting_of_the_file():
+    file = small.small_file()
+    file["cfg"]["activation_fn"] = "glu"
+    assert convert(file, config={"hidden_act": "gelu"}).config.hidden_act == "gelu"
+
+
+def test_tables_that_differ_in_one_bit_are_refused():
+    file = small.small_file()
+    table = file["model"]["encoder.layers.7.self_attn.relative_attention_bias.weight"]
+    table[0, 0] = torch.nextafter(table[0, 0], torch.tensor(torch.inf))
+    with pytest.raises(ValueError, match="differs from the table of the first layer"):
+        convert(file)
+
+
 def test_a_bias_of_patches_is_taken():
     file = small.small_file()
     file["model"]["patch_embedding.bias"] = torch.arange(float(small.EMBEDDING))
