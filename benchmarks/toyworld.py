@@ -29,6 +29,7 @@ WORLDS = {
         "talkers",
         {"seconds": 2.0, "situation": "conversation", "num_faces": 3, "size": [180, 320]},
     ),
+    "spoken_words": ("spoken_words", {}),
     "sessions": ("sessions", {}),
     "scenes at 224 x 224": ("scenes", {}),
     "signs": ("signs", {}),

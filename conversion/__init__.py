@@ -77,6 +77,8 @@ def convert_checkpoint(
         with _explain_bad_shapes(source, row):
             model, variant, told_by_it = converter.convert(source, variant, config, *further)
     record |= {"variant": variant, "tensors_used": taken.num_used, "tensors_ignored": taken.ignored}
+    if notes := getattr(model, "conversion_notes", ()):  # what a converter had to assume, or could not have
+        record["notes"] = list(notes)
     record["entries_ignored"] = _list_unread_entries(source.content, getattr(converter, "ENTRIES_READ", ()))
     if row.diffusion_pipeline:
         model.register_to_config(avzoo_source={**record, "parts": told_by_it})
@@ -104,7 +106,9 @@ def _explain_bad_shapes(source: Checkpoint, row: zoo.Row) -> Iterator[None]:
 
 
 def describe_conversion(model: Any) -> str:
-    """A few lines on a converted model: its variant and how it was told, the tensors used and ignored, the digest."""
+    """A few lines on a converted model: its variant and how it was told, the tensors used and ignored, what had to be
+    assumed, the digest.
+    """
     source = _find_source(model)
     told = source["variant_told"]
     lines = [
@@ -114,6 +118,7 @@ def describe_conversion(model: Any) -> str:
     for why, keys in source["tensors_ignored"].items():
         shown = ", ".join(keys[:2]) + (f", ... ({len(keys)})" if len(keys) > 2 else "")
         lines.append(f"  ignored {shown}: {why}")
+    lines += [f"note: {note}" for note in source.get("notes", ())]
     if source["entries_ignored"]:
         lines.append(f"  not read, beside the weights: {', '.join(source['entries_ignored'])}")
     for name, origin in source.get("parts", {}).items():

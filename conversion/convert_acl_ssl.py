@@ -14,12 +14,18 @@ from transformers import CLIPSegConfig, CLIPTokenizer, PreTrainedTokenizerBase
 
 from avzoo import zoo
 from avzoo.conversion.checkpoints import Checkpoint, CheckpointSource, read_checkpoint
-from avzoo.conversion.convert_beats import beats_rules, read_fields, refuse_different_tables, unwrap
+from avzoo.conversion.convert_beats import (
+    beats_rules,
+    make_config,
+    note_assumptions,
+    read_fields,
+    refuse_different_tables,
+    unwrap,
+)
 from avzoo.conversion.downloads import download_weights, is_hub_name
 from avzoo.conversion.keymap import KeyMap, ignore, load_weights, rename
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.acl_ssl import ACLConfig, ACLForSoundLocalization
-from avzoo.models.beats import BEATsConfig
 from avzoo.models.layers.without_memory import build_without_memory
 from avzoo.pipelines.shared.saved_folders import explain_damage
 
@@ -85,9 +91,16 @@ def convert(
     beats_tensors, clipseg_tensors = beats.state_dict(), clipseg.state_dict()
     refuse_different_tables(beats_tensors, beats.name)
     trained = flatten_entries(checkpoint)
-    audio = read_fields(beats_tensors, settings, beats.name) | dict(overrides.pop("audio_config", {}))
+    if trained.get("masker_i.w") is not None and not trained["masker_i.w"].any():
+        raise ValueError(f"{checkpoint.name}: `masker_i.w` is 0, by which masks are divided: the file is damaged.")
+    audio_overrides = dict(overrides.pop("audio_config", {}))
+    audio = read_fields(beats_tensors, settings, beats.name) | audio_overrides
     grounder = read_clipseg_fields(clipseg, clipseg_tensors) | dict(overrides.pop("grounder_config", {}))
-    fields = {"audio_config": BEATsConfig(**audio), "grounder_config": CLIPSegConfig(**grounder), **overrides}
+    fields = {
+        "audio_config": make_config(audio, audio_overrides, beats.name),
+        "grounder_config": CLIPSegConfig(**grounder),
+        **overrides,
+    }
     check_widths(trained, fields, checkpoint.name, beats.name, clipseg.name)
     tensors = {
         **trained,
@@ -103,7 +116,14 @@ def convert(
         "beats": {"file": beats.file, "sha256": beats.sha256},
         "clipseg": {"file": clipseg.file, "sha256": clipseg.sha256},
     }
-    model.processor_arguments = {"tokenizer": load_tokenizer(parts["clipseg"])}  # no JSON; the folder gets its files
+    tokenizer = load_tokenizer(parts["clipseg"])
+    model.processor_arguments = {"tokenizer": tokenizer}  # no JSON; the folder gets its files
+    model.conversion_notes = note_assumptions(settings, beats.name)
+    if tokenizer is None:
+        model.conversion_notes.append(
+            f"{clipseg.name} has no tokenizer, so no text can stand in place of a sound; --part clipseg=FOLDER of one "
+            "that has vocab.json and merges.txt, or tokenizer.json, brings it"
+        )
     return model, variant or "vit16", {"processor": {}, "parts": origins}
 
 

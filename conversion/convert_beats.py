@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 
 from avzoo.conversion.checkpoints import Checkpoint, read_json
 from avzoo.conversion.keymap import KeyMap, Rule, ignore, load_weights, rename
@@ -108,9 +109,37 @@ def convert(
     elif fields.keys() & {"id2label", "label2id", "num_labels"}:
         raise ValueError(f"{checkpoint.name} has no class head (`predictor.weight`), so it takes no labels.")
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
-        model = (BEATsForAudioClassification if has_head else BEATsModel)(BEATsConfig(**fields))
-    keymap = CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP
-    return load_weights(model, keymap, state_dict, checkpoint.name), variant, {}
+        model = (BEATsForAudioClassification if has_head else BEATsModel)(make_config(fields, config, checkpoint.name))
+    model = load_weights(model, CLASSIFIER_KEYMAP if has_head else ENCODER_KEYMAP, state_dict, checkpoint.name)
+    model.conversion_notes = note_assumptions(settings, checkpoint.name)
+    return model, variant, {}
+
+
+def make_config(fields: Mapping[str, Any], overrides: Mapping[str, Any] | None, name: str) -> BEATsConfig:
+    """The config of a file, which is blamed for what no BEATs has unless the caller overrides something.
+
+    Raises:
+        ValueError: the file's settings or shapes fit no BEATs. StrictDataclassError: the same, with `overrides`.
+    """
+    try:
+        return BEATsConfig(**fields)
+    except StrictDataclassError as error:
+        if overrides:
+            raise
+        raise ValueError(
+            f"{name}: its settings (`cfg`) fit no BEATs; --config gives others. {' '.join(str(error).split())}"
+        ) from error
+
+
+def note_assumptions(settings: Mapping[str, Any], name: str) -> list[str]:
+    """What a conversion says where the file doesn't tell its settings."""
+    if settings.keys() & _SETTINGS.keys():
+        return []
+    note = (
+        f"{name} has no settings (`cfg`), so the released files' are assumed: deep norm, norms behind the sums, "
+        "a largest distance of 800; --config tells others"
+    )
+    return [note]
 
 
 def unwrap(checkpoint: Checkpoint) -> tuple[Checkpoint, Mapping[str, Any]]:
@@ -189,7 +218,7 @@ def read_labels(fields: Mapping[str, Any], of_file: Any, outputs: int, name: str
     if isinstance(labels, str | os.PathLike):
         origin = f"`{labels}`"
         labels = read_label_file(Path(labels))
-    elif labels is None and isinstance(of_file, Mapping):
+    elif labels is None and isinstance(of_file, Mapping | list | tuple):
         labels, origin = of_file, f"`label_dict` of {name}"
     if labels is None:
         return {"num_labels": fields.get("num_labels", outputs)}

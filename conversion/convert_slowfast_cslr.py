@@ -28,6 +28,7 @@ UNPICKLE_STUBS = (
     "numpy.dtype",
 )
 _BRANCHES = (("head", "main"), ("slow_head", "slow"), ("fast_head", "fast"))  # in the order of their numbers
+_CLASSIFIERS = ("classifier.0.weight", "classifier.weight")
 _NUM_STAGES = 4
 _FIRST_CHANNELS, _REPEAT, _OTHER_CHANNELS = "first channels", "repeat", "other channels"
 
@@ -115,9 +116,16 @@ def convert(
             from shapes.
         parts: "labels", the glosses of the vocabulary: the authors' `gloss_dict.npy`, or a text file of one per line.
     """
-    if variant is None:
-        variant = fitting_variants(checkpoint)[0]
-    if isinstance(checkpoint.content.get("blobs"), Mapping):
+    is_backbone = isinstance(checkpoint.content.get("blobs"), Mapping)
+    fitting = fitting_variants(checkpoint)
+    variant = fitting[0] if variant is None else variant
+    # "other" may have as many classes as a released file.
+    if variant not in (*fitting, *([] if is_backbone else ["other"])):
+        what = "is a video network" if is_backbone else f"has {count_classes(unwrap(checkpoint))} classes"
+        raise ValueError(
+            f"{checkpoint.name} {what}, which variant={variant!r} is not for; it can be {', '.join(fitting)}."
+        )
+    if is_backbone:
         return convert_backbone(checkpoint, config or {}, parts)
     state_dict = unwrap(checkpoint)
     fields = infer_fields(state_dict, checkpoint.name) | dict(config or {})
@@ -134,16 +142,20 @@ def fitting_variants(checkpoint: Checkpoint) -> list[str]:
     if isinstance(checkpoint.content.get("blobs"), Mapping):
         return ["backbone"]
     state_dict = unwrap(checkpoint)
-    key = next((key for key in ("classifier.0.weight", "classifier.weight") if key in state_dict), None)
-    if key is None:
+    if not any(key in state_dict for key in _CLASSIFIERS):
         first = ", ".join(f"`{key}`" for key in list(state_dict)[:3])
         raise ValueError(
             f"{checkpoint.name} is no SlowFastSign checkpoint: it has no `classifier.0.weight`. Its keys begin with "
             f"{first}."
         )
-    num_classes = state_dict[key].shape[-1]
+    num_classes = count_classes(state_dict)
     variants = zoo.find_row("slowfast_cslr").variants
     return [variant.name for variant in variants if variant.config.get("vocab_size") == num_classes] or ["other"]
+
+
+def count_classes(state_dict: Mapping[str, torch.Tensor]) -> int:
+    """Glosses and the blank."""
+    return next(state_dict[key].shape[-1] for key in _CLASSIFIERS if key in state_dict)
 
 
 def unwrap(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:

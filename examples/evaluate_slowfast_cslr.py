@@ -16,6 +16,7 @@ see `avzoo/metrics/sign_glosses.py`.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import torch
@@ -54,6 +55,15 @@ def main() -> None:
         raise ValueError(
             f"`model` ({options.model}) has no vocabulary: it would answer numbers. Convert it again with "
             "--part labels=gloss_dict.npy."
+        )
+    vocabulary = set(processor.glosses)
+    words = [gloss for row in rows for gloss in row["glosses"]]
+    unknown = [gloss for gloss in words if gloss not in vocabulary]
+    if unknown:
+        print(
+            f"{len(unknown)} of the {len(words)} glosses of the references are not in the model's vocabulary, the "
+            f"first is {unknown[0]!r}; each is an error.",
+            file=sys.stderr,
         )
     clean_up = options.clean_up or ("phoenix" if options.dataset in PUBLIC else "none")
     report = evaluate_signs(

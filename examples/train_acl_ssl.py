@@ -31,15 +31,8 @@ from transformers import AutoModel
 
 from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.checks import check_number
-from avzoo.data.image_sound_clips import (
-    CLIP_PLACES,
-    add_clip_options,
-    check_clip,
-    hold_out_clips,
-    list_files,
-    read_clips,
-)
-from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
+from avzoo.data.image_sound_clips import CLIP_PLACES, add_training_clip_options, read_training_clips
+from avzoo.data.lists import describe_rows
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.acl_ssl.training_acl_ssl import ACLClips, ACLTraining, evaluate_acl
 from avzoo.pipelines.shared.saved_folders import load_checked_model
@@ -55,7 +48,7 @@ def main() -> None:
         acl_ssl.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    rows, held_out = read_rows(options)
+    rows, held_out = read_training_clips(options)
     torch.manual_seed(arguments.seed)  # of new weights
     model, processor = load(options)
 
@@ -91,9 +84,7 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_clip_options(parser)
-    parser.add_argument("--val_share", type=float, default=0.02, help="part of the clips held out (%(default)s)")
-    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
+    add_training_clip_options(parser)
     parser.add_argument("--model", help="folder or Hub id of an ACL-SSL model: its BEATs, CLIPSeg and processor")
     parser.add_argument("--keep_trained", action="store_true", help="go on with the model's trained weights, too")
     parser.add_argument(
@@ -115,19 +106,15 @@ def parse_arguments() -> argparse.Namespace:
         checkpoint_every_steps=5_000,
     )
     options = parser.parse_args()
-    if not options.toy and options.model is None:
+    if options.toy:
+        return options
+    if options.model is None:
         parser.error("--model is needed: a folder that `avzoo convert acl_ssl` wrote, with BEATs and CLIPSeg in it")
+    if options.batch_size == 1:
+        parser.error(
+            "--batch_size must be 2 or more: a clip is told from the others of its batch, alone two of its losses are 0"
+        )
     return options
-
-
-def read_rows(options: argparse.Namespace) -> tuple[list, list]:
-    """Clips to train on, and those held out."""
-    rows = read_clips(options)
-    if options.skip_damaged:
-        rows = keep_readable(rows, check_clip, "clips")
-    else:
-        refuse_empty_files(list_files(rows))
-    return hold_out_clips(rows, options.val_share)
 
 
 def load(options: argparse.Namespace) -> tuple[ACLForSoundLocalization, ACLProcessor]:

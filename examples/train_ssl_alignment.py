@@ -33,15 +33,8 @@ from transformers import AutoModel
 
 from avzoo import SSLAlignmentConfig, SSLAlignmentForSoundLocalization, SSLAlignmentProcessor
 from avzoo.conversion.resnet18 import load_resnet18
-from avzoo.data.image_sound_clips import (
-    CLIP_PLACES,
-    add_clip_options,
-    check_clip,
-    hold_out_clips,
-    list_files,
-    read_clips,
-)
-from avzoo.data.lists import describe_rows, keep_readable, refuse_empty_files
+from avzoo.data.image_sound_clips import CLIP_PLACES, add_training_clip_options, read_training_clips
+from avzoo.data.lists import describe_rows
 from avzoo.model_cards.trained import list_results, write_trained_card
 from avzoo.models.ssl_alignment.augmentation import JITTERS
 from avzoo.models.ssl_alignment.neighbours import SimilarClips, read_neighbours
@@ -66,7 +59,7 @@ def main() -> None:
         ssl_alignment.show_claim(options)
         return
     arguments = TrainingArguments.from_namespace(options)
-    rows, held_out = read_rows(options)
+    rows, held_out = read_training_clips(options)
     similar = None
     if not options.no_similar:
         similar = SimilarClips(read_neighbours(*options.neighbours), [row["id"] for row in rows])
@@ -131,11 +124,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_clip_options(parser)
-    parser.add_argument("--val_share", type=float, default=0.02, help="part of the clips held out (%(default)s)")
+    add_training_clip_options(parser)
     parser.add_argument("--eval_dataset", choices=PROTOCOLS, help="test set to report beside that part, in per cent")
     parser.add_argument("--eval_root", type=Path, help="folder of --eval_dataset, in its owners' layout")
-    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
     parser.add_argument("--model", help="model to go on with: a folder or a Hub id")
     parser.add_argument(
         "--image_weights", help="of a new model's picture trunk: an ImageNet ResNet-18, a file, folder or Hub id"
@@ -191,16 +182,6 @@ def parse_arguments() -> argparse.Namespace:
         if options.model is not None and getattr(options, name) is not None:
             parser.error(f"--{name} is for a new model; --model has its own")
     return options
-
-
-def read_rows(options: argparse.Namespace) -> tuple[list, list]:
-    """Clips to train on, and those held out."""
-    rows = read_clips(options)
-    if options.skip_damaged:
-        rows = keep_readable(rows, check_clip, "clips")
-    else:
-        refuse_empty_files(list_files(rows))
-    return hold_out_clips(rows, options.val_share)
 
 
 def load(options: argparse.Namespace) -> tuple[SSLAlignmentForSoundLocalization, SSLAlignmentProcessor]:

@@ -4,12 +4,15 @@ A network that paints what a text names can be steered by sounds, learnt from pi
 or texts. Scenes show two of eight kinds of things, one of which is heard.
 
 1. A small CLIPSeg, which stands in for the released one, learns to paint what "a photo of a bird" names, and to know
-   things by their looks: whole pictures of one thing, pictures behind a mask, and dense features in a mask. Without the
-   last two the losses of step 3 say nothing; whether right texts score lower there than shuffled ones is printed.
+   things by their looks: whole pictures of one thing, pictures behind a mask, and dense features in a mask. In a last
+   round its vectors of pictures come near the texts of what is seen; without that the losses of step 3 say little
+   (whether right texts score lower there than shuffled ones is printed). And a text that names nothing in the picture,
+   a kind that is elsewhere or a random word, as the word of an untrained sound is, leaves it undecided: a flat map.
+   With an empty map step 3 would find no gradient, and a map of all things is half right before training.
 2. A small BEATs, which stands in for the released one, learns which kind of thing is heard.
 3. ACL: both are frozen. What is trained is the embedder of sounds and the two numbers of the mask, by the three losses
-   of the method, batches of 8, Adam 1e-3 and weight decay 1e-4. The share of a picture that a sounding thing is
-   expected to cover is set to that of the scenes, .12; the released recipe has .4.
+   of the method, batches of 8, and Adam with weight decay 1e-4, whose rate falls from 2e-3 along a cosine. The share of
+   a picture that a sounding thing is expected to cover is set to that of the scenes, .12; the released recipe has .4.
 
 Labels and masks are seen in steps 1 and 2 alone, where the released encoders have seen theirs. As there is one released
 CLIPSeg and one BEATs, all seeds of step 3 share the stand-ins; first weights, batches, crops and masks are their own.
@@ -21,7 +24,6 @@ The stand-ins are small and know eight kinds of drawn things: this shows the mec
 """
 
 import argparse
-import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -31,106 +33,32 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
-from tokenizers.processors import TemplateProcessing
 from torch import nn
-from torch.nn import functional
+from toy.acl_ssl_parts import (
+    NUM_SCENES,
+    Clips,
+    StandIn,
+    encode_texts,
+    fit_stand_in,
+    list_renderings,
+    make_model,
+    make_processor,
+    normalize,
+    read_scenes,
+    render,
+)
 from toy.runs import note, open_output, run_jobs, save_card, save_in_half
-from toy.ssl_alignment import CATEGORIES, SIZE, compare_confidences, describe, fit_threshold, make_world
-from transformers import PreTrainedTokenizerFast
+from toy.ssl_alignment import SIZE, compare_confidences, describe, fit_threshold
 from transformers.utils import logging
 
-from avzoo import ACLConfig, ACLForSoundLocalization, ACLProcessor
+from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.models.acl_ssl.training_acl_ssl import ACLTraining, draw_crop
 from avzoo.training import TrainingArguments, TrainingCallback, TrainingState, train
 
-# Scenes of the stand-ins ("pairs", "singles") and of ACL, by what they are for.
-NUM_SCENES = {"pairs": 2400, "singles": 1600, "acl": 1200, "validation": 100, "test": 200}
-NUM_NOISE = 50
-SCENES_IN_A_FILE = 200
-WINDOW_STEPS, PAINT_STEPS, AUDIO_STEPS, STEPS = 1500, 1200, 800, 300
-PAINT_ROUNDS = 2
-WINDOW_BATCH, PAINT_BATCH, AUDIO_BATCH, BATCH_SIZE = 64, 8, 16, 8
-WINDOW_RATE, PAINT_RATE, AUDIO_RATE, RATE = 2e-3, 1.5e-3, 4e-3, 1e-3
-SHOWN_STEPS = (100, 200)  # at which the maps are scored on the way
-POSITIVE_AREA = 0.12
-LABEL_SMOOTHING = 0.05
-SCALE = 1 / 0.07
-PATCH, WINDOW = 8, 6  # pixels; patches
-GRID = SIZE // PATCH
+STEPS, BATCH_SIZE, RATE = 400, 8, 2e-3
+SHOWN_STEPS = (100, 200, 300)  # at which the maps are scored on the way
 THRESHOLDS = np.arange(1, 100) / 100
-SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
-PROMPT = "a photo of {}"
-GROUNDER = {
-    "text_config": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "max_position_embeddings": 16,
-        "pad_token_id": 0,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    },
-    "vision_config": {
-        "hidden_size": 64,
-        "intermediate_size": 128,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "image_size": SIZE,
-        "patch_size": PATCH,
-    },
-    "projection_dim": 64,
-    "extract_layers": [1, 3],
-    "reduce_dim": 32,
-    "decoder_num_attention_heads": 2,
-    "decoder_intermediate_size": 64,
-}
-AUDIO_ENCODER = {
-    "embedding_size": 48,
-    "hidden_size": 48,
-    "num_hidden_layers": 4,
-    "num_attention_heads": 4,
-    "intermediate_size": 96,
-    "conv_pos_kernel_size": 16,
-    "conv_pos_groups": 4,
-    "num_buckets": 32,
-    "max_distance": 64,
-    "layerdrop": 0.0,
-}
-AUDIO_LAYERS = (1, 2, 4)
-# Mean and deviation of the log-mel energies of these scenes, which are quiet.
-FRONT_END = {"image_size": SIZE, "clip_seconds": 3.0, "feature_mean": 12.36, "feature_std": 4.95}
 AFTER, BEFORE, TEXT = "after ACL training", "before ACL training", "text of the right kind"
-
-Clips = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Rendering:
-    """Scenes to draw: those from `first` to `last` of a split, into a file."""
-
-    split: str
-    first: int
-    last: int
-    path: Path
-
-
-@dataclass(frozen=True)
-class StandIn:
-    """A frozen network to train, into a folder.
-
-    Args:
-        name: of the model's attribute, "grounder" or "audio_encoder".
-        scenes: folder of the drawn scenes.
-    """
-
-    name: str
-    scenes: Path
-    output: Path
 
 
 @dataclass(frozen=True)
@@ -205,340 +133,6 @@ def show_claim(options: argparse.Namespace) -> None:
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
 
-# -------------------------------------------------------------------------------------------------------------- clips
-
-
-def make_tokenizer() -> PreTrainedTokenizerFast:
-    """Words of the prompts; any other is <unknown>."""
-    words = [word for text in (PROMPT.replace("{}", "an"), *map(spell, CATEGORIES)) for word in text.split()]
-    vocabulary = {word: index for index, word in enumerate(dict.fromkeys((*SPECIAL, *words)))}
-    pad, start, end, unknown = SPECIAL
-    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token=unknown))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = Lowercase(), Whitespace()
-    tokenizer.post_processor = TemplateProcessing(
-        single=f"{start} $A {end}", special_tokens=[(word, vocabulary[word]) for word in (start, end)]
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=pad,
-        bos_token=start,
-        eos_token=end,
-        unk_token=unknown,
-        model_max_length=GROUNDER["text_config"]["max_position_embeddings"],
-    )
-
-
-def spell(category: str) -> str:
-    return category.replace("_", " ")
-
-
-def make_processor() -> ACLProcessor:
-    return ACLProcessor(**FRONT_END, tokenizer=make_tokenizer())
-
-
-def make_model(processor: ACLProcessor) -> ACLForSoundLocalization:
-    """A network with random weights."""
-    prompt_ids, position = processor.encode_prompt(PROMPT)
-    grounder = {**GROUNDER, "text_config": {**GROUNDER["text_config"], "vocab_size": len(processor.tokenizer)}}
-    config = ACLConfig(
-        audio_config=AUDIO_ENCODER,
-        grounder_config=grounder,
-        audio_layers=AUDIO_LAYERS,
-        prompt_ids=prompt_ids,
-        prompt_position=position,
-        positive_area=POSITIVE_AREA,
-    )
-    return ACLForSoundLocalization(config)
-
-
-def list_renderings(folder: Path) -> list[Rendering]:
-    """All scenes, in files that processes can share."""
-    sizes = NUM_SCENES | {f"{split} noise": min(NUM_NOISE, NUM_SCENES[split]) for split in ("validation", "test")}
-    return [
-        Rendering(split, first, min(first + SCENES_IN_A_FILE, size), folder / f"{split}-{first:06d}.pt")
-        for split, size in sizes.items()
-        for first in range(0, size, SCENES_IN_A_FILE)
-    ]
-
-
-def render(job: Rendering) -> None:
-    """Draw some scenes, in a worker process."""
-    settings = {
-        "singles": {"num_objects": 1},
-        "validation": {"every_sound": True},
-        "test": {"every_sound": True},
-        "validation noise": {"silent_chance": 1.0},
-        "test noise": {"silent_chance": 1.0},
-    }
-    world, processor = make_world(job.last, 0, f"acl-{job.split}", **settings.get(job.split, {})), make_processor()
-    torch.save(prepare([world[index] for index in range(job.first, job.last)], processor), job.path)
-
-
-def read_scenes(folder: Path, *splits: str) -> dict[str, Clips]:
-    """Scenes of each split, as [`prepare`] gives them."""
-    read = {}
-    for split in splits:
-        parts = [torch.load(path, weights_only=True) for path in sorted(folder.glob(f"{split}-[0-9]*.pt"))]
-        read[split] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return read
-
-
-def prepare(scenes: Sequence[dict], processor: ACLProcessor) -> Clips:
-    """Scenes as tensors.
-
-    Returns:
-        pictures (scenes, SIZE, SIZE, 3) uint8; masks (scenes, things, SIZE, SIZE) bool; labels (scenes, things);
-        sounding (scenes,), the thing that is heard, -1 for none; sounds (scenes, sounds, frames, 128) float16, of the
-        scene, or with `every_sound` of each thing.
-    """
-    parts: dict[str, list] = {name: [] for name in ("pictures", "masks", "labels", "sounding", "sounds")}
-    for clip in scenes:
-        audio = clip["sounds"] if "sounds" in clip else clip["audio"][None]
-        parts["pictures"].append(torch.from_numpy(clip["image"]))
-        parts["masks"].append(torch.from_numpy(clip["masks"]))
-        parts["labels"].append(torch.tensor([CATEGORIES.index(thing["category"]) for thing in clip["objects"]]))
-        parts["sounding"].append(torch.tensor(-1 if clip["sounding_index"] is None else clip["sounding_index"]))
-        parts["sounds"].append(processor.compute_features(torch.from_numpy(audio)).half())
-    return {name: torch.stack(values) for name, values in parts.items()}
-
-
-def normalize(processor: ACLProcessor, pictures: torch.Tensor) -> torch.Tensor:
-    """(clips, SIZE, SIZE, 3) uint8 to what the network sees."""
-    return processor.normalize_pixels(pictures.permute(0, 3, 1, 2) / 255)
-
-
-# ---------------------------------------------------------------------------------------------------------- stand-ins
-
-
-def encode_texts(model: ACLForSoundLocalization, processor: ACLProcessor, template: str = PROMPT) -> torch.Tensor:
-    """CLIP vectors of the eight kinds, (8, projection_dim)."""
-    texts = processor(text=[template.format(spell(category)) for category in CATEGORIES])
-    return model.get_text_features(**texts).last_hidden_state
-
-
-def fit_stand_in(job: StandIn) -> str:
-    """Train a frozen network and save it, in a worker process. Returns how it went."""
-    logging.disable_progress_bar()
-    torch.manual_seed(0)
-    processor = make_processor()
-    model, begin = make_model(processor), time.process_time()
-    if job.name == "grounder":
-        said = fit_grounder(model, processor, read_scenes(job.scenes, "pairs", "singles"))
-    else:
-        said = fit_audio_encoder(model, read_scenes(job.scenes, "pairs", "singles", "test"))
-    getattr(model, job.name).save_pretrained(job.output)
-    return f"{said}; {time.process_time() - begin:.0f} s of one core"
-
-
-def fit_grounder(model: ACLForSoundLocalization, processor: ACLProcessor, clips: dict[str, Clips]) -> str:
-    """Step 1. First kinds are learnt from windows around things, which is cheap, then all of the task on pictures."""
-    grounder = model.grounder.requires_grad_(True)
-    begin_grounder(model, processor)
-    said = []
-
-    def name(embeds: torch.Tensor, vectors: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-        """Cross entropy of the cosines of pictures and texts."""
-        cosines = functional.normalize(embeds, dim=-1) @ functional.normalize(vectors, dim=-1).T
-        return functional.cross_entropy(SCALE * cosines, truth)
-
-    def look_at_windows() -> torch.Tensor:
-        vectors = encode_texts(model, processor)
-        pixels, masks, labels = draw_scenes(clips["pairs"], processor, WINDOW_BATCH // 2)
-        rows, thing = torch.arange(len(labels)), torch.randint(2, (len(labels),))
-        single_pixels, single_masks, single_labels = draw_scenes(clips["singles"], processor, WINDOW_BATCH // 2)
-        own = torch.cat([masks[rows, thing], single_masks[:, 0]])
-        truth = torch.cat([labels[rows, thing], single_labels[:, 0]])
-        places = draw_windows(own)
-        *_, entering, last = run_windows(model, torch.cat([pixels, single_pixels]), places)
-        clip = grounder.clip
-        looks = name(clip.visual_projection(clip.vision_model.post_layernorm(last[:, 0])), vectors, truth)
-        dense = model.compute_dense_features(entering, (WINDOW, WINDOW)).flatten(2).mT  # (windows, places, size)
-        inside = functional.avg_pool2d(own[:, None], PATCH).flatten(1).gather(1, places) > 0.4
-        return looks + name(dense[inside], vectors, truth[:, None].expand_as(inside)[inside])
-
-    said.append(f"loss in windows {fit(grounder.parameters(), look_at_windows, WINDOW_STEPS, WINDOW_RATE):.2f}")
-
-    def paint() -> torch.Tensor:
-        vectors = encode_texts(model, processor)
-        pixels, masks, labels = draw_scenes(clips["pairs"], processor, PAINT_BATCH)
-        single_pixels, _, single_labels = draw_scenes(clips["singles"], processor, PAINT_BATCH // 2)
-        image = model.get_image_features(torch.cat([pixels, single_pixels]))
-        pairs = type(image)(
-            last_hidden_state=image.last_hidden_state[:PAINT_BATCH],
-            hidden_states=tuple(states[:PAINT_BATCH] for states in image.hidden_states),
-        )
-        logits = torch.cat([model.compute_logits(pairs, vectors[labels[:, thing]], paired=True) for thing in (0, 1)], 1)
-        targets = masks * (1 - LABEL_SMOOTHING) + LABEL_SMOOTHING / 2
-        painted = functional.binary_cross_entropy_with_logits(logits, targets)
-        rows, thing = torch.arange(PAINT_BATCH), torch.randint(2, (PAINT_BATCH,))
-        behind = model.embed_images(pixels * draw_cover(masks[rows, thing])[:, None])
-        cells = functional.avg_pool2d(masks, PATCH)
-        pooled = torch.einsum("nchw,nthw->ntc", pairs.last_hidden_state, cells).flatten(0, 1)
-        looks = name(image.pooler_output[PAINT_BATCH:], vectors, single_labels[:, 0])
-        looks = looks + name(behind, vectors, labels[rows, thing]) + name(pooled, vectors, labels.flatten())
-        return 4 * painted + looks / 2
-
-    for turn in range(PAINT_ROUNDS):  # the rate rises again: a round more can be added to a trained network
-        if turn:
-            torch.manual_seed(turn)
-        said.append(f"loss on pictures {fit(grounder.parameters(), paint, PAINT_STEPS, PAINT_RATE):.2f}")
-    return ", ".join(said)
-
-
-@torch.no_grad()
-def begin_grounder(model: ACLForSoundLocalization, processor: ACLProcessor) -> None:
-    """First weights with which so small a network learns in minutes."""
-    grounder = model.grounder
-    decoder, vision = grounder.decoder, grounder.clip.vision_model.embeddings
-    for part in (decoder.film_mul, decoder.film_add, decoder.reduces, decoder.transposed_convolution):
-        for layer in part.modules():  # transformers draws them with a deviation of 1
-            if hasattr(layer, "reset_parameters"):
-                layer.reset_parameters()
-    vision.position_embedding.weight[1:] = 0.7 * encode_places(vision.embed_dim)
-    vision.patch_embedding.weight.copy_(make_patch_filters(vision.embed_dim))
-    # Texts differ in one word; at first their vectors are nearly one.
-    grounder.clip.text_model.embeddings.token_embedding.weight.normal_(0, 0.3)
-
-    def separate() -> torch.Tensor:
-        vectors = functional.normalize(encode_texts(model, processor), dim=-1)
-        return (vectors @ vectors.T - torch.eye(len(vectors))).square().mean()
-
-    with torch.enable_grad():
-        text = [*grounder.clip.text_model.parameters(), grounder.clip.text_projection.weight]
-        fit(text, separate, 150, 1e-3)
-
-
-def encode_places(width: int) -> torch.Tensor:
-    """Sines and cosines of rows and columns, (GRID * GRID, width)."""
-    rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
-    rates = 100 ** -(torch.arange(width // 4) / (width // 4))
-    angles = [place.flatten()[:, None] * rates for place in (rows, columns)]
-    return torch.cat([turn(angle) for angle in angles for turn in (torch.sin, torch.cos)], dim=1)
-
-
-def make_patch_filters(width: int) -> torch.Tensor:
-    """Cosines of low frequencies, half of them of grey, a quarter of each of two differences of colours.
-
-    The higher a frequency, the less of it there is in a picture, and the stronger its filter.
-
-    Returns:
-        (width, 3, PATCH, PATCH).
-    """
-    places = (torch.arange(PATCH) + 0.5) * math.pi / PATCH
-    waves = functional.normalize(torch.cos(places * torch.arange(PATCH)[:, None]), dim=1)
-    order = sorted((row**2 + column**2, row, column) for row in range(PATCH) for column in range(PATCH))
-    grey, red_blue, green = (0.577, 0.577, 0.577), (0.707, 0.0, -0.707), (0.408, -0.816, 0.408)
-    filters = [
-        0.15 * (1 + squared) ** 0.35 * torch.tensor(colour)[:, None, None] * torch.outer(waves[row], waves[column])
-        for colour, count in ((grey, width // 2), (red_blue, width // 4), (green, width // 4))
-        for squared, row, column in order[:count]
-    ]
-    return torch.stack(filters)
-
-
-def draw_windows(masks: torch.Tensor) -> torch.Tensor:
-    """Indices of WINDOW x WINDOW patches around what masks (n, SIZE, SIZE) show, a little beside it: (n, patches)."""
-    cells = functional.avg_pool2d(masks[:, None], PATCH)[:, 0]
-    total, steps = cells.sum((1, 2)).clamp(min=1e-6), torch.arange(GRID)
-    centre = torch.stack([(cells.sum(2) * steps).sum(1), (cells.sum(1) * steps).sum(1)], dim=1) / total[:, None]
-    corner = centre - (WINDOW - 1) / 2 + 1.6 * torch.rand(len(masks), 2) - 0.8
-    corner = corner.round().long().clamp(0, GRID - WINDOW)
-    inner = torch.cartesian_prod(torch.arange(WINDOW), torch.arange(WINDOW))
-    return ((corner[:, None] + inner) * torch.tensor([GRID, 1])).sum(-1)
-
-
-def run_windows(model: ACLForSoundLocalization, pixels: torch.Tensor, places: torch.Tensor) -> list[torch.Tensor]:
-    """What enters each layer of the picture encoder and leaves the last, of the class token and some patches alone."""
-    vision = model.grounder.clip.vision_model
-    tokens = vision.embeddings(pixels)
-    kept = tokens[:, 1:].gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))
-    states = [vision.pre_layrnorm(torch.cat([tokens[:, :1], kept], dim=1))]
-    for layer in vision.encoder.layers:
-        states.append(layer(states[-1], attention_mask=None))
-    return states
-
-
-def fit(parameters, compute_loss: Callable[[], torch.Tensor], steps: int, rate: float) -> float:
-    """AdamW, the rate rises for a tenth of the steps and falls along a cosine. Returns the loss of the last tenth."""
-    parameters, losses = list(parameters), []
-    optimizer = torch.optim.AdamW(parameters, lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    for _ in range(steps):
-        optimizer.zero_grad()
-        loss = compute_loss()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-    return float(np.mean(losses[-(len(losses) // 10 + 1) :]))
-
-
-def draw_scenes(clips: Clips, processor: ACLProcessor, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Some scenes, each mirrored or not, all moved a little: pixels, masks (scenes, things, SIZE, SIZE), labels."""
-    rows = torch.randint(len(clips["labels"]), (count,))
-    pixels, masks = normalize(processor, clips["pictures"][rows]), clips["masks"][rows].float()
-    joined, farthest = torch.cat([pixels, masks], dim=1), SIZE // 20
-    joined = torch.where(torch.rand(count, 1, 1, 1) < 0.5, joined.flip(-1), joined)
-    down, right = torch.randint(2 * farthest + 1, (2,)).tolist()
-    joined = functional.pad(joined, (farthest,) * 4, mode="replicate")[..., down : down + SIZE, right : right + SIZE]
-    return joined[:, :3], joined[:, 3:], clips["labels"][rows]
-
-
-def draw_cover(masks: torch.Tensor) -> torch.Tensor:
-    """Masks (n, SIZE, SIZE) as rough as those of step 3: perhaps wider, with blocks too many, with pixels missing."""
-    count, side = len(masks), 16
-    wider = functional.max_pool2d(masks[:, None], 9, 1, 4)[:, 0]
-    covers = torch.where(torch.rand(count, 1, 1) < 0.5, masks, wider)
-    blocks = (torch.rand(count, SIZE // side, SIZE // side) < 0.25 * torch.rand(count, 1, 1)).float()
-    covers = torch.maximum(covers, blocks.repeat_interleave(side, 1).repeat_interleave(side, 2))
-    return covers * (torch.rand(count, SIZE, SIZE) > 0.2 * torch.rand(count, 1, 1)).float()
-
-
-def fit_audio_encoder(model: ACLForSoundLocalization, clips: dict[str, Clips]) -> str:
-    """Step 2: know kinds by their sounds, with a classifier that is not kept."""
-    encoder = model.audio_encoder
-    encoder.requires_grad_(True)
-    classifier = nn.Linear(encoder.config.hidden_size, len(CATEGORIES))
-    sounds = torch.cat([clips[name]["sounds"][:, 0] for name in ("pairs", "singles")])
-    labels = torch.cat(
-        [clips[name]["labels"].gather(1, clips[name]["sounding"][:, None])[:, 0] for name in ("pairs", "singles")]
-    )
-
-    def classify(features: torch.Tensor) -> torch.Tensor:
-        return classifier(encoder(features.float()).last_hidden_state.mean(1))
-
-    def compute_loss() -> torch.Tensor:
-        rows = torch.randint(len(labels), (AUDIO_BATCH,))
-        return functional.cross_entropy(classify(sounds[rows]), labels[rows])
-
-    fit([*encoder.parameters(), *classifier.parameters()], compute_loss, AUDIO_STEPS, AUDIO_RATE)
-    with torch.no_grad():
-        found = torch.cat([classify(part).argmax(1) for part in clips["test"]["sounds"].flatten(0, 1).split(50)])
-    return f"accuracy on test sounds {float((found == clips['test']['labels'].flatten()).float().mean()):.3f}"
-
-
-@torch.no_grad()
-def compare_texts(
-    model: ACLForSoundLocalization, processor: ACLProcessor, clips: Clips, seed: int
-) -> dict[str, tuple[float, float]]:
-    """Losses of ACL, (right texts, shuffled texts): where they are alike, training can't find the right ones."""
-    vectors, generator = encode_texts(model, processor), torch.Generator().manual_seed(seed)
-    losses: dict[str, list[list[float]]] = {"image": [[], []], "feature": [[], []]}
-    for start in range(0, min(len(clips["labels"]), 160) // BATCH_SIZE * BATCH_SIZE, BATCH_SIZE):
-        rows = torch.arange(start, start + BATCH_SIZE)
-        pixels = normalize(processor, clips["pictures"][rows])
-        right = vectors[clips["labels"][rows, clips["sounding"][rows]]]
-        image = model.get_image_features(pixels)
-        for place, embeds in enumerate((right, right[torch.randperm(BATCH_SIZE, generator=generator)])):
-            logits = model.compute_logits(image, embeds)
-            features, _ = model.pool_features(image, logits)
-            terms = model.compute_loss(pixels, logits, features, embeds, generator)
-            for name, values in losses.items():
-                values[place].append(float(getattr(terms, name)))
-    return {name: (float(np.mean(right)), float(np.mean(other))) for name, (right, other) in losses.items()}
-
-
 # ---------------------------------------------------------------------------------------------------------------- ACL
 
 
@@ -597,6 +191,7 @@ def run(job: Job) -> Result:
         drop_last=True,
         optimizer="adam",
         learning_rate=RATE,
+        schedule="cosine",
         weight_decay=1e-4,
         max_gradient_norm=None,
         seed=job.seed,
@@ -623,6 +218,27 @@ def run(job: Job) -> Result:
 
 
 # ------------------------------------------------------------------------------------------------------------ scoring
+
+
+@torch.no_grad()
+def compare_texts(
+    model: ACLForSoundLocalization, processor: ACLProcessor, clips: Clips, seed: int
+) -> dict[str, tuple[float, float]]:
+    """Losses of ACL, (right texts, shuffled texts): where they are alike, training can't find the right ones."""
+    vectors, generator = encode_texts(model, processor), torch.Generator().manual_seed(seed)
+    losses: dict[str, list[list[float]]] = {"image": [[], []], "feature": [[], []]}
+    for start in range(0, min(len(clips["labels"]), 160) // BATCH_SIZE * BATCH_SIZE, BATCH_SIZE):
+        rows = torch.arange(start, start + BATCH_SIZE)
+        pixels = normalize(processor, clips["pictures"][rows])
+        right = vectors[clips["labels"][rows, clips["sounding"][rows]]]
+        image = model.get_image_features(pixels)
+        for place, embeds in enumerate((right, right[torch.randperm(BATCH_SIZE, generator=generator)])):
+            logits = model.compute_logits(image, embeds)
+            features, _ = model.pool_features(image, logits)
+            terms = model.compute_loss(pixels, logits, features, embeds, generator)
+            for name, values in losses.items():
+                values[place].append(float(getattr(terms, name)))
+    return {name: (float(np.mean(right)), float(np.mean(other))) for name, (right, other) in losses.items()}
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def train_reader(options: argparse.Namespace) -> None:
     with open_output(options.output_dir) as (output, scratch):
         clips = []
         for job, _ in run_jobs(render, list_renderings(scratch)):
-            clips += torch.load(job.path, weights_only=False)
+            clips += torch.load(job.path, weights_only=True)
         note(f"{len(clips)} training clips drawn", begin)
         processor = make_processor()
         torch.manual_seed(seed)

@@ -1,5 +1,6 @@
 """Configuration of ACL-SSL: BEATs, CLIPSeg, and what is trained between them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from huggingface_hub.dataclasses import strict
@@ -78,21 +79,7 @@ class ACLConfig(PreTrainedConfig):
             )
 
     def validate_prompt(self):
-        text = self.grounder_config.text_config
-        if len(self.prompt_ids) < 2 or not all(0 <= token < text.vocab_size for token in self.prompt_ids):
-            raise ValueError(
-                f"`prompt_ids` must be two or more token ids below {text.vocab_size}, got {self.prompt_ids}."
-            )
-        if len(self.prompt_ids) >= text.max_position_embeddings:
-            raise ValueError(
-                f"`prompt_ids` has {len(self.prompt_ids)} tokens; with the sound's at most "
-                f"{text.max_position_embeddings} fit."
-            )
-        if not 1 <= self.prompt_position < len(self.prompt_ids):
-            raise ValueError(
-                f"`prompt_position` must be from 1 to {len(self.prompt_ids) - 1}, between start and end; got "
-                f"{self.prompt_position}."
-            )
+        check_prompt(self.prompt_ids, self.prompt_position, self.grounder_config.text_config)
 
     def validate_numbers(self):
         check_number("embedder_dropout", self.embedder_dropout, at_least=0, below=1)
@@ -109,8 +96,25 @@ class ACLConfig(PreTrainedConfig):
         return self.grounder_config.vision_config.patch_size
 
 
+def check_prompt(prompt_ids: Sequence[int], prompt_position: int, text_config: PreTrainedConfig) -> None:
+    """Raise a ValueError unless the text model can read the prompt with one more token at the position."""
+    if len(prompt_ids) < 2 or not all(0 <= token < text_config.vocab_size for token in prompt_ids):
+        raise ValueError(
+            f"`prompt_ids` must be two or more token ids below {text_config.vocab_size}, got {tuple(prompt_ids)}."
+        )
+    if len(prompt_ids) >= text_config.max_position_embeddings:
+        raise ValueError(
+            f"`prompt_ids` has {len(prompt_ids)} tokens; with the sound's at most "
+            f"{text_config.max_position_embeddings} fit."
+        )
+    if not 1 <= prompt_position < len(prompt_ids):
+        raise ValueError(
+            f"`prompt_position` must be from 1 to {len(prompt_ids) - 1}, between start and end; got {prompt_position}."
+        )
+
+
 def _drop_model_type(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name != "model_type"}
 
 
-__all__ = ["ACLConfig"]
+__all__ = ["ACLConfig", "check_prompt"]

@@ -16,12 +16,17 @@ from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.beats import BEATsModel
 
 PART_CLASSES = {"audio_encoder": BEATsModel, "grounder": CLIPSegForImageSegmentation}
+# Arguments of `from_pretrained` that say where a folder or a name on the Hub is looked up.
+LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 WEIGHTS_FILE = "model.safetensors"
 _VALUES = 64  # of each tensor that a digest looks at
+_DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (torch.float32, torch.float16, torch.bfloat16)}
 
 
 def describe_parts(model: nn.Module, names: Mapping[str, str], revisions: Mapping[str, str]) -> dict[str, Any]:
-    """The entry of a config: {part: {"name", "revision", "digest"}}.
+    """The entry of a config: {part: {"name", "revision", "dtype", "digest"}}.
+
+    The digest is of the weights as the model holds them, in `dtype`; where they are named they may be more precise.
 
     Raises:
         ValueError: a part is unknown or missing.
@@ -39,18 +44,19 @@ def describe_parts(model: nn.Module, names: Mapping[str, str], revisions: Mappin
         part: {
             "name": os.fspath(names[part]),
             "revision": revisions.get(part),
+            "dtype": str(getattr(model, part).dtype).removeprefix("torch."),
             "digest": digest_weights(getattr(model, part).state_dict()),
         }
         for part in PART_CLASSES
     }
 
 
-def digest_weights(weights: Mapping[str, torch.Tensor]) -> str:
-    """A short text that other weights would hardly have: of names, shapes and some values of each tensor."""
+def digest_weights(weights: Mapping[str, torch.Tensor], dtype: torch.dtype = torch.float32) -> str:
+    """A short text that other weights would hardly have: of names, shapes and some values of each tensor in `dtype`."""
     digest = hashlib.sha256()
     for name in sorted(weights):
         values = weights[name].detach().flatten()
-        values = values[:: max(1, len(values) // _VALUES)].float().cpu()
+        values = values[:: max(1, len(values) // _VALUES)].to(dtype).float().cpu()
         digest.update(f"{name} {tuple(weights[name].shape)}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -128,12 +134,12 @@ def load_part(part: str, place: Mapping[str, Any], folder: str | os.PathLike) ->
     missing = sorted(report["missing_keys"])
     if missing:
         raise ValueError(f"`{name}`, the `{part}` of `{folder}`, lacks {len(missing)} tensors, such as `{missing[0]}`.")
-    digest = place.get("digest")
-    if digest is not None and digest_weights(loaded.state_dict()) != digest:
+    digest, dtype = place.get("digest"), _DTYPES.get(str(place.get("dtype")), torch.float32)
+    if digest is not None and digest_weights(loaded.state_dict(), dtype) != digest:
         raise ValueError(
             f"`{name}`, the `{part}` of `{folder}`, has other weights than those that the model was trained with."
         )
     return loaded
 
 
-__all__ = ["PART_CLASSES", "collect_weights", "describe_parts"]
+__all__ = ["LOOKUPS", "PART_CLASSES", "collect_weights", "describe_parts"]

@@ -24,12 +24,10 @@ from avzoo.files import write_atomically
 from avzoo.models.beats import BEATsModel
 from avzoo.models.layers.outputs import with_output_options
 
-from .configuration_acl_ssl import ACLConfig
-from .frozen_parts import PART_CLASSES, collect_weights, describe_parts
+from .configuration_acl_ssl import ACLConfig, check_prompt
+from .frozen_parts import LOOKUPS, PART_CLASSES, collect_weights, describe_parts
 from .loss_acl_ssl import acl_loss, sample_mask, weight_features
 
-# Where a folder or a name on the Hub is looked up.
-_LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 _PAIRS_AT_ONCE = 64  # pairs of picture and sound in one pass of the decoder, in evaluation
 
 
@@ -156,7 +154,8 @@ class ACLForSoundLocalization(PreTrainedModel):
     ) -> None:
         """Save the config and the trained weights alone (29 MB at the released size), and name the frozen networks.
 
-        `from_pretrained(folder)` loads these from where they are named, and refuses other weights there.
+        `from_pretrained(folder)` loads these from where they are named, and refuses other weights there. Save the
+        processor into the same folder; pipelines need it.
 
         Args:
             parts: where each is: {"audio_encoder": folder or Hub name of a BEATs, "grounder": of a CLIPSeg}. A path
@@ -202,7 +201,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         """Arguments of transformers' `from_pretrained`, with all weights where the folder holds the trained ones."""
         if name is None or arguments.get("state_dict") is not None:
             return {**arguments, "name": name}
-        lookups = {key: arguments[key] for key in _LOOKUPS if key in arguments}
+        lookups = {key: arguments[key] for key in LOOKUPS if key in arguments}
         config, others = arguments.get("config"), {key: value for key, value in arguments.items() if key != "config"}
         if not isinstance(config, PreTrainedConfig):  # of code from the Hub, a class that is another ACLConfig
             config, others = cls.config_class.from_pretrained(
@@ -213,7 +212,7 @@ class ACLForSoundLocalization(PreTrainedModel):
         with torch.device("meta"):
             expected = {key: tensor.shape for key, tensor in cls(copy.deepcopy(config)).state_dict().items()}
         weights = collect_weights(name, config, expected, lookups)
-        others = {key: value for key, value in others.items() if key not in _LOOKUPS}
+        others = {key: value for key, value in others.items() if key not in LOOKUPS}
         return {**others, "name": None, "config": config, "state_dict": weights}
 
     def train(self, mode: bool = True) -> "ACLForSoundLocalization":
@@ -326,7 +325,16 @@ class ACLForSoundLocalization(PreTrainedModel):
         Args:
             input_ids: (texts, tokens), padded behind their end token.
             attention_mask: (texts, tokens), 1 = token, 0 = padding.
+
+        Raises:
+            ValueError: a text is longer than CLIP reads.
         """
+        most = self.config.grounder_config.text_config.max_position_embeddings
+        if input_ids.shape[1] > most:
+            raise ValueError(
+                f"`input_ids` has {input_ids.shape[1]} tokens, start and end included; CLIP reads at most {most}. Use "
+                "fewer words."
+            )
         length = input_ids.shape[1] if attention_mask is None else attention_mask.sum(1)
         text = self.grounder.clip.text_model
         hidden_states = self.run_text(text.embeddings(input_ids=input_ids))  # padding behind the end is not seen
@@ -351,9 +359,9 @@ class ACLForSoundLocalization(PreTrainedModel):
         """
         patch = self.config.patch_size
         is_whole = pixel_values.ndim == 4 and not pixel_values.shape[2] % patch and not pixel_values.shape[3] % patch
-        if not is_whole or pixel_values.shape[1] != 3:
+        if not is_whole or pixel_values.shape[1] != 3 or not pixel_values.numel():
             raise ValueError(
-                f"`pixel_values` must be (images, 3, height, width), multiples of {patch}, got "
+                f"`pixel_values` must be (images, 3, height, width), multiples of {patch}, one picture or more, got "
                 f"{tuple(pixel_values.shape)}."
             )
         grid = pixel_values.shape[2] // patch, pixel_values.shape[3] // patch
@@ -393,8 +401,8 @@ class ACLForSoundLocalization(PreTrainedModel):
         """Put audio tokens (sounds, text width) into the prompt and encode it: (sounds, projection_dim)."""
         ids = self.config.prompt_ids if prompt_ids is None else prompt_ids
         position = self.config.prompt_position if prompt_position is None else prompt_position
-        if not 1 <= position < len(ids):
-            raise ValueError(f"`prompt_position` must be from 1 to {len(ids) - 1}, got {position}.")
+        if prompt_ids is not None or prompt_position is not None:
+            check_prompt(ids, position, self.config.grounder_config.text_config)
         embeddings = self.grounder.clip.text_model.embeddings
         words = embeddings.token_embedding(torch.tensor(ids, device=token.device)).expand(token.shape[0], -1, -1)
         sequence = torch.cat([words[:, :position], token[:, None].to(words.dtype), words[:, position:]], dim=1)

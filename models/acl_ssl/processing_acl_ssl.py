@@ -26,9 +26,9 @@ from avzoo.models.layers.processors import (
 )
 from avzoo.video import read_picture
 
+from .frozen_parts import LOOKUPS
+
 _PLACEHOLDER = "{}"
-# Where a folder or a name on the Hub is looked up, for the tokenizer beside the settings.
-_LOOKUPS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class ACLProcessor(ImageSoundProcessorMixin):
@@ -151,8 +151,7 @@ class ACLProcessor(ImageSoundProcessorMixin):
             inputs["input_features"] = self.compute_features(torch.from_numpy(np.stack(clips)))
         if text is not None:
             texts = list_items("text", text, lambda given: isinstance(given, str))
-            encoded = self._require_tokenizer()(texts, padding=True, return_tensors="pt")
-            inputs |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+            inputs |= self.encode_texts(texts)
         return make_batch(inputs, return_tensors)
 
     def prepare_image(self, image: Any, name: str = "image") -> torch.Tensor:
@@ -188,6 +187,27 @@ class ACLProcessor(ImageSoundProcessorMixin):
                 f"{extractor.window_length}."
             )
         return extractor.compute_features(clips)
+
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` (texts, tokens), padded behind the end.
+
+        Raises:
+            ValueError: there is no tokenizer, or a text is longer than its `model_max_length`.
+            TypeError: one is no text.
+        """
+        tokenizer = self._require_tokenizer()
+        for name, text in zip(name_items("text", list(texts)), texts, strict=True):
+            if not isinstance(text, str):
+                raise TypeError(f"`{name}` must be a text, such as 'a dog barking', got {type(text).__name__}.")
+        encoded = tokenizer(list(texts), verbose=False)["input_ids"]
+        for name, ids in zip(name_items("text", encoded), encoded, strict=True):
+            if len(ids) > tokenizer.model_max_length:
+                raise ValueError(
+                    f"`{name}` has {len(ids)} tokens, start and end included; CLIP reads at most "
+                    f"{tokenizer.model_max_length}. Use fewer words."
+                )
+        padded = tokenizer.pad({"input_ids": encoded}, return_tensors="pt")
+        return {"input_ids": padded["input_ids"], "attention_mask": padded["attention_mask"]}
 
     def encode_prompt(self, template: str) -> tuple[list[int], int]:
         """Token ids of a prompt such as "A photo of {}", without the sound, and the index at which the sound goes.
@@ -236,7 +256,7 @@ class ACLProcessor(ImageSoundProcessorMixin):
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs) -> "ACLProcessor":
         processor = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
         if processor.has_tokenizer:
-            lookups = {name: kwargs[name] for name in _LOOKUPS if name in kwargs}
+            lookups = {name: kwargs[name] for name in LOOKUPS if name in kwargs}
             processor.tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **lookups)
         return processor
 

@@ -4,8 +4,9 @@ from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
+from transformers.activations import ACT2FN
 
-from avzoo.checks import check_fields, check_number
+from avzoo.checks import check_choice, check_fields, check_number
 from avzoo.models.layers.labels import PROBLEM_TYPES, LabelNamesMixin
 
 
@@ -21,6 +22,7 @@ class BEATsConfig(LabelNamesMixin, PreTrainedConfig):
         embedding_size: width of a patch's embedding, before the layers' width.
         hidden_size: width of a token in the layers; a multiple of `num_attention_heads` and of `conv_pos_groups`.
         intermediate_size: width inside the feed-forward part of a layer.
+        hidden_act: activation between, a name that transformers knows.
         conv_bias: the patches' convolution has a bias.
         conv_pos_kernel_size, conv_pos_groups: of the convolution over tokens that tells positions.
         num_buckets, max_distance: of the relative positions that attention sees, in tokens; buckets are even.
@@ -83,6 +85,9 @@ class BEATsConfig(LabelNamesMixin, PreTrainedConfig):
             raise ValueError(
                 f"`max_distance` ({self.max_distance}) must be above a quarter of `num_buckets` ({self.num_buckets})."
             )
+
+    def validate_hidden_act(self):
+        check_choice("hidden_act", self.hidden_act, tuple(ACT2FN))
 
     def validate_chances(self):
         names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "activation_dropout", "classifier_dropout")

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from avzoo.audio import kaldi_fbank, kaldi_num_frames, read_audio
+from avzoo.audio import kaldi_fbank, kaldi_num_frames
 from avzoo.checks import check_choice, check_number, check_whole_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import read_recordings
 
 Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | list[float] | dict[str, Any]
 SAMPLING_RATE = 16000
@@ -104,24 +105,14 @@ class BEATsFeatureExtractor(SequenceFeatureExtractor):
             ValueError: bare samples without a rate, a recording shorter than `min_frames`, NaN or infinite samples.
             What reading a file raises.
         """
-        is_one = not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
-        is_batch = isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2
-        recordings = list(audio) if is_batch or not is_one else [audio]
-        if not recordings:
-            raise ValueError("`audio` is an empty list.")
-        waveforms = []
-        for index, recording in enumerate(recordings):
-            name = "audio" if len(recordings) == 1 else f"audio[{index}]"
-            samples, _ = read_audio(
-                recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
-            )
-            waveforms.append(torch.from_numpy(samples))
-            if len(samples) < self.window_length:
-                file = f" ({os.path.basename(recording)})" if isinstance(recording, str | os.PathLike) else ""
-                raise ValueError(
-                    f"`{name}`{file} is too short: {len(samples)} samples at 16 kHz, {self.min_frames} frames need "
-                    f"{self.window_length}. Omit it, or pad it with zeros."
-                )
+        waveforms = read_recordings(
+            audio,
+            self.sampling_rate,
+            source_rate=sampling_rate,
+            channels=self.channels,
+            shortest=self.window_length,
+            need=f"{self.min_frames} frames need {self.window_length}. Omit it, or pad it with zeros",
+        )
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         inputs = {"input_values": self.compute_features(torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True))}
         differ = int(lengths.min()) < int(lengths.max())

@@ -11,6 +11,7 @@ from transformers import BatchFeature, SequenceFeatureExtractor
 
 from avzoo.audio import kaldi_fbank, read_audio
 from avzoo.checks import check_choice, check_number, check_whole_number
+from avzoo.models.layers.processors import is_single_recording
 
 Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | list[float] | dict[str, Any]
 
@@ -228,7 +229,7 @@ def list_recordings(audio: Audio | Sequence[Audio]) -> list[Audio]:
     if isinstance(audio, list | tuple):
         if not audio:
             raise ValueError("`audio` is an empty list; pass at least one recording.")
-        return [audio] if isinstance(audio[0], float | int) else list(audio)
+        return [audio] if is_single_recording(audio) else list(audio)
     return [audio]
 
 

@@ -1,11 +1,14 @@
 """What the processors of several methods share."""
 
+import numbers
 import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from transformers import ProcessorMixin
+
+from avzoo.audio import read_audio
 
 
 class SavedProcessorMixin(ProcessorMixin):
@@ -65,7 +68,36 @@ def is_single_picture(images: Any) -> bool:
 
 def is_single_recording(audio: Any) -> bool:
     """Whether `audio` is one recording and not a list of them; a flat list of numbers is a recording."""
-    return not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
+    return not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], numbers.Real))
+
+
+def read_recordings(
+    audio: Any, sampling_rate: int, *, source_rate: int | None, channels: str, shortest: int, need: str
+) -> list[torch.Tensor]:
+    """Waveforms of one recording or of several, each (samples,) float32, for extractors of features.
+
+    Args:
+        audio: what [`avzoo.audio.read_audio`] takes, or a list of that. An array of two dimensions is a batch.
+        sampling_rate: Hz, of the result. source_rate: Hz, of recordings given as bare samples.
+        channels: how several channels become one, see [`avzoo.audio.read_audio`].
+        shortest: samples that a recording needs.
+        need: what the message of a shorter one adds: "at least 0.1 s are needed".
+
+    Raises:
+        ValueError: an empty list, a recording that is too short; what reading a file raises.
+    """
+    recordings = list_items("audio", audio, lambda given: is_single_recording(given) and getattr(given, "ndim", 1) != 2)
+    waveforms = []
+    for name, recording in zip(name_items("audio", recordings), recordings, strict=True):
+        samples, _ = read_audio(recording, sampling_rate, source_rate=source_rate, channels=channels, name=name)
+        if len(samples) < shortest:
+            file = f" ({os.path.basename(recording)})" if isinstance(recording, str | os.PathLike) else ""
+            raise ValueError(
+                f"`{name}`{file} is too short: {len(samples) / sampling_rate:.3f} s ({len(samples)} samples at "
+                f"{sampling_rate} Hz), {need}."
+            )
+        waveforms.append(torch.from_numpy(samples))
+    return waveforms
 
 
 __all__ = [
@@ -75,4 +107,5 @@ __all__ = [
     "is_single_recording",
     "list_items",
     "name_items",
+    "read_recordings",
 ]

@@ -1,5 +1,6 @@
 """Recordings to waveforms for a speaker encoder; the encoder makes its own features of them."""
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -8,9 +9,9 @@ import numpy as np
 import torch
 from transformers import BatchFeature, SequenceFeatureExtractor
 
-from avzoo.audio import read_audio
 from avzoo.checks import check_choice, check_number
 from avzoo.models.layers.batches import make_batch
+from avzoo.models.layers.processors import read_recordings
 
 Audio = str | os.PathLike | bytes | np.ndarray | torch.Tensor | list[float] | dict[str, Any]
 SAMPLING_RATE = 16000
@@ -68,24 +69,14 @@ class SpeakerFeatureExtractor(SequenceFeatureExtractor):
             ValueError: bare samples without a rate, a recording shorter than `min_seconds`, NaN or infinite samples.
             What reading a file raises.
         """
-        is_one = not isinstance(audio, list | tuple) or (len(audio) > 0 and isinstance(audio[0], float | int))
-        is_batch = isinstance(audio, np.ndarray | torch.Tensor) and audio.ndim == 2
-        recordings = list(audio) if is_batch or not is_one else [audio]
-        if not recordings:
-            raise ValueError("`audio` is an empty list.")
-        waveforms = []
-        for index, recording in enumerate(recordings):
-            name = "audio" if len(recordings) == 1 else f"audio[{index}]"
-            samples, _ = read_audio(
-                recording, self.sampling_rate, source_rate=sampling_rate, channels=self.channels, name=name
-            )
-            if len(samples) < self.min_seconds * self.sampling_rate:
-                file = f" ({os.path.basename(recording)})" if isinstance(recording, str | os.PathLike) else ""
-                raise ValueError(
-                    f"`{name}`{file} is too short: {len(samples) / self.sampling_rate:.3f} s, at least "
-                    f"{self.min_seconds:g} s are needed."
-                )
-            waveforms.append(torch.from_numpy(samples))
+        waveforms = read_recordings(
+            audio,
+            self.sampling_rate,
+            source_rate=sampling_rate,
+            channels=self.channels,
+            shortest=math.ceil(self.min_seconds * self.sampling_rate),
+            need=f"at least {self.min_seconds:g} s are needed",
+        )
         inputs = {"input_values": torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)}
         lengths = torch.tensor([len(waveform) for waveform in waveforms])
         if int(lengths.min()) < int(lengths.max()):

@@ -156,7 +156,7 @@ class SlowFastSignConfig(LabelNamesMixin, PreTrainedConfig):
 
     @property
     def edge_frames(self) -> int:
-        """Frames that the temporal convolutions need before a clip's first and behind its last, in all one half each.
+        """Frames that the temporal convolutions need before a clip's first, and as many behind its last.
 
         The authors multiply by the last maximum alone, which is the same where all convolutions are of one size.
         """
@@ -164,7 +164,7 @@ class SlowFastSignConfig(LabelNamesMixin, PreTrainedConfig):
         for kind, size in self.parse_temporal_layers():
             lost += (size - 1) * frames if kind == "K" else 0
             frames *= size if kind == "P" else 1
-        return lost // 2
+        return -(-lost // 2)
 
     def parse_temporal_layers(self) -> list[tuple[str, int]]:
         """[("K", 5), ("P", 2), ...]."""

@@ -18,6 +18,7 @@ import torch
 
 from avzoo.checks import check_number, check_whole_number
 
+_SETTLED_LABELS = 32  # that are let go of together
 _BLOCK_STEPS = 256  # of long recordings, in float64 at once
 _SMALLEST = float(np.finfo(np.float32).tiny)  # added to each probability before its logarithm
 
@@ -111,7 +112,9 @@ def load_kenlm(path: str) -> Callable[[tuple[str, ...], str], float]:
         import kenlm
     except ImportError as error:
         raise ImportError("a KenLM file is read with kenlm: pip install 'avzoo[lm]'.") from error
-    model = kenlm.Model(str(path))
+    config = kenlm.Config()
+    config.show_progress, config.arpa_complain = False, kenlm.ARPALoadComplain.NONE  # both write to stderr
+    model = kenlm.Model(str(path), config)
 
     @lru_cache(maxsize=100_000)
     def find_state(glosses: tuple[str, ...], is_beginning: bool) -> Any:
@@ -346,7 +349,7 @@ class _Search:
     def _make_room(self) -> None:
         """Let go of what can't change any more, and widen what is kept."""
         shortest, longest = int(self.lengths.min()), int(self.lengths.max())
-        if shortest - self.offset >= 32:
+        if shortest - self.offset >= _SETTLED_LABELS:
             self.paths = self.paths[:, shortest - self.offset :].copy()
             self.offset = shortest
         if longest - self.offset >= self.paths.shape[1]:

@@ -360,6 +360,8 @@ class SlowFastSignForCTC(SlowFastSignPreTrainedModel):
         check_whole_labels(labels, num_classes=self.config.vocab_size)
         if labels.device.type == "cpu" and (labels == self.config.pad_token_id).any():
             raise ValueError("`labels` holds a 0, the blank; glosses are numbered from 1, and -100 is behind the end.")
+        if labels.device.type == "cpu" and ((labels[:, :-1] < 0) & (labels[:, 1:] >= 0)).any():
+            raise ValueError("`labels` must have -100 behind the last gloss only, got one before a gloss.")
 
     def _compute_losses(self, output: SlowFastSignOutput, labels: torch.Tensor) -> dict[str, torch.Tensor]:
         config, losses = self.config, {}

@@ -17,8 +17,8 @@ from avzoo.checks import check_number, check_whole_number
 from avzoo.data.gloss_vocabulary import assign_numbers, number_glosses
 from avzoo.models.layers.batches import make_batch
 from avzoo.models.layers.processors import SavedProcessorMixin, list_items, name_items
-from avzoo.video import VideoReader, read_picture
-from avzoo.video.frame_folders import list_frames
+from avzoo.video import VideoReader
+from avzoo.video.frame_folders import FrameFolder
 from avzoo.video.resizing import resize_as_opencv, resize_lanczos_as_opencv
 
 from .decoding_slowfast_cslr import GlossLanguageModel, Hypothesis, decode_glosses
@@ -76,6 +76,8 @@ class SlowFastSignProcessor(SavedProcessorMixin):
         check_number("frame_rate", frame_rate, above=0, unit="frames per second")
         if aspect_ratio is not None:
             check_number("aspect_ratio", aspect_ratio, above=0)
+        if isinstance(glosses, str):
+            raise TypeError(f"`glosses` must be a list of glosses, got the text {glosses!r}.")
         super().__init__()
         self.glosses = None if glosses is None else list(glosses)
         self._numbers = assign_numbers(self.glosses or [])
@@ -135,19 +137,12 @@ class SlowFastSignProcessor(SavedProcessorMixin):
         self, video: Any, source_fps: float | None = None, *, block_frames: int = 32, name: str = "video"
     ) -> Iterator[np.ndarray]:
         """The same, block by block; see [`avzoo.video.iter_video`]."""
+        if source_fps is None:
+            source_fps = self.frame_rate
+        check_number("source_fps", source_fps, above=0, unit="frames per second")
         if isinstance(video, str | os.PathLike) and os.path.isdir(video):
-            paths = list_frames(video)
-            if source_fps in (None, self.frame_rate):
-                for start in range(0, len(paths), block_frames):
-                    yield np.concatenate(
-                        [
-                            self.prepare_frames(read_picture(path, name=os.fspath(path))[None])
-                            for path in paths[start : start + block_frames]
-                        ]
-                    )
-                return
-            video = [read_picture(path, name=os.fspath(path)) for path in paths]
-        reader = VideoReader(video, source_fps=source_fps or self.frame_rate, name=name)
+            video = FrameFolder(video)
+        reader = VideoReader(video, source_fps=source_fps, name=name)
         for block in reader.frames(self.frame_rate, block_frames=block_frames):
             yield self.prepare_frames(block)
 
@@ -222,9 +217,10 @@ class SlowFastSignProcessor(SavedProcessorMixin):
         Raises:
             ValueError: logits of another vocabulary; what [`decode_glosses`] raises.
         """
-        if self.glosses is not None and logits.shape[-1] != self.num_classes:
+        num_classes = np.shape(logits)[-1]
+        if self.glosses is not None and num_classes != self.num_classes:
             raise ValueError(
-                f"`logits` are of {logits.shape[-1]} classes, the vocabulary has {len(self.glosses)} glosses and the "
+                f"`logits` are of {num_classes} classes, the vocabulary has {len(self.glosses)} glosses and the "
                 "blank: network and processor do not belong together."
             )
         return decode_glosses(logits, num_beams=num_beams, n_best=n_best, language_model=language_model)
@@ -232,8 +228,13 @@ class SlowFastSignProcessor(SavedProcessorMixin):
     def batch_decode(
         self, logits: torch.Tensor | np.ndarray, lengths: Sequence[int] | torch.Tensor | None = None, **options: Any
     ) -> list[list[Hypothesis]]:
-        """The same of each clip of a batch, (clips, steps, vocab_size); `lengths` are the steps of each."""
-        counts = [logits.shape[1]] * len(logits) if lengths is None else [int(length) for length in lengths]
+        """The same of each clip of a batch, (clips, steps, vocab_size); `lengths` are the steps of each, None: all."""
+        steps = logits.shape[1]
+        counts = [steps] * len(logits) if lengths is None else [int(length) for length in lengths]
+        if len(counts) != len(logits):
+            raise ValueError(f"`lengths` must be a number of steps for each of {len(logits)} clips, got {len(counts)}.")
+        for index, count in enumerate(counts):
+            check_whole_number(f"lengths[{index}]", count, at_least=0, at_most=steps)
         return [self.decode(rows[:count], **options) for rows, count in zip(logits, counts, strict=True)]
 
 

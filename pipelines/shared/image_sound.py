@@ -17,6 +17,7 @@ from transformers.pipelines.base import Pipeline
 
 from avzoo.audio.reading import iter_audio
 from avzoo.checks import check_whole_number
+from avzoo.models.layers.processors import is_single_recording
 from avzoo.pipelines.shared.recordings import wrap_recording
 
 SHORTEST_SECONDS = 0.1  # of a sound; a shorter one, repeated, is a tone of its own length
@@ -171,7 +172,7 @@ def is_digital_silence(samples: np.ndarray) -> bool:
 
 def are_several(recordings: Any) -> bool:
     """Whether it is a list of recordings, and no list of samples."""
-    return isinstance(recordings, list | tuple) and not (recordings and isinstance(recordings[0], float | int))
+    return not is_single_recording(recordings)
 
 
 def label_source(source: Any, name: str) -> str:

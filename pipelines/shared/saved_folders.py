@@ -189,14 +189,21 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
         OSError: weights are missing or damaged. ValueError: names, shapes or values that no loaded model should have.
     """
     files = _list_weight_files(folder)
-    shapes = {key: shape for path in files for key, shape in _read_shapes(path).items()}
+    found = {key: shape for path in files for key, shape in _read_shapes(path).items()}
     elsewhere = _list_frozen_parts(folder)
-    with build_without_memory(len(shapes) + _MOST_FROZEN * len(elsewhere), f"`{folder}`"):
+    with build_without_memory(len(found) + _MOST_FROZEN * len(elsewhere), f"`{folder}`"):
         if hasattr(model_class, "from_config"):  # of diffusers
             model = model_class.from_config(model_class.load_config(folder))
         else:
             model = model_class(model_class.config_class.from_pretrained(folder))
     expected = model.state_dict()
+    prefix = f"{getattr(model_class, 'base_model_prefix', '')}."  # which a head has before its network's names
+
+    def find_name(key: str) -> str:
+        """What a tensor is called in the model: a network loads from a folder of it with a head, and the reverse."""
+        return next((name for name in (key, prefix + key, key.removeprefix(prefix)) if name in expected), key)
+
+    shapes = {find_name(key): shape for key, shape in found.items()}
     for key, tensor in expected.items():
         if key in shapes and tuple(tensor.shape) != shapes[key]:
             raise ValueError(
@@ -211,8 +218,8 @@ def check_weights(model_class: type, folder: Path, *, may_be_renamed: bool = Fal
         )
     for path in files:
         for key, tensor in _iter_tensors(path):
-            if key in expected:
-                _check_values(path, key, tensor, expected[key])
+            if find_name(key) in expected:
+                _check_values(path, key, tensor, expected[find_name(key)])
 
 
 def _list_frozen_parts(folder: Path) -> tuple[str, ...]:

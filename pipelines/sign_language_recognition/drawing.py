@@ -9,27 +9,13 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from avzoo.video.drawing import BACKGROUND, CURSOR, stack
-from avzoo.video.frame_folders import list_frames
-from avzoo.video.pictures import read_picture
+from avzoo.video.frame_folders import FrameFolder
 from avzoo.video.reading import VideoReader
 from avzoo.video.rendering import render_video
 
 NOW, BEFORE = (255, 255, 255), (140, 140, 150)
 BAR = (86, 180, 233)
 _LEAST_SIDE = 240  # pixels; smaller videos are enlarged by a whole number, or nobody could read the letters
-
-
-class FrameFolder(Sequence):
-    """The pictures of a folder as a list of frames, each read when it is asked for."""
-
-    def __init__(self, folder: str | os.PathLike):
-        self.paths = list_frames(folder)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> np.ndarray:
-        return read_picture(self.paths[index], name=os.fspath(self.paths[index]))
 
 
 def open_signing(video: Any, source_fps: float | None = None) -> VideoReader:
@@ -85,7 +71,7 @@ class _Caption:
         draw = ImageDraw.Draw(bar)
         for gloss in self.glosses:
             first, last = (round(gloss[edge] / self.duration * (width - 1)) for edge in ("start", "end"))
-            draw.rectangle([first, 1, max(first, last - 1), 4], fill=BAR)
+            draw.rectangle([first, 1, max(first, last - 3), 4], fill=BAR)
         self.bar = np.asarray(bar)
         self._drawn: tuple[tuple[int, bool], np.ndarray] | None = None
 
@@ -112,4 +98,4 @@ class _Caption:
         return np.asarray(image)
 
 
-__all__ = ["FrameFolder", "open_signing", "write_subtitled_video"]
+__all__ = ["open_signing", "write_subtitled_video"]

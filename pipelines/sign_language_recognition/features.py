@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from avzoo.checks import check_whole_number
+
 MAX_FRAMES = 312  # that go through the network at once: all clips of PHOENIX14 fit
 
 
@@ -34,6 +36,45 @@ def count_context_frames(config: Any) -> tuple[int, int]:
             fast += fast_kernel // 2 * min(depth, blocks)
         reaches.append(max(fast, slow + lag))
     return reaches[0], reaches[1]
+
+
+class GrowingRows:
+    """Rows that are added at the end and dropped at the beginning, in one block of memory that doubles when it is full.
+
+    Many small blocks between the large ones that a network takes and gives back would keep these from being joined
+    again: the memory of a process would creep up with the length of a video.
+    """
+
+    def __init__(self):
+        self._block: torch.Tensor | None = None
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, rows: torch.Tensor) -> None:
+        """Add (n, ...), of the first's size and type."""
+        if not len(rows):
+            return
+        count = self._count + len(rows)
+        if self._block is None or count > len(self._block):
+            block = rows.new_empty(max(64, 2 * count), *rows.shape[1:])
+            if self._block is not None:
+                block[: self._count] = self.rows()
+            self._block = block
+        self._block[self._count : count] = rows
+        self._count = count
+
+    def drop(self, count: int) -> None:
+        """Forget the first rows."""
+        kept = self._count - count
+        if count and kept:
+            self._block[:kept] = self.rows()[count:].clone()
+        self._count = kept
+
+    def rows(self) -> torch.Tensor:
+        """(n, ...), a view that holds until the next change."""
+        return self._block[: self._count]
 
 
 class FeatureStream:
@@ -67,38 +108,45 @@ class FeatureStream:
                     f"before it and {self.behind} behind it."
                 )
             max_frames -= max_frames % self.alpha
-        elif hop < 1 or hop % self.alpha:
-            raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
+        else:
+            check_whole_number("hop", hop, at_least=1)
+            if hop % self.alpha:
+                raise ValueError(f"`hop` must be a multiple of {self.alpha} frames, got {hop}.")
         self.max_frames, self.hop = max_frames, hop
         self.num_frames = 0  # that came
         self.done = 0  # padded frames whose features are known
-        self._first = 0  # padded frame that is the first of `_frames`
-        self._frames = np.zeros((0, 0, 0, 3), np.uint8)
-        self._last: np.ndarray | None = None
+        self._first = 0  # padded frame that is the first of those held
+        self._held = GrowingRows()
+        self._is_finished = False
 
     def add(self, frames: np.ndarray) -> torch.Tensor:
         """The next frames, (frames, crop_size, crop_size, 3) uint8; returns (frames, channels), padding included."""
+        if self._is_finished:
+            raise ValueError(f"the clip was finished after {self.num_frames} frames; make another stream.")
         if not len(frames):
             return self._empty()
-        if self._last is None:
-            self._frames = np.repeat(frames[:1], self.edge, axis=0)
-        self._frames = np.concatenate([self._frames, frames])
-        self._last = frames[-1:].copy()
+        values = torch.from_numpy(np.ascontiguousarray(frames))
+        if not self.num_frames:
+            self._held.append(values[:1].expand(self.edge, *values.shape[1:]))
+        self._held.append(values)
         self.num_frames += len(frames)
         return self._run_chunks()
 
     def finish(self) -> torch.Tensor:
-        """The clip ends here: the features that were waiting for frames behind it.
+        """The clip ends here: the features that were waiting for frames behind it; none the second time.
 
         Raises:
             ValueError: there was no frame.
         """
-        if self._last is None:
+        if not self.num_frames:
             raise ValueError("`video` has no frames.")
         total = self.processor.count_padded(self.num_frames)
-        total = -(-total // self.alpha) * self.alpha
-        missing = total - self._first - len(self._frames)
-        self._frames = np.concatenate([self._frames, np.repeat(self._last, missing, axis=0)])
+        if self._is_finished:
+            return self._empty()
+        self._is_finished = True
+        last = self._held.rows()[-1:]
+        missing = total - self._first - len(self._held)
+        self._held.append(last.clone().expand(missing, *last.shape[1:]))
         parts = [self._run_chunks()]
         if self.done < total:
             parts.append(self._run(total, total))
@@ -108,28 +156,31 @@ class FeatureStream:
         """All chunks that are not the last."""
         parts = []
         while True:
-            there = self._first + len(self._frames)
             if self.hop is None:
-                stop, is_ready = self._first + self.max_frames - self.behind, len(self._frames) > self.max_frames
+                stop = self._first + self.max_frames - self.behind
+                seen, is_ready = stop + self.behind, len(self._held) > self.max_frames
             else:
                 stop = self.done + self.hop
-                is_ready = there >= stop + self.reach
+                seen, is_ready = stop + self.reach, self._first + len(self._held) >= stop + self.reach
             if not is_ready:
                 return torch.cat(parts) if parts else self._empty()
-            parts.append(self._run(stop, stop + self.behind))
+            parts.append(self._run(stop, seen))
 
     def _run(self, stop: int, seen: int) -> torch.Tensor:
         """Features of the frames from `done` to `stop`, looking at what is held of those before `seen`."""
-        frames = self._frames[: seen - self._first]
-        lacking = -len(frames) % self.alpha  # they fill a slow frame, which is behind all that is looked at
-        if lacking:
-            frames = np.concatenate([frames, np.repeat(frames[-1:], lacking, axis=0)])
-        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
-        features = self.model.get_frame_features(pixels[None].to(self.model.device))[0]
+        frames = self._held.rows()[: seen - self._first]
+        lacking, mask = -len(frames) % self.alpha, None
+        if lacking:  # they fill a slow frame, as in a batch
+            frames = torch.cat([frames, frames[-1:].expand(lacking, *frames.shape[1:])])
+            mask = torch.ones(1, len(frames), dtype=torch.long, device=self.model.device)
+            mask[:, -lacking:] = 0
+        pixels = frames[None].permute(0, 1, 4, 2, 3)
+        features = self.model.get_frame_features(pixels.to(self.model.device), mask)[0]
         features = features[self.done - self._first : stop - self._first].cpu()
         self.done = stop
         forgotten = max(0, stop - self.before - self._first)
-        self._frames, self._first = self._frames[forgotten:].copy(), self._first + forgotten
+        self._held.drop(forgotten)
+        self._first += forgotten
         return features
 
     def _empty(self) -> torch.Tensor:
@@ -147,17 +198,17 @@ class StepStream:
     def __init__(self, model: Any):
         self.model, config = model, model.config
         self.step_frames, self.seen_frames = config.step_frames, config.step_frames + 2 * config.edge_frames
-        self._features = torch.zeros(0, config.slow_size + config.fast_size)
+        self._features = GrowingRows()
 
     def add(self, features: torch.Tensor) -> torch.Tensor:
         """(frames, channels) to (steps, hidden_size), the steps that have all their frames now."""
-        self._features = torch.cat([self._features, features])
+        self._features.append(features)
         count = (len(self._features) - self.seen_frames) // self.step_frames + 1
         if count < 1:
             return torch.zeros(0, self.model.config.hidden_size)
-        seen = (count - 1) * self.step_frames + self.seen_frames
-        steps = self.model.head.convolve(self._features[None, :seen].to(self.model.device, self.model.dtype))[0].cpu()
-        self._features = self._features[count * self.step_frames :].clone()
+        seen = self._features.rows()[None, : (count - 1) * self.step_frames + self.seen_frames]
+        steps = self.model.head.convolve(seen.to(self.model.device, self.model.dtype))[0].cpu()
+        self._features.drop(count * self.step_frames)
         return steps
 
 
@@ -165,10 +216,11 @@ def compute_steps(
     model: Any, processor: Any, blocks: Iterator[np.ndarray], max_frames: int = MAX_FRAMES
 ) -> tuple[torch.Tensor, int]:
     """Steps of a clip, (steps, hidden_size), and the number of its frames; args as of [`FeatureStream`]."""
-    features, steps = FeatureStream(model, processor, max_frames), StepStream(model)
-    parts = [steps.add(features.add(block)) for block in blocks]
-    parts.append(steps.add(features.finish()))
-    return torch.cat(parts), features.num_frames
+    features, stream, steps = FeatureStream(model, processor, max_frames), StepStream(model), GrowingRows()
+    for block in blocks:
+        steps.append(stream.add(features.add(block)))
+    steps.append(stream.add(features.finish()))
+    return steps.rows(), features.num_frames
 
 
 def recognize_steps(model: Any, steps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -179,4 +231,4 @@ def recognize_steps(model: Any, steps: torch.Tensor) -> tuple[torch.Tensor, torc
     return tuple(model.classifier(states)[0].float().cpu() for states in (sequence, hidden_states))
 
 
-__all__ = ["FeatureStream", "StepStream", "compute_steps", "count_context_frames", "recognize_steps"]
+__all__ = ["FeatureStream", "GrowingRows", "StepStream", "compute_steps", "count_context_frames", "recognize_steps"]

@@ -16,6 +16,7 @@ from avzoo.pipelines.sign_language_recognition.answers import describe_hypothesi
 from avzoo.pipelines.sign_language_recognition.features import (
     MAX_FRAMES,
     FeatureStream,
+    GrowingRows,
     StepStream,
     recognize_steps,
 )
@@ -67,7 +68,7 @@ class SignLanguageRecognitionPipeline(Pipeline):
         read_signs("weather.mp4")["text"]  # "MORGEN REGEN NORD"
 
     It gives glosses, words for signs in their order; it does not translate. Whoever is in the picture is taken to sign:
-    where nobody does, the answer is empty or a few glosses of low score.
+    where nobody does, the answer may be empty, but it may also hold glosses, some of high score.
 
     A video is a path or the bytes of a file (any size, rate, orientation; a variable rate is followed by its time
     stamps), a folder of frames (in the order of their names, numbers by value), uint8 frames, an `avzoo.video.Video`,
@@ -76,12 +77,13 @@ class SignLanguageRecognitionPipeline(Pipeline):
 
     Memory does not grow with the length of a video but for 4 kB per step of four frames: frames go through the network
     in chunks that overlap by all that a frame's features depend on, so that the answer is that of the whole video.
+    With the released network, 312 frames at once need 2.4 GB, weights included.
 
     Parameters, at construction or at each call:
         num_beams: sequences that the search keeps at each step; default 10. 1: greedy decoding.
         n_best: answers, at most `num_beams`; default 1.
         language_model: (previous glosses, gloss) -> natural log probability, such as
-            `avzoo.models.slowfast_cslr.decoding_slowfast_cslr.load_kenlm(path)`; with `lm_weight` (0.5) and
+            `avzoo.models.slowfast_cslr.load_kenlm(path)`; with `lm_weight` (0.5) and
             `insertion_bonus` (0) for each gloss.
         source_fps: of frames in memory and folders of frames. None: the processor's `frame_rate`, 25.
         max_frames: that go through the network at once; default 312. Fewer take less memory and more time.
@@ -132,6 +134,12 @@ class SignLanguageRecognitionPipeline(Pipeline):
                 f"`processor` has {classes - 1} glosses, the model reads {self.model.config.vocab_size - 1}: they do "
                 "not belong together."
             )
+        for name in ("edge_frames", "step_frames", "alpha"):
+            given, needed = getattr(self.processor, name), getattr(self.model.config, name)
+            if given != needed:
+                raise ValueError(
+                    f"`processor` has {name} {given}, the model needs {needed}: they do not belong together."
+                )
         self.model.eval()
 
     def save_pretrained(self, save_directory: str | os.PathLike, **kwargs: Any) -> None:
@@ -167,11 +175,11 @@ class SignLanguageRecognitionPipeline(Pipeline):
         """
         recognizer = StreamingSignRecognizer(self.model, self.processor, hop)
         if isinstance(video, Iterator):
-            blocks = (self.processor.prepare_frames(block) for block in video)
+            add, blocks = recognizer.add, video
         else:
-            blocks = self.processor.iter_frames(video, source_fps, block_frames=hop)
+            add, blocks = recognizer.add_prepared, self.processor.iter_frames(video, source_fps, block_frames=hop)
         for block in blocks:
-            yield from recognizer.add_prepared(block)
+            yield from add(block)
         yield from recognizer.finish()
 
     def _sanitize_parameters(self, **parameters) -> tuple[dict, dict, dict]:
@@ -238,13 +246,12 @@ class SignLanguageRecognitionPipeline(Pipeline):
 
     def _answer_blocks(self, blocks: Iterator[np.ndarray], settings: Mapping[str, Any]) -> dict[str, Any]:
         stream = FeatureStream(self.model, self.processor, settings.get("max_frames", MAX_FRAMES))
-        steps, held, features = StepStream(self.model), [], []
-        ends = itertools.chain(map(stream.add, blocks), (stream.finish() for _ in range(1)))
-        for part in ends:
-            held.append(steps.add(part))
+        reader, steps, features = StepStream(self.model), GrowingRows(), []
+        for part in itertools.chain(map(stream.add, blocks), (stream.finish() for _ in range(1))):
+            steps.append(reader.add(part))
             if settings.get("return_features"):
                 features.append(part)
-        logits, conv_logits = recognize_steps(self.model, torch.cat(held))
+        logits, conv_logits = recognize_steps(self.model, steps.rows())
         known = torch.cat(features) if features else torch.zeros(0)
         return self._answer(logits, conv_logits, known, stream.num_frames, settings)
 

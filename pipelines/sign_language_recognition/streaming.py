@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from avzoo.checks import check_whole_number
 from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import GlossSpan, locate_glosses
 from avzoo.pipelines.sign_language_recognition.features import FeatureStream, StepStream, count_context_frames
 
@@ -54,6 +55,7 @@ class StreamingSignRecognizer:
     """
 
     def __init__(self, model: Any, processor: Any, hop: int = 32):
+        check_whole_number("hop", hop, at_least=1)
         self.model, self.processor = model, processor
         self._features, self._steps = FeatureStream(model, processor, hop=hop), StepStream(model)
         self.delay = count_context_frames(model.config)[1] + processor.edge_frames

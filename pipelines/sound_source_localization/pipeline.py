@@ -262,6 +262,10 @@ class SoundSourceLocalizationPipeline(ImageSoundPipeline):
         if not given:
             raise ValueError(f"`{name}{kind}` is an empty list.")
         if kind == "text":
+            for index, text in enumerate(given):
+                if not isinstance(text, str):
+                    place = f"{name}text" if len(given) == 1 else f"{name}text[{index}]"
+                    raise TypeError(f"`{place}` must be a text, such as 'a dog barking', got {type(text).__name__}.")
             return given
         labels = [f"{name}audio" if len(given) == 1 else f"{name}audio[{index}]" for index in range(len(given))]
         rate = settings.get("sampling_rate")

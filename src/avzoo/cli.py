@@ -22,6 +22,7 @@ from avzoo.pipelines.shared.commands import (
     check_face_options,
     check_writable,
     run_task,
+    show_warnings,
     silence_hub,
     silence_transformers,
 )
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     convert.add_argument(
         "--config",
+        action="extend",
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
@@ -247,7 +249,10 @@ def convert_file(options: argparse.Namespace) -> None:
         from avzoo.conversion import convert_checkpoint, describe_conversion, write_converted  # seconds, with torch
 
         silence_transformers()
-        model = convert_checkpoint(options.method, parts or options.checkpoint, variant=options.variant, config=config)
+        with show_warnings():
+            model = convert_checkpoint(
+                options.method, parts or options.checkpoint, variant=options.variant, config=config
+            )
         write_converted(model, unfinished, Path(options.output))
     print(describe_conversion(model), file=sys.stderr)
     print(Path(options.output))

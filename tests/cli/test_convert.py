@@ -127,6 +127,13 @@ def test_config_fields_and_variant_are_taken(avzoo_command, checkpoint, output):
     assert config.avzoo_source["variant"] == "flexify"
 
 
+def test_config_fields_may_be_given_one_by_one(avzoo_command, checkpoint, output):
+    fields = ["--config", "layer_norm_eps=0.001", "--config", "hidden_dropout_prob=0.25"]
+    assert avzoo_command("convert", "flexiast", checkpoint, output, *fields)[0] == 0
+    config = avzoo.FlexiASTConfig.from_pretrained(output)
+    assert (config.layer_norm_eps, config.hidden_dropout_prob) == (0.001, 0.25)
+
+
 def test_safetensors_and_an_empty_folder_are_fine(avzoo_command, tmp_path, output):
     save_file(ast_tensors(), tmp_path / "small.safetensors")
     output.mkdir()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from refusals import refused
 
 import avzoo
@@ -86,6 +87,16 @@ def test_a_folder_of_frames_is_read_and_drawn(recognize, tmp_path):
     assert status == 0
     assert json.loads(out)["records"][-1]["end"] <= 24 / 25
     assert read_video(tmp_path / "out.mp4").fps == 12.5
+
+
+def test_a_conversion_without_a_vocabulary_says_so(avzoo_command, tmp_path):
+    sys.path.insert(0, str(Path(__file__).parents[1] / "conversion"))
+    from test_convert_slowfast_cslr import small_file
+
+    torch.save(small_file(), tmp_path / "best.pt")
+    status, _, err = avzoo_command("convert", "slowfast_cslr", tmp_path / "best.pt", tmp_path / "out")
+    assert status == 0
+    assert "without the part `labels` (the authors' gloss_dict.npy" in err
 
 
 def test_bad_requests_say_why_and_write_nothing(recognize, clip, tmp_path):

@@ -16,7 +16,8 @@ from transformers import AutoModel, AutoProcessor
 
 from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.cli import main
-from avzoo.conversion import convert_checkpoint, describe_conversion, save_converted
+from avzoo.conversion import convert_acl_ssl, convert_checkpoint, describe_conversion, save_converted
+from avzoo.conversion.checkpoints import Checkpoint
 
 CASES = Path(__file__).parents[1] / "golden/cases/acl_ssl"
 
@@ -91,12 +92,23 @@ def test_a_converted_model_hears_and_sees():
 
 
 @torch.no_grad()
+def test_positions_that_no_file_holds_are_counted():
+    clip = small.convert().grounder.clip
+    text, vision = clip.text_model.embeddings.position_ids, clip.vision_model.embeddings.position_ids
+    assert (text.tolist(), vision.tolist()) == ([list(range(16))], [list(range(5))])
+
+
 def test_beats_as_an_encoder_without_a_head_serves_as_well():
     headless = {"cfg": small_beats.CFG, "model": small_beats.small_weights(classes=None)}
     assert small.convert(beats=headless).audio_encoder.config.hidden_size == small_beats.WIDTH
 
 
 # --- CLIPSeg as a folder, a file, a name ------------------------------------------------------------------------------
+
+
+def test_the_caller_overrides_settings_of_beats():
+    model = small.convert(config={**small.SHAPES_ONLY, "audio_config": {"token_mask": "official"}})
+    assert model.config.audio_config.token_mask == "official"
 
 
 def test_a_folder_tells_its_own_settings(tmp_path):
@@ -106,6 +118,14 @@ def test_a_folder_tells_its_own_settings(tmp_path):
     assert tuple(config.extract_layers) == (0, 1)
     assert config.vision_config.num_attention_heads == 1
     assert model.config.avzoo_source["parts"]["clipseg"]["file"] == "clipseg"
+
+
+def test_without_a_config_a_head_has_64_channels_as_clips():
+    wide = {**small.CLIPSEG["vision_config"], "hidden_size": 192}
+    tensors = small.clipseg(vision_config=wide, text_config={**small.CLIPSEG["text_config"], "hidden_size": 128})
+    fields = convert_acl_ssl.read_clipseg_fields(Checkpoint(tensors, name="checkpoint"), tensors)
+    assert fields["text_config"]["num_attention_heads"] == 2
+    assert fields["vision_config"]["num_attention_heads"] == 3
 
 
 def test_a_file_in_place_of_the_folder_has_no_tokenizer(tmp_path):
@@ -214,6 +234,13 @@ def test_files_that_change_places_are_refused_by_the_name_of_their_part(tmp_path
         convert_checkpoint("acl_ssl", {**files, "clipseg": files["beats"]})
 
 
+def test_a_mask_scale_of_zero_is_refused():
+    checkpoint = small.trained()
+    checkpoint["masker_i"]["w"] = torch.tensor(0.0)
+    with pytest.raises(ValueError, match=r"`masker_i\.w` is 0, by which masks are divided: the file is damaged"):
+        small.convert(checkpoint=checkpoint)
+
+
 def test_a_missing_trained_weight_is_named():
     file = small.trained()
     del file["audio_proj"]["fga.pp_models.0.embed_Y.bias"]
@@ -237,6 +264,30 @@ def test_the_conversion_tells_its_three_files(tmp_path):
     for file in ("Param_best.pth", "part beats: BEATs.pt, sha256", "part clipseg: clipseg, sha256"):
         assert file in text
     assert "acl_ssl, variant vit16" in text
+
+
+def test_the_conversion_says_that_texts_can_not_work_without_a_tokenizer(tmp_path):
+    folder = small.write_clipseg(tmp_path / "clipseg", tokenizer=False)
+    text = describe_conversion(small.convert(grounder=folder, config=small.CONFIG))
+    assert "note: part clipseg (checkpoint folder `clipseg`) has no tokenizer, so no text can stand in place" in text
+
+
+def test_the_card_says_that_texts_can_not_work(tmp_path):
+    folder = small.write_clipseg(tmp_path / "clipseg", tokenizer=False)
+    save_converted(small.convert(grounder=folder, config=small.CONFIG), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Note: part clipseg (checkpoint folder `clipseg`) has no tokenizer" in card
+    assert "\n\nConverted by avzoo" in card
+
+
+def test_a_conversion_with_everything_has_no_note(tmp_path):
+    files = write_files(tmp_path)
+    assert "note:" not in describe_conversion(convert_checkpoint("acl_ssl", files, config=small.CONFIG))
+
+
+def test_the_conversion_says_what_was_assumed_of_beats():
+    text = describe_conversion(small.convert(beats=small_beats.small_weights()))
+    assert "note: part beats (checkpoint) has no settings (`cfg`)" in text
 
 
 @torch.no_grad()

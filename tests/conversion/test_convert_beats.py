@@ -80,6 +80,63 @@ def test_without_settings_those_of_the_released_file_are_taken(wrap):
         assert getattr(config, name) == getattr(defaults, name)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "value", "ours"),
+    [
+        ("activation_fn", "relu", "hidden_act"),
+        ("dropout", 0.1, "hidden_dropout_prob"),
+        ("attention_dropout", 0.1, "attention_probs_dropout_prob"),
+        ("activation_dropout", 0.1, "activation_dropout"),
+        ("predictor_dropout", 0.1, "classifier_dropout"),
+        ("encoder_layerdrop", 0.1, "layerdrop"),
+        ("max_distance", 30, "max_distance"),
+        ("deep_norm", False, "deep_norm"),
+        ("layer_norm_first", True, "layer_norm_first"),
+    ],
+)
+def test_each_setting_of_the_file_is_taken(theirs, value, ours):
+    file = small.small_file()
+    file["cfg"][theirs] = value
+    assert getattr(convert(file).config, ours) == value
+
+
+@pytest.mark.parametrize(("theirs", "value"), [("activation_fn", "glu"), ("deep_norm", "yes"), ("conv_pos_groups", 3)])
+def test_settings_that_no_beats_has_are_blamed_on_the_file(theirs, value):
+    file = small.small_file()
+    file["cfg"][theirs] = value
+    with pytest.raises(ValueError, match=r"checkpoint: its settings \(`cfg`\) fit no BEATs; --config gives others"):
+        convert(file)
+
+
+def test_the_caller_repairs_a_setting_of_the_file():
+    file = small.small_file()
+    file["cfg"]["activation_fn"] = "glu"
+    assert convert(file, config={"hidden_act": "gelu"}).config.hidden_act == "gelu"
+
+
+def test_tables_that_differ_in_one_bit_are_refused():
+    file = small.small_file()
+    table = file["model"]["encoder.layers.7.self_attn.relative_attention_bias.weight"]
+    table[0, 0] = torch.nextafter(table[0, 0], torch.tensor(torch.inf))
+    with pytest.raises(ValueError, match="differs from the table of the first layer"):
+        convert(file)
+
+
+def test_a_bias_of_patches_is_taken():
+    file = small.small_file()
+    file["model"]["patch_embedding.bias"] = torch.arange(float(small.EMBEDDING))
+    model = convert(file)
+    assert torch.equal(model.beats.embeddings.patch_embedding.bias, torch.arange(float(small.EMBEDDING)))
+
+
+def test_a_file_without_gates_gives_a_network_without():
+    file = small.small_file()
+    file["model"] = {key: value for key, value in file["model"].items() if ".grep_" not in key}
+    model = convert(file)
+    assert not model.config.gated_position_bias
+    assert model.beats.layers[0].attention.gate is None
+
+
 def test_a_file_of_another_size_converts():
     sizes = {"layers": 3, "width": 16}
     file = {"model": small.small_weights(**sizes, classes=7)}
@@ -101,6 +158,17 @@ def test_the_conversion_tells_what_it_read():
     assert "not read, beside the weights: epoch" in text
 
 
+@pytest.mark.parametrize("wrap", [True, False])
+def test_a_file_without_settings_says_what_was_assumed(wrap):
+    weights = small.small_weights()
+    text = describe_conversion(convert({"model": weights} if wrap else weights))
+    assert "note: checkpoint has no settings (`cfg`), so the released files' are assumed: deep norm" in text
+
+
+def test_a_file_with_settings_assumes_nothing():
+    assert "note:" not in describe_conversion(convert())
+
+
 # --- labels -----------------------------------------------------------------------------------------------------------
 
 
@@ -108,6 +176,10 @@ def test_the_conversion_tells_what_it_read():
 def test_labels_of_the_file_are_read(key):
     config = convert(small.small_file({key(index): label for index, label in LABELS.items()})).config
     assert config.id2label == LABELS
+
+
+def test_a_list_of_labels_in_the_file_is_read():
+    assert convert(small.small_file(list(LABELS.values()))).config.id2label == LABELS
 
 
 def test_identifiers_of_audioset_become_names():

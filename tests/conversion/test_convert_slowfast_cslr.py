@@ -356,3 +356,18 @@ def test_the_row_and_the_released_classes_agree():
     for variant in zoo.find_row("slowfast_cslr").variants:
         if "vocab_size" in variant.config:
             assert variant.config["vocab_size"] in (1296, 1116, 2001)
+
+
+@pytest.mark.parametrize("variant", ["phoenix14", "backbone"])
+def test_a_variant_of_another_vocabulary_is_refused(variant):
+    with pytest.raises(ValueError, match=rf"has 23 classes, which variant='{variant}' is not for; it can be other"):
+        convert(variant=variant)
+
+
+def test_a_video_network_is_no_sign_model(tmp_path):
+    with pytest.raises(ValueError, match="is a video network, which variant='phoenix14' is not for; it can be"):
+        convert(write_blobs(tmp_path / "slowfast.pkl"), variant="phoenix14")
+
+
+def test_the_processor_pads_as_the_config_says():
+    assert convert(config={"alpha": 8}).config.avzoo_source["processor"]["alpha"] == 8

@@ -72,3 +72,11 @@ def test_a_split_without_clips_is_refused(run_main, model_folder, tmp_path):
     status, _, err = run_main(SCRIPT, *evaluation(model_folder, "folder", root))
     assert status == 1
     assert "`split` 'test': the table has no clip of it" in err
+
+
+def test_references_that_the_model_cannot_spell_are_counted(run_main, tmp_path):
+    model = save_sign_model(tmp_path / "model", ["KLAR", "MORGEN", "REGEN"])
+    root = WRITERS["folder"](tmp_path / "data")
+    status, _, err = run_main(SCRIPT, *evaluation(model, "folder", root, "--split", "dev"))
+    assert status == 0
+    assert "2 of the 3 glosses of the references are not in the model's vocabulary, the first is 'NACHT'" in err

@@ -94,6 +94,12 @@ def test_a_checkpoint_holds_trained_weights_alone(vggsound, model, run_main, tmp
     assert {name.split(".")[1] for name in names} == {"audio_embedder", "mask_scale", "mask_shift"}
 
 
+def test_batches_of_one_clip_are_refused(vggsound, model, run_main, tmp_path):
+    status, _, stderr = run_main(SCRIPT, *training(vggsound, model, tmp_path), "--batch_size", 1)
+    assert status != 0
+    assert "--batch_size must be 2 or more: a clip is told from the others of its batch" in stderr
+
+
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_files(vggsound, model, check_resumed_run):
     options = training(vggsound, model, Path("overridden"))

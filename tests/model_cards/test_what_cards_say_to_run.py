@@ -201,12 +201,17 @@ def test_acl_ssls_card_runs(capsys):
         Image.fromarray(draws.integers(0, 256, (90, 120, 3), dtype=np.uint8)).save(file)
     for file in ("siren.wav", "dog.wav", "rain.wav"):
         write_tone(file)
-    namespace = run_card("acl_ssl", [5, 10])
+    whole = avzoo.ACLForSoundLocalization.from_pretrained("model")
+    whole.audio_encoder.save_pretrained("beats")
+    whole.grounder.save_pretrained("grounder")
+    namespace = run_card("acl_ssl", [5, 10, 2], **{"CIDAS/clipseg-rd64-refined": "../grounder"})
     assert "(90, 120)" in capsys.readouterr().out
     assert namespace["answer"]["mask"].shape == (90, 120)
     assert namespace["maps"].shape == (2, 3, 32, 32)
     assert namespace["confidences"].shape == (2, 3)
     assert namespace["vectors"].shape == (3, 10)
+    trained = avzoo.ACLForSoundLocalization.from_pretrained("trained")
+    assert torch.equal(trained.audio_encoder.layers[0].fc1.weight, whole.audio_encoder.layers[0].fc1.weight)
 
 
 def test_s3fds_card_runs(capsys):

@@ -16,6 +16,7 @@ from avzoo.toyworld.worlds import World, clip_seed
 
 SETTINGS = {
     "talkers": {"seconds": 0.4, "size": 48, "situation": ["conversation", "off_screen"]},
+    "spoken_words": {"size": 48},
     "sessions": {"seconds": 0.6},
     "scenes": {"seconds": 0.4, "size": 64},
     "signs": {"size": 48, "num_glosses": 1, "num_frames": 10},

@@ -421,6 +421,7 @@ BAD_INPUTS = [
     (FRAMES[:0], {}, ValueError, r"`video` holds no frames"),
     ([], {}, ValueError, r"`video` holds no frames"),
     (FRAMES[..., :2], {}, ValueError, r"`video` must be \(frames, height, width, 3\), .* got \(3, 4, 5, 2\)"),
+    (FRAMES[0], {}, ValueError, r"`video` has the shape \(4, 5, 3\) of one picture in colour; .* `frames\[None\]`"),
     (FRAMES[0, 0], {}, ValueError, r"`video` must be \(frames, height, width, 3\), .* got \(5, 3\)"),
     (FRAMES[:, :0], {}, ValueError, r"`video` must be \(frames, height, width, 3\), .* got \(3, 0, 5, 3\)"),
     (FRAMES / 255, {}, TypeError, r"`video` must be uint8 in \[0, 255\], got float64; scale floats"),

@@ -174,13 +174,13 @@ def test_clip_paints_what_is_heard_or_named_and_not_the_other_thing():
                     for place, mask in enumerate((clip["masks"][thing], clip["masks"][1 - thing])):
                         ious[name][place].append((found[thing] & mask).sum() / (found[thing] | mask).sum())
     for own, other in ious.values():
-        assert np.mean(own) > 0.33
-        assert np.mean(own) - np.mean(other) > 0.12
+        assert np.mean(own) > 0.38
+        assert np.mean(own) - np.mean(other) > 0.2
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize(
-    ("num_clips", "num_beams"), [(6, 1), *(pytest.param(40, beams, marks=pytest.mark.slow) for beams in (1, 10))]
+    ("num_clips", "num_beams"), [(4, 1), *(pytest.param(40, beams, marks=pytest.mark.slow) for beams in (1, 10))]
 )
 def test_a_drawn_person_is_read_in_videos_of_unseen_sentences(tmp_path, num_clips, num_beams):
     folder = avzoo.toy_checkpoint("slowfast_cslr")

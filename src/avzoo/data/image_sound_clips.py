@@ -30,7 +30,16 @@ import numpy as np
 from avzoo.audio.reading import read_audio
 from avzoo.checks import check_number
 from avzoo.data.labelled_recordings import parse_whole_number
-from avzoo.data.lists import PathLike, check_name, keep_complete, malformed, read_lines, read_records
+from avzoo.data.lists import (
+    PathLike,
+    check_name,
+    keep_complete,
+    keep_readable,
+    malformed,
+    read_lines,
+    read_records,
+    refuse_empty_files,
+)
 from avzoo.video.pictures import read_picture
 from avzoo.video.reading import VideoReader
 
@@ -52,6 +61,27 @@ def add_clip_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames_dir", type=Path, help="vggsound, flickr: folder of pictures (DATA_DIR/frames)")
     parser.add_argument("--audio_dir", type=Path, help="vggsound, flickr: folder of sounds (DATA_DIR/audio)")
     parser.add_argument("--skip_missing", action="store_true", help="leave out clips that lack a file")
+
+
+def add_training_clip_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that [`read_training_clips`] reads."""
+    add_clip_options(parser)
+    parser.add_argument("--val_share", type=float, default=0.02, help="part of the clips held out (%(default)s)")
+    parser.add_argument("--skip_damaged", action="store_true", help="read all first, leave out what can't be read")
+
+
+def read_training_clips(options: argparse.Namespace) -> tuple[list[Row], list[Row]]:
+    """Rows to train on, and those held out, of files that are not empty.
+
+    Raises:
+        OSError, ValueError: what [`read_clips`] and [`hold_out_clips`] raise; a file is empty.
+    """
+    rows = read_clips(options)
+    if options.skip_damaged:
+        rows = keep_readable(rows, check_clip, "clips")
+    else:
+        refuse_empty_files(list_files(rows))
+    return hold_out_clips(rows, options.val_share)
 
 
 def read_clips(options: argparse.Namespace) -> list[Row]:
@@ -294,6 +324,7 @@ __all__ = [
     "CLIP_PLACES",
     "DATASETS",
     "add_clip_options",
+    "add_training_clip_options",
     "check_clip",
     "hold_out_clips",
     "list_files",
@@ -302,5 +333,6 @@ __all__ = [
     "read_clips",
     "read_middle_sound",
     "read_named_clips",
+    "read_training_clips",
     "read_video_folder",
 ]

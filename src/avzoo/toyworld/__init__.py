@@ -3,6 +3,7 @@
 `world(name)` is the data set class of a world; `avzoo toyworld NAME --n 4 --out folder` writes clips as files.
 
 - talkers ([`avzoo.toyworld.talkers`]): drawn faces that speak, alone, together, off screen, in time or not.
+- spoken_words ([`avzoo.toyworld.spoken_words`]): one word of a drawn face, which some other word may look like.
 - sessions ([`avzoo.toyworld.sessions`]): the same voices through rooms, microphones, codecs and noise.
 - scenes ([`avzoo.toyworld.scenes`]): pictures of things, one of which makes a sound.
 - signs ([`avzoo.toyworld.signs`]): a drawn signer and the glosses signed.
@@ -17,6 +18,7 @@ import importlib
 
 _CLASS_OF = {
     "talkers": "Talkers",
+    "spoken_words": "SpokenWords",
     "sessions": "Sessions",
     "scenes": "Scenes",
     "signs": "Signs",

@@ -51,7 +51,7 @@ from .worlds import World, check_seed, write_labels
 FRAME_RATE = 25
 SITUATIONS = ("single", "conversation", "mixture", "off_screen", "silent")
 
-_SAMPLES_PER_FRAME = SAMPLING_RATE // FRAME_RATE
+SAMPLES_PER_FRAME = SAMPLING_RATE // FRAME_RATE
 _LEAD_SECONDS = 0.6  # the room still holds what was said before the clip begins
 _FACES = {"single": (1, 1), "conversation": (2, 3), "mixture": (2, 2), "off_screen": (1, 2), "silent": (1, 2)}
 
@@ -105,7 +105,7 @@ def talker_clip(
         ValueError: an argument out of range.
     """
     generator = np.random.default_rng(check_seed(seed))
-    height, width = _check_size(size)
+    height, width = check_size(size)
     num_frames = _count_frames(seconds)
     situation = _draw_situation(situation, generator)
     offset = _draw_offset(offset_frames, generator)
@@ -125,13 +125,13 @@ def talker_clip(
     ]
 
     # 2. The sound
-    span = (begin, offset / FRAME_RATE, num_frames * _SAMPLES_PER_FRAME)
+    span = (begin, offset / FRAME_RATE, num_frames * SAMPLES_PER_FRAME)
     audio, voices, snr_db = record(generator, situation, said, span)
 
     # 3. The picture
     lips_follow = [turns or instead for turns, instead in zip(said, mouthed, strict=False)]
-    mouths = [_animate_mouth(generator, turns, times) for turns in lips_follow]
-    frames, boxes, mouth_boxes = _render_frames(generator, seen, mouths, num_frames, height, width)
+    mouths = [animate_mouth(generator, turns, times) for turns in lips_follow]
+    frames, boxes, mouth_boxes = render_frames(generator, seen, mouths, num_frames, height, width)
 
     # 4. The truth about both
     labels = [
@@ -146,7 +146,7 @@ def talker_clip(
         "boxes": boxes,
         "mouth_boxes": mouth_boxes,
         "speaking": np.stack([find_speaking_frames(turns, times) for turns in said[: len(seen)]]),
-        "visemes": np.stack([viseme_per_frame(_find_mouth_segments(turns), times) for turns in lips_follow]),
+        "visemes": np.stack([viseme_per_frame(find_mouth_segments(turns), times) for turns in lips_follow]),
         "mouth_opening": np.stack([mouth.opening for mouth in mouths]).astype(np.float32),
         "situation": situation,
         "offset_frames": offset,
@@ -204,7 +204,7 @@ class Talkers(World):
 # ----------------------------------------------------------------------------------------- arguments, cast
 
 
-def _check_size(size: int | Sequence[int]) -> tuple[int, int]:
+def check_size(size: int | Sequence[int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if not (16 <= height <= 4096 and 16 <= width <= 4096):
         raise ValueError(f"`size` must be [height, width], each from 16 to 4096 pixels, got {size}.")
@@ -252,13 +252,13 @@ def _choose_people(
 # ------------------------------------------------------------------------------------------------- picture
 
 
-def _find_mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
+def find_mouth_segments(turns: list[Turn]) -> list[tuple[int, float, float]]:
     return [segment for turn in turns for segment in viseme_segments(turn.shift_events(turn.utterance.phonemes))]
 
 
-def _animate_mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:
+def animate_mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -> MouthShape:
     """What the lips do in each frame: visemes, wider where it is louder, and never quite at rest."""
-    shape = mouth_curve(_find_mouth_segments(turns), times)
+    shape = mouth_curve(find_mouth_segments(turns), times)
     loudness = np.zeros(len(times))
     for turn in turns:
         samples = np.abs(turn.utterance.audio)
@@ -273,7 +273,7 @@ def _animate_mouth(generator: Generator, turns: list[Turn], times: np.ndarray) -
     return shape._replace(opening=np.clip(own * shape.opening * effort + resting, 0, 1.1))
 
 
-def _render_frames(
+def render_frames(
     generator: Generator, people: list[int], mouths: list[MouthShape], num_frames: int, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(frames, face boxes, mouth boxes)."""

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,23 +58,41 @@ def has_frames(folder: str | os.PathLike) -> bool:
         return False
 
 
-def read_frames(folder: str | os.PathLike) -> np.ndarray:
-    """All pictures of a folder: (frames, height, width, 3) uint8 RGB.
+class FrameFolder(Sequence):
+    """The pictures of a folder as a list of frames, (height, width, 3) uint8 RGB, each read when it is asked for.
 
     Raises:
-        OSError, ValueError: as [`list_frames`]; a picture is damaged, or of another size than the first.
+        OSError, ValueError: as [`list_frames`]; when asked for, a picture is damaged, or of another size than the
+            first that was read.
     """
-    frames: list[np.ndarray] = []
-    for path in list_frames(folder):
+
+    def __init__(self, folder: str | os.PathLike):
+        self.paths = list_frames(folder)
+        self._shape: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        path = self.paths[index]
         frame = read_picture(path, name=os.fspath(path))
-        if frames and frame.shape != frames[0].shape:
-            height, width = frames[0].shape[:2]
+        self._shape = self._shape or frame.shape
+        if frame.shape != self._shape:
+            height, width = self._shape[:2]
             raise ValueError(
                 f"`{path}` has {frame.shape[1]} x {frame.shape[0]} pixels, the first frame of its folder "
                 f"{width} x {height}; all frames of a video must have one size."
             )
-        frames.append(frame)
-    return np.stack(frames)
+        return frame
+
+
+def read_frames(folder: str | os.PathLike) -> np.ndarray:
+    """All pictures of a folder: (frames, height, width, 3) uint8 RGB.
+
+    Raises:
+        OSError, ValueError: as [`FrameFolder`].
+    """
+    return np.stack(list(FrameFolder(folder)))
 
 
 def _is_frame(name: str) -> bool:
@@ -86,4 +104,4 @@ def _order(name: str) -> tuple[list, str]:
     return [(int(part), "") if index % 2 else (-1, part) for index, part in enumerate(parts)], name
 
 
-__all__ = ["FRAME_SUFFIXES", "find_missing_numbers", "has_frames", "list_frames", "read_frames"]
+__all__ = ["FRAME_SUFFIXES", "FrameFolder", "find_missing_numbers", "has_frames", "list_frames", "read_frames"]

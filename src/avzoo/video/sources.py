@@ -118,6 +118,10 @@ def make_frame_getter(source: Any, label: str) -> tuple[int, Callable[[int], np.
             f"of pictures) or a row of `datasets`, got {type(source).__name__}."
         )
     _check_uint8(frames, label)
+    if frames.ndim == 3 and frames.shape[-1] == 3:
+        raise ValueError(
+            f"{label} has the shape {frames.shape} of one picture in colour; a video of it is `frames[None]`."
+        )
     if frames.ndim == 3:
         frames = np.broadcast_to(frames[..., None], (*frames.shape, 3))
     elif frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:

@@ -66,6 +66,21 @@ def test_the_type_of_weights_can_be_chosen(folder):
     assert {weight.dtype for weight in loaded.parameters()} == {torch.bfloat16}
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_trained_in_half_precision_belong_to_the_parts_in_single(folder, tmp_path, dtype):
+    loaded = ACLForSoundLocalization.from_pretrained(folder, dtype=dtype)
+    names = {part: place["name"] for part, place in loaded.config.frozen_parts.items()}
+    parts = {part: str((folder / name).resolve()) for part, name in names.items()}
+    loaded.save_trained(tmp_path / "half", parts=parts)
+    again = ACLForSoundLocalization.from_pretrained(tmp_path / "half", dtype=dtype)
+    weight = again.audio_encoder.layers[0].fc1.weight
+    assert torch.equal(weight, loaded.audio_encoder.layers[0].fc1.weight)
+
+
+def test_the_config_of_the_folder_names_the_class(folder):
+    assert json.loads((folder / "config.json").read_text())["architectures"] == ["ACLForSoundLocalization"]
+
+
 def test_a_loaded_model_is_saved_whole(folder, tmp_path):
     loaded = ACLForSoundLocalization.from_pretrained(folder)
     loaded.save_pretrained(tmp_path / "whole")
@@ -96,6 +111,20 @@ def test_a_name_on_the_hub_is_looked_up_there(folder, monkeypatch):
     change_config(folder, lambda parts: parts["grounder"].update(name="nobody/clipseg", revision="abc"))
     with pytest.raises(OSError, match=r"its `grounder`, `nobody/clipseg`, cannot be loaded: "):
         ACLForSoundLocalization.from_pretrained(folder)
+
+
+def test_a_part_is_asked_for_at_its_revision(folder, monkeypatch):
+    asked = {}
+
+    def load(name, revision=None, **_):
+        asked[name] = revision
+        raise OSError("not here")
+
+    change_config(folder, lambda parts: parts["audio_encoder"].update(name="nobody/beats", revision="abc"))
+    monkeypatch.setattr("avzoo.models.beats.BEATsModel.from_pretrained", load)
+    with pytest.raises(OSError, match=r"its `audio_encoder`, `nobody/beats`, cannot be loaded: "):
+        ACLForSoundLocalization.from_pretrained(folder)
+    assert asked == {"nobody/beats": "abc"}
 
 
 def test_other_weights_than_those_of_the_training_are_refused(model, folder, tmp_path):

@@ -131,3 +131,21 @@ def test_the_loss_is_the_sum_of_its_terms():
     terms = acl_loss(images, features, SOUNDS, make_masks([[0.4, 0.5], [0.1, 0.2]]))
     assert float(terms.loss) == pytest.approx(float(terms.image + terms.feature + terms.area))
     assert min(float(terms.image), float(terms.feature), float(terms.area)) > 0
+
+
+def test_autocast_rounds_no_similarity():
+    draws = [torch.randn(shape, generator=torch.Generator().manual_seed(1)) for shape in ((3, 8), (3, 3, 8), (3, 8))]
+    masks = torch.ones(3, 3, 2, 2)
+    expected = acl_loss(*draws, masks)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = acl_loss(*draws, masks)
+    assert torch.equal(terms.image, expected.image)
+    assert torch.equal(terms.feature, expected.feature)
+
+
+def test_autocast_rounds_no_weighted_feature():
+    dense, logits = (torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    expected, _ = weight_features(dense, logits)
+    with torch.autocast("cpu", torch.bfloat16):
+        features, _ = weight_features(dense, logits)
+    assert torch.equal(features, expected)

@@ -123,6 +123,16 @@ def test_equal_numbers_are_pairs():
     assert not torch.allclose(output.logits[0], output.logits[1], atol=1e-2)
 
 
+def test_embeddings_of_an_output_keep_their_length():
+    model = make_model()
+    output = model(pictures(2), sounds(2))
+    image, audio = model.get_image_features(pictures(2)), model.get_audio_features(sounds(2))
+    for embeds, features in ((output.image_embeds, image), (output.audio_embeds, audio)):
+        assert_close(nn.functional.normalize(embeds, dim=-1), features.pooler_output)
+        assert (embeds.norm(dim=-1) - 1).abs().min() > 0.01
+    assert_close(output.audio_embeds, audio.last_hidden_state)
+
+
 def test_one_picture_is_asked_with_every_sound():
     model = make_model()
     output = model(pictures(1), sounds(3))
@@ -207,8 +217,13 @@ def test_pictures_of_any_shape_have_maps_of_their_size(rows, columns):
     assert torch.isfinite(output.similarity_map).all()
 
 
-def test_square_pictures_give_what_transformers_clipseg_gives():
-    model = make_model()
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"conditional_layer": 1}, {"extract_layers": [1, 0]}, {"use_complex_transposed_convolution": False}],
+    ids=str,
+)
+def test_square_pictures_give_what_transformers_clipseg_gives(fields):
+    model = make_model(grounder_config={**SMALL["grounder_config"], **fields})
     embeds, square = draw(2, 10, seed=5), pictures(2, 48, 48)
     expected = model.grounder(pixel_values=square, conditional_embeddings=embeds).logits
     computed = model.compute_logits(model.get_image_features(square), embeds, paired=True)[:, 0]
@@ -270,6 +285,12 @@ def test_new_masks_begin_at_ten_and_fourteen():
     model = make_model()
     assert (float(model.mask_scale), float(model.mask_shift)) == (10.0, 14.0)
     assert float(model.make_heatmap(torch.zeros(1, 1))) == pytest.approx(1 / (1 + math.exp(-1.4)))
+
+
+def test_a_trained_scale_may_be_negative():
+    model = make_model()
+    model.mask_scale.fill_(-7.0)
+    assert float(model.make_heatmap(torch.zeros(1, 1))) == pytest.approx(1 / (1 + math.exp(2)))  # 14 / -7
 
 
 def test_logits_are_resized_not_heatmaps():
@@ -378,8 +399,37 @@ def test_padded_texts_are_what_they_are_alone():
 
 @pytest.mark.parametrize("position", [0, 4])
 def test_a_position_outside_of_the_prompt_is_refused(position):
-    with pytest.raises(ValueError, match=f"`prompt_position` must be from 1 to 3, got {position}"):
+    with pytest.raises(ValueError, match=f"`prompt_position` must be from 1 to 3, between .*; got {position}"):
         make_model().get_audio_features(sounds(1), prompt_ids=(18, 3, 5, 19), prompt_position=position)
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ((18, 20, 19), r"`prompt_ids` must be two or more token ids below 20, got \(18, 20, 19\)"),
+        ((18, 3, 5, 6, 7, 8, 9, 19), "`prompt_ids` has 8 tokens; with the sound's at most 8 fit"),
+    ],
+)
+def test_another_prompt_that_clip_cannot_read_is_refused(ids, message):
+    with pytest.raises(ValueError, match=message):
+        make_model().embed_token(draw(1, 12), ids, 1)
+
+
+def test_a_text_of_as_many_tokens_as_clip_reads_is_encoded():
+    assert make_model().get_text_features(torch.full((1, 8), 3)).pooler_output.shape == (1, 10)
+
+
+def test_a_text_longer_than_clip_reads_is_refused():
+    message = "`input_ids` has 9 tokens, start and end included; CLIP reads at most 8. Use fewer words"
+    with pytest.raises(ValueError, match=message):
+        make_model().get_text_features(torch.full((1, 9), 3))
+
+
+def test_no_picture_and_no_sound_are_refused():
+    with pytest.raises(ValueError, match=r"`pixel_values` must be .* one picture or more, got \(0, 3, 32, 48\)"):
+        make_model()(pictures(0), sounds(0))
+    with pytest.raises(ValueError, match=r"`input_values` must be .*, got \(0, 12, 16\)\. .* of one clip or more"):
+        make_model()(pictures(1), sounds(0))
 
 
 def test_vectors_for_search_have_unit_length():
@@ -435,6 +485,40 @@ def test_one_generator_gives_one_loss():
         for seed in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
+
+
+def test_masks_of_pictures_and_of_pairs_are_drawn_apart():
+    model, batch = make_model(mask_init_scale=1, mask_init_shift=0), (pictures(3), sounds(3))
+    image, audio = model.get_image_features(batch[0]), model.get_audio_features(batch[1]).last_hidden_state
+    logits = model.compute_logits(image, audio)
+    features, _ = model.pool_features(image, logits)
+
+    def compute(pairs: int, own: int):
+        shape = logits.shape
+        uniform = tuple(
+            torch.rand((shape[0], sounds, *shape[2:]), generator=torch.Generator().manual_seed(seed))
+            for sounds, seed in ((3, pairs), (1, own))
+        )
+        return model.compute_loss(batch[0], logits, features, audio, uniform=uniform)
+
+    first, other_pairs, other_own = compute(1, 2), compute(3, 2), compute(1, 3)
+    assert (first.image == other_pairs.image, first.area == other_pairs.area) == (True, False)
+    assert (first.image == other_own.image, first.area == other_own.area) == (False, True)
+
+
+@pytest.mark.parametrize("draw_ends", [torch.zeros, torch.ones])
+def test_a_loss_is_finite_at_both_ends_of_the_draws(draw_ends, monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda shape, **_: draw_ends(shape))
+    draws = modeling_acl_ssl.draw_uniform(torch.zeros(2, 3), None)
+    assert torch.isfinite(torch.log(draws / (1 - draws))).all()
+
+
+def test_new_layers_begin_within_xaviers_bound_and_without_bias():
+    embedder = ACLForSoundLocalization(ACLConfig(**SMALL)).audio_embedder
+    for layer in (embedder.fc1, embedder.fc2, embedder.unary_embed, embedder.pair_query, embedder.pair_key):
+        bound = math.sqrt(6 / sum(layer.weight.shape))
+        assert 0.5 * bound < float(layer.weight.abs().max()) <= bound
+        assert not layer.bias.any()
 
 
 def test_a_loss_changes_no_other_output():

@@ -67,6 +67,15 @@ def test_ten_seconds_are_998_frames_of_beats():
     torch.testing.assert_close(features, expected, rtol=0, atol=0)
 
 
+def test_the_statistics_of_features_can_be_chosen():
+    released = ACLProcessor()(audio=make_sound(RATE), sampling_rate=RATE).input_features
+    log_mel = released * (2 * 6.55582) + 15.41663
+    features = ACLProcessor(feature_mean=10.0, feature_std=2.0)(
+        audio=make_sound(RATE), sampling_rate=RATE
+    ).input_features
+    torch.testing.assert_close(features, (log_mel - 10) / 4, rtol=0, atol=1e-4)
+
+
 def test_longer_recordings_are_cut_behind_and_shorter_ones_filled_with_silence():
     processor, sound = ACLProcessor(clip_seconds=0.5), make_sound(RATE)
     assert np.array_equal(processor.prepare_audio(sound, RATE), sound[: RATE // 2])
@@ -146,6 +155,20 @@ def test_texts_are_tokens_padded_behind_the_end(tokenizer):
     assert processor(text="dog").input_ids.tolist() == [[START, DOG, END]]
 
 
+def test_a_text_longer_than_clip_reads_is_refused_by_name(tokenizer):
+    tokenizer.model_max_length = 5
+    processor = ACLProcessor(tokenizer=tokenizer)
+    assert processor(text="a dog a").input_ids.shape == (1, 5)
+    message = r"`text\[1\]` has 6 tokens, start and end included; CLIP reads at most 5. Use fewer words"
+    with pytest.raises(ValueError, match=message):
+        processor(text=["a dog", "a dog a dog"])
+
+
+def test_what_is_no_text_is_refused_by_name(tokenizer):
+    with pytest.raises(TypeError, match=r"`text\[1\]` must be a text, such as 'a dog barking', got int"):
+        ACLProcessor(tokenizer=tokenizer)(text=["a dog", 3])
+
+
 def test_a_text_without_a_tokenizer_is_refused():
     message = "this processor has no tokenizer, so it can't read texts; convert the model again with --part clipseg"
     for ask in (lambda processor: processor(text="a dog"), lambda processor: processor.encode_prompt("a {}")):
@@ -184,6 +207,12 @@ def test_a_saved_processor_is_the_same_with_its_tokenizer(tokenizer, tmp_path):
     assert (loaded.image_size, loaded.clip_seconds, loaded.channels) == (64, 2.0, "mean")
     assert loaded(text="a dog").input_ids.tolist() == [[START, A, DOG, END]]
     assert loaded.encode_prompt("a {}") == processor.encode_prompt("a {}")
+
+
+def test_a_tokenizer_is_looked_up_where_its_processor_is(tokenizer, tmp_path):
+    ACLProcessor(tokenizer=tokenizer).save_pretrained(tmp_path / "saved" / "part")
+    loaded = ACLProcessor.from_pretrained(tmp_path / "saved", subfolder="part")
+    assert loaded(text="a dog").input_ids.tolist() == [[START, A, DOG, END]]
 
 
 def test_a_processor_without_a_tokenizer_is_saved_without(tmp_path):

@@ -11,6 +11,7 @@ from small_acl import small_config
 
 from avzoo import ACLForSoundLocalization, ACLProcessor
 from avzoo.audio import write_wav
+from avzoo.models.acl_ssl import training_acl_ssl
 from avzoo.models.acl_ssl.training_acl_ssl import (
     ACLClips,
     ACLTraining,
@@ -76,6 +77,15 @@ def test_a_crop_is_a_part_of_a_square_a_tenth_larger_and_mirrored_in_half_of_the
     assert firsts == {0, 1, 2, 3, 4}
 
 
+def test_a_picture_is_enlarged_by_pillows_bicubic_filter():
+    picture = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
+    large = np.array(Image.fromarray(picture).resize((11, 11), Image.Resampling.BICUBIC))  # int(1.1 x 10)
+    parts = [large[top : top + 10, left : left + 10] for top in range(2) for left in range(2)]
+    torch.manual_seed(0)
+    crop = (255 * draw_crop(picture, 10)).round().permute(1, 2, 0).numpy()
+    assert any(np.array_equal(crop, part) or np.array_equal(crop, part[:, ::-1]) for part in parts)
+
+
 def test_a_crop_moves_down_as_far_as_to_the_side():
     ramp = np.broadcast_to(np.arange(44, dtype=np.uint8)[:, None, None], (44, 44, 3))
     torch.manual_seed(0)
@@ -93,6 +103,14 @@ def test_a_sample_for_evaluation_is_the_whole_picture(rows, processor):
     sample = ACLClips(rows, processor, augment=False)[3]
     expected = processor(images=rows[3]["image"]).pixel_values[0]
     torch.testing.assert_close(sample["pixel_values"], expected, rtol=0, atol=0)
+
+
+def test_a_videos_sound_beyond_the_largest_sample_is_clipped(processor, monkeypatch):
+    sound = 3 * np.random.default_rng(0).standard_normal(processor.clip_samples).astype(np.float32)
+    monkeypatch.setattr(training_acl_ssl, "read_middle_sound", lambda *_: sound)
+    features = read_clip_features({"id": "clip", "video": "clip.mp4"}, processor)
+    expected = processor(audio=np.clip(sound, -1, 1), sampling_rate=16000).input_features[0]
+    assert torch.equal(features, expected)
 
 
 def test_of_a_video_the_sound_around_its_middle_is_heard(processor, tmp_path):

@@ -18,6 +18,7 @@ from avzoo import BEATsConfig
         ({"num_buckets": 7}, "`num_buckets` must be even and at least 4, got 7"),
         ({"max_distance": 80}, r"`max_distance` \(80\) must be above a quarter of `num_buckets` \(320\)"),
         ({"layerdrop": 1.0}, "`layerdrop` must be at least 0 and below 1, got 1.0"),
+        ({"hidden_act": "glu"}, "`hidden_act` must be one of .*gelu.*, got 'glu'"),
         ({"token_mask": "frames"}, "token_mask"),
     ],
 )

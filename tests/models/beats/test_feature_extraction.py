@@ -112,7 +112,7 @@ def test_the_shortest_recording_has_16_frames():
 
 def test_a_recording_under_16_frames_is_refused_by_name(tmp_path):
     write_wav(tmp_path / "click.wav", make_sound(2799), 16000)
-    message = r"`audio\[1\]` \(click.wav\) is too short: 2799 samples at 16 kHz, 16 frames need 2800"
+    message = r"`audio\[1\]` \(click.wav\) is too short: 0.175 s \(2799 samples at 16000 Hz\), 16 frames need 2800"
     with pytest.raises(ValueError, match=message):
         BEATsFeatureExtractor()([make_sound(16000), tmp_path / "click.wav"], sampling_rate=16000)
 

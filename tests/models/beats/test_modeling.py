@@ -213,6 +213,21 @@ def test_layers_are_left_out_in_training_alone():
     assert torch.equal(dropped.last_hidden_state, dropped.hidden_states[0])
 
 
+@pytest.mark.parametrize(
+    "field", ["hidden_dropout_prob", "attention_probs_dropout_prob", "activation_dropout", "classifier_dropout"]
+)
+def test_each_dropout_changes_training_and_nothing_else(field):
+    model, inputs = make_model(BEATsForAudioClassification, layerdrop=0, **{field: 0.5}), draw(1, 12, 16)
+    plain = make_model(BEATsForAudioClassification, layerdrop=0)(inputs).logits
+    assert torch.equal(model(inputs).logits, plain)
+    assert not torch.allclose(model.train()(inputs).logits, plain, atol=1e-4)
+
+
+def test_embedded_patches_drop_out():
+    embeddings = make_model(hidden_dropout_prob=0.5).train().embeddings
+    assert 0.2 < float((embeddings(draw(1, 12, 16)) == 0).float().mean()) < 0.8
+
+
 def test_gradients_reach_the_patches_through_the_positional_convolution():
     """The authors' code adds in place there, and its backward fails."""
     model = make_model()
@@ -261,6 +276,20 @@ def test_logits_are_the_mean_over_tokens():
     model = make_model(BEATsForAudioClassification, num_labels=3)
     tokens = model.beats(draw(2, 12, 16)).last_hidden_state
     torch.testing.assert_close(model(draw(2, 12, 16)).logits, model.classifier(tokens.mean(1)), rtol=1e-5, atol=1e-5)
+
+
+def test_the_problem_type_of_the_config_chooses_the_loss():
+    model, labels = make_model(BEATsForAudioClassification, num_labels=3), torch.eye(3)[:2]
+    outputs = {}
+    for problem_type in ("multi_label_classification", "single_label_classification"):
+        model.config.problem_type = problem_type
+        outputs[problem_type] = model(draw(2, 12, 16), labels=labels)
+        assert model.config.problem_type == problem_type
+    logits = outputs["multi_label_classification"].logits
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, labels)
+    torch.testing.assert_close(outputs["multi_label_classification"].loss, expected)
+    expected = nn.functional.cross_entropy(logits, labels.argmax(1))
+    torch.testing.assert_close(outputs["single_label_classification"].loss, expected)
 
 
 def test_the_rest_of_frames_behind_the_last_patch_is_not_seen():

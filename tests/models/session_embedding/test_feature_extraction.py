@@ -101,7 +101,12 @@ def test_it_is_saved_and_found_by_transformers(tmp_path):
     [
         ([], RATE, ValueError, "`audio` is an empty list"),
         (np.zeros(0, np.float32), RATE, ValueError, r"`audio`.* 0 seconds of audio"),
-        (tone(0.104), RATE, ValueError, r"`audio` is too short: 0\.104 s, at least 0\.105 s"),
+        (
+            tone(0.104),
+            RATE,
+            ValueError,
+            r"`audio` is too short: 0\.104 s \(1664 samples at 16000 Hz\), at least 0\.105 s",
+        ),
         ([tone(0.5), tone(0.05)], RATE, ValueError, r"`audio\[1\]` is too short: 0\.050 s"),
         (tone(0.5), None, ValueError, "`audio` is an array, which doesn't tell its sampling rate"),
         (

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from avzoo.models.slowfast_cslr import decoding_slowfast_cslr
 from avzoo.models.slowfast_cslr.decoding_slowfast_cslr import (
     GlossLanguageModel,
     GlossSpan,
@@ -136,6 +137,17 @@ def test_a_long_search_is_that_of_its_short_form(benchmark):
     assert all(len(beam.steps) == len(beam.ids) > 60 for beam in beams)
 
 
+@pytest.mark.parametrize("settled_labels", [1, 5])
+def test_labels_that_are_let_go_of_keep_their_steps(benchmark, monkeypatch, settled_labels):
+    generator = np.random.default_rng(3)
+    cases = [benchmark.make_logits(generator, 60, 5) for _ in range(20)]
+    expected = []
+    for limit, results in ((1000, expected), (settled_labels, found := [])):
+        monkeypatch.setattr(decoding_slowfast_cslr, "_SETTLED_LABELS", limit)
+        results += [search_beams(logits) for logits in cases]
+    assert found == expected
+
+
 def test_a_tensor_gives_the_beams_of_an_array():
     logits = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
     assert search_beams(torch.from_numpy(logits)) == search_beams(logits)
@@ -246,6 +258,19 @@ def test_a_beam_is_scored_by_the_sum_of_both_models():
     assert scores[(1,)] == pytest.approx(math.log(0.6) - 0.75)
 
 
+def test_each_gloss_of_a_sentence_has_its_share_of_the_language_model():
+    logits = logits_of([0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.1, 0.8, 0.1])
+    model = GlossLanguageModel(lambda previous, gloss: -0.1 * (1 + len(previous)), ["", "A", "B"], weight=1.0)
+    expected = {beam.ids: beam.score for beam in search_beams(logits, num_beams=100)}
+    for beam in search_beams(logits, num_beams=100, language_model=model):
+        assert beam.score == pytest.approx(expected[beam.ids] - 0.1 * sum(range(1, len(beam.ids) + 1)))
+
+
+def test_an_impossible_gloss_has_a_finite_score():
+    for weight, expected in ((0.0, 0.0), (0.5, -5000.0)):
+        assert GlossLanguageModel(lambda previous, gloss: -math.inf, GLOSSES, weight=weight)([], 1) == expected
+
+
 def test_a_language_model_of_weight_0_changes_nothing():
     logits = np.random.default_rng(0).standard_normal((8, 4))
     model = GlossLanguageModel(lambda previous, gloss: -5.0, GLOSSES, weight=0.0)
@@ -289,8 +314,8 @@ class BigramFile:
     order = 2
     PAIRS = {("<s>", "HEUTE"): -0.5, ("HEUTE", "REGEN"): -1.0, (None, "HEUTE"): -3.0}
 
-    def __init__(self, path):
-        assert path == "glosses.arpa"
+    def __init__(self, path, config):
+        assert (path, config.show_progress) == ("glosses.arpa", False)
 
     def BeginSentenceWrite(self, state):
         state.word = "<s>"
@@ -304,7 +329,9 @@ class BigramFile:
 
 
 def test_a_kenlm_file_scores_glosses_after_the_beginning_of_the_sentence_and_after_others(monkeypatch):
-    monkeypatch.setitem(sys.modules, "kenlm", SimpleNamespace(Model=BigramFile, State=SimpleNamespace))
+    kenlm = SimpleNamespace(Model=BigramFile, State=SimpleNamespace, Config=SimpleNamespace)
+    kenlm.ARPALoadComplain = SimpleNamespace(NONE=0)
+    monkeypatch.setitem(sys.modules, "kenlm", kenlm)
     score_gloss = load_kenlm("glosses.arpa")
     assert score_gloss((), "HEUTE") == pytest.approx(-0.5 * math.log(10))
     assert score_gloss(("SONNE", "HEUTE"), "REGEN") == pytest.approx(-1.0 * math.log(10))

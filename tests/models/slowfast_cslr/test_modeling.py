@@ -214,6 +214,10 @@ def test_the_loss_is_the_weighted_sum_of_its_terms():
             {"pixel_values": torch.zeros(1, 16, 3, 32, 32), "labels": torch.tensor([1])},
             r"`labels` must be \(clips, glosses\) of 1 clips",
         ),
+        (
+            {"pixel_values": torch.zeros(1, 16, 3, 32, 32), "labels": torch.tensor([[1, -100, 2]])},
+            "`labels` must have -100 behind the last gloss only, got one before a gloss",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(inputs, message):
@@ -228,10 +232,55 @@ def test_auxiliary_heads_that_are_not_there_are_named():
 
 @pytest.mark.parametrize(
     ("layers", "edge", "step"),
-    [(("K5", "P2", "K5", "P2"), 6, 4), (("K3", "P2", "K5"), 5, 2), (("P2", "K5", "K5"), 8, 2), (("K5",), 2, 1)],
+    [
+        (("K5", "P2", "K5", "P2"), 6, 4),
+        (("K3", "P2", "K5"), 5, 2),
+        (("P2", "K5", "K5"), 8, 2),
+        (("K5",), 2, 1),
+        (("K4", "P2"), 2, 2),
+    ],
 )
 def test_edges_and_steps_follow_from_the_temporal_layers(layers, edge, step):
     config = SlowFastSignConfig(**SMALL, temporal_layers=layers)
     assert (config.edge_frames, config.step_frames) == (edge, step)
     for steps in (1, 7):
         assert config.count_steps(steps * step + 2 * edge) == steps
+
+
+def train_twice(**fields) -> list:
+    """Two passes in training over one batch, clips of unequal lengths, from one state."""
+    inputs = SlowFastSignProcessor(resize_size=32, crop_size=32).pad(draw_clips(9, 30))
+    outputs = []
+    for seed in (0, 1):
+        model = make_model(**fields).train()
+        torch.manual_seed(seed)
+        with torch.no_grad():
+            outputs.append(model(**inputs))
+    return outputs
+
+
+def test_in_training_clips_see_each_others_padding_as_in_the_authors_code():
+    isolated, official = (train_twice(isolate_clips=value)[0].logits for value in (True, False))
+    assert torch.equal(isolated, official)
+
+
+def test_features_are_dropped_out_before_the_heads():
+    first, second = train_twice(dropout=0.5)
+    assert torch.equal(first.frame_features, second.frame_features)
+    assert not torch.allclose(first.conv_logits, second.conv_logits)
+
+
+@pytest.mark.parametrize(("layers", "is_equal"), [(1, True), (2, False)])
+def test_hidden_states_are_dropped_out_between_layers_of_the_lstm_only(layers, is_equal):
+    first, second = train_twice(lstm_dropout=0.5, num_lstm_layers=layers)
+    assert torch.equal(first.conv_logits, second.conv_logits)
+    assert torch.equal(first.logits, second.logits) == is_equal
+
+
+def test_losses_of_half_precision_are_computed_in_float32():
+    logits = (5 * torch.randn(2, 9, 5, generator=torch.Generator().manual_seed(0))).bfloat16()
+    lengths, labels = torch.tensor([9, 6]), torch.tensor([[1, 2, 2], [3, 4, -100]])
+    found = ctc_loss(logits, lengths, labels)
+    assert torch.equal(found, ctc_loss(logits.float(), lengths, labels))
+    found = distillation_loss(logits, logits.flip(0), 8.0)
+    assert torch.equal(found, distillation_loss(logits.float(), logits.float().flip(0), 8.0))

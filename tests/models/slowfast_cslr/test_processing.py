@@ -142,3 +142,41 @@ def test_nothing_and_empty_lists_are_refused():
         SlowFastSignProcessor()()
     with pytest.raises(ValueError, match="`videos` is an empty list"):
         SlowFastSignProcessor()(videos=[])
+
+
+def test_logits_may_be_a_list():
+    assert SlowFastSignProcessor(["A", "B"]).decode([[0.0, 9.0, 1.0], [9.0, 0.0, 1.0]])[0].ids == (1,)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ([3], r"`lengths` must be a number of steps for each of 2 clips, got 1"),
+        ([3, 4], r"`lengths\[1\]` must be at least 0 and at most 3, got 4"),
+        (torch.tensor([-1, 3]), r"`lengths\[0\]` must be at least 0 and at most 3, got -1"),
+    ],
+)
+def test_lengths_that_are_not_those_of_the_logits_are_refused(lengths, message):
+    with pytest.raises(ValueError, match=message):
+        SlowFastSignProcessor().batch_decode(torch.zeros(2, 3, 5), lengths)
+
+
+def test_a_rate_of_zero_is_refused():
+    with pytest.raises(ValueError, match="`source_fps` must be above 0 frames per second, got 0"):
+        SlowFastSignProcessor()(videos=draw_frames(2, 32, 32), source_fps=0)
+
+
+def test_frames_in_memory_have_the_rate_of_the_network():
+    processor = SlowFastSignProcessor(frame_rate=10)
+    assert len(processor.read_frames(draw_frames(20, 32, 32))) == 20
+    assert len(processor.read_frames(draw_frames(20, 32, 32), source_fps=20)) == 10
+
+
+def test_the_cut_is_rounded_to_the_nearest_pixel():
+    assert cut_to_ratio(draw_frames(1, 100, 100), 2 / 3).shape == (1, 100, 67, 3)
+    assert cut_to_ratio(draw_frames(1, 100, 100), 3 / 2).shape == (1, 67, 100, 3)
+
+
+def test_a_vocabulary_that_is_one_text_is_refused():
+    with pytest.raises(TypeError, match="`glosses` must be a list of glosses, got the text 'MORGEN'"):
+        SlowFastSignProcessor("MORGEN")

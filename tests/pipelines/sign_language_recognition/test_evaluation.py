@@ -170,3 +170,13 @@ def test_no_rows_and_ids_that_come_twice_are_refused(parts, rows):
         evaluate_signs(*parts, [])
     with pytest.raises(ValueError, match="`rows` hold 'clip0' twice; ids tell clips apart"):
         evaluate_signs(*parts, [rows[0], rows[0]])
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_a_model_in_training_goes_on_with_it(parts, rows, was_training):
+    model, processor = parts
+    try:
+        recognize_signs(model.train(was_training), processor, rows[:1], num_beams=1)
+        assert model.training is was_training
+    finally:
+        model.eval()

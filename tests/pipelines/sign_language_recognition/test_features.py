@@ -107,7 +107,7 @@ def test_a_clip_of_as_many_frames_as_are_allowed_is_looked_at_whole():
 def test_what_is_held_does_not_grow_with_the_clip():
     stream = FeatureStream(make_reader(), make_processor(), max_frames=88)
     with torch.no_grad():
-        held = [stream.add(block) is not None and len(stream._frames) for block in cut(make_noise(2000), 32)]
+        held = [stream.add(block) is not None and len(stream._held) for block in cut(make_noise(2000), 32)]
     assert max(held) <= 88
 
 
@@ -139,3 +139,31 @@ def test_a_hop_that_parts_slow_frames_is_refused():
 def test_a_clip_without_frames_is_refused():
     with pytest.raises(ValueError, match="`video` has no frames"):
         FeatureStream(make_reader(), make_processor()).finish()
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"alpha": 8},
+        {"alpha": 3},
+        {"temporal_layers": ("K3",)},
+        {"temporal_layers": ("K3", "P2", "K5")},
+        {"temporal_layers": ("K4", "P2")},
+        {"alpha": 8, "isolate_clips": False},
+    ],
+    ids=str,
+)
+def test_clips_that_end_within_a_slow_frame_are_the_same_whole_and_in_chunks(sizes):
+    model = make_random_model(**sizes).double()
+    config = model.config
+    processor = make_processor(edge_frames=config.edge_frames, step_frames=config.step_frames, alpha=config.alpha)
+    for count in (1, 3, 5, 90, 94):
+        frames = make_noise(count)
+        with torch.no_grad():
+            expected = model(**processor.pad([frames]))
+            for block in (200, 7):
+                blocks = iter(cut(frames, block))
+                logits, _ = recognize_steps(model, compute_steps(model, processor, blocks, max_frames=80)[0])
+                assert len(logits) == expected.lengths[0] == processor.count_steps(count)
+                whole = expected.logits[0, : len(logits)].float()
+                torch.testing.assert_close(logits, whole, rtol=1e-6, atol=1e-6)

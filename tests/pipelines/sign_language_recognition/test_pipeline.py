@@ -12,6 +12,7 @@ from PIL import Image
 import avzoo
 from avzoo import SignLanguageRecognitionPipeline, SlowFastSignConfig, SlowFastSignForCTC
 from avzoo.pipelines.sign_language_recognition import pipeline as pipeline_module
+from avzoo.toyworld.signs import sign_sentence
 from avzoo.video import Video, write_picture, write_video
 
 SENTENCE = (("", 20), ("RED", 24), ("", 24), ("GREEN", 20), ("", 12))
@@ -126,6 +127,20 @@ def test_a_list_gives_a_list_and_a_stream_an_iterator(read_colours):
     assert not isinstance(stream, list)
     assert [answer["text"] for answer in stream] == ["RED", "GREEN"]
     assert [answer["text"] for answer in read_colours(np.stack([clips[0], clips[0]]))] == ["RED", "RED"]
+
+
+def test_the_toy_checkpoint_reads_a_drawn_person_at_any_size_and_rate(tmp_path):
+    read_signs = transformers.pipeline(
+        "sign-language-recognition", model=avzoo.toy_checkpoint("slowfast_cslr"), device="cpu"
+    )
+    clip = sign_sentence(7, vocabulary=read_signs.processor.glosses, num_glosses=4)
+    write_video(tmp_path / "clip.mp4", clip["frames"].repeat(2, 0).repeat(3, 1).repeat(3, 2), 50)
+    answer = read_signs(str(tmp_path / "clip.mp4"))
+    assert answer["text"].split() == clip["glosses"]
+    for gloss, (first, stop) in zip(answer["glosses"], clip["spans"], strict=True):
+        # The way to a sign is a part of its times.
+        assert first - 12 <= 25 * gloss["start"] <= first + 2
+        assert abs(25 * gloss["end"] - stop) <= 8
 
 
 # Long, and many.
@@ -298,3 +313,47 @@ def test_weights_that_overflow_are_named():
 
 def test_the_default_number_of_frames_holds_the_longest_clip_of_phoenix14():
     assert make_processor().count_padded(299) <= pipeline_module.MAX_FRAMES
+
+
+def test_a_processor_that_pads_for_another_network_is_refused():
+    with pytest.raises(
+        ValueError, match="`processor` has edge_frames 5, the model needs 6: they do not belong together"
+    ):
+        SignLanguageRecognitionPipeline(
+            model=make_random_model(), processor=make_processor(edge_frames=5), device="cpu"
+        )
+
+
+@pytest.mark.parametrize("options", [{}, {"source_fps": 10}], ids=str)
+def test_a_folder_with_frames_of_two_sizes_is_refused(read_noise, tmp_path, options):
+    for index, size in enumerate([(40, 40)] * 40 + [(44, 40)]):
+        write_picture(tmp_path / f"{index}.png", np.zeros((*size, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"40\.png` has 40 x 44 pixels, the first frame of its folder 40 x 40"):
+        read_noise(str(tmp_path), **options)
+
+
+def test_a_folder_at_another_rate_is_read_frame_by_frame(read_noise, tmp_path, monkeypatch):
+    for index in range(6):
+        write_picture(tmp_path / f"{index}.png", np.zeros((40, 40, 3), np.uint8))
+    (tmp_path / "5.png").write_bytes(b"damaged")
+    blocks = read_noise.processor.iter_frames(tmp_path, 25.5, block_frames=2)
+    assert len(next(blocks)) == 2  # before the last is opened
+    with pytest.raises(ValueError, match=r"5\.png"):
+        list(blocks)
+
+
+@pytest.mark.parametrize(
+    ("video", "options", "error", "message"),
+    [
+        (iter([np.zeros((4, 32, 32, 3))]), {}, ValueError, r"`frames` must be \(frames, height, width, 3\) uint8"),
+        (iter([np.zeros((32, 32, 3), np.uint8)]), {}, ValueError, r"`frames` must be .* got \(32, 32, 3\)"),
+        (make_noise(4), {"hop": 6}, ValueError, "`hop` must be a multiple of 4 frames, got 6"),
+        (make_noise(4), {"hop": "8"}, TypeError, "`hop` must be a whole number, got '8'"),
+        (make_noise(4), {"hop": 8.0}, TypeError, r"`hop` must be a whole number, got 8\.0"),
+        (make_noise(4), {"source_fps": 0}, ValueError, "`source_fps` must be above 0 frames per second, got 0"),
+    ],
+    ids=["floats", "one frame", "hop", "text", "float", "rate"],
+)
+def test_what_cannot_be_streamed_is_refused(read_noise, video, options, error, message):
+    with pytest.raises(error, match=message):
+        list(read_noise.stream(video, **options))

@@ -71,7 +71,7 @@ def test_what_is_held_does_not_grow_with_the_stream():
     held = []
     for _ in range(100):
         recognizer.add(make_frames(("RED", 8), ("", 8)))
-        held.append((len(recognizer._features._frames), len(recognizer._steps._features), len(recognizer._run)))
+        held.append((len(recognizer._features._held), len(recognizer._steps._features), len(recognizer._run)))
     assert np.max(held, axis=0).tolist() <= [100, 20, 4]
 
 
@@ -106,3 +106,25 @@ def test_a_stream_without_frames_has_no_gloss():
 def test_frames_of_another_shape_or_type_are_refused(frames):
     with pytest.raises(ValueError, match=r"`frames` must be \(frames, height, width, 3\) uint8, got"):
         StreamingSignRecognizer(make_reader(), make_processor()).add(frames)
+
+
+def test_frames_after_the_end_are_refused():
+    recognizer = StreamingSignRecognizer(make_reader(), make_processor())
+    recognizer.add(make_noise(8))
+    recognizer.finish()
+    assert recognizer.finish() == []
+    with pytest.raises(ValueError, match="the clip was finished after 8 frames; make another stream"):
+        recognizer.add(make_noise(8))
+
+
+def test_a_hop_is_needed():
+    with pytest.raises(TypeError, match="`hop` must be a whole number, got None"):
+        StreamingSignRecognizer(make_reader(), make_processor(), hop=None)
+
+
+def test_the_score_of_a_gloss_is_the_largest_of_its_steps():
+    dim = (0.6 * make_frames(("RED", 8))).astype(np.uint8)
+    frames = np.concatenate([make_frames(("", 8)), dim, make_frames(("RED", 8), ("", 8))])
+    (gloss,) = run(StreamingSignRecognizer(make_reader(), make_processor()), frames, 10)
+    assert gloss.label == "RED"
+    assert gloss.score > 0.99  # its first step is less sure

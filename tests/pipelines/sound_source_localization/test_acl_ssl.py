@@ -94,6 +94,18 @@ def test_texts_stand_in_place_of_sounds(locate):
     assert first["seconds"] is None
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "`text` must be a text, such as 'a dog barking', got NoneType"),
+        (["a dog", 3], r"`text\[1\]` must be a text, such as 'a dog barking', got int"),
+    ],
+)
+def test_what_is_no_text_is_refused(locate, text, message):
+    with pytest.raises(TypeError, match=message):
+        locate({"image": make_picture(), "text": text})
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("seconds", [3.0, 12.0])
 def test_two_channels_are_heard_one_behind_the_other(locate, tmp_path, seconds):

@@ -1,0 +1,282 @@
+"""Clips of spoken words as tensors, and a judge that tells which word a spectrogram is; used by `ltbs.py`.
+
+Clips are `avzoo.toyworld.spoken_words`': one of twelve words in a second. 24 of the 36 English voices are for training,
+with four faces each. Test clips are of two kinds: new clips of these people, and clips of strangers, the other 12
+voices with faces of their own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from toy.runs import as_detected
+
+from avzoo import LTBSProcessor
+from avzoo.models.ltbs.augmentation_ltbs import augment_mouths
+from avzoo.models.ltbs.speech_units import find_units
+from avzoo.toyworld.caption_words import ENGLISH_SPEAKERS
+from avzoo.toyworld.spoken_words import LIP_CLASS_OF, LIP_CLASSES, WORDS, SpokenWords, english_identities
+from avzoo.training import StepInfo, TrainingArguments, train
+from avzoo.video import Track
+
+STRANGERS = ENGLISH_SPEAKERS[1::3]
+KNOWN = tuple(voice for voice in ENGLISH_SPEAKERS if voice not in STRANGERS)
+PEOPLE = {
+    "train": english_identities(range(4), KNOWN),
+    "known": english_identities(range(4), KNOWN),
+    "strangers": english_identities(range(4, 8), STRANGERS),
+}
+NUM_CLIPS = {"train": 640, "known": 72, "strangers": 144}
+NUM_FRAMES, NUM_MEL_FRAMES, NUM_MEL_BINS = 25, 100, 80
+MOUTH_SIZE, CROP_SIZE = 48, 44
+NUM_UNITS = 50
+DELTA_WEIGHT = 2.0  # of the change over time among the features of units
+K_MEANS_ROUNDS = 30
+JUDGE_STEPS, JUDGE_BATCH_SIZE = 600, 32
+MOST_SHIFT = 3  # bins by which a judge's training clips are moved
+LIP_CLASS_OF_WORD = torch.tensor([LIP_CLASSES.index(LIP_CLASS_OF[word]) for word in WORDS])
+
+Clips = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class SpokenClips:
+    """All clips of a seed.
+
+    Args:
+        splits: {"train", "known", "strangers": clips}; clips are mouths (clips, 25, 48, 48) uint8, mel (clips, 100, 80)
+            natural logarithm, units, pitch and energy (clips, 25), voice_vectors (clips, 80), voices, words (clips,).
+        mean, std: (80,), of each bin over the training clips.
+        centres: (units, 80), of the units.
+        energy: mean and deviation of its logarithm over the training clips.
+    """
+
+    splits: dict[str, Clips]
+    mean: torch.Tensor
+    std: torch.Tensor
+    centres: torch.Tensor
+    energy: tuple[float, float]
+
+    def make_processor(self) -> LTBSProcessor:
+        """The processor that goes with a network that has learned from these clips."""
+        return make_processor(*self.energy)
+
+    def normalize(self, mel: torch.Tensor) -> torch.Tensor:
+        """Each bin less its mean, over its deviation."""
+        return (mel - self.mean) / self.std
+
+    def save(self, path: Path) -> None:
+        tensors = {"mean": self.mean, "std": self.std, "centres": self.centres, "energy": torch.tensor(self.energy)}
+        torch.save({"splits": self.splits, **tensors}, path)
+
+
+def load_clips(path: Path) -> SpokenClips:
+    data = torch.load(path, weights_only=True, mmap=True)
+    energy = tuple(data["energy"].tolist())
+    return SpokenClips(data["splits"], data["mean"], data["std"], data["centres"], energy)
+
+
+def make_processor(energy_mean: float = 0.0, energy_std: float = 1.0) -> LTBSProcessor:
+    return LTBSProcessor(
+        crop_size=CROP_SIZE,
+        mouth_size=MOUTH_SIZE,
+        num_units=NUM_UNITS,
+        energy_mean=energy_mean,
+        energy_std=energy_std,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- rendering
+
+
+def render_clips(seed: int, num_clips: dict[str, int] = NUM_CLIPS) -> SpokenClips:
+    """Render and prepare all clips of a seed; about a minute of one core."""
+    processor = make_processor()
+    splits = {
+        split: prepare(SpokenWords(count, seed, split=split, identities=PEOPLE[split]), processor)
+        for split, count in num_clips.items()
+    }
+    training = splits["train"]
+    energy = (float(training["energy"].mean()), float(training["energy"].std(correction=0)))
+    mean, std = training["mel"].mean((0, 1)), training["mel"].std((0, 1))
+    centres = None
+    for clips in splits.values():
+        clips["energy"] = (clips["energy"] - energy[0]) / energy[1]
+        features = describe_sound((clips["mel"] - mean) / std)
+        if centres is None:
+            centres = find_centres(features.flatten(0, 1), NUM_UNITS, seed)
+        clips["units"] = find_units(features.flatten(0, 1), centres).view(features.shape[:2])
+        clips["voice_vectors"] = describe_voices((clips["mel"] - mean) / std, clips["energy"])
+    return SpokenClips(splits, mean, std, centres, energy)
+
+
+def prepare(world: SpokenWords, processor: LTBSProcessor) -> Clips:
+    """Mouths as they are cut from detected faces, spectrograms, pitch and energy (not normalised yet), and labels."""
+    parts: dict[str, list] = {"mouths": [], "mel": [], "pitch": [], "energy": [], "voices": [], "words": []}
+    for index, clip in enumerate(world):
+        boxes = as_detected(clip["boxes"][0], index)
+        track = Track(0, np.arange(len(boxes)), boxes)
+        targets = processor.prepare_targets(processor.prepare_sound(clip["audio"]), NUM_FRAMES)
+        parts["mouths"].append(torch.from_numpy(processor.read_mouths(clip["frames"], track)))
+        parts["mel"].append(targets["labels"])
+        parts["pitch"].append(targets["pitch_labels"])
+        parts["energy"].append(targets["energy_labels"])
+        parts["voices"].append(torch.tensor(clip["identity"] % 96))
+        parts["words"].append(torch.tensor(WORDS.index(clip["word"])))
+    return {name: torch.stack(values) for name, values in parts.items()}
+
+
+def describe_sound(mel: torch.Tensor) -> torch.Tensor:
+    """What units are told by: normalised spectrograms (clips, 100, 80) to (clips, 25, 80).
+
+    The bins and twice their change from the frame before to the one behind, averaged over each video frame.
+    """
+    padded = torch.cat([mel[:, :1], mel, mel[:, -1:]], dim=1)
+    change = (padded[:, 2:] - padded[:, :-2]) / 2
+    return (mel + DELTA_WEIGHT * change).unflatten(1, (NUM_FRAMES, -1)).mean(2)
+
+
+def describe_voices(mel: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
+    """How a voice sounds in each clip: the mean of its loud frames of a normalised spectrogram. (clips, 80)."""
+    loud = (energy > 0).repeat_interleave(mel.shape[1] // energy.shape[1], dim=1)[..., None]
+    return (mel * loud).sum(1) / loud.sum(1).clamp(min=1)
+
+
+def find_centres(features: torch.Tensor, count: int, seed: int) -> torch.Tensor:
+    """Centres of clusters by Lloyd's algorithm, begun as k-means++ does: (frames, width) to (count, width)."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = features[torch.randint(len(features), (1,), generator=generator)]
+    nearest = torch.full((len(features),), torch.inf)
+    while len(centres) < count:
+        nearest = torch.minimum(nearest, (features - centres[-1]).square().sum(1))
+        centres = torch.cat([centres, features[torch.multinomial(nearest, 1, generator=generator)]])
+    for _ in range(K_MEANS_ROUNDS):
+        units = find_units(features, centres)
+        sums = torch.zeros_like(centres).index_add_(0, units, features)
+        sizes = torch.bincount(units, minlength=count)[:, None]
+        centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+    return centres
+
+
+def draw_partners(voices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+    """For each clip another one of its voice, at random or the next one; itself where there is no other."""
+    partners = torch.arange(len(voices))
+    for voice in voices.unique():
+        rows = (voices == voice).nonzero()[:, 0]
+        step = 1
+        if generator is not None and len(rows) > 1:
+            step = int(torch.randint(1, len(rows), (), generator=generator))
+        partners[rows] = rows.roll(step)
+    return partners
+
+
+class TalkingMouths(torch.utils.data.Dataset):
+    """Training clips, cut and mirrored at random, each with the voice of another clip of the same person.
+
+    Draws come from torch's global generator, which the training loop seeds.
+    """
+
+    def __init__(self, clips: Clips):
+        self.clips = clips
+        self.rows_of_voice = {int(v): (clips["voices"] == v).nonzero()[:, 0] for v in clips["voices"].unique()}
+
+    def __len__(self) -> int:
+        return len(self.clips["words"])
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        clips = self.clips
+        draws = {"crop_size": CROP_SIZE, "most_masked": 0, "erase_probability": 0.0}
+        same = self.rows_of_voice[int(clips["voices"][index])]
+        other = same[torch.randint(len(same), ())]
+        return {
+            "pixel_values": augment_mouths(clips["mouths"][index].clone(), torch.default_generator, **draws),
+            "speaker_embeddings": clips["voice_vectors"][other],
+            "unit_labels": clips["units"][index],
+            "pitch_labels": clips["pitch"][index],
+            "energy_labels": clips["energy"][index],
+            "mel_labels": clips["mel"][index],
+        }
+
+
+def get_inputs(clips: Clips, rows: slice) -> dict[str, torch.Tensor]:
+    """What a network is given of test clips: the middle of each mouth, and the voice of the person's next clip."""
+    edge = (MOUTH_SIZE - CROP_SIZE) // 2
+    inside = slice(edge, edge + CROP_SIZE)
+    partners = draw_partners(clips["voices"])
+    return {
+        "pixel_values": clips["mouths"][rows, :, inside, inside].clone(),
+        "speaker_embeddings": clips["voice_vectors"][partners[rows]],
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- judge
+
+
+class Judge(nn.Module):
+    """Normalised spectrograms (clips, frames, 80) to scores of words."""
+
+    def __init__(self, width: int = 64):
+        super().__init__()
+        layers, channels = [], NUM_MEL_BINS
+        for _ in range(3):
+            layers += [nn.Conv1d(channels, width, 5, stride=2, padding=2), nn.BatchNorm1d(width), nn.ReLU()]
+            channels = width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(nn.Dropout(0.3), nn.Linear(2 * width, len(WORDS)))
+
+    def forward(self, mel: torch.Tensor) -> torch.Tensor:
+        hidden = self.features(mel.mT)
+        return self.classifier(torch.cat([hidden.mean(2), hidden.amax(2)], dim=1))
+
+
+def train_judge(data: SpokenClips, seed: int, output: Path) -> Judge:
+    """Train a judge on the real sound of the training clips."""
+    torch.manual_seed(seed)
+    judge, clips = Judge(), data.splits["train"]
+    arguments = TrainingArguments(
+        output_dir=str(output),
+        max_steps=JUDGE_STEPS,
+        batch_size=JUDGE_BATCH_SIZE,
+        drop_last=True,
+        learning_rate=2e-3,
+        weight_decay=0.01,
+        schedule="cosine",
+        seed=seed,
+        cpu=True,
+        progress_bar=False,  # several at once would overwrite each other
+    )
+
+    def vary(batch: Sequence[torch.Tensor], step: StepInfo) -> list[torch.Tensor]:
+        """Another vocal tract (all bins moved), another level, another equaliser, and noise."""
+        mel, words = batch
+        draw = step.rank_generator
+        shifts = torch.randint(-MOST_SHIFT, MOST_SHIFT + 1, (len(mel), 1), generator=draw)
+        bins = (torch.arange(NUM_MEL_BINS) + shifts).clamp(0, NUM_MEL_BINS - 1)
+        mel = mel.gather(2, bins[:, None].expand(mel.shape))
+        curve = torch.randn(len(mel), 1, 5, generator=draw)
+        curve = nn.functional.interpolate(0.15 * curve, NUM_MEL_BINS, mode="linear", align_corners=True)
+        level = 0.15 * torch.randn(len(mel), 1, 1, generator=draw)
+        noise = 0.3 * torch.rand(len(mel), 1, 1, generator=draw) * torch.randn(mel.shape, generator=draw)
+        return [mel + curve + level + noise, words]
+
+    dataset = torch.utils.data.TensorDataset(data.normalize(clips["mel"]), clips["words"])
+    train(
+        judge,
+        dataset,
+        arguments,
+        batch_transform=vary,
+        compute_loss=lambda judge, batch, _: nn.functional.cross_entropy(judge(batch[0]), batch[1]),
+    )
+    return judge.eval()
+
+
+@torch.no_grad()
+def recognize(judge: Judge, mel: torch.Tensor, words: torch.Tensor) -> tuple[float, float, float]:
+    """Shares of clips whose word, and whose lip class, is recognised; and of words among those that look alike."""
+    heard = judge(mel).argmax(1)
+    right, class_right = heard == words, LIP_CLASS_OF_WORD[heard] == LIP_CLASS_OF_WORD[words]
+    alike = torch.tensor([WORDS[word] != LIP_CLASS_OF[WORDS[word]] for word in words.tolist()])
+    return float(right.float().mean()), float(class_right.float().mean()), float(right[alike].float().mean())
