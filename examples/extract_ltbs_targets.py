@@ -175,7 +175,10 @@ def load_units(options: argparse.Namespace, rows: list[dict[str, Any]], processo
     """HuBERT up to a layer, with its centres; these are found first where there are none."""
     logging.getLogger("transformers").setLevel(logging.ERROR)
     with explain_damage(options.hubert), explain_hub_errors(options.hubert):
-        model = HubertModel.from_pretrained(options.hubert)
+        model, report = HubertModel.from_pretrained(options.hubert, output_loading_info=True)
+    missing = sorted(report["missing_keys"] - {"masked_spec_embed"})  # a vector for training
+    if missing:
+        raise ValueError(f"`hubert` ({options.hubert}) lacks {len(missing)} weights, the first is {missing[0]}.")
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     model = cut_hubert(model, options.layer).to(device)
     if not options.centres.is_file():

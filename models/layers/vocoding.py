@@ -4,15 +4,21 @@ A vocoder's config tells the spectrograms it was trained on in `mel_settings`, s
 """
 
 import math
+from typing import Literal
 
 import torch
 from transformers import PreTrainedConfig, SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from avzoo.audio import MelSettings
+from avzoo.checks import check_choice
 
 from .griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 
 VOCODER_CHUNK_LENGTH = 1024  # frames, about 10 s
+# Rates of HiFi-GAN's four upsamplers by the samples of a frame, and their kernels. 256: the authors'; 160: 10 ms at
+# 16 kHz.
+_UPSAMPLERS = {256: ((8, 8, 2, 2), (16, 16, 4, 4)), 160: ((5, 4, 4, 2), (11, 8, 8, 4))}
+_INITIAL_CHANNELS = {"v1": 512, "v2": 128}
 
 
 def vocoder_hop(config: SpeechT5HifiGanConfig | GriffinLimVocoderConfig) -> int:
@@ -62,6 +68,36 @@ def vocode(
     return torch.cat(chunks, dim=1)
 
 
+def make_hifigan_config(mel: MelSettings, size: Literal["v1", "v2"] = "v1") -> SpeechT5HifiGanConfig:
+    """The config of a HiFi-GAN for some spectrograms, to train one.
+
+        vocoder = SpeechT5HifiGan(make_hifigan_config(MelSettings()))
+
+    Args:
+        mel: of 160 or 256 samples a frame.
+        size: "v1", or "v2", which has a quarter of the channels and a sixteenth of the work.
+
+    Raises:
+        ValueError: another hop or size.
+    """
+    check_choice("size", size, _INITIAL_CHANNELS)
+    if mel.hop_size not in _UPSAMPLERS:
+        raise ValueError(
+            f"`mel` has {mel.hop_size} samples a frame, rates are known for {', '.join(map(str, _UPSAMPLERS))}; make a "
+            "SpeechT5HifiGanConfig whose `upsample_rates` multiply to them."
+        )
+    rates, kernels = _UPSAMPLERS[mel.hop_size]
+    return SpeechT5HifiGanConfig(
+        model_in_dim=mel.num_mel_bins,
+        sampling_rate=mel.sampling_rate,
+        upsample_initial_channel=_INITIAL_CHANNELS[size],
+        upsample_rates=list(rates),
+        upsample_kernel_sizes=list(kernels),
+        normalize_before=False,
+        mel_settings=mel.to_dict(),
+    )
+
+
 def read_mel_settings(config: PreTrainedConfig) -> MelSettings:
     """The settings of the spectrograms that a vocoder takes.
 
@@ -106,6 +142,7 @@ def check_vocoder(config: PreTrainedConfig, mel: MelSettings, name: str = "vocod
 
 __all__ = [
     "check_vocoder",
+    "make_hifigan_config",
     "read_mel_settings",
     "vocode",
     "vocoder_context",

@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import SpeechT5HifiGan
 
+from avzoo import zoo
 from avzoo.conversion import convert_checkpoint, save_converted
 from avzoo.conversion.convert_hifigan import fold_weight_norm
 
@@ -105,6 +106,14 @@ def test_the_command_line_converts_it(tmp_path, capsys):
     main(["convert", "hifigan", str(save_file(tmp_path / "files")), str(tmp_path / "out")])
     assert capsys.readouterr().out == f"{tmp_path / 'out'}\n"
     assert SpeechT5HifiGan.from_pretrained(tmp_path / "out").config.sampling_rate == 22050
+
+
+def test_the_row_names_transformers_own_classes_and_no_public_name():
+    row = zoo.find_row("hifigan")
+    assert row.load(row.model_class) is SpeechT5HifiGan
+    assert (row.public_names, row.auto_classes) == ((), {})
+    with pytest.raises(AttributeError, match="hifigan has no public name 'HifiGan'"):
+        row.load("HifiGan")
 
 
 def test_residual_blocks_of_type_2_are_refused():

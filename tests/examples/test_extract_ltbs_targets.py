@@ -9,7 +9,7 @@ import torch
 from transformers import HubertConfig, HubertModel
 
 from avzoo.models.ltbs import LTBSProcessor
-from avzoo.models.ltbs.speech_units import align_units, find_units, load_centres
+from avzoo.models.ltbs.speech_units import align_units, find_units, load_centres, save_centres
 from avzoo.models.ltbs.target_files import load_clip
 from avzoo.toyworld.talkers import Talkers
 from avzoo.video import VideoReader, write_video
@@ -159,3 +159,27 @@ def test_a_file_that_is_no_clip_is_refused(extracted, tmp_path):
         load_clip(extracted / entry["file"], LTBSProcessor(num_mel_bins=40))
     with pytest.raises(ValueError, match=r"units of .* must be from 0 to 1"):
         load_clip(extracted / entry["file"], LTBSProcessor(num_units=2))
+
+
+def test_a_hubert_without_its_weights_is_refused(speakers, hubert, run_main, tmp_path):
+    model = HubertModel.from_pretrained(hubert)
+    weights = {name: value for name, value in model.state_dict().items() if "layers.1.attention" not in name}
+    model.save_pretrained(tmp_path / "half", state_dict=weights)
+    options = ["--hubert", tmp_path / "half", "--layer", 2, "--centres", tmp_path / "centres.safetensors"]
+    status, _, stderr = run_main(SCRIPT, *extraction(speakers, tmp_path / "targets", *options))
+    assert status != 0
+    assert "lacks 8 weights, the first is encoder.layers.1.attention" in stderr
+
+
+def test_centres_of_another_network_are_refused(extracted, speakers, hubert, run_main, tmp_path):
+    save_centres(tmp_path / "other.safetensors", torch.randn(8, 12))
+    options = ["--hubert", hubert, "--layer", 2, "--centres", tmp_path / "other.safetensors"]
+    status, _, stderr = run_main(SCRIPT, *extraction(speakers, tmp_path / "targets", *options))
+    assert status != 0
+    assert "have 12 numbers each" in stderr
+    save_centres(tmp_path / "fewer.safetensors", torch.randn(5, 16))
+    options[-1] = tmp_path / "fewer.safetensors"
+    output = extraction(speakers, tmp_path / "targets", "--processor", extracted, *options)
+    status, _, stderr = run_main(SCRIPT, *output)
+    assert status != 0
+    assert "are 5, the processor has 8 units" in stderr

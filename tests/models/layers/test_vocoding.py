@@ -6,7 +6,14 @@ from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
 from avzoo.audio import MelSettings
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoderConfig
-from avzoo.models.layers.vocoding import check_vocoder, read_mel_settings, vocode, vocoder_context, vocoder_samples
+from avzoo.models.layers.vocoding import (
+    check_vocoder,
+    make_hifigan_config,
+    read_mel_settings,
+    vocode,
+    vocoder_context,
+    vocoder_samples,
+)
 
 V1_16KHZ = {"upsample_rates": [5, 4, 4, 2], "upsample_kernel_sizes": [11, 8, 8, 4], "normalize_before": False}
 
@@ -79,3 +86,27 @@ def test_a_vocoder_that_does_not_tell_its_spectrograms_is_refused():
 def test_a_config_that_contradicts_itself_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         read_mel_settings(config(**changes))
+
+
+def count_weights(size: str) -> int:
+    """With weight norm."""
+    config = make_hifigan_config(MelSettings(), size)
+    check_vocoder(config, MelSettings())
+    with torch.device("meta"):
+        vocoder = SpeechT5HifiGan(config)
+        vocoder.apply_weight_norm()
+    return sum(weight.numel() for weight in vocoder.parameters())
+
+
+def test_a_config_for_the_16_khz_mel_has_the_sizes_of_the_generator():
+    assert count_weights("v1") == 13_051_394
+    assert 14 < count_weights("v1") / count_weights("v2") < 16  # but for the first convolution and lengths, 16
+
+
+def test_a_config_for_the_authors_mel_has_their_rates():
+    mel = MelSettings(sampling_rate=22050, window_size=1024, hop_size=256, low_frequency=0.0, high_frequency=8000.0)
+    assert make_hifigan_config(mel).upsample_rates == [8, 8, 2, 2]
+    with pytest.raises(ValueError, match="`mel` has 200 samples a frame, rates are known for 256, 160"):
+        make_hifigan_config(MelSettings(hop_size=200))
+    with pytest.raises(ValueError, match="`size` must be one of v1, v2, got 'v3'"):
+        make_hifigan_config(mel, "v3")
