@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from avzoo.toyworld import world
+from avzoo.toyworld.spoken_words import spoken_word_clip
+from avzoo.toyworld.talkers import lip_crops
 from avzoo.video import (
     contact_sheet,
     draw_boxes,
@@ -45,6 +47,17 @@ def conversation() -> np.ndarray:
     return contact_sheet(shown, 3)
 
 
+def spoken_words() -> np.ndarray:
+    """Two words that look the same and one that doesn't, said by one person, a row each."""
+    rows = []
+    for word in ("bat", "mat", "fan"):
+        clip = spoken_word_clip(5, word=word, identities=[2])
+        first = int(np.clip(np.flatnonzero(clip["speaking"][0])[0] - 1, 0, 13))
+        crops = lip_crops(clip, 0, 96)[first : first + 12]
+        rows += [draw_label(crops[0], word, (2, 2)), *crops[1:]]
+    return contact_sheet(rows, 12)
+
+
 def scenes() -> np.ndarray:
     """Things and what they are; the one that sounds in blue."""
     shown = []
@@ -78,5 +91,5 @@ def signs() -> np.ndarray:
 
 if __name__ == "__main__":
     PICTURES.mkdir(exist_ok=True)
-    for draw in (talkers, conversation, scenes, signs):
+    for draw in (talkers, conversation, spoken_words, scenes, signs):
         print(write_picture(PICTURES / f"{draw.__name__}.jpg", draw()))

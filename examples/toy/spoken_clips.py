@@ -16,7 +16,7 @@ from toy.runs import as_detected
 
 from avzoo import LTBSProcessor
 from avzoo.models.ltbs.augmentation_ltbs import augment_mouths
-from avzoo.models.ltbs.speech_units import find_units
+from avzoo.models.ltbs.speech_units import find_units, fit_centres
 from avzoo.toyworld.caption_words import ENGLISH_SPEAKERS
 from avzoo.toyworld.spoken_words import LIP_CLASS_OF, LIP_CLASSES, WORDS, SpokenWords, english_identities
 from avzoo.training import StepInfo, TrainingArguments, train
@@ -34,7 +34,6 @@ NUM_FRAMES, NUM_MEL_FRAMES, NUM_MEL_BINS = 25, 100, 80
 MOUTH_SIZE, CROP_SIZE = 48, 44
 NUM_UNITS = 50
 DELTA_WEIGHT = 2.0  # of the change over time among the features of units
-K_MEANS_ROUNDS = 30
 JUDGE_STEPS, JUDGE_BATCH_SIZE = 600, 32
 MOST_SHIFT = 3  # bins by which a judge's training clips are moved
 LIP_CLASS_OF_WORD = torch.tensor([LIP_CLASSES.index(LIP_CLASS_OF[word]) for word in WORDS])
@@ -107,7 +106,8 @@ def render_clips(seed: int, num_clips: dict[str, int] = NUM_CLIPS) -> SpokenClip
         clips["energy"] = (clips["energy"] - energy[0]) / energy[1]
         features = describe_sound((clips["mel"] - mean) / std)
         if centres is None:
-            centres = find_centres(features.flatten(0, 1), NUM_UNITS, seed)
+            generator = torch.Generator().manual_seed(seed)
+            centres = fit_centres(features.flatten(0, 1), NUM_UNITS, generator=generator, num_starts=1)
         clips["units"] = find_units(features.flatten(0, 1), centres).view(features.shape[:2])
         clips["voice_vectors"] = describe_voices((clips["mel"] - mean) / std, clips["energy"])
     return SpokenClips(splits, mean, std, centres, energy)
@@ -143,22 +143,6 @@ def describe_voices(mel: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
     """How a voice sounds in each clip: the mean of its loud frames of a normalised spectrogram. (clips, 80)."""
     loud = (energy > 0).repeat_interleave(mel.shape[1] // energy.shape[1], dim=1)[..., None]
     return (mel * loud).sum(1) / loud.sum(1).clamp(min=1)
-
-
-def find_centres(features: torch.Tensor, count: int, seed: int) -> torch.Tensor:
-    """Centres of clusters by Lloyd's algorithm, begun as k-means++ does: (frames, width) to (count, width)."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = features[torch.randint(len(features), (1,), generator=generator)]
-    nearest = torch.full((len(features),), torch.inf)
-    while len(centres) < count:
-        nearest = torch.minimum(nearest, (features - centres[-1]).square().sum(1))
-        centres = torch.cat([centres, features[torch.multinomial(nearest, 1, generator=generator)]])
-    for _ in range(K_MEANS_ROUNDS):
-        units = find_units(features, centres)
-        sums = torch.zeros_like(centres).index_add_(0, units, features)
-        sizes = torch.bincount(units, minlength=count)[:, None]
-        centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
-    return centres
 
 
 def draw_partners(voices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

@@ -93,14 +93,6 @@ def test_a_voice_is_the_mean_of_its_loud_frames(spoken):
     torch.testing.assert_close(spoken.describe_voices(mel, energy), torch.full((1, 80), 3.0))
 
 
-def test_centres_lie_in_the_clusters(spoken):
-    generator = torch.Generator().manual_seed(0)
-    middles = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    features = (middles[:, None] + 0.1 * torch.randn(3, 20, 2, generator=generator)).flatten(0, 1)
-    centres = spoken.find_centres(features, 3, seed=0)
-    assert torch.cdist(centres, middles).amin(0).max() < 0.1
-
-
 def test_partners_are_other_clips_of_the_voice(spoken):
     voices = torch.tensor([5, 7, 5, 7, 5, 9])
     partners = spoken.draw_partners(voices)
