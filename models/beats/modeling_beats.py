@@ -324,7 +324,7 @@ class BEATsModel(BEATsPreTrainedModel):
     def check_inputs(self, input_values: torch.Tensor, attention_mask: torch.Tensor | None) -> None:
         """Raise a ValueError if a shape or the mask does not fit, or a clip is shorter than a patch."""
         config = self.config
-        if input_values.ndim != 3 or input_values.shape[-1] != config.num_mel_bins or not len(input_values):
+        if input_values.ndim != 3 or input_values.shape[-1] != config.num_mel_bins or not input_values.shape[0]:
             raise ValueError(
                 f"`input_values` must be (batch, frames, {config.num_mel_bins}) features, got "
                 f"{tuple(input_values.shape)}. Compute them with the feature extractor, of one clip or more."

@@ -206,9 +206,15 @@ def show_warnings() -> Iterator[None]:
         try:
             yield
         finally:
-            messages = [str(warning.message) for warning in caught if warning.category is UserWarning]
-            for message in dict.fromkeys(messages):
+            own = [warning for warning in caught if warning.category is UserWarning and is_own(warning.filename)]
+            for message in dict.fromkeys(str(warning.message) for warning in own):
                 print(message, file=sys.stderr)
+
+
+def is_own(file: str) -> bool:
+    """Whether a line of code is this package's, and not a library's."""
+    parts = Path(file).parts
+    return "avzoo" in parts or not {"site-packages", "dist-packages"}.intersection(parts)
 
 
 def silence_transformers() -> None:

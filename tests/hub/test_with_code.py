@@ -274,7 +274,7 @@ def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
     monkeypatch.chdir(tmp_path)
     for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav", "siren.wav"):
         (tmp_path / file).symlink_to(recordings["tone"])
-    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4"):
+    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4", "weather.mp4"):
         (tmp_path / file).symlink_to(recordings["video"])
     for file in ("street.jpg", "room.jpg"):
         (tmp_path / file).symlink_to(recordings["picture"])
