@@ -115,8 +115,8 @@ def show_claim(options: argparse.Namespace) -> None:
             for job, result in run_jobs(run, jobs):
                 note(f"{job.name}, seed {job.seed}: {result.seconds:.0f} s of a core", begin)
                 results[job.name, job.seed] = result
+        print(table(results, options.toy_seeds))
         save_shipped(output, scratch, options.toy_seeds, results)
-    print(table(results, options.toy_seeds))
     print(f"\n{time.perf_counter() - begin:.0f} s in all; model saved in {output}")
 
 
