@@ -6,7 +6,8 @@ since the network's zero border there is not the same as frames. The temporal co
 their steps, a quarter of the frames, are kept for the LSTM, which reads the whole clip in both directions.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -213,13 +214,25 @@ class StepStream:
 
 
 def compute_steps(
-    model: Any, processor: Any, blocks: Iterator[np.ndarray], max_frames: int = MAX_FRAMES
+    model: Any,
+    processor: Any,
+    blocks: Iterator[np.ndarray],
+    max_frames: int = MAX_FRAMES,
+    keep_features: Callable[[torch.Tensor], Any] | None = None,
 ) -> tuple[torch.Tensor, int]:
-    """Steps of a clip, (steps, hidden_size), and the number of its frames; args as of [`FeatureStream`]."""
+    """Steps of a clip, (steps, hidden_size), and the number of its frames.
+
+    Args:
+        model, processor, max_frames: of [`FeatureStream`].
+        blocks: the frames of the clip, as the processor's `iter_frames` gives them.
+        keep_features: is called with the features of each part, (frames, channels), padding included. None: they are
+            forgotten once the steps that see them are computed.
+    """
     features, stream, steps = FeatureStream(model, processor, max_frames), StepStream(model), GrowingRows()
-    for block in blocks:
-        steps.append(stream.add(features.add(block)))
-    steps.append(stream.add(features.finish()))
+    for part in itertools.chain(map(features.add, blocks), (features.finish() for _ in range(1))):
+        steps.append(stream.add(part))
+        if keep_features is not None:
+            keep_features(part)
     return steps.rows(), features.num_frames
 
 

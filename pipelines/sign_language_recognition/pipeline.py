@@ -13,13 +13,7 @@ from transformers.pipelines.base import Pipeline
 from avzoo.checks import check_number, check_whole_number
 from avzoo.models.slowfast_cslr.processing_slowfast_cslr import is_single_video
 from avzoo.pipelines.sign_language_recognition.answers import describe_hypothesis, make_language_model
-from avzoo.pipelines.sign_language_recognition.features import (
-    MAX_FRAMES,
-    FeatureStream,
-    GrowingRows,
-    StepStream,
-    recognize_steps,
-)
+from avzoo.pipelines.sign_language_recognition.features import MAX_FRAMES, compute_steps, recognize_steps
 from avzoo.pipelines.sign_language_recognition.streaming import StreamedGloss, StreamingSignRecognizer
 from avzoo.video.video import Video
 
@@ -245,15 +239,17 @@ class SignLanguageRecognitionPipeline(Pipeline):
         return self.processor.iter_frames(video, settings.get("source_fps"), block_frames=_BLOCK_FRAMES, name=name)
 
     def _answer_blocks(self, blocks: Iterator[np.ndarray], settings: Mapping[str, Any]) -> dict[str, Any]:
-        stream = FeatureStream(self.model, self.processor, settings.get("max_frames", MAX_FRAMES))
-        reader, steps, features = StepStream(self.model), GrowingRows(), []
-        for part in itertools.chain(map(stream.add, blocks), (stream.finish() for _ in range(1))):
-            steps.append(reader.add(part))
-            if settings.get("return_features"):
-                features.append(part)
-        logits, conv_logits = recognize_steps(self.model, steps.rows())
+        features: list[torch.Tensor] = []
+        steps, num_frames = compute_steps(
+            self.model,
+            self.processor,
+            blocks,
+            settings.get("max_frames", MAX_FRAMES),
+            keep_features=features.append if settings.get("return_features") else None,
+        )
+        logits, conv_logits = recognize_steps(self.model, steps)
         known = torch.cat(features) if features else torch.zeros(0)
-        return self._answer(logits, conv_logits, known, stream.num_frames, settings)
+        return self._answer(logits, conv_logits, known, num_frames, settings)
 
     def _answer(
         self,

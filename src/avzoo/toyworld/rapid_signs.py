@@ -12,16 +12,13 @@ fourth frame therefore takes one gloss in four for its twin. Between glosses, an
 shape does not swing.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from avzoo.video import write_video
-
 from .drawing.sign_glosses import free_sequence
-from .worlds import World, check_seed
+from .signs import SignVideos
+from .worlds import check_seed
 
 FPS = 25
 SWING = 4  # pixels to either side
@@ -115,7 +112,7 @@ def _render_frames(centers: np.ndarray, shapes: list[str], size: int, generator:
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
-class RapidSigns(World):
+class RapidSigns(SignVideos):
     """Data set of [`rapid_sentence`] clips.
 
     Args:
@@ -126,9 +123,3 @@ class RapidSigns(World):
     name = "rapid_signs"
     version = 1
     make = staticmethod(rapid_sentence)
-
-    def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
-        """Write the clip as `<id>.mp4` and its labels as `<id>.json`."""
-        path = Path(folder, f"{clip['id']}.mp4")
-        write_video(path, clip["frames"], clip["fps"])
-        return [path, *super().write(clip, folder)]

@@ -236,7 +236,17 @@ def _render_frames(poses: np.ndarray, person: Signer, generator: Generator, size
 # ---------------------------------------------------------------------------------------------- data sets
 
 
-class Signs(World):
+class SignVideos(World):
+    """A world of signing, whose clips are silent videos: dicts with `frames` and `fps`."""
+
+    def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
+        """Write the clip as `<id>.mp4` and its labels as `<id>.json`."""
+        path = Path(folder, f"{clip['id']}.mp4")
+        write_video(path, clip["frames"], clip["fps"])
+        return [path, *super().write(clip, folder)]
+
+
+class Signs(SignVideos):
     """Data set of [`sign_sentence`] clips.
 
     Args:
@@ -247,9 +257,3 @@ class Signs(World):
     name = "signs"
     version = 1
     make = staticmethod(sign_sentence)
-
-    def write(self, clip: dict[str, Any], folder: str | os.PathLike) -> list[Path]:
-        """Write the clip as `<id>.mp4` and its labels as `<id>.json`."""
-        path = Path(folder, f"{clip['id']}.mp4")
-        write_video(path, clip["frames"], clip["fps"])
-        return [path, *super().write(clip, folder)]
