@@ -3,7 +3,8 @@
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import av
@@ -120,48 +121,68 @@ def decode_frames(
     *,
     whole: bool = True,
     late_start: bool = False,
+    packets: Iterable[av.Packet] | None = None,
+    on_damage: Callable[[Fraction, str], None] | None = None,
 ) -> Iterator[av.AudioFrame | av.VideoFrame]:
     """Decode every frame of one stream, from the container's position to its end.
 
     Args:
+        packets: of the container, in its order, those of other streams among them. None: as the container has them.
+        on_damage: takes the time stamp, seconds, and the reason of what is damaged, which is left out. None: that is an
+            error.
         whole: the container stands at its beginning, so that missing packets can be told at the end.
         late_start: what can't be decoded before the first frame is skipped, since a recording of a broadcast, or a
             reading after a seek, begins anywhere, and pictures can only be decoded from one that is stored whole.
 
     Raises:
-        ValueError: no decoder, damaged in the middle, or fewer packets than the file announces.
+        ValueError: no decoder, nothing that can be decoded; without `on_damage` what is damaged in the middle, or fewer
+            packets than the file announces.
     """
     if stream.codec_context is None:
         raise ValueError(f"{label}: FFmpeg has no decoder for its {stream.type} stream; convert the file first.")
     announced = len(stream.index_entries)  # mp4 lists all its packets up front; others list fewer
-    packets, seconds, skipped = 0, 0.0, None
-    for packet in container.demux(stream):
-        packets += packet.size > 0
-        if packet.is_corrupt and stream.type == "video" and (seconds or not late_start):
-            raise damage_error(label, seconds, "the next packet is damaged")
+    count, seconds, skipped = 0, 0.0, None
+    stamp = None  # where the last frame ends
+
+    def tell(reason: str) -> None:
+        error = damage_error(label, seconds, reason)
+        if on_damage is None:
+            raise error
+        on_damage(Fraction(seconds) if stamp is None else stamp, reason)
+
+    for packet in container.demux(stream) if packets is None else packets:
+        if packet.stream_index != stream.index:
+            continue
+        count += packet.size > 0
+        has_begun = bool(seconds) or not late_start
+        # Where recordings are joined the packets' own count breaks; whether a picture is whole the decoder tells there.
+        if packet.is_corrupt and packets is None and stream.type == "video" and has_begun:
+            tell("the next packet is damaged")
         try:
             frames = packet.decode()
         except av.error.FFmpegError as error:
-            reason = error.strerror or str(error)
-            if seconds or not late_start:
-                raise damage_error(label, seconds, reason) from error
-            skipped = reason
+            skipped = error.strerror or str(error)
+            if has_begun:
+                tell(skipped)
             continue
         for frame in frames:
-            if stream.type == "audio":
-                seconds += frame.samples / frame.sample_rate
-            elif not frame.is_corrupt:
-                seconds += float((frame.duration or 0) * frame.time_base) or 1 / (stream.guessed_rate or 25)
-            elif seconds or not late_start:
-                raise damage_error(label, seconds, "the next picture is damaged")
-            else:
+            if stream.type == "video" and frame.is_corrupt:
                 skipped = "no whole picture"
+                if seconds or not late_start:
+                    tell("the next picture is damaged")
                 continue
+            if stream.type == "audio":
+                duration = Fraction(frame.samples, frame.sample_rate)
+            else:
+                duration = (frame.duration or 0) * frame.time_base or 1 / Fraction(stream.guessed_rate or 25)
+            seconds += float(duration)
+            if frame.pts is not None:
+                stamp = frame.pts * frame.time_base + duration
             yield frame
-    if whole and packets < announced:
-        raise damage_error(label, seconds, f"{packets} of {announced} packets are there")
-    if skipped and not seconds:
-        raise damage_error(label, 0, skipped)
+    if whole and count < announced and seconds:
+        tell(f"{count} of {announced} packets are there")
+    if not seconds and (skipped or (whole and count < announced)):
+        raise damage_error(label, 0, skipped or f"{count} of {announced} packets are there")
 
 
 def damage_error(label: str, seconds: float, reason: str) -> ValueError:

@@ -1,28 +1,37 @@
 """Video files, decoded by FFmpeg: pictures with their times, and the sound on the same clock."""
 
+import contextlib
 import io
 import itertools
 import math
 import re
 import threading
-from collections.abc import Iterator
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
 
 from avzoo.audio.media_files import damage_error, decode_frames, describe_streams, open_container
+from avzoo.audio.reading_options import current_options, describe_sound, select_sound
+from avzoo.video.joins import FileClock, describe_joins, may_be_joined, read_clock
 from avzoo.video.soundtrack import read_soundtrack
 from avzoo.video.video import FASTEST, VideoInfo
 
 _DEFAULT_RATE = Fraction(25)  # of streams that don't tell theirs, as in FFmpeg
 _MOST_STRETCH = 10  # a sample aspect ratio beyond it is a damaged header
 _STEPS_BACK = (0, 1, 10)  # seconds before the wanted time, tried in turn by a seek
+_MOST_OFF = 0.1  # by which two statements of one rate may differ
+_MOST_PACKETS = 2000  # looked at to tell which of several video streams moves
+_MOST_TOLD = 3  # damaged places that a warning names
 
 
 class FileSource:
-    """A video file: its first video stream that is more than a cover picture, and its first sound track.
+    """A video file: one of its video streams and, where there is sound, one of its sound tracks.
 
     Every reading opens the file anew, so readings don't disturb each other.
     """
@@ -31,6 +40,12 @@ class FileSource:
         self.label = label
         self._opened = opened
         self._lock = threading.Lock()
+        self.options = current_options()
+        with self.open() as container:
+            streams = _list_pictures(container, label)
+            self._index = streams[0].index
+            if self.options.video_track is not None or len(streams) > 1:
+                self._index = self._choose_pictures(container, streams)
         with self.open() as container:
             stream = self._select_stream(container)
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
@@ -43,7 +58,16 @@ class FileSource:
             self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
             self.origin = self._read_time(first) or Fraction(0)
             self.orientation = _read_orientation(first)
-            self.info = self._describe(container, stream, first)
+            sound = select_sound(container.streams.audio, self.options.audio_track, label)
+            self._sound_index = None if sound is None else sound.index
+            is_doubtful = may_be_joined(container)
+        self._clock = self._read_clock() if is_doubtful else None
+        if self._clock is not None and self._clock.interval and abs(self.fps * self._clock.interval - 1) > _MOST_OFF:
+            self.fps = (1 / self._clock.interval).limit_denominator(1001)  # the stated one is an average over the gaps
+        with self.open() as container:
+            self.info = self._describe(container, first)
+        if self._clock is not None:
+            warnings.warn(describe_joins(self.label, self._clock.joins), stacklevel=2)
 
     def open(self) -> av.container.InputContainer:
         opened = self._opened
@@ -51,7 +75,8 @@ class FileSource:
 
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         """All pictures from the one shown at `start`, or from an earlier one."""
-        for back in _STEPS_BACK if start > 0 else ():
+        # In a joined file stamps don't tell where to go.
+        for back in _STEPS_BACK if start > 0 and self._clock is None else ():
             pictures = self._decode(max(start - back, Fraction(0)))
             first = next(pictures, None)
             if first is not None and first[0] <= start:
@@ -63,48 +88,93 @@ class FileSource:
 
     def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
         """Sound from `start` to `end` (None: of the track); see `read_soundtrack`."""
-        with self.open() as container:
-            if self.info.sampling_rate is None:
+        with self.open() as container, _DamageLog("sound", self) as log:
+            if self._sound_index is None:
                 kinds = describe_streams(container)
                 raise ValueError(
                     f"{self.label} has no audio stream that can be decoded (streams: {kinds}); read only its frames."
                 )
-            return read_soundtrack(container, self.label, self.origin, sampling_rate, start, end)
+            stream, others = container.streams[self._sound_index], len(container.streams.audio) > 1
+            placed = {"origin": self.origin, "start": start, "end": end, "sampling_rate": sampling_rate}
+            joins = () if self._clock is None else self._clock.starts
+            placed |= {"packets": self._read_packets(container), "joins": joins, "on_damage": log.note}
+            samples, rate = read_soundtrack(container, stream, self.label, **placed)
+            if others and samples.size and not samples.any():
+                tracks = describe_sound(container.streams.audio)
+                warnings.warn(
+                    f"{self.label}: its sound track {self.info.audio_track} is silent; there are {tracks}. Choose "
+                    "another with `audio_track`.",
+                    stacklevel=2,
+                )
+            return samples, rate
 
     def _decode(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-        with self.open() as container:
+        with self.open() as container, _DamageLog("picture", self) as log:
             stream = self._select_stream(container)
             stream.thread_type = "AUTO"
             frame_duration = 1 / self.fps
             if seek_to is not None and not _seek(container, stream, self.origin + seek_to):
                 return
-            frames = decode_frames(container, stream, self.label, whole=seek_to is None, late_start=True)
+            packets, stored = self._read_packets(container), deque()
+            if self._counted:
+                packets = _note_stamps(container.demux(stream) if packets is None else packets, stream, stored)
+            options = {"whole": seek_to is None, "late_start": True, "packets": packets, "on_damage": log.note}
+            frames = decode_frames(container, stream, self.label, **options)
             if seek_to is not None:  # pictures shown before the first whole one may be built on what was skipped
                 frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
-            end = Fraction(0)
+            end, first_stored = Fraction(0), None
             for frame in frames:
                 time = self._read_time(frame)
                 if time is None:
                     if seek_to is not None:
                         return  # only counting from the beginning tells where this is
                     time = end
+                    if stored:  # pictures are shown as often as places are stored, though in another order
+                        place = stored.popleft() * stream.time_base
+                        first_stored = place if first_stored is None else first_stored
+                        time = place - first_stored
                 else:
                     time -= self.origin
                 duration = (frame.duration or 0) * frame.time_base or frame_duration
                 end = time + duration
                 yield time, duration, frame
-            self._check_length(container, stream, end)
+            if self._clock is None:
+                self._check_length(container, stream, end, log.note)
+
+    def _choose_pictures(self, container: av.container.InputContainer, streams: list[av.VideoStream]) -> int:
+        """Index of the video stream to read: the one that was asked for; else that of a default flag, but no still."""
+        number = self.options.video_track
+        if number is not None:
+            if number > len(streams):
+                raise ValueError(f"`video_track` is {number}, but {self.label} has {len(streams)} video tracks.")
+            return streams[number - 1].index
+        packets = dict.fromkeys((stream.index for stream in streams), 0)
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in itertools.islice(container.demux(*streams), _MOST_PACKETS):
+                packets[packet.stream_index] += packet.size > 0
+                if min(packets.values()) > 1:
+                    break
+        default = av.stream.Disposition.default
+        moving = [stream for stream in streams if packets[stream.index] > 1] or streams
+        return next((stream for stream in moving if stream.disposition & default), moving[0]).index
 
     def _select_stream(self, container: av.container.InputContainer) -> av.VideoStream:
-        videos = container.streams.video
-        for stream in videos:
-            if not stream.disposition & av.stream.Disposition.attached_pic:
-                if stream.codec_context is None:
-                    raise ValueError(f"{self.label}: FFmpeg has no decoder for its video; convert it to mp4 first.")
-                return stream
-        if videos:
-            raise ValueError(f"{self.label} has no video stream, only a cover picture (streams: audio).")
-        raise ValueError(f"{self.label} has no video stream (streams: {describe_streams(container)}).")
+        return container.streams[self._index]
+
+    def _select_sound(self, container: av.container.InputContainer) -> av.AudioStream | None:
+        return None if self._sound_index is None else container.streams[self._sound_index]
+
+    def _read_clock(self) -> FileClock | None:
+        with self.open() as container:
+            pictures, sound = self._select_stream(container), self._select_sound(container)
+            return read_clock(container, pictures, sound, self.origin)
+
+    def _read_packets(self, container: av.container.InputContainer) -> Iterator[av.Packet] | None:
+        """The packets of a joined file, from its beginning, on one clock; None where they are on one as they are."""
+        if self._clock is None:
+            return None
+        streams = [stream for stream in (self._select_stream(container), self._select_sound(container)) if stream]
+        return self._clock.shift_packets(container.demux(*streams))
 
     def _read_time(self, frame: av.VideoFrame) -> Fraction | None:
         if self._counted:
@@ -112,7 +182,13 @@ class FileSource:
         stamp = frame.pts if frame.pts is not None else frame.dts
         return None if stamp is None else stamp * frame.time_base
 
-    def _check_length(self, container: av.container.InputContainer, stream: av.VideoStream, end: Fraction) -> None:
+    def _check_length(
+        self,
+        container: av.container.InputContainer,
+        stream: av.VideoStream,
+        end: Fraction,
+        on_damage: Callable[[Fraction, str], None] | None,
+    ) -> None:
         """Where no list of packets tells that some are missing, the length may: in AVI and Matroska it is stated."""
         announced = None
         if container.format.name == "avi" and stream.duration:
@@ -123,21 +199,27 @@ class FileSource:
                 announced = Fraction(container.duration, av.time_base)
         # Programs differ by a frame or two in what they count, and in whether a late start is part of it.
         if announced is not None and end + max(self.origin, 0) < announced - max(Fraction(1, 4), 2 / self.fps):
-            raise damage_error(self.label, float(end), f"the header announces {float(announced):.2f} s")
+            reason = f"the header announces {float(announced):.2f} s"
+            if on_damage is None:
+                raise damage_error(self.label, float(end), reason)
+            on_damage(end + self.origin, reason)
 
-    def _describe(self, container, stream: av.VideoStream, first: av.VideoFrame) -> VideoInfo:
+    def _describe(self, container: av.container.InputContainer, first: av.VideoFrame) -> VideoInfo:
+        stream, sound = self._select_stream(container), self._select_sound(container)
         height, width = first.height, first.width
         aspect = stream.sample_aspect_ratio or 1
         if 1 / _MOST_STRETCH < aspect < _MOST_STRETCH:
             width = max(1, round(width * aspect))
         if self.orientation.turns % 2:
             height, width = width, height
-        duration = None
-        if stream.duration:
+        duration, joins = None, ()
+        if self._clock is not None:
+            duration, joins = float(self._clock.end), self._clock.joins
+        elif stream.duration:
             duration = float(stream.duration * stream.time_base)
         elif container.duration:
             duration = container.duration / av.time_base
-        sound = next((stream for stream in container.streams.audio[:1] if stream.codec_context is not None), None)
+        begin = Fraction(container.start_time or 0, av.time_base)
         return VideoInfo(
             height=height,
             width=width,
@@ -149,7 +231,63 @@ class FileSource:
             sampling_rate=sound.rate or None if sound is not None else None,
             channels=sound.channels if sound is not None else 0,
             metadata=dict(container.metadata),
+            joins=joins,
+            origin=max(0.0, float(self.origin - begin)),
+            video_track=1 + [track.index for track in _list_pictures(container, self.label)].index(stream.index),
+            audio_track=None if sound is None else 1 + list(container.streams.audio).index(sound),
+            audio_tracks=len(container.streams.audio),
         )
+
+
+def _list_pictures(container: av.container.InputContainer, label: str) -> list[av.VideoStream]:
+    """The video streams that are more than a cover picture and can be decoded.
+
+    Raises:
+        ValueError: there is none.
+    """
+    videos = container.streams.video
+    real = [stream for stream in videos if not stream.disposition & av.stream.Disposition.attached_pic]
+    decodable = [stream for stream in real if stream.codec_context is not None]
+    if decodable:
+        return decodable
+    if real:
+        raise ValueError(f"{label}: FFmpeg has no decoder for its video; convert it to mp4 first.")
+    if videos:
+        raise ValueError(f"{label} has no video stream, only a cover picture (streams: audio).")
+    raise ValueError(f"{label} has no video stream (streams: {describe_streams(container)}).")
+
+
+def _note_stamps(packets: Iterator[av.Packet], stream: av.VideoStream, stored: deque[int]) -> Iterator[av.Packet]:
+    """The same packets; their places in the file's order are added to `stored`."""
+    for packet in packets:
+        if packet.stream_index == stream.index and packet.size and packet.dts is not None:
+            stored.append(packet.dts)
+        yield packet
+
+
+class _DamageLog:
+    """Where a reading found damage, told in one warning at its end; `note` is None where damage is an error."""
+
+    def __init__(self, what: str, source: FileSource):
+        self._what, self._source = what, source
+        self._found: list[tuple[Fraction, str]] = []
+        self.note = None if source.options.strict else self._add
+
+    def __enter__(self) -> "_DamageLog":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self._found:
+            told = [f"{max(float(time), 0):.2f} s ({reason})" for time, reason in self._found[:_MOST_TOLD]]
+            more = f" and {len(self._found) - _MOST_TOLD} more" if len(self._found) > _MOST_TOLD else ""
+            warnings.warn(
+                f"{self._source.label}: {self._what} is damaged or missing at {', '.join(told)}{more}; it is left out, "
+                "the rest is read.",
+                stacklevel=2,
+            )
+
+    def _add(self, stamp: Fraction, reason: str) -> None:
+        self._found.append((stamp - self._source.origin, reason))
 
 
 @dataclass(frozen=True)
@@ -190,7 +328,7 @@ def _clock_time(text: str) -> Fraction | None:
 def _nominal_rate(stream: av.VideoStream) -> Fraction:
     """The rate of a constant stream, the average of a variable one (whose nominal rate is the clock of its stamps)."""
     average, guessed = stream.average_rate, stream.guessed_rate
-    if average and guessed and abs(guessed / average - 1) > 0.1:
+    if average and guessed and abs(guessed / average - 1) > _MOST_OFF:
         guessed = average
     rate = guessed or average or _DEFAULT_RATE
     return rate if rate <= FASTEST else _DEFAULT_RATE

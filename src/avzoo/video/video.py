@@ -7,6 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from avzoo.video.joins import Join
+
 FASTEST = 1000  # frames per second; high-speed cameras' files end there
 
 
@@ -46,6 +48,11 @@ class VideoInfo:
         sampling_rate: Hz of the sound track; None without one.
         channels: of the sound track; 0 without one.
         metadata: the file's tags, such as "title" and "comment".
+        origin: seconds from the file's own beginning, where players start to count, to its first picture, where this
+            package does; above 0 where sound begins first.
+        video_track, audio_track: numbers of the tracks that are read, from 1 on; no `audio_track` without sound.
+        audio_tracks: how many sound tracks there are.
+        joins: where time stamps begin anew or jump, see [`avzoo.video.joins`]; there the clock goes on without a gap.
     """
 
     height: int
@@ -58,6 +65,11 @@ class VideoInfo:
     sampling_rate: int | None = None
     channels: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+    origin: float = 0.0
+    video_track: int = 1
+    audio_track: int | None = None
+    audio_tracks: int = 0
+    joins: tuple[Join, ...] = ()
 
 
 def check_fps(value: object, argument: str) -> Fraction:
