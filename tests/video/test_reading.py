@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from video.clips import HEIGHT, WIDTH, chirp, lag, noise, numbers, selected_by_ffmpeg, write_clip
 
+from avzoo.audio import read_with
 from avzoo.video import Video, VideoReader, iter_video, probe_video, read_video
 
 OPEN_GOP = {"x264-params": "open-gop=1:keyint=10:min-keyint=10:bframes=3:scenecut=0"}
@@ -321,23 +322,30 @@ def cut(path: Path, share: float) -> Path:
         ("cut.flv", {}),
     ],
 )
-def test_a_file_cut_short_is_refused_with_what_could_be_decoded(tmp_path, file_name, how):
+def test_a_file_cut_short_is_read_with_a_warning_or_refused(tmp_path, file_name, how):
     path = write_clip(tmp_path / file_name, noise(100) // 2, **how)
     content = path.read_bytes()
     for share in (0.4, 0.7, 0.9):
         path.write_bytes(content[: round(share * len(content))])
-        with pytest.raises(
-            ValueError, match=rf"`clip` \({file_name}\) breaks off: \d\.\d+ s could be decoded \(.+\)\. The"
-        ):
+        message = rf"`clip` \({file_name}\) breaks off: \d\.\d+ s could be decoded \(.+\)\. The"
+        with read_with(strict=True), pytest.raises(ValueError, match=message):
             read_video(path, name="clip")
         assert len(read_video(path, end=0.4).frames) == 10, share
+        with pytest.warns(UserWarning, match=rf"`clip` \({file_name}\): picture is damaged or missing at \d\.\d+ s"):
+            frames = read_video(path, name="clip").frames
+        whole = len(frames) - 3  # the last may be built on what is missing
+        assert whole >= 100 * (share - 0.15)
+        levels = (noise(100) // 2)[:whole].mean(axis=(1, 2, 3))
+        np.testing.assert_allclose(frames[:whole].mean(axis=(1, 2, 3)), levels, atol=1)
 
 
 def test_a_last_packet_that_is_not_whole_is_not_lost_in_silence(tmp_path):
     path = write_clip(tmp_path / "cut.mp4", noise(), movflags="faststart")
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ValueError, match=r"`video` \(cut.mp4\) breaks off: 1\.\d+ s could be decoded"):
+    with read_with(strict=True), pytest.raises(ValueError, match=r"`video` \(cut.mp4\) breaks off: 1\.\d+ s could"):
         read_video(path)
+    with pytest.warns(UserWarning, match=r"`video` \(cut.mp4\): picture is damaged or missing at 1\.\d+ s"):
+        assert numbers(read_video(path).frames[:45]) == list(range(45))
 
 
 def test_a_file_without_its_index_is_no_video(tmp_path):
@@ -346,16 +354,30 @@ def test_a_file_without_its_index_is_no_video(tmp_path):
         read_video(path)
 
 
-def test_damage_in_the_middle_is_refused_where_it_is_reached(tmp_path):
+def test_strictly_damage_in_the_middle_is_refused_where_it_is_reached(tmp_path):
     path = write_clip(tmp_path / "a.mp4", noise(), movflags="faststart", codec_options={"g": "10"})
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
     content[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
-    blocks = iter_video(bytes(content), block_frames=5)
+    with read_with(strict=True):
+        blocks = iter_video(bytes(content), block_frames=5)
     np.testing.assert_array_equal(numbers(next(blocks)), range(5))
     with pytest.raises(ValueError, match=r"`video` breaks off: 0\.\d+ s could be decoded"):
         list(blocks)
     assert numbers(read_video(bytes(content), start=1.6).frames) == list(range(40, 50))  # a seek passes it
+
+
+def test_damage_in_the_middle_is_left_out_and_told_once(tmp_path):
+    path = write_clip(tmp_path / "a.mp4", noise(), movflags="faststart", codec_options={"g": "10"})
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 2000] = np.random.default_rng(0).bytes(2000)
+    with pytest.warns(UserWarning, match=r"`video`: picture is damaged or missing at 0\.\d+ s") as told:
+        shown = numbers(read_video(bytes(content)).frames)
+    assert len(told) == 1
+    assert len(shown) == 50  # each at its time, whatever is missing
+    assert shown[:20] == list(range(20))
+    assert shown[-10:] == list(range(40, 50))
 
 
 def test_a_recording_that_begins_between_whole_pictures_begins_with_the_first(tmp_path):
@@ -365,11 +387,18 @@ def test_a_recording_that_begins_between_whole_pictures_begins_with_the_first(tm
     assert shown == list(range(shown[0], 50))
 
 
-def test_sound_that_breaks_off_is_refused(tmp_path):
+def test_sound_that_breaks_off_is_silence_from_there_with_a_warning_or_refused(tmp_path):
     path = write_clip(tmp_path / "a.mp4", noise(5), sound=chirp(48000, 4)[None], movflags="faststart")
     cut(path, 0.8)
-    with pytest.raises(ValueError, match=r"\(a.mp4\) breaks off: [123]\.\d+ s could be decoded"):
+    with (
+        read_with(strict=True),
+        pytest.raises(ValueError, match=r"\(a.mp4\) breaks off: [123]\.\d+ s could be decoded"),
+    ):
         VideoReader(path).soundtrack()
+    with pytest.warns(UserWarning, match=r"\(a.mp4\): sound is damaged or missing at [123]\.\d+ s"):
+        samples, rate = VideoReader(path).soundtrack(end=4)
+    assert len(samples) == 4 * rate
+    assert lag(samples[:96000], chirp(48000, 2)) == 0
 
 
 def test_a_cover_picture_is_no_video(tmp_path):

@@ -8,6 +8,7 @@ import importlib
 
 from avzoo.audio.mixing import mix_at_equal_level, mix_at_snr
 from avzoo.audio.reading import iter_audio, read_audio, write_wav
+from avzoo.audio.reading_options import ReadingOptions, read_with
 from avzoo.audio.resampling import resample
 
 _MODULE_OF = {
@@ -34,6 +35,7 @@ _MODULE_OF = {
 
 __all__ = [
     "MelSettings",
+    "ReadingOptions",
     "align_to_video",
     "compressed_stft",
     "decimate_pitch",
@@ -51,6 +53,7 @@ __all__ = [
     "normalize_peak",
     "normalize_pitch",
     "read_audio",
+    "read_with",
     "resample",
     "speech_features_mfcc",
     "stft_energy",

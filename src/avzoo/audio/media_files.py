@@ -151,7 +151,7 @@ def decode_frames(
         on_damage(Fraction(seconds) if stamp is None else stamp, reason)
 
     for packet in container.demux(stream) if packets is None else packets:
-        if packet.stream_index != stream.index:
+        if packet.stream.index != stream.index:
             continue
         count += packet.size > 0
         has_begun = bool(seconds) or not late_start

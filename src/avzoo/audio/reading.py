@@ -18,8 +18,17 @@ from typing import Any, Literal
 import numpy as np
 import soundfile
 
-from avzoo.audio.chunks import CHUNK_SIZE, Chunks, frame_to_array, merge_chunks, mix_channels, resample_chunks
+from avzoo.audio.chunks import (
+    CHUNK_SIZE,
+    Chunks,
+    frame_to_array,
+    merge_chunks,
+    mix_channels,
+    mix_loudspeakers,
+    resample_chunks,
+)
 from avzoo.audio.media_files import damage_error, decode_frames, describe_streams, locate, open_container
+from avzoo.audio.reading_options import current_options, select_sound
 from avzoo.audio.resampling import check_rate
 from avzoo.files import write_atomically
 
@@ -31,21 +40,23 @@ def read_audio(
     sampling_rate: int | None = None,
     *,
     source_rate: int | None = None,
-    channels: Literal["mean", "first", "all"] = "mean",
+    channels: Literal["mono", "mean", "first", "all"] = "mono",
     name: str = "audio",
 ) -> tuple[np.ndarray, int]:
     """The whole recording, at the rate you want.
 
     Args:
         source: one of
-            - a path (`str` or `os.PathLike`) of any audio file, or of a video with a sound track (the first is read);
+            - a path (`str` or `os.PathLike`) of any audio file, or of a video with a sound track (of several tracks the
+              one that [`ReadingOptions`] tells);
             - the `bytes` of such a file, or a binary file object, read from where it stands and left open;
             - an array, tensor or list of floats in [-1, 1], (samples,) or (channels, samples), with `source_rate`;
             - a row of `datasets`: a decoder with `get_all_samples()`, {"path", "bytes"}, {"array", "sampling_rate"},
               or {"raw", "sampling_rate"} as transformers' pipelines write it.
         sampling_rate: wanted rate, Hz. None keeps the source's.
         source_rate: rate of an array, Hz. Files carry their own and ignore it.
-        channels: "mean" of all channels, the "first", or "all" of them.
+        channels: "mono", one channel as a player mixes it: the mean of left and right, of 5.1 and the like the centre
+            most, of a pair that would cancel to silence one; the plain "mean" of all; the "first"; or "all" of them.
         name: what error messages call the source.
 
     Returns:
@@ -72,7 +83,7 @@ def iter_audio(
     *,
     source_rate: int | None = None,
     block_seconds: float = 30.0,
-    channels: Literal["mean", "first", "all"] = "mean",
+    channels: Literal["mono", "mean", "first", "all"] = "mono",
     name: str = "audio",
 ) -> Iterator[np.ndarray]:
     """The same samples as [`read_audio`], block by block, in memory bounded by the block.
@@ -139,9 +150,9 @@ def _prepare_chunks(
         sampling_rate = check_rate(sampling_rate, "sampling_rate")
     if source_rate is not None:
         source_rate = check_rate(source_rate, "source_rate")
-    if channels not in ("mean", "first", "all"):
-        raise ValueError(f'`channels` must be "mean", "first" or "all", got {channels!r}.')
-    label, chunks = _decode(source, source_rate, f"`{name}`")
+    if channels not in ("mono", "mean", "first", "all"):
+        raise ValueError(f'`channels` must be "mono", "mean", "first" or "all", got {channels!r}.')
+    label, chunks = _decode(source, source_rate, f"`{name}`", channels == "mono")
     return _check_not_empty(
         resample_chunks(mix_channels(_check_finite(chunks, label), channels, label), sampling_rate), label
     )
@@ -194,13 +205,14 @@ def _split_into_blocks(chunks: Chunks, seconds: float) -> Iterator[np.ndarray]:
 # Sources -> (label for messages, chunks).
 
 
-def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chunks]:
+def _decode(source: Any, source_rate: int | None, label: str, mixes: bool) -> tuple[str, Chunks]:
+    """`mixes`: channels for loudspeakers become one."""
     if isinstance(source, Mapping):
-        return _decode_row(source, source_rate, label)
+        return _decode_row(source, source_rate, label, mixes)
     located = locate(source, label)
     if located is not None:
         label, opened = located
-        return label, _decode_file(opened, label)
+        return label, _decode_file(opened, label, mixes)
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
         decoded = source.get_all_samples()
         return label, _slice_array(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
@@ -213,7 +225,7 @@ def _decode(source: Any, source_rate: int | None, label: str) -> tuple[str, Chun
     return label, _slice_array(samples, source_rate)
 
 
-def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str, Chunks]:
+def _decode_row(row: Mapping, source_rate: int | None, label: str, mixes: bool) -> tuple[str, Chunks]:
     """Decode a dict as `datasets` and transformers' pipelines write it."""
     path = row.get("path")
     array = row.get("array") if row.get("array") is not None else row.get("raw")
@@ -224,11 +236,11 @@ def _decode_row(row: Mapping, source_rate: int | None, label: str) -> tuple[str,
             if source_rate not in (None, stated):
                 raise ValueError(f"{label} says {stated} Hz, `source_rate` says {source_rate} Hz; pass only one.")
             source_rate = stated
-        return _decode(array, source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+        return _decode(array, source_rate, f"{label} ({os.path.basename(path)})" if path else label, mixes)
     if row.get("bytes") is not None:
-        return _decode(row["bytes"], source_rate, f"{label} ({os.path.basename(path)})" if path else label)
+        return _decode(row["bytes"], source_rate, f"{label} ({os.path.basename(path)})" if path else label, mixes)
     if path is not None:
-        return _decode(path, source_rate, label)
+        return _decode(path, source_rate, label, mixes)
     raise ValueError(
         f'{label} is a dict with the keys {sorted(map(str, row))}; expected "array" or "raw" with "sampling_rate", '
         'or "bytes" or "path".'
@@ -283,13 +295,17 @@ class _SequentialSoundFile(soundfile.SoundFile):
         return False
 
 
-def _decode_file(opened: str | io.IOBase, label: str) -> Chunks:
+def _decode_file(opened: str | io.IOBase, label: str, mixes: bool) -> Chunks:
     try:
         sound = _SequentialSoundFile(opened)
     except (soundfile.SoundFileError, TypeError):  # TypeError: the name ends in .raw, which soundfile won't probe
+        sound = None
+    if sound is None or (mixes and sound.channels > 2 and sound.format == "FLAC"):  # FFmpeg knows where channels belong
+        if sound is not None:
+            sound.close()
         if not isinstance(opened, str):
             opened.seek(0)
-        yield from _decode_with_ffmpeg(opened, label)
+        yield from _decode_with_ffmpeg(opened, label, mixes)
         return
     with sound:
         yield from _decode_with_libsndfile(sound, opened, label)
@@ -324,12 +340,16 @@ def _has_mp3_length(opened: str | io.IOBase) -> bool:
     return b"Xing" in head or b"Info" in head
 
 
-def _decode_with_ffmpeg(opened: str | io.IOBase, label: str) -> Chunks:
+def _decode_with_ffmpeg(opened: str | io.IOBase, label: str, mixes: bool) -> Chunks:
+    to_array = mix_loudspeakers if mixes else frame_to_array
     with open_container(opened, label) as container:
         if not container.streams.audio:
             raise ValueError(f"{label} has no audio stream (streams: {describe_streams(container)}).")
-        frames = decode_frames(container, container.streams.audio[0], label)
-        yield from merge_chunks((frame.sample_rate, frame_to_array(frame)) for frame in frames)
+        stream = select_sound(container.streams.audio, current_options().audio_track, label)
+        if stream is None:
+            stream = container.streams.audio[0]  # the error says that there is no decoder
+        frames = decode_frames(container, stream, label)
+        yield from merge_chunks((frame.sample_rate, to_array(frame)) for frame in frames)
 
 
 def _count_non_finite(samples: np.ndarray) -> int:

@@ -151,7 +151,7 @@ class FileSource:
         packets = dict.fromkeys((stream.index for stream in streams), 0)
         with contextlib.suppress(av.error.FFmpegError):
             for packet in itertools.islice(container.demux(*streams), _MOST_PACKETS):
-                packets[packet.stream_index] += packet.size > 0
+                packets[packet.stream.index] += packet.size > 0
                 if min(packets.values()) > 1:
                     break
         default = av.stream.Disposition.default
@@ -167,7 +167,7 @@ class FileSource:
     def _read_clock(self) -> FileClock | None:
         with self.open() as container:
             pictures, sound = self._select_stream(container), self._select_sound(container)
-            return read_clock(container, pictures, sound, self.origin)
+            return read_clock(container, pictures, sound, self.origin, self.label)
 
     def _read_packets(self, container: av.container.InputContainer) -> Iterator[av.Packet] | None:
         """The packets of a joined file, from its beginning, on one clock; None where they are on one as they are."""
@@ -260,7 +260,7 @@ def _list_pictures(container: av.container.InputContainer, label: str) -> list[a
 def _note_stamps(packets: Iterator[av.Packet], stream: av.VideoStream, stored: deque[int]) -> Iterator[av.Packet]:
     """The same packets; their places in the file's order are added to `stored`."""
     for packet in packets:
-        if packet.stream_index == stream.index and packet.size and packet.dts is not None:
+        if packet.stream.index == stream.index and packet.size and packet.dts is not None:
             stored.append(packet.dts)
         yield packet
 

@@ -12,6 +12,7 @@ import contextlib
 import itertools
 import math
 import statistics
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -23,6 +24,8 @@ MOST_GAP = 60  # seconds without picture and sound that are believed
 _MOST_BACK = {"decoding": Fraction(1, 10), "showing": Fraction(1)}
 _MOST_TOLD = 3  # places that a message names
 _INDEXED = {"mp4", "matroska", "avi"}  # formats whose files hold an index; of others FFmpeg makes one as it reads
+_JOINABLE = {"matroska", "flv"}  # formats of which FFmpeg does not read all that is joined
+_MOST_UNREAD = 4096  # bytes that an index behind the packets may have
 _COVERED = 0.8  # of a file's bytes: an index that reaches so far is of the whole file
 
 
@@ -49,7 +52,7 @@ class PartFinder:
 
     def find(self, packet: av.Packet) -> int:
         """The part's number, from 0 on; a packet without a stamp belongs to its stream's part."""
-        index = packet.stream_index
+        index = packet.stream.index
         part = self._parts.get(index, 0)
         stamps = {"decoding": packet.dts, "showing": packet.pts}
         times = {kind: stamp * packet.time_base for kind, stamp in stamps.items() if stamp is not None}
@@ -107,22 +110,36 @@ class FileClock:
 
 
 def read_clock(
-    container: av.container.InputContainer, pictures: av.VideoStream, sound: av.AudioStream | None, origin: Fraction
+    container: av.container.InputContainer,
+    pictures: av.VideoStream,
+    sound: av.AudioStream | None,
+    origin: Fraction,
+    label: str,
 ) -> FileClock | None:
     """Read the stamps of a whole file without decoding anything. None where they go on as they should.
 
     Args:
         container: just opened.
         origin: the stamp of the first picture, seconds.
+        label: what messages call the file; a warning tells where FFmpeg does not read it to its end.
     """
     finder = PartFinder()
     stamps: dict[tuple[int, int], list[Fraction]] = {}  # (part, stream) -> stamps of showing
+    reached = 0
     streams = [stream for stream in (pictures, sound) if stream is not None]
     with contextlib.suppress(av.error.FFmpegError):  # what is damaged is told when it is decoded
         for packet in container.demux(*streams):
             part, stamp = finder.find(packet), packet.dts if packet.pts is None else packet.pts
+            reached = max(reached, (packet.pos or 0) + packet.size)
             if stamp is not None:
-                stamps.setdefault((part, packet.stream_index), []).append(stamp * packet.time_base)
+                stamps.setdefault((part, packet.stream.index), []).append(stamp * packet.time_base)
+    unread = container.size - reached
+    if _JOINABLE.intersection(container.format.name.split(",")) and unread > max(_MOST_UNREAD, 0.2 * container.size):
+        warnings.warn(
+            f"{label}: FFmpeg reads nothing of its last {unread} bytes ({unread / container.size:.0%}), as where "
+            "recordings are joined byte by byte; convert them one by one and join them then.",
+            stacklevel=2,
+        )
     count = 1 + max((part for part, _ in stamps), default=0)
     if count == 1:
         return None

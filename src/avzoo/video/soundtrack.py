@@ -7,7 +7,7 @@ from fractions import Fraction
 import av
 import numpy as np
 
-from avzoo.audio.chunks import CHUNK_SIZE, Chunks, frame_to_array, merge_chunks, mix_channels, resample_chunks
+from avzoo.audio.chunks import CHUNK_SIZE, Chunks, merge_chunks, mix_channels, mix_loudspeakers, resample_chunks
 from avzoo.audio.media_files import decode_frames
 
 # Time stamps rounded to milliseconds, as mkv and flv have them, are no gaps; a lost AAC frame (21 ms) is one.
@@ -64,7 +64,7 @@ def read_soundtrack(
     options = {"whole": not begin, "late_start": bool(begin), "packets": packets, "on_damage": on_damage}
     frames = decode_frames(container, stream, label, **options)
     stop = None if end is None else end + _RUN_UP
-    chunks = mix_channels(merge_chunks(_fill_gaps(frames, origin, begin, stop, joins)), "mean", label)
+    chunks = mix_channels(merge_chunks(_fill_gaps(frames, origin, begin, stop, joins)), "mono", label)
     parts, early = [np.zeros(0, np.float32)], sample_index(start, rate) - sample_index(begin, rate)
     for _, chunk in resample_chunks(chunks, rate):
         parts.append(chunk[0, early:])
@@ -101,7 +101,7 @@ def _fill_gaps(
     """Consecutive samples from `begin` on: gaps are filled with zeros, overlapping and earlier samples are dropped."""
     now, placed = begin, False  # where the next sample belongs
     for frame in frames:
-        rate, samples = frame.sample_rate, frame_to_array(frame)
+        rate, samples = frame.sample_rate, mix_loudspeakers(frame)
         time = now if frame.pts is None else frame.pts * frame.time_base - origin
         late = time - now
         if placed and abs(late) <= _JITTER:
