@@ -31,7 +31,7 @@ def faces_from(faces: Any, model: str | os.PathLike | None, metadata: Mapping[st
 
         faces = "drawn" if metadata.get("comment", "").startswith(TOYWORLD_COMMENT) else "yunet"
     if isinstance(faces, FaceTracks):
-        return GivenBoxes.from_tracks(faces.tracks)
+        return GivenBoxes.from_tracks(faces)
     if faces == "drawn":
         from avzoo.video.drawn_faces import DrawnFaceDetector
 

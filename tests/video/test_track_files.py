@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from avzoo.video import FaceTracks, GivenBoxes, Track, load_tracks, save_tracks
+from avzoo.video import FaceTracks, GivenBoxes, Track, find_face_tracks, load_tracks, save_tracks
 
 
 @pytest.fixture
@@ -249,3 +249,51 @@ def test_a_file_with_landmarks_of_another_number_is_refused(tracks, tmp_path):
     (tmp_path / "bad.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"tracks\[0\]: .*`landmarks` must be \(3, 5, 2\)"):
         load_tracks(tmp_path / "bad.json")
+
+
+# Boxes that tell their clock and their size.
+
+
+def moving(fps: float, width: int, height: int, seconds: float = 2.0) -> FaceTracks:
+    """A face that moves by a tenth of the width in a second, from 0.4 s on."""
+    frames = np.arange(round(0.4 * fps), round(seconds * fps))
+    left = 0.1 * width * frames / fps
+    boxes = np.stack([left, 0.2 * height + 0 * left, left + 0.1 * width, 0.5 * height + 0 * left], axis=1)
+    return FaceTracks([Track(7, frames, boxes, 0.9 + 0 * left)], fps, width, height, round(seconds * fps))
+
+
+@pytest.mark.parametrize("fps", [30, 25, 60, 12.5, 29.97])
+@pytest.mark.parametrize("kind", ["object", "file"])
+def test_tracks_of_another_rate_stand_at_their_times(tmp_path, fps, kind):
+    tracks = moving(fps, 64, 48)
+    boxes = GivenBoxes.from_tracks(tracks)
+    if kind == "file":
+        save_tracks(tmp_path / "tracks.json", tracks)
+        boxes = GivenBoxes.read(tmp_path / "tracks.json")
+    (track,) = find_face_tracks(np.zeros((50, 48, 64, 3), np.uint8), boxes, source_fps=25).tracks
+    assert track.track_id == 7
+    assert abs(track.start_frame - 10) <= 1  # at 29.97 the twelfth frame is a little later
+    assert abs(track.stop_frame - 50) <= 1
+    inside = track.frames[:-3]
+    np.testing.assert_allclose(track.boxes[: len(inside), 0], 6.4 * inside / 25, atol=0.15)
+    assert (track.scores == 0.9).all()
+
+
+def test_tracks_of_a_larger_copy_are_made_smaller():
+    boxes = GivenBoxes.from_tracks(moving(25, 640, 480))
+    (track,) = find_face_tracks(np.zeros((50, 48, 64, 3), np.uint8), boxes, source_fps=25).tracks
+    np.testing.assert_allclose(track.boxes, moving(25, 64, 48).tracks[0].boxes)
+
+
+def test_tracks_of_frames_of_another_shape_are_refused():
+    boxes = GivenBoxes.from_tracks(moving(25, 64, 36))
+    with pytest.raises(
+        ValueError, match=r"lie in frames of 64 x 36 pixels, the video's have 64 x 48: it is no smaller"
+    ):
+        find_face_tracks(np.zeros((50, 48, 64, 3), np.uint8), boxes, source_fps=25)
+
+
+def test_boxes_of_nobody_known_at_another_rate_are_refused():
+    boxes = GivenBoxes(np.arange(3), np.tile([1.0, 1, 9, 9], (3, 1)), fps=30)
+    with pytest.raises(ValueError, match="given boxes count frames at 30 per second, the video is looked at with 25"):
+        find_face_tracks(np.zeros((5, 48, 64, 3), np.uint8), boxes, source_fps=25)

@@ -37,7 +37,7 @@ def find_face_tracks(
     Args:
         source: what [`avzoo.video.read_video`] takes.
         faces: a detector, or the boxes you have; boxes that carry track numbers are tracks as they stand.
-        fps: rate at which the video is looked at; the frames of given boxes count at it.
+        fps: rate at which the video is looked at; the frames of given boxes count at it, unless they tell another.
         every: detect in each n-th frame only. The tracker bridges the gaps, and asks for as many fewer detections.
         max_faces: keep so many tracks, those with the largest faces for the longest time.
         progress: show a bar on stderr.
@@ -79,7 +79,7 @@ def find_face_tracks(
         "max_faces": max_faces,
     }
     if isinstance(faces, GivenBoxes):
-        tracks = faces.tracks(num_frames, shots, **options)
+        tracks = faces.convert(float(fps), width, height, num_frames).tracks(num_frames, shots, **options)
     else:
         tracks = track_faces(found, shots, **options)
     label = os.path.basename(source) if isinstance(source, str | os.PathLike) else ""

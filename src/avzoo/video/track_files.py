@@ -29,6 +29,7 @@ from avzoo.video.detection import Detections
 from avzoo.video.tracking import Track, interpolate_track, track_faces
 
 SCHEMA_VERSION = 1
+_MOST_SQUEEZED = 0.02  # by which the shapes of two sizes of one video may differ; sides are whole and even
 _COLUMNS = ("frame", "x1", "y1", "x2", "y2")
 
 
@@ -172,6 +173,8 @@ class GivenBoxes:
         scores: (n,). None: the boxes have none.
         track_ids: (n,), whole numbers. None: not known who is who.
         landmarks: (n, 5, 2), as [`Detections`] has them, NaN where a box has none. None: no box has any.
+        fps: at which the frames count. None: at the rate that the video is looked at with.
+        width, height: of the frames that the boxes lie in, pixels. None: the video's.
 
     Raises:
         ValueError: shapes that don't fit each other, frame or track numbers that are not whole or below 0, impossible
@@ -183,6 +186,9 @@ class GivenBoxes:
     scores: np.ndarray | None = None
     track_ids: np.ndarray | None = None
     landmarks: np.ndarray | None = None
+    fps: float | None = None
+    width: int | None = None
+    height: int | None = None
 
     def __post_init__(self):
         detections = Detections(self.boxes, self.scores, self.landmarks)
@@ -206,24 +212,63 @@ class GivenBoxes:
         """
         path = Path(path)
         if path.suffix.lower() == ".json":
-            return cls.from_tracks(load_tracks(path).tracks)
+            return cls.from_tracks(load_tracks(path))
         if path.suffix.lower() == ".csv":
             return cls._read_csv(path)
         raise ValueError(f"`{path}`: boxes are read from .json or .csv files, not from {path.suffix or 'this'!r}.")
 
     @classmethod
-    def from_tracks(cls, tracks: Iterable[Track]) -> "GivenBoxes":
-        """The boxes of tracks, with their numbers."""
+    def from_tracks(cls, tracks: FaceTracks | Iterable[Track]) -> "GivenBoxes":
+        """The boxes of tracks, with their numbers; of [`FaceTracks`] also with the clock and size they count in."""
+        measured = {}
+        if isinstance(tracks, FaceTracks):
+            measured = {name: getattr(tracks, name) for name in ("fps", "width", "height")}
+            tracks = tracks.tracks
         tracks = list(tracks)
         if not tracks:
-            return cls(np.zeros(0), np.zeros((0, 4)), track_ids=np.zeros(0))
+            return cls(np.zeros(0), np.zeros((0, 4)), track_ids=np.zeros(0), **measured)
         return cls(
             np.concatenate([track.frames for track in tracks]),
             np.concatenate([track.boxes for track in tracks]),
             np.concatenate([track.scores for track in tracks]),
             np.concatenate([np.full(len(track), track.track_id) for track in tracks]),
             _join_landmarks(tracks),
+            **measured,
         )
+
+    def convert(self, fps: float, width: int, height: int, num_frames: int) -> "GivenBoxes":
+        """The same boxes for a video of another size, looked at with another rate.
+
+        Between two boxes of a track, in time, there is one between them; behind the last frame there is none.
+
+        Raises:
+            ValueError: the frames have another shape, so that they are no smaller or larger copy; or boxes of unknown
+                people have another rate.
+        """
+        scale = np.ones(2)
+        if self.width and self.height and (self.width, self.height) != (width, height):
+            scale = np.array([width / self.width, height / self.height])
+            if abs(scale[0] / scale[1] - 1) > _MOST_SQUEEZED:
+                raise ValueError(
+                    f"given boxes lie in frames of {self.width} x {self.height} pixels, the video's have {width} x "
+                    f"{height}: it is no smaller or larger copy. Give boxes of this video."
+                )
+        landmarks = None if self.landmarks is None else self.landmarks * scale
+        boxes = self.boxes * np.tile(scale, 2)
+        scaled = GivenBoxes(self.frames, boxes, self.scores, self.track_ids, landmarks, fps, width, height)
+        if self.fps is None or math.isclose(self.fps, fps, rel_tol=1e-6):
+            return scaled
+        if self.track_ids is None:
+            raise ValueError(
+                f"given boxes count frames at {self.fps:g} per second, the video is looked at with {fps:g}, and "
+                "without `track_ids` nothing tells what lies between them."
+            )
+        moved = [
+            _change_rate(track, self.fps, fps, num_frames)
+            for track in scaled.tracks(1 + int(self.frames.max(initial=0)))
+        ]
+        tracks = [track for track in moved if track is not None]
+        return GivenBoxes.from_tracks(FaceTracks(tracks, fps, width, height, num_frames))
 
     @classmethod
     def _read_csv(cls, path: Path) -> "GivenBoxes":
@@ -296,6 +341,26 @@ def _join_landmarks(tracks: list[Track]) -> np.ndarray | None:
     return np.concatenate(
         [np.full((len(track), 5, 2), np.nan) if track.landmarks is None else track.landmarks for track in tracks]
     )
+
+
+def _change_rate(track: Track, old: float, new: float, num_frames: int) -> Track | None:
+    """A track at another rate, in a video of so many frames; None if it lies behind them."""
+    times = track.frames / old
+    frames = np.arange(math.ceil(times[0] * new - 1e-6), math.floor(track.stop_frame / old * new + 1e-6))
+    if not len(frames):  # shorter than one of the new frames
+        frames = np.array([round(times[0] * new)])
+    frames = frames[frames < num_frames]
+    if not len(frames):
+        return None
+
+    def interpolate(values: np.ndarray) -> np.ndarray:
+        columns = values.reshape(len(values), -1).T
+        between = np.stack([np.interp(frames / new, times, column) for column in columns], axis=1)
+        return between.reshape(len(frames), *values.shape[1:])
+
+    nearest = np.clip(np.rint(frames / new * old).astype(int) - track.start_frame, 0, len(times) - 1)
+    landmarks = None if track.landmarks is None else interpolate(track.landmarks)
+    return Track(track.track_id, frames, interpolate(track.boxes), track.scores[nearest], landmarks)
 
 
 def _check_whole_numbers(values: Any, name: str, count: int) -> np.ndarray:
