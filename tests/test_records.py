@@ -27,7 +27,7 @@ def records(*rows, **header):
 
 def test_json_keeps_header_and_every_field():
     text = records(*RECORDS).to_json()
-    assert json.loads(text) == {"schema_version": 1, **HEADER, "records": RECORDS}
+    assert json.loads(text) == {"schema_version": 1, **HEADER, "origin": 0.0, "records": RECORDS}
     assert "läutet" in text
     assert text.endswith("}\n")
 
@@ -150,3 +150,14 @@ def test_a_comparison_without_its_fields_is_refused():
         records(PAIRS[0], RECORDS[0])
     with pytest.raises(ValueError, match=r"`records\[1\]` lacks start, end; it has first"):
         records(RECORDS[0], PAIRS[0])
+
+
+def test_what_other_programs_read_is_on_the_clock_of_the_file():
+    """The first picture comes 2 s after the file's beginning."""
+    made = records(*RECORDS, origin=2.0)
+    assert json.loads(made.to_json())["origin"] == 2
+    assert json.loads(made.to_json())["records"] == RECORDS
+    assert made.to_srt().splitlines()[1] == "00:00:02,000 --> 00:00:03,500"
+    assert made.to_vtt().splitlines()[2] == "00:00:02.000 --> 00:00:03.500"
+    assert made.to_rttm().split()[3:5] == ["2.000", "1.500"]
+    assert made.to_csv().splitlines()[1].startswith("2.0,3.5,")

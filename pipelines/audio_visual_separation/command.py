@@ -11,6 +11,7 @@ from avzoo.pipelines.shared.commands import (
     check_face_options,
     check_writable,
     choose_faces,
+    find_origin,
     load_diffusion_pipeline,
 )
 
@@ -65,11 +66,12 @@ def _separate(options: argparse.Namespace) -> None:
     options.output.mkdir(exist_ok=True)
     records = Records(
         task=options.task,
-        model=options.model or "avdiffuss",
+        model=options.model or "toy:avdiffuss",
         source=options.file.name,
         score="decibel",
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
+        origin=find_origin(options.file),
         records=write_voices(voices, options.file, options.output, progress=progress),
     )
     for record in records.records:

@@ -59,12 +59,53 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
 
 
+def add_reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options every command that reads sound or pictures has: which track, and what becomes of damage."""
+    reading = parser.add_argument_group("reading")
+    reading.add_argument(
+        "--audio-track",
+        metavar="N",
+        help="which of several sound tracks: its number from 1 on, or language such as eng",
+    )
+    reading.add_argument("--video-track", type=int, metavar="N", help="which of several video tracks, from 1 on")
+    reading.add_argument("--strict", action="store_true", help="refuse files that are damaged or cut short")
+
+
+def read_as_told(run: Callable[[argparse.Namespace], None]) -> Callable[[argparse.Namespace], None]:
+    """The command with the options of [`add_reading_options`] in force; what the package warns of goes to stderr."""
+
+    def run_reading(options: argparse.Namespace) -> None:
+        from avzoo.audio.reading_options import read_with
+
+        track = options.audio_track
+        track = int(track) if track is not None and track.isdecimal() else track
+        with show_warnings(), read_with(audio_track=track, video_track=options.video_track, strict=options.strict):
+            run(options)
+
+    return run_reading
+
+
+def find_origin(path: Path) -> float:
+    """Seconds from the beginning of a file, as players count, to its first picture; 0 for what is no video."""
+    from avzoo.video import probe_video
+
+    try:
+        return probe_video(path).origin
+    except (ValueError, OSError):
+        return 0.0
+
+
 def add_face_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that analyses faces: where they come from, and how many."""
     from avzoo.pipelines.shared.face_detectors import DETECTORS
 
     faces = parser.add_mutually_exclusive_group()
-    faces.add_argument("--boxes", type=Path, help="known face boxes, .csv (frame,x1,y1,x2,y2) or .json")
+    faces.add_argument(
+        "--boxes",
+        type=Path,
+        help="known face boxes, .csv (frame,x1,y1,x2,y2; frames count from 0 at 25 per second, pixels are the video's) "
+        "or .json of `avzoo tracks`, which tells its own rate and size",
+    )
     faces.add_argument(
         "--detector",
         choices=DETECTORS,
@@ -127,6 +168,7 @@ def run_task(options: argparse.Namespace) -> None:
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
         records=answer,
+        origin=find_origin(options.file),
     )
     command.write(options, records, format, path)
     command.finish(options, answer)
@@ -140,11 +182,22 @@ def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, s
 
     check_device(options.device)
     check_revision(options)
-    model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(task).name)
+    method = zoo.find_default_method(task).name
+    model = options.model or avzoo.toy_checkpoint(method)
     silence_transformers()
     silence_hub()
     pipe = load_task_pipeline(task, model, options.device, options.revision)
-    return pipe, Path(model).name if options.model is None else model
+    return pipe, name_toy(method) if options.model is None else model
+
+
+def name_toy(method: str) -> str:
+    """What a method's toy checkpoint is called in answers; it is said once on stderr what it is for."""
+    print(
+        f"no --model is given: this is the toy checkpoint of {method}, trained on synthetic media to try things out; "
+        f"on real recordings its answers mean nothing. `avzoo info {method}` tells where weights come from.",
+        file=sys.stderr,
+    )
+    return f"toy:{method}"
 
 
 def write_records(options: argparse.Namespace, records: Any, format: str, path: Path | None) -> None:
@@ -172,6 +225,8 @@ def load_diffusion_pipeline(method: str, options: argparse.Namespace) -> Any:
     row = zoo.find_row(method)
     pipeline_class = row.load(row.diffusion_pipeline)
     model = options.model or toy_checkpoint(method)
+    if options.model is None:
+        name_toy(method)
     pipe = load_checked_pipeline(pipeline_class, model, options.revision, torch_dtype=dtype).to(device)
     return pipe if options.preset is None else pipe.use_preset(options.preset)
 

@@ -10,6 +10,7 @@ from avzoo.pipelines.shared.commands import (
     TaskCommand,
     add_model_options,
     check_writable,
+    find_origin,
     load_chosen_pipeline,
     refuse_inputs_as_output,
     show_warnings,
@@ -101,6 +102,7 @@ def _write(
         device=str(pipe.device),
         dtype=str(pipe.dtype).removeprefix("torch."),
         records=answer["glosses"],
+        origin=find_origin(options.file),
         summary={"text": answer["text"], "log_probability": answer["score"], "n_best": answer["n_best"]},
     )
     write_records(options, records, format, path)

@@ -19,8 +19,10 @@ from avzoo.files import check_readable, fill_folder, write_folder_atomically
 from avzoo.pipelines.shared.commands import (
     add_common_options,
     add_face_options,
+    add_reading_options,
     check_face_options,
     check_writable,
+    read_as_told,
     run_task,
     show_warnings,
     silence_hub,
@@ -112,10 +114,11 @@ def build_parser() -> argparse.ArgumentParser:
     for name, task in zoo.list_tasks().items():
         task_command = task.load_command()
         sub = tasks.add_parser(name, help=task_command.help, description=task_command.help)
-        sub.set_defaults(command=task_command.run or run_task)
+        sub.set_defaults(command=read_as_told(task_command.run or run_task))
         if task_command.run is None:
             add_common_options(sub)
         task_command.add_options(sub)
+        add_reading_options(sub)
 
     calibration = command("calibrate", calibrate_folder, "Fit a model's threshold on data like yours.")
     calibration.add_argument("folder", type=Path, help="of the model; its config.json is changed")
@@ -144,13 +147,14 @@ def build_parser() -> argparse.ArgumentParser:
     calibration.add_argument("--device", help="cpu, cuda, mps, ... (default: GPU if available, else CPU)")
     add_list_options(calibration)
 
-    tracks = command("tracks", find_tracks, "Find and follow the faces of a video.")
+    tracks = command("tracks", read_as_told(find_tracks), "Find and follow the faces of a video.")
     tracks.add_argument("file", type=Path)
     tracks.add_argument("-o", "--output", type=Path, help="JSON file to write (default: print to stdout)")
     tracks.add_argument("--render", type=Path, metavar="MP4", help="also write the video with its face tracks drawn in")
     add_face_options(tracks)
     tracks.add_argument("--fps", type=float, default=25.0, help="frame rate of the tracks; default 25")
     tracks.add_argument("--every", type=int, default=1, help="detect faces in every n-th frame only")
+    add_reading_options(tracks)
 
     toyworld = command("toyworld", write_toyworld, "Write synthetic media with their labels.")
     toyworld.add_argument("world", choices=toyworld_names())
@@ -216,6 +220,9 @@ def show_method(options: argparse.Namespace) -> None:
     for variant in row.variants:
         file = f" File: {variant.checkpoint}" if variant.checkpoint else ""
         print(f"    {variant.name:<{width}} {variant.summary}{file}")
+    print("  weights: get a file of its authors (or train one), turn it into a folder by")
+    print(f"    avzoo convert {row.name} FILE FOLDER")
+    print("  and give the folder, or the name of one on the Hub, as --model.")
 
 
 def describe(row: zoo.Row) -> dict[str, Any]:

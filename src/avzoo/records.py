@@ -1,9 +1,10 @@
 """The common output format of all task pipelines, and its exports.
 
-A record is a dict with `start` and `end` (seconds from the beginning of the source), `label`, `score`, a `track_id`
-where there are tracks, and further fields of the task (`box`, `mask`, `audio` ...). A record of a comparison has the
-two recordings, `first` and `second`, in place of times. The header names task, model and source. JSON keeps all fields;
-the other formats keep those that they support, and those of times refuse comparisons.
+A record is a dict with `start` and `end` (seconds from the first picture of a video, or the first sample of a
+recording), `label`, `score`, a `track_id` where there are tracks, and further fields of the task (`box`, `mask`,
+`audio` ...). A record of a comparison has the two recordings, `first` and `second`, in place of times. The header names
+task, model and source. JSON keeps all fields; the other formats keep those that they support, and those of times refuse
+comparisons.
 """
 
 import csv
@@ -34,6 +35,8 @@ class Records:
         device, dtype: what the model ran on and in.
         records: in order of time, or of the list of comparisons; all with times, or all without.
         summary: what is said of the source as a whole; JSON alone has a place for it, beside the header.
+        origin: seconds from the source's beginning, where players start to count, to where the records do: the first
+            picture of a video. JSON has it in its header; the other formats add it to all times.
     """
 
     task: str
@@ -44,6 +47,7 @@ class Records:
     dtype: str
     records: list[Mapping[str, Any]] = field(default_factory=list)
     summary: Mapping[str, Any] = field(default_factory=dict)
+    origin: float = 0.0
 
     def __post_init__(self):
         for index, record in enumerate(self.records):
@@ -62,7 +66,15 @@ class Records:
         return {
             "schema_version": SCHEMA_VERSION,
             **{name: getattr(self, name) for name in ("task", "model", "source", "score", "device", "dtype")},
+            **({"origin": self.origin} if "start" in self.required else {}),
         }
+
+    def _place(self) -> list[Mapping[str, Any]]:
+        """The records with times from the source's beginning."""
+        if not self.origin or "start" not in self.required:
+            return list(self.records)
+        moved = ("start", "end")
+        return [dict(record) | {name: record[name] + self.origin for name in moved} for record in self.records]
 
     def to_json(self) -> str:
         text = (
@@ -79,7 +91,7 @@ class Records:
         text = io.StringIO()
         writer = csv.DictWriter(text, columns or self.required, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(self.records)
+        writer.writerows(self._place())
         return text.getvalue()
 
     def to_rttm(self) -> str:
@@ -89,21 +101,21 @@ class Records:
         return "".join(
             f"SPEAKER {name} 1 {record['start']:.3f} {record['end'] - record['start']:.3f} <NA> <NA> "
             f"{str(record.get('track_id', record['label'])).replace(' ', '_')} {record['score']:.4f} <NA>\n"
-            for record in self.records
+            for record in self._place()
         )
 
     def to_srt(self) -> str:
         self._check_times("srt")
         return "\n".join(
             f"{index}\n{_clock(record['start'], ',')} --> {_clock(record['end'], ',')}\n{record['label']}\n"
-            for index, record in enumerate(self.records, start=1)
+            for index, record in enumerate(self._place(), start=1)
         )
 
     def to_vtt(self) -> str:
         self._check_times("vtt")
         return "WEBVTT\n\n" + "\n".join(
             f"{_clock(record['start'], '.')} --> {_clock(record['end'], '.')}\n{record['label']}\n"
-            for record in self.records
+            for record in self._place()
         )
 
     def _check_times(self, format: str) -> None:

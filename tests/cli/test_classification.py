@@ -38,6 +38,7 @@ def test_run_prints_json_and_nothing_else(tag, model_folder):
         "source": "two tones.wav",
         "score": "probability",
         "dtype": "float32",
+        "origin": 0.0,
     }
     spans = [(record["start"], record["end"]) for record in answer["records"]]
     assert spans == sorted(spans)
