@@ -1,6 +1,7 @@
 """Audio-visual separation of whole files: a video of people in, for each face its voice alone."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -129,7 +130,8 @@ def write_voices(
     Args:
         voices: of [`separate_faces`].
         video: that they are from.
-        folder: existing; files are called face-<track>.wav and face-<track>.mp4.
+        folder: existing; files are called face-<track>.wav and face-<track>.mp4, those of a person who comes back
+            face-<track>-2. The WAV files begin where the video's file does, the videos with its first picture.
         frames_per_second: at which the tracks count.
 
     Returns:
@@ -140,10 +142,14 @@ def write_voices(
         OSError: the folder cannot be written.
     """
     folder, reader, records = Path(folder), VideoReader(video), []
+    times_seen = Counter()
     for voice in voices:
         track, rate = voice.track, voice.sampling_rate
-        name = f"face-{track.track_id}"
-        write_wav(folder / f"{name}.wav", voice.audio, rate)
+        times_seen[track.track_id] += 1
+        again = times_seen[track.track_id]
+        name = f"face-{track.track_id}" if again == 1 else f"face-{track.track_id}-{again}"
+        before = np.zeros(round(reader.info.origin * rate), np.float32)
+        write_wav(folder / f"{name}.wav", np.concatenate([before, voice.audio]), rate)
         render_video(
             reader,
             folder / f"{name}.mp4",

@@ -260,3 +260,24 @@ def test_where_sound_begins_before_the_pictures_is_told(tmp_path):
     reader = VideoReader(path)
     assert reader.info.origin == pytest.approx(2, abs=0.03)
     assert find_clicks(*reader.soundtrack()) == pytest.approx([0.5], abs=0.03)
+
+
+def test_a_picture_of_another_shape_is_not_squeezed(tmp_path):
+    """A phone that is turned while it records: 160 x 64 first, then 64 x 160, a bright square in the middle of each."""
+    parts = []
+    for index, (height, width) in enumerate(((64, 160), (160, 64))):
+        frames = np.full((25, height, width, 3), 90, np.uint8)
+        frames[:, height // 2 - 16 : height // 2 + 16, width // 2 - 16 : width // 2 + 16] = 250
+        parts.append(write_clip(tmp_path / f"{index}.ts", frames).read_bytes())
+    (tmp_path / "turned.ts").write_bytes(b"".join(parts))
+    with pytest.warns(
+        UserWarning, match="160 x 64 pixels at first and 64 x 160 later; those of another shape get black"
+    ):
+        frames = VideoReader(tmp_path / "turned.ts").read(25)
+    assert frames.shape == (50, 64, 160, 3)
+    last = frames[-1, ..., 0]
+    bright, shown = last > 170, last > 45
+    assert abs(bright.any(axis=0).sum() - bright.any(axis=1).sum()) <= 2  # still a square, two fifths as large
+    assert bright.any(axis=1).sum() == pytest.approx(12.8, abs=2)
+    assert shown.any(axis=0).sum() == pytest.approx(25.6, abs=2)
+    assert shown[:, 67:93].all()

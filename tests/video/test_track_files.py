@@ -297,3 +297,22 @@ def test_boxes_of_nobody_known_at_another_rate_are_refused():
     boxes = GivenBoxes(np.arange(3), np.tile([1.0, 1, 9, 9], (3, 1)), fps=30)
     with pytest.raises(ValueError, match="given boxes count frames at 30 per second, the video is looked at with 25"):
         find_face_tracks(np.zeros((5, 48, 64, 3), np.uint8), boxes, source_fps=25)
+
+
+@pytest.mark.parametrize(("gap", "pieces"), [(25, [(0, 60)]), (26, [(0, 20), (46, 61)]), (80, [(0, 20), (100, 115)])])
+def test_who_was_away_for_longer_than_a_second_has_no_boxes_there(gap, pieces):
+    frames = np.concatenate([np.arange(20), np.arange(20 + gap, 35 + gap)])
+    boxes = GivenBoxes(frames, np.tile([1.0, 1, 9, 9], (35, 1)), np.full(35, 0.5), np.full(35, 3))
+    found = find_face_tracks(np.zeros((120, 12, 16, 3), np.uint8), boxes, source_fps=25)
+    assert [(track.track_id, track.start_frame, track.stop_frame) for track in found.tracks] == [
+        (3, start, stop) for start, stop in pieces
+    ]
+
+
+def test_tracks_of_one_person_who_came_back_are_saved_and_read(tmp_path):
+    boxes = np.tile([1.0, 1, 9, 9], (5, 1))
+    tracks = FaceTracks([Track(2, np.arange(5), boxes), Track(2, np.arange(80, 85), boxes)], 25.0, 16, 12, 90)
+    save_tracks(tmp_path / "tracks.json", tracks)
+    assert [track.start_frame for track in load_tracks(tmp_path / "tracks.json").tracks] == [0, 80]
+    given = GivenBoxes.read(tmp_path / "tracks.json").tracks(90)
+    assert [(track.track_id, track.start_frame) for track in given] == [(2, 0), (2, 80)]

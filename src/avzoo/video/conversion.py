@@ -7,6 +7,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from avzoo.video.files import Orientation
 
 LONGEST_SIDE = 16384
+_SAME_SHAPE = 0.02  # by which shapes may differ that are one: sides are even
 
 # Where the size stays, swscale has a path of its own: off by two levels at most, and 50 times faster.
 _SAME_SIZE = Interpolation.BICUBIC
@@ -22,10 +23,17 @@ class RgbConverter:
 
     Colours follow the matrix and range the stream declares; undeclared means BT.601 and limited range, as in FFmpeg.
     More than 8 bits are dithered to 8. Alpha is dropped: the colour beneath shows. Grey has three equal channels.
+
+    Args:
+        height, width: of the frames, pixels.
+        orientation: how pictures become upright.
+        stored: (height, width) of the pictures that these frames are meant for. One of another shape, as where a
+            phone is turned while it records, gets black bars. None: pictures fill the frame.
     """
 
-    def __init__(self, height: int, width: int, orientation: Orientation | None):
+    def __init__(self, height: int, width: int, orientation: Orientation | None, stored: tuple[int, int] | None = None):
         self._orientation = orientation or Orientation()
+        self._stored = stored
         self._size = (width, height) if self._orientation.turns % 2 else (height, width)
         self._reformatter = VideoReformatter()
 
@@ -46,8 +54,20 @@ class RgbConverter:
             plane = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[..., channel]), format="gray")
             frame[..., channel] = self._scale(plane, "gray")
 
-    def _scale(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
+    def _fit(self, picture: av.VideoFrame) -> tuple[int, int]:
+        """(height, width) of what a picture becomes in the frame."""
         height, width = self._size
+        if self._stored is None or (picture.height, picture.width) == self._stored:
+            return height, width
+        squeezed = (picture.width / picture.height) / (self._stored[1] / self._stored[0])  # against those it fits
+        if abs(squeezed - 1) <= _SAME_SHAPE:
+            return height, width
+        if squeezed > 1:
+            return max(1, round(height / squeezed)), width
+        return height, max(1, round(width * squeezed))
+
+    def _scale(self, picture: av.VideoFrame, pixel_format: str) -> np.ndarray:
+        height, width = self._fit(picture)
         if (picture.height, picture.width) == (height, width):
             interpolation = _SAME_SIZE
         else:
@@ -55,4 +75,10 @@ class RgbConverter:
         scaled = self._reformatter.reformat(
             picture, width=width, height=height, format=pixel_format, interpolation=interpolation
         )
-        return scaled.to_ndarray()
+        pixels = scaled.to_ndarray()
+        if (height, width) == self._size:
+            return pixels
+        framed = np.zeros((*self._size, 3), np.uint8)
+        top, left = (self._size[0] - height) // 2, (self._size[1] - width) // 2
+        framed[top : top + height, left : left + width] = pixels
+        return framed

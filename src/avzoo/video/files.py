@@ -58,6 +58,7 @@ class FileSource:
             self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
             self.origin = self._read_time(first) or Fraction(0)
             self.orientation = _read_orientation(first)
+            self.stored_size = (first.height, first.width)
             sound = select_sound(container.streams.audio, self.options.audio_track, label)
             self._sound_index = None if sound is None else sound.index
             is_doubtful = may_be_joined(container)
@@ -122,8 +123,11 @@ class FileSource:
             frames = decode_frames(container, stream, self.label, **options)
             if seek_to is not None:  # pictures shown before the first whole one may be built on what was skipped
                 frames = itertools.dropwhile(lambda frame: not frame.key_frame, frames)
-            end, first_stored = Fraction(0), None
+            end, first_stored, size = Fraction(0), None, self.stored_size
             for frame in frames:
+                if (frame.height, frame.width) != size:
+                    size = (frame.height, frame.width)
+                    self._tell_size(frame)
                 time = self._read_time(frame)
                 if time is None:
                     if seek_to is not None:
@@ -140,6 +144,14 @@ class FileSource:
                 yield time, duration, frame
             if self._clock is None:
                 self._check_length(container, stream, end, log.note)
+
+    def _tell_size(self, frame: av.VideoFrame) -> None:
+        height, width = self.stored_size
+        warnings.warn(
+            f"{self.label}: its pictures are {width} x {height} pixels at first and {frame.width} x {frame.height} "
+            "later; those of another shape get black bars.",
+            stacklevel=2,
+        )
 
     def _choose_pictures(self, container: av.container.InputContainer, streams: list[av.VideoStream]) -> int:
         """Index of the video stream to read: the one that was asked for; else that of a default flag, but no still."""

@@ -10,7 +10,8 @@ Sound sample j belongs to the time j / sampling_rate: a track that begins late i
 early is cut, gaps in its time stamps are zeros.
 
 Frames are upright (the rotation and mirroring a file asks for are done) and have square pixels (a file that asks for
-others gets its width stretched). Interlaced pictures stay as they are, and so do the tones of HDR. Damaged and
+others gets its width stretched). Where the shape of the pictures changes midway, the later ones get black bars.
+Interlaced pictures stay as they are, and so do the tones of HDR. Damaged and
 truncated files are refused where the decoder notices; with an `end` before that they can be read up to there.
 """
 
@@ -165,7 +166,7 @@ class VideoReader:
                 expected = min(expected, round(self.info.duration * fps) + 1 - first)
         frames = self._allocate_frames(max(expected, 1), size)
         count = 0
-        convert = RgbConverter(*size, self._source.orientation)
+        convert = RgbConverter(*size, self._source.orientation, self._source.stored_size)
         for picture, times in self._select_pictures(*span):
             if count + times > len(frames):
                 more = self._allocate_frames(max(count + times, 2 * len(frames)), size)
@@ -211,7 +212,7 @@ class VideoReader:
                         f"{float(end):g} s."
                     )
         frame = np.empty((*size, 3), np.uint8)
-        RgbConverter(*size, self._source.orientation)(shown, frame)
+        RgbConverter(*size, self._source.orientation, self._source.stored_size)(shown, frame)
         return frame
 
     def soundtrack(
@@ -268,7 +269,7 @@ class VideoReader:
         return np.empty((count, height, width, 3), np.uint8)
 
     def _iter_blocks(self, span: tuple, size: tuple[int, int], block_frames: int) -> Iterator[np.ndarray]:
-        convert = RgbConverter(*size, self._source.orientation)
+        convert = RgbConverter(*size, self._source.orientation, self._source.stored_size)
         block, filled = None, 0
         for picture, times in self._select_pictures(*span):
             frame = None

@@ -1,8 +1,8 @@
 """Video sources: files, decoders and frames in memory, each as pictures with times, and sound.
 
-Every source has `label` (what messages call it), `info`, `fps`, `orientation`, `pictures(start)`, an iterator of (time,
-duration, picture) in seconds on the video clock, and `soundtrack(sampling_rate, start, end)`. A picture is an
-`av.VideoFrame` or a (height, width, 3) array.
+Every source has `label` (what messages call it), `info`, `fps`, `orientation`, `stored_size`, `pictures(start)`, an
+iterator of (time, duration, picture) in seconds on the video clock, and `soundtrack(sampling_rate, start, end)`. A
+picture is an `av.VideoFrame` or a (height, width, 3) array.
 """
 
 import os
@@ -22,7 +22,7 @@ from avzoo.video.video import Video, VideoInfo, check_fps
 class FrameSource:
     """Frames in memory at a constant rate, perhaps with sound."""
 
-    orientation = None
+    orientation = stored_size = None
 
     def __init__(self, count: int, frame: Callable[[int], np.ndarray], fps: Fraction, label: str, sound=None):
         if not count:

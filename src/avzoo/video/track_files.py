@@ -29,6 +29,7 @@ from avzoo.video.detection import Detections
 from avzoo.video.tracking import Track, interpolate_track, track_faces
 
 SCHEMA_VERSION = 1
+MOST_FILLED = 25  # frames without a box between two of one track; a second at 25 per second
 _MOST_SQUEEZED = 0.02  # by which the shapes of two sizes of one video may differ; sides are whole and even
 _COLUMNS = ("frame", "x1", "y1", "x2", "y2")
 
@@ -38,14 +39,14 @@ class FaceTracks:
     """The tracks of one video.
 
     Args:
-        tracks: with numbers of their own each, within the video's frames.
+        tracks: within the video's frames. Those of one number are one person who was away in between.
         fps: frames per second.
         width, height: of a frame, pixels.
         num_frames: frames in the video.
         source: name of the video.
 
     Raises:
-        ValueError: numbers that are not positive, a track beyond the video, two tracks of one number.
+        ValueError: numbers that are not positive, a track beyond the video, two tracks of one number at one time.
     """
 
     tracks: list[Track]
@@ -60,16 +61,16 @@ class FaceTracks:
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"`{name}` must be positive, got {value!r}.")
-        seen = set()
-        for track in self.tracks:
+        ends: dict[int, int] = {}  # of each number's tracks so far
+        for track in sorted(self.tracks, key=lambda track: track.start_frame):
             if track.stop_frame > self.num_frames:
                 raise ValueError(
                     f"track {track.track_id} ends with frame {track.stop_frame - 1}, but the video has "
                     f"`num_frames` {self.num_frames}."
                 )
-            if track.track_id in seen:
-                raise ValueError(f"`tracks`: two of them have the number {track.track_id}.")
-            seen.add(track.track_id)
+            if track.start_frame < ends.get(track.track_id, 0):
+                raise ValueError(f"`tracks`: two of them have the number {track.track_id} and lie over each other.")
+            ends[track.track_id] = track.stop_frame
 
     def to_dict(self) -> dict[str, Any]:
         """Content of the JSON file."""
@@ -164,8 +165,9 @@ def _check_fields(entry: Any, names: Iterable[str], what: str) -> None:
 class GivenBoxes:
     """Known face boxes, in place of a detector's.
 
-    They know their frames, so no pixels are looked at. With track numbers they are tracks as they stand (gaps filled by
-    interpolation); without, the tracker joins them like a detector's.
+    They know their frames, so no pixels are looked at. With track numbers they are tracks as they stand: gaps of up to
+    [`MOST_FILLED`] frames are filled by interpolation, at longer ones a track ends and another of its number begins.
+    Without, the tracker joins them like a detector's.
 
     Args:
         frames: (n,) frame number of each box, from 0.
@@ -328,9 +330,11 @@ class GivenBoxes:
             if (np.diff(frames) == 0).any():
                 twice = int(frames[np.argmin(np.diff(frames))])
                 raise ValueError(f"given boxes: track {track_id} has two boxes in frame {twice}.")
-            landmarks = [self._find_landmarks(rows[index : index + 1]) for index in range(len(rows))]
-            landmarks = [None if points is None else points[0] for points in landmarks]
-            tracks.append(interpolate_track(track_id, frames, self.boxes[rows], self.scores[rows], landmarks))
+            for piece in np.split(rows, np.flatnonzero(np.diff(frames) > MOST_FILLED + 1) + 1):
+                landmarks = [self._find_landmarks(piece[index : index + 1]) for index in range(len(piece))]
+                landmarks = [None if points is None else points[0] for points in landmarks]
+                values = (self.frames[piece], self.boxes[piece], self.scores[piece], landmarks)
+                tracks.append(interpolate_track(track_id, *values))
         return tracks
 
 
@@ -385,4 +389,4 @@ def _parse_numbers(row: Mapping[str, Any], names: list[str], where: str) -> list
     return numbers
 
 
-__all__ = ["FaceTracks", "GivenBoxes", "load_tracks", "save_tracks"]
+__all__ = ["MOST_FILLED", "FaceTracks", "GivenBoxes", "load_tracks", "save_tracks"]
