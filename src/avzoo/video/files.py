@@ -41,13 +41,14 @@ class FileSource:
         self._opened = opened
         self._lock = threading.Lock()
         self.options = current_options()
+        self._silent_until = Fraction(0)  # seconds of silence read so far; below 0 once something was heard
         with self.open() as container:
             streams = _list_pictures(container, label)
             self._index = streams[0].index
             if self.options.video_track is not None or len(streams) > 1:
                 self._index = self._choose_pictures(container, streams)
         with self.open() as container:
-            stream = self._select_stream(container)
+            stream = self.select_pictures(container)
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
             first = next(decode_frames(container, stream, label, late_start=True), None)
             if first is None:
@@ -95,23 +96,18 @@ class FileSource:
                 raise ValueError(
                     f"{self.label} has no audio stream that can be decoded (streams: {kinds}); read only its frames."
                 )
-            stream, others = container.streams[self._sound_index], len(container.streams.audio) > 1
+            stream = container.streams[self._sound_index]
             placed = {"origin": self.origin, "start": start, "end": end, "sampling_rate": sampling_rate}
             joins = () if self._clock is None else self._clock.starts
             placed |= {"packets": self._read_packets(container), "joins": joins, "on_damage": log.note}
             samples, rate = read_soundtrack(container, stream, self.label, **placed)
-            if others and samples.size and not samples.any():
-                tracks = describe_sound(container.streams.audio)
-                warnings.warn(
-                    f"{self.label}: its sound track {self.info.audio_track} is silent; there are {tracks}. Choose "
-                    "another with `audio_track`.",
-                    stacklevel=2,
-                )
+            if len(container.streams.audio) > 1:
+                self._note_silence(samples, start, start + Fraction(len(samples), rate), container)
             return samples, rate
 
     def _decode(self, seek_to: Fraction | None) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
         with self.open() as container, _DamageLog("picture", self) as log:
-            stream = self._select_stream(container)
+            stream = self.select_pictures(container)
             stream.thread_type = "AUTO"
             frame_duration = 1 / self.fps
             if seek_to is not None and not _seek(container, stream, self.origin + seek_to):
@@ -145,6 +141,21 @@ class FileSource:
             if self._clock is None:
                 self._check_length(container, stream, end, log.note)
 
+    def _note_silence(
+        self, samples: np.ndarray, start: Fraction, end: Fraction, container: av.container.InputContainer
+    ) -> None:
+        """Tell, when all of the sound track has been read and nothing was heard, that there are others."""
+        if samples.any() or start > self._silent_until:
+            self._silent_until = Fraction(-1)
+        elif self._silent_until >= 0:
+            self._silent_until = max(self._silent_until, end)
+            if self._silent_until >= (self.info.duration or 0) - _MOST_OFF:
+                warnings.warn(
+                    f"{self.label}: its sound track {self.info.audio_track} is silent; there are "
+                    f"{describe_sound(container.streams.audio)}. Choose another with `audio_track`.",
+                    stacklevel=2,
+                )
+
     def _tell_size(self, frame: av.VideoFrame) -> None:
         height, width = self.stored_size
         warnings.warn(
@@ -170,22 +181,29 @@ class FileSource:
         moving = [stream for stream in streams if packets[stream.index] > 1] or streams
         return next((stream for stream in moving if stream.disposition & default), moving[0]).index
 
-    def _select_stream(self, container: av.container.InputContainer) -> av.VideoStream:
+    @property
+    def is_joined(self) -> bool:
+        """Whether time stamps begin anew or jump, see [`avzoo.video.joins`]."""
+        return self._clock is not None
+
+    def select_pictures(self, container: av.container.InputContainer) -> av.VideoStream:
+        """The video stream that is read, in an opened file."""
         return container.streams[self._index]
 
-    def _select_sound(self, container: av.container.InputContainer) -> av.AudioStream | None:
+    def select_sound(self, container: av.container.InputContainer) -> av.AudioStream | None:
+        """The sound track that is read."""
         return None if self._sound_index is None else container.streams[self._sound_index]
 
     def _read_clock(self) -> FileClock | None:
         with self.open() as container:
-            pictures, sound = self._select_stream(container), self._select_sound(container)
+            pictures, sound = self.select_pictures(container), self.select_sound(container)
             return read_clock(container, pictures, sound, self.origin, self.label)
 
     def _read_packets(self, container: av.container.InputContainer) -> Iterator[av.Packet] | None:
         """The packets of a joined file, from its beginning, on one clock; None where they are on one as they are."""
         if self._clock is None:
             return None
-        streams = [stream for stream in (self._select_stream(container), self._select_sound(container)) if stream]
+        streams = [stream for stream in (self.select_pictures(container), self.select_sound(container)) if stream]
         return self._clock.shift_packets(container.demux(*streams))
 
     def _read_time(self, frame: av.VideoFrame) -> Fraction | None:
@@ -217,7 +235,7 @@ class FileSource:
             on_damage(end + self.origin, reason)
 
     def _describe(self, container: av.container.InputContainer, first: av.VideoFrame) -> VideoInfo:
-        stream, sound = self._select_stream(container), self._select_sound(container)
+        stream, sound = self.select_pictures(container), self.select_sound(container)
         height, width = first.height, first.width
         aspect = stream.sample_aspect_ratio or 1
         if 1 / _MOST_STRETCH < aspect < _MOST_STRETCH:

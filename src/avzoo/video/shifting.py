@@ -76,6 +76,12 @@ def shift_sound(source: str | os.PathLike, path: str | os.PathLike, seconds: flo
     if video.info.sampling_rate is None:
         raise ValueError(f"{label} has no sound to shift: no audio stream that can be decoded.")
 
+    if video.is_joined:
+        raise ValueError(
+            f"{label}: its time stamps jump, as where recordings are joined, and a copy would keep that; encode it "
+            "again, with `write_video`."
+        )
+
     # 2. Look at every packet
     survey = _survey_packets(video)
     if survey.sound_end + shift <= 0 or survey.sound_start + shift >= survey.picture_end:
@@ -115,7 +121,7 @@ class _Survey:
     """Times and packets of the streams to copy, in seconds on the video clock.
 
     Args:
-        sound_start, sound_end: of the first sound track.
+        sound_start, sound_end: of the sound track that is read.
         picture_end: end of the last picture.
         starts: {index of a stream: where it begins}.
         packets: {index of a stream: its packets up to the last that isn't hidden}. Those that an edit list hides at
@@ -148,7 +154,7 @@ def _survey_packets(video: FileSource) -> _Survey:
     counts, last_shown, starts, ends = Counter(), {}, {}, {}
     hidden, hidden_since = 0, set()
     with video.open() as container:
-        main, sound = _find_main_video(container), container.streams.audio[0]
+        main, sound = video.select_pictures(container), video.select_sound(container)
         if container.format.name == "avi" and main.codec_context.has_b_frames:
             raise ValueError(
                 f"{video.label}: AVI keeps no times, and these pictures aren't stored in the order of showing; encode "
@@ -351,10 +357,6 @@ def _run_up_rounding(container: av.container.Container, sound: av.AudioStream) -
 def _shift_chapter(chapter: dict, delay: Fraction) -> dict:
     ticks = round_half_up(delay / chapter["time_base"])
     return chapter | {"start": max(0, chapter["start"] + ticks), "end": max(0, chapter["end"] + ticks)}
-
-
-def _find_main_video(container: av.container.InputContainer) -> av.VideoStream:
-    return next(stream for stream in container.streams.video if not _is_cover(stream))
 
 
 def _is_cover(stream: av.stream.Stream) -> bool:
