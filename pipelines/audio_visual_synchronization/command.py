@@ -57,7 +57,10 @@ def _finish_synchronization(options: argparse.Namespace, answer: list[dict[str, 
     if options.fix:
         most_confident = select_most_confident(answer)
         if most_confident is None:
-            raise ValueError(f"{options.file.name} was not repaired: no face has a reliable offset.")
+            reasons = [f"face {record['track_id']}: {record['meaning']}" for record in answer] or ["no face was found"]
+            raise ValueError(
+                f"{options.file.name} was not repaired: no face has one reliable offset ({'; '.join(reasons)})."
+            )
         print(f"face {most_confident['track_id']}: {most_confident['meaning']}", file=sys.stderr)
         print(shift_sound(options.file, options.output, most_confident["offset_seconds"]), file=sys.stderr)
 

@@ -68,11 +68,13 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
 
     Returns, per video, a list of one dict per face track (empty if no face was found):
         track_id, start, end: seconds.
-        offset_frames: positive: the sound is early. None if the offset is unknown.
+        offset_frames: positive: the sound is early. None if the offset is unknown, or changes.
         offset_seconds: the same in seconds.
         meaning: the offset in words, and how to repair it.
-        label: "in sync", "sound early", "sound late" or "unknown".
+        label: "in sync", "sound early", "sound late", "changing" or "unknown".
         in_sync: True, False or None.
+        segments: where the offset changes, its parts: [{start, end, offset_frames, offset_seconds, confidence}].
+        drift: seconds by which the sound gets later each second, where it does so steadily; else None.
         confidence, also as score: the highest mean logit over shifts minus the median.
         curve: {offset in frames: mean logit} over all shifts.
         windows: [{start, end, offset_frames, confidence, logit}]; logit: of being in sync at offset 0 (above 0: yes).
@@ -150,7 +152,7 @@ class AudioVisualSynchronizationPipeline(FaceVideoPipeline):
             elif peak_level < _SILENCE:
                 record |= describe_missing_offset("the sound is silent")
             else:
-                record |= describe_offset(scores.numpy(), tolerance, min_confidence)
+                record |= describe_offset(scores.numpy(), tolerance, min_confidence, track.start_frame, stride)
                 if return_windows:
                     record["windows"] = describe_windows(scores.numpy(), track.start_frame, stride, context, window)
             records.append(record)

@@ -244,10 +244,27 @@ def scores_with_peak(offset: int, max_shift: int = 3, windows: int = 9, height: 
 @pytest.mark.parametrize(
     ("offset", "label", "in_sync", "meaning"),
     [
-        (0, "in sync", True, "the sound is in time"),
-        (1, "in sync", True, "the sound comes 1 frame (0.04 s) early; delay it by 0.04 s to repair"),
-        (3, "sound early", False, "the sound comes 3 frames (0.12 s) early; delay it by 0.12 s to repair"),
-        (-2, "sound late", False, "the sound comes 2 frames (0.08 s) late; advance it by 0.08 s to repair"),
+        (0, "in sync", True, "the sound is in time (confidence 2.00, needed 0.00)"),
+        (
+            1,
+            "in sync",
+            True,
+            "the sound comes 1 frame (0.04 s) early; delay it by 0.04 s to repair (confidence 2.00, needed 0.00)",
+        ),
+        (
+            3,
+            "sound early",
+            False,
+            "the sound comes 3 frames (0.12 s) early; delay it by 0.12 s to repair; the best offset lies at the edge "
+            "of the 3 frames that were tried, so it may be a larger one: try a wider shift (`max_shift`) (confidence "
+            "2.00, needed 0.00)",
+        ),
+        (
+            -2,
+            "sound late",
+            False,
+            "the sound comes 2 frames (0.08 s) late; advance it by 0.08 s to repair (confidence 2.00, needed 0.00)",
+        ),
     ],
 )
 def test_the_sign_of_the_offset_is_described_in_words(offset, label, in_sync, meaning):
@@ -262,6 +279,50 @@ def test_an_offset_below_min_confidence_is_none():
     assert (record["label"], record["in_sync"], record["offset_frames"]) == ("unknown", None, None)
     assert record["meaning"] == "offset not reliable: confidence 2.00, needs 2.50"
     assert record["curve"][2] == 2.0
+
+
+def changing_scores(offsets: list[int], max_shift: int = 15, height: float = 4.0) -> np.ndarray:
+    """Windows with an offset each, and noise."""
+    scores = np.random.default_rng(0).normal(size=(len(offsets), 2 * max_shift + 1))
+    scores[np.arange(len(offsets)), max_shift - np.array(offsets)] += height
+    return scores
+
+
+def test_an_offset_that_jumps_gives_two_segments():
+    scores = changing_scores([2] * 250 + [-5] * 250)
+    record = describe_offset(scores, tolerance=1, min_confidence=1.0, first_frame=50)
+    assert (record["label"], record["in_sync"], record["offset_frames"]) == ("changing", False, None)
+    assert [segment["offset_frames"] for segment in record["segments"]] == [2, -5]
+    assert [segment["start"] for segment in record["segments"]] == pytest.approx([2, 12], abs=0.1)
+    assert [segment["end"] for segment in record["segments"]] == pytest.approx([12, 22], abs=0.1)
+    assert record["drift"] is None
+    assert record["meaning"].startswith(
+        "the offset changes: 2 frames (0.08 s) early from 2.0 s, 5 frames (0.20 s) late from 12.0 s; no one offset"
+    )
+
+
+@pytest.mark.parametrize(("stride", "rate"), [(1, 0.03), (1, -0.02), (3, 0.03)])
+def test_a_sound_that_drifts_is_told_by_how_much(stride, rate):
+    """The sound gets later by `rate` seconds each second."""
+    offsets = [round(6 * np.sign(rate) - rate * stride * index) for index in range(400 // stride)]
+    record = describe_offset(changing_scores(offsets), tolerance=1, min_confidence=1.0, stride=stride)
+    assert record["drift"] == pytest.approx(rate, rel=0.1)
+    slower = "slow" if rate > 0 else "fast"
+    assert f"too {slower} by {100 * record['drift'] * np.sign(rate):.1f} %" in record["meaning"]
+
+
+@pytest.mark.parametrize("height", [4.0, 0.3, 0.0])
+def test_an_offset_that_stays_is_one_segment_however_clear_it_is(height):
+    record = describe_offset(changing_scores([3] * 400, height=height), tolerance=1, min_confidence=1.0)
+    assert record["segments"] == []
+    assert record["label"] == ("sound early" if height == 4 else "unknown")
+
+
+def test_an_unclear_offset_at_the_edge_asks_for_a_wider_shift():
+    scores = changing_scores([15] * 100, height=0.5)
+    record = describe_offset(scores, tolerance=1, min_confidence=1.0)
+    assert record["label"] == "unknown"
+    assert "try a wider shift (`max_shift`)" in record["meaning"]
 
 
 def test_windows_are_averaged_over_their_context():
@@ -313,3 +374,29 @@ def test_the_toy_checkpoint_finds_a_known_offset(sync, offset):
     (record,) = sync(video, faces=FaceTracks([track], 25.0, width, height, len(clip["frames"])), min_confidence=0)
     assert abs(record["offset_frames"] - offset) <= 1
     assert record["in_sync"] == (abs(record["offset_frames"]) <= 1)
+
+
+@pytest.fixture(scope="module")
+def long_talk() -> dict:
+    return Talkers(1, 5, split="changes", seconds=20.0, identities=[72, 96])[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["none", "jump", "drift"])
+def test_the_toy_checkpoint_tells_when_an_offset_jumps_and_when_it_drifts(sync, long_talk, change):
+    audio, rate = long_talk["audio"], long_talk["sampling_rate"]
+    if change == "jump":  # by 6 frames, in the middle
+        audio = np.concatenate([audio[: len(audio) // 2], np.roll(audio, round(0.24 * rate))[len(audio) // 2 :]])
+    elif change == "drift":  # played 2 % too slowly
+        audio = np.interp(np.arange(len(audio)) / 1.02, np.arange(len(audio)), audio).astype(np.float32)
+    height, width = long_talk["frames"].shape[1:3]
+    track = Track(0, np.arange(len(long_talk["frames"])), long_talk["boxes"][0])
+    faces = FaceTracks([track], 25.0, width, height, len(track))
+    (record,) = sync(Video(long_talk["frames"], 25.0, audio, rate), faces=faces)
+    if change == "none":
+        assert (record["offset_frames"], record["segments"], record["drift"]) == (0, [], None)
+    elif change == "jump":
+        assert [segment["offset_frames"] for segment in record["segments"]] == [0, -6]
+        assert record["segments"][1]["start"] == pytest.approx(10, abs=0.6)
+    else:
+        assert record["drift"] == pytest.approx(0.02, abs=0.003)
