@@ -33,8 +33,8 @@ def find_segments(scores: np.ndarray, min_confidence: float, stride: int = 1) ->
     """The parts of constant offset of a face track; one where the offset doesn't change, or can't be told.
 
     The offsets over time are those with the greatest sum of scores, less a price for each change: it must be worth as
-    much as some seconds of windows whose scores are as far from their median as scores here are. Where a part is shorter
-    than half a second, or its own confidence too low, nothing is told apart.
+    much as some seconds of windows whose scores are as far from their median as scores here are. Where a part is
+    shorter than half a second, or its own confidence too low, nothing is told apart.
 
     Args:
         scores: (windows, 2 * max_shift + 1) of every `stride`-th window, as [`avzoo.metrics.synchronization`] takes

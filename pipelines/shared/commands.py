@@ -116,6 +116,10 @@ def add_face_options(parser: argparse.ArgumentParser) -> None:
         "--detector-model", type=Path, help="path of YuNet's ONNX file, or folder or Hub id of a converted S3FD"
     )
     parser.add_argument("--max-faces", type=int, help="keep only this many face tracks, the largest and longest")
+    parser.add_argument(
+        "--max-side", type=int, help="yunet: frames are made smaller until no side is longer; default 960 pixels"
+    )
+    parser.add_argument("--min-score", type=float, help="yunet: mean score that a face track needs; default 0.8")
 
 
 def add_cropped_face_options(parser: argparse.ArgumentParser) -> None:
@@ -128,7 +132,20 @@ def add_cropped_face_options(parser: argparse.ArgumentParser) -> None:
 
 def choose_faces(options: argparse.Namespace) -> Any:
     """The argument `faces` of a pipeline, from the options of [`add_cropped_face_options`]."""
-    return "frame" if options.face_video else options.boxes or options.detector
+    return "frame" if options.face_video else choose_detector(options)
+
+
+def choose_detector(options: argparse.Namespace) -> Any:
+    """The same, from the options of [`add_face_options`] alone."""
+    wanted = {"max_side": options.max_side, "min_track_score": options.min_score}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    if not wanted:
+        return options.boxes or options.detector
+    if options.boxes is not None or options.detector not in (None, "yunet"):
+        raise ValueError("--max-side and --min-score are for the detector yunet.")
+    from avzoo.video import YuNetDetector
+
+    return YuNetDetector(options.detector_model, **wanted)
 
 
 def check_face_options(options: argparse.Namespace) -> None:

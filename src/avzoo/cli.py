@@ -22,6 +22,7 @@ from avzoo.pipelines.shared.commands import (
     add_reading_options,
     check_face_options,
     check_writable,
+    choose_detector,
     read_as_told,
     run_task,
     show_warnings,
@@ -296,7 +297,7 @@ def find_tracks(options: argparse.Namespace) -> None:
     silence_hub()
     if options.detector == "s3fd":
         silence_transformers()
-    faces = faces_from(options.boxes or options.detector, options.detector_model, info.metadata)
+    faces = faces_from(choose_detector(options), options.detector_model, info.metadata)
     tracks = find_face_tracks(
         options.file,
         faces,

@@ -209,7 +209,7 @@ def test_opencv_runs_a_network_of_yunets_form():
 
 
 def test_opencv_runs_it_on_frames_of_every_size():
-    detector = YuNetDetector(RED_BLOCKS)
+    detector = YuNetDetector(RED_BLOCKS, max_side=640)
     for height, width, factor in ((120, 160, 1), (77, 90, 1), (720, 1280, 2), (1280, 720, 2)):
         frame = np.zeros((1, height, width, 3), np.uint8)
         frame[0, 16 * factor : 24 * factor, 40 * factor : 48 * factor, 0] = 255

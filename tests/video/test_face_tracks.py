@@ -153,3 +153,18 @@ def test_tracks_of_another_video_are_refused(film, tmp_path):
     with pytest.raises(ValueError, match="`tracks` are of a video of 10 x 10 pixels, this one has 128 x 72"):
         render_face_tracks(film, tracks, tmp_path / "out.mp4")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_still_gives_its_face(moving):
+    (track,) = find_face_tracks(moving[:1], bright_square, source_fps=25).tracks
+    assert (track.start_frame, track.stop_frame) == (0, 1)
+
+
+def test_faces_seen_too_briefly_are_told(moving):
+    shown = moving.copy()
+    shown[5:] = 30
+    with pytest.warns(
+        UserWarning, match="faces were seen 5 times in 40 frames, but none for long enough: a track needs"
+    ):
+        tracks = find_face_tracks(shown, bright_square, source_fps=25)
+    assert tracks.tracks == []

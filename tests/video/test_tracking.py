@@ -130,13 +130,21 @@ def test_a_track_does_not_reach_over_a_cut():
     assert [(track.track_id, track.start_frame, track.stop_frame) for track in tracks] == [(0, 0, 25), (1, 25, 60)]
 
 
-def test_short_shots_are_left_out():
-    face = moving_face(range(60))
-    twin = {frame: (tuple(np.add(box, 2)), 0.3) for frame, (box, _) in face.items()}
-    third = {frame: (tuple(np.add(box, 4)), 0.3) for frame, (box, _) in face.items()}
-    detections = as_detections(60, face, twin, third)
-    assert track_faces(detections, [(0, 9)]) == []
-    assert track_faces(detections, [(0, 10)]) != []  # two of three twins in 10 frames are 20 detections
+@pytest.mark.parametrize(("frames", "needed"), [(1, 1), (2, 2), (9, 5), (12, 7), (20, 11), (60, 11)])
+def test_in_a_short_shot_a_face_in_half_of_the_frames_is_one(frames, needed):
+    detections = as_detections(60, moving_face(range(needed)))
+    (track,) = track_faces(detections, [(0, frames)])
+    assert len(track) == needed
+    assert track_faces(as_detections(60, moving_face(range(needed - 1))), [(0, frames)]) == []
+
+
+def test_a_track_of_a_low_mean_score_is_dropped():
+    face = {frame: (box, 0.7 + 0.01 * (frame % 2)) for frame, (box, _) in moving_face(range(30)).items()}
+    detections = as_detections(30, face)
+    assert len(track_faces(detections, min_score=0.7)) == 1
+    assert track_faces(detections, min_score=0.75) == []
+    unknown = [Detections(found.boxes) for found in detections]
+    assert len(track_faces(unknown, min_score=0.75)) == 1
 
 
 def test_every_fifth_frame_is_enough():

@@ -1,6 +1,7 @@
 """Face tracks of a video, and videos that show tracks."""
 
 import os
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,7 +82,16 @@ def find_face_tracks(
     if isinstance(faces, GivenBoxes):
         tracks = faces.convert(float(fps), width, height, num_frames).tracks(num_frames, shots, **options)
     else:
-        tracks = track_faces(found, shots, **options)
+        needed = getattr(faces, "min_track_score", None)
+        tracks = track_faces(found, shots, min_score=needed, **options)
+        boxes = sum(map(len, found))
+        if boxes and not tracks:
+            warnings.warn(
+                f"`{name}`: faces were seen {boxes} times in {num_frames} frames, but none for long enough: a track needs "
+                f"more than {options['min_detections']} frames that were looked at, or half of a shorter shot"
+                f"{'' if needed is None else f', and a mean score of at least {needed:g}'}.",
+                stacklevel=2,
+            )
     label = os.path.basename(source) if isinstance(source, str | os.PathLike) else ""
     return FaceTracks(tracks, fps=float(fps), width=width, height=height, num_frames=num_frames, source=label)
 

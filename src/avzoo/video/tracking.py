@@ -1,8 +1,8 @@
 """Face tracking from frame to frame.
 
 The tracker is the greedy one of TalkNet's demo (TaoRuijie/TalkNet-ASD@6d68214, demoTalkNet.py), which SyncNet's
-preparation scripts share, so that models trained on such tracks see the same. Differences that can matter are none; it
-only stops where nothing can follow.
+preparation scripts share, so that models trained on such tracks see the same. It only stops where nothing can follow;
+and in shots of fewer than 20 frames, of which the original leaves out the shortest, half of the frames suffice.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +82,7 @@ def track_faces(
     max_gap: int = 10,
     min_face_size: float = 1,
     max_faces: int | None = None,
+    min_score: float | None = None,
 ) -> list[Track]:
     """Join the detections of single frames to tracks.
 
@@ -92,14 +93,15 @@ def track_faces(
 
     Args:
         detections: one per frame of the video, in order.
-        shots: (first, stop) frames of each shot; a track never reaches over a cut, and shots of fewer than
-            `min_detections` frames are left out. None: the whole video is one shot.
+        shots: (first, stop) frames of each shot; a track never reaches over a cut. None: the whole video is one shot.
         iou_threshold: intersection over union above which two boxes are one face.
-        min_detections: a track needs MORE detections than this (interpolated frames don't count). With detections in
-            each n-th frame only, that is n times as many frames: lower it.
+        min_detections: a track needs MORE detections than this (interpolated frames don't count), in a shot of fewer
+            than twice as many frames more than half of the shot's. With detections in each n-th frame only, that is n
+            times as many frames: lower it.
         max_gap: most frames from one detection to the next.
         min_face_size: tracks whose mean width and height both don't exceed it are dropped, pixels.
         max_faces: keep only as many tracks, those with the largest sum of face sizes over time (large and long).
+        min_score: tracks whose mean score is lower are dropped. None: none is.
 
     Returns:
         Tracks in order of discovery, numbered from 0; empty if no face was found.
@@ -121,10 +123,9 @@ def track_faces(
     for first, stop in [(0, len(detections))] if shots is None else shots:
         if not 0 <= first <= stop <= len(detections):
             raise ValueError(f"`shots`: ({first}, {stop}) is no part of {len(detections)} frames.")
-        if shots is not None and stop - first < min_detections:
-            continue
+        least = min(min_detections, (stop - first) // 2)
         for chain in _chain_detections(detections, first, stop, iou_threshold, max_gap):
-            if len(chain) > min_detections:
+            if len(chain) > least and not _is_doubtful(chain, min_score):
                 frames, boxes, scores = (np.array(values) for values in zip(*(face[:3] for face in chain), strict=True))
                 track = interpolate_track(len(tracks), frames, boxes, scores, [face[3] for face in chain])
                 if (track.boxes[:, 2:] - track.boxes[:, :2]).mean(axis=0).max() > min_face_size:
@@ -138,6 +139,11 @@ def track_faces(
 
 # Frame, box, score, landmarks.
 _Face = tuple[int, tuple[float, float, float, float], float, np.ndarray | None]
+
+
+def _is_doubtful(chain: list[_Face], min_score: float | None) -> bool:
+    """Whether the mean score of a chain is too low; scores that aren't known are not."""
+    return min_score is not None and sum(score for _, _, score, _ in chain) / len(chain) < min_score
 
 
 def _chain_detections(
