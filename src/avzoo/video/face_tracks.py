@@ -87,8 +87,8 @@ def find_face_tracks(
         boxes = sum(map(len, found))
         if boxes and not tracks:
             warnings.warn(
-                f"`{name}`: faces were seen {boxes} times in {num_frames} frames, but none for long enough: a track needs "
-                f"more than {options['min_detections']} frames that were looked at, or half of a shorter shot"
+                f"`{name}`: faces were seen {boxes} times in {num_frames} frames, but none for long enough: a track "
+                f"needs more than {options['min_detections']} frames that were looked at, or half of a shorter shot"
                 f"{'' if needed is None else f', and a mean score of at least {needed:g}'}.",
                 stacklevel=2,
             )
