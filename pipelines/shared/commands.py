@@ -60,7 +60,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options every command that reads sound or pictures has: which track, and what becomes of damage."""
+    """Add the options of every command that reads sound or pictures: which track, which part, what of damage."""
     reading = parser.add_argument_group("reading")
     reading.add_argument(
         "--audio-track",
@@ -68,6 +68,8 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         help="which of several sound tracks: its number from 1 on, or language such as eng",
     )
     reading.add_argument("--video-track", type=int, metavar="N", help="which of several video tracks, from 1 on")
+    reading.add_argument("--start", type=float, default=0.0, metavar="S", help="read from this second on")
+    reading.add_argument("--end", type=float, metavar="S", help="read up to this second")
     reading.add_argument("--strict", action="store_true", help="refuse files that are damaged or cut short")
 
 
@@ -79,7 +81,9 @@ def read_as_told(run: Callable[[argparse.Namespace], None]) -> Callable[[argpars
 
         track = options.audio_track
         track = int(track) if track is not None and track.isdecimal() else track
-        with show_warnings(), read_with(audio_track=track, video_track=options.video_track, strict=options.strict):
+        of_file = {"audio_track": track, "video_track": options.video_track, "start": options.start, "end": options.end}
+        # A command may read other files, too, such as a sample of a voice.
+        with show_warnings(), read_with(**of_file, only=getattr(options, "file", None), strict=options.strict):
             run(options)
 
     return run_reading

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from video.clips import write_clip
 
-from avzoo.audio import read_audio, read_with
+from avzoo.audio import read_audio, read_with, write_wav
 from avzoo.video import VideoReader, probe_video
 from avzoo.video.joins import MOST_GAP
 
@@ -281,3 +281,48 @@ def test_a_picture_of_another_shape_is_not_squeezed(tmp_path):
     assert bright.any(axis=1).sum() == pytest.approx(12.8, abs=2)
     assert shown.any(axis=0).sum() == pytest.approx(25.6, abs=2)
     assert shown[:, 67:93].all()
+
+
+# A part of a file.
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv", "ts", "avi"])
+def test_a_part_of_a_file_is_read_as_if_the_rest_was_not_there(tmp_path, kind):
+    how = {"codec": "mpeg4", "sound_codec": "pcm_s16le", "sound_format": "s16"} if kind == "avi" else {}
+    write_part(tmp_path / f"whole.{kind}", 0, **how)
+    with read_with(start=0.6, end=1.8):
+        reader = VideoReader(tmp_path / f"whole.{kind}")
+    assert read_numbers(reader.read(25)) == list(range(15, 45))
+    assert (reader.info.origin, reader.info.duration) == pytest.approx((0.6, 1.2), abs=0.03)
+    assert find_clicks(*reader.soundtrack()) == pytest.approx([0.9], abs=0.03)
+    assert read_numbers(reader.read(25, start=0.4, end=0.8)) == list(range(25, 35))
+    assert read_numbers(reader.frame_at(1.0)[None]) == [40]
+    samples, rate = reader.soundtrack(start=0.8, end=2)
+    assert len(samples) == round(1.2 * rate)
+    assert find_clicks(samples, rate) == pytest.approx([0.1], abs=0.03)
+    assert not samples[round(0.4 * rate) :].any()
+
+
+def test_a_part_of_a_recording_is_heard(tmp_path):
+    write_wav(tmp_path / "voice.wav", clicks(2, (0.5, 1.5)), RATE)
+    with read_with(start=1.25, end=1.75):
+        samples, rate = read_audio(tmp_path / "voice.wav")
+    assert len(samples) == rate // 2
+    assert find_clicks(samples, rate) == pytest.approx([0.25], abs=0.001)
+
+
+def test_options_for_one_file_leave_others_whole(tmp_path):
+    for name in ("one.wav", "other.wav"):
+        write_wav(tmp_path / name, clicks(2, (0.5, 1.5)), RATE)
+    with read_with(start=1.25, end=1.75, audio_track=2, only=tmp_path / "one.wav"):
+        assert len(read_audio(tmp_path / "one.wav")[0]) == RATE // 2
+        assert len(read_audio(tmp_path / "other.wav")[0]) == 2 * RATE
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [({"start": 3}, r"ends at 2\.00 s, before `start` \(3 s\)"), ({"start": 1, "end": 1}, "`end`")]
+)
+def test_a_part_that_is_not_there_is_refused(tmp_path, part, message):
+    write_part(tmp_path / "whole.mp4", 0)
+    with pytest.raises(ValueError, match=message), read_with(**part):
+        VideoReader(tmp_path / "whole.mp4")

@@ -212,7 +212,10 @@ def _decode(source: Any, source_rate: int | None, label: str, mixes: bool) -> tu
     located = locate(source, label)
     if located is not None:
         label, opened = located
-        return label, _decode_file(opened, label, mixes)
+        options, chunks = current_options(opened), _decode_file(opened, label, mixes)
+        if options.start or options.end is not None:
+            chunks = _cut(chunks, options.start, options.end)
+        return label, chunks
     if hasattr(source, "get_all_samples"):  # torchcodec's AudioDecoder
         decoded = source.get_all_samples()
         return label, _slice_array(_as_channels(decoded.data, label), check_rate(decoded.sample_rate, "sample_rate"))
@@ -284,6 +287,20 @@ def _slice_array(samples: np.ndarray, rate: int) -> Chunks:
             yield rate, samples[:, start : start + CHUNK_SIZE].astype(np.float32)
 
 
+def _cut(chunks: Chunks, start: float, end: float | None) -> Chunks:
+    """The samples from one time to another."""
+    seconds = 0.0
+    for rate, samples in chunks:
+        length = samples.shape[1]
+        first = min(max(0, round((start - seconds) * rate)), length)
+        stop = length if end is None else min(max(0, round((end - seconds) * rate)), length)
+        if stop > first:
+            yield rate, samples[:, first:stop]
+        seconds += length / rate
+        if end is not None and seconds >= end:
+            return
+
+
 # Encoded files.
 
 
@@ -345,7 +362,7 @@ def _decode_with_ffmpeg(opened: str | io.IOBase, label: str, mixes: bool) -> Chu
     with open_container(opened, label) as container:
         if not container.streams.audio:
             raise ValueError(f"{label} has no audio stream (streams: {describe_streams(container)}).")
-        stream = select_sound(container.streams.audio, current_options().audio_track, label)
+        stream = select_sound(container.streams.audio, current_options(opened).audio_track, label)
         if stream is None:
             stream = container.streams.audio[0]  # the error says that there is no decoder
         frames = decode_frames(container, stream, label)

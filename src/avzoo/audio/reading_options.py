@@ -1,4 +1,5 @@
-"""How files are read where nobody says otherwise: which of several tracks, and what becomes of damaged parts.
+"""How files are read where nobody says otherwise: which of several tracks, from
+when to when, and what becomes of damaged parts.
 
 with read_with(audio_track="fra", strict=True):
     speakers = pipeline("active-speaker-detection", model=model)("film.mkv")
@@ -7,12 +8,13 @@ with read_with(audio_track="fra", strict=True):
 import contextlib
 import contextvars
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import av
 
-from avzoo.checks import check_whole_number
+from avzoo.checks import check_number, check_whole_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,29 +28,42 @@ class ReadingOptions:
             default, else the first; never a still where another one moves.
         strict: damaged packets and pictures, and a length that the file announces and does not have, are errors. Else
             they are left out and told in a warning.
+        start, end: seconds; what is before and after is as if it was not in the file. A video's clock then begins at
+            `start`, which its `origin` tells.
+        only: path of the one file that all this is for, but `strict`, which is for all. None: it is for all.
 
     Raises:
-        TypeError: tracks of another type. ValueError: a number below 1.
+        TypeError: values of another type. ValueError: a number below 1, a time below 0, an end before the start.
     """
 
     audio_track: int | str | None = None
     video_track: int | None = None
     strict: bool = False
+    start: float = 0.0
+    end: float | None = None
+    only: str | os.PathLike | None = None
 
     def __post_init__(self):
         if self.audio_track is not None and not isinstance(self.audio_track, str):
             check_whole_number("audio_track", self.audio_track, at_least=1)
         if self.video_track is not None:
             check_whole_number("video_track", self.video_track, at_least=1)
+        check_number("start", self.start, at_least=0)
+        if self.end is not None:
+            check_number("end", self.end, above=self.start)
 
 
 _DEFAULT = ReadingOptions()
 _OPTIONS = contextvars.ContextVar("reading options", default=_DEFAULT)
 
 
-def current_options() -> ReadingOptions:
-    """What files are read with now, see [`ReadingOptions`]."""
-    return _OPTIONS.get()
+def current_options(opened: Any) -> ReadingOptions:
+    """What a file, a path or a file object, is read with now, see [`ReadingOptions`]."""
+    options = _OPTIONS.get()
+    if options.only is None:
+        return options
+    is_meant = isinstance(opened, str) and os.path.abspath(opened) == os.path.abspath(os.fsdecode(options.only))
+    return options if is_meant else ReadingOptions(strict=options.strict)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ class FileSource:
         self.label = label
         self._opened = opened
         self._lock = threading.Lock()
-        self.options = current_options()
+        self.options = current_options(opened)
         self._silent_until = Fraction(0)  # seconds of silence read so far; below 0 once something was heard
         with self.open() as container:
             streams = _list_pictures(container, label)

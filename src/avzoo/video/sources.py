@@ -7,6 +7,8 @@ picture is an `av.VideoFrame` or a (height, width, 3) array.
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -75,7 +77,60 @@ class DecoderSource(FrameSource):
             yield time - origin, duration, _move_channels_last(_to_numpy(frame.data))
 
 
-Source = FileSource | FrameSource
+class CutSource:
+    """A part of a file, as if the rest was not there."""
+
+    def __init__(self, source: FileSource, start: Fraction, end: Fraction | None):
+        self.label, self.fps = source.label, source.fps
+        self.orientation, self.stored_size = source.orientation, source.stored_size
+        self._source, self._start, self._end = source, start, end
+        duration = source.info.duration
+        if duration is not None:
+            if start >= duration:
+                raise ValueError(f"{self.label} ends at {duration:.2f} s, before `start` ({float(start):g} s).")
+            duration = (duration if end is None else min(duration, float(end))) - float(start)
+        self.info = replace(source.info, duration=duration, origin=source.info.origin + float(start))
+
+    def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, Any]]:
+        shown = None  # the picture that is there when the part begins
+        with closing(self._source.pictures(self._start + start)) as pictures:
+            for time, duration, picture in pictures:
+                if self._end is not None:
+                    if time >= self._end:
+                        break
+                    duration = min(duration, self._end - time)
+                time -= self._start
+                if time <= 0:
+                    shown = (Fraction(0), duration + time, picture)
+                    continue
+                if shown is not None:
+                    yield shown
+                    shown = None
+                yield time, duration, picture
+        if shown is not None and shown[1] > 0:
+            yield shown
+
+    def soundtrack(self, sampling_rate: int | None, start: Fraction, end: Fraction | None) -> tuple[np.ndarray, int]:
+        stop = (
+            self._end if end is None else self._start + end if self._end is None else min(self._start + end, self._end)
+        )
+        samples, rate = self._source.soundtrack(sampling_rate, self._start + start, stop)
+        return align_to_clock(samples, rate, start, end)
+
+
+def cut_source(source: FileSource) -> FileSource | CutSource:
+    """The part of a file that its options ask for."""
+    options = source.options
+    if not options.start and options.end is None:
+        return source
+    # 0.6 is meant as 3 / 5, where a frame begins, and not as the float below it.
+    start, end = (
+        None if time is None else Fraction(time).limit_denominator(1_000_000) for time in (options.start, options.end)
+    )
+    return CutSource(source, start, end)
+
+
+Source = FileSource | CutSource | FrameSource
 
 
 def open_source(source: Any, source_fps: float | None, label: str) -> Source:
@@ -88,7 +143,7 @@ def open_source(source: Any, source_fps: float | None, label: str) -> Source:
     located = locate(source, label)
     if located is not None:
         label, opened = located
-        return FileSource(opened, label)
+        return cut_source(FileSource(opened, label))
     if hasattr(source, "get_frame_at") and hasattr(source, "metadata"):
         return DecoderSource(source, label)
     sound = None
