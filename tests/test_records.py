@@ -161,3 +161,11 @@ def test_what_other_programs_read_is_on_the_clock_of_the_file():
     assert made.to_vtt().splitlines()[2] == "00:00:02.000 --> 00:00:03.500"
     assert made.to_rttm().split()[3:5] == ["2.000", "1.500"]
     assert made.to_csv().splitlines()[1].startswith("2.0,3.5,")
+
+
+def test_notes_are_in_the_header_of_json():
+    header = {"schema_version": 1, **HEADER, "origin": 0.0, "notes": ["sound is missing at 3.00 s"]}
+    assert json.loads(records(*RECORDS, notes=["sound is missing at 3.00 s"]).to_json()) == {
+        **header,
+        "records": RECORDS,
+    }

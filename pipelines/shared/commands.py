@@ -180,7 +180,8 @@ def run_task(options: argparse.Namespace) -> None:
         raise ValueError(f"--batch-size must be at least 1, got {options.batch_size}.")
     command.check(options)
     pipe, model = load_chosen_pipeline(options.task, options)
-    answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
+    with note_warnings() as notes:
+        answer = pipe(str(options.file), batch_size=options.batch_size, **command.parameters(options))
     records = Records(
         task=options.task,
         model=model,
@@ -190,6 +191,7 @@ def run_task(options: argparse.Namespace) -> None:
         dtype=str(pipe.dtype).removeprefix("torch."),
         records=answer,
         origin=find_origin(options.file),
+        notes=notes,
     )
     command.write(options, records, format, path)
     command.finish(options, answer)
@@ -285,6 +287,19 @@ def show_warnings() -> Iterator[None]:
             own = [warning for warning in caught if warning.category is UserWarning and is_own(warning.filename)]
             for message in dict.fromkeys(str(warning.message) for warning in own):
                 print(message, file=sys.stderr)
+
+
+@contextmanager
+def note_warnings() -> Iterator[list[str]]:
+    """A list that holds, afterwards, what the package warned of inside, each once; the warnings go on as they were."""
+    notes: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield notes
+    for warning in caught:
+        if warning.category is UserWarning and is_own(warning.filename) and str(warning.message) not in notes:
+            notes.append(str(warning.message))
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def is_own(file: str) -> bool:

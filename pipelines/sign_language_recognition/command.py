@@ -12,6 +12,7 @@ from avzoo.pipelines.shared.commands import (
     check_writable,
     find_origin,
     load_chosen_pipeline,
+    note_warnings,
     refuse_inputs_as_output,
     show_warnings,
     write_records,
@@ -67,11 +68,11 @@ def _recognize(options: argparse.Namespace) -> None:
         parameters["language_model"] = load_kenlm(str(options.language_model))
         check_parameters(parameters)
     pipe, model = load_chosen_pipeline(TASK, options)
-    with show_warnings():
+    with show_warnings(), note_warnings() as notes:
         answer = pipe(str(options.file), **parameters)
     if not answer["glosses"]:
         print(f"no gloss was found in {options.file.name}.", file=sys.stderr)
-    _write(options, pipe, model, answer, format, None if draws else options.output)
+    _write(options, pipe, model, answer, notes, format, None if draws else options.output)
     if draws:
         drawn = {"source_fps": options.source_fps, "progress": sys.stderr.isatty()}
         print(write_subtitled_video(options.file, answer["glosses"], options.output, **drawn), file=sys.stderr)
@@ -90,7 +91,13 @@ def _choose_format(options: argparse.Namespace, draws: bool) -> str:
 
 
 def _write(
-    options: argparse.Namespace, pipe: Any, model: str, answer: dict[str, Any], format: str, path: Path | None
+    options: argparse.Namespace,
+    pipe: Any,
+    model: str,
+    answer: dict[str, Any],
+    notes: list[str],
+    format: str,
+    path: Path | None,
 ) -> None:
     from avzoo.records import Records
 
@@ -103,6 +110,7 @@ def _write(
         dtype=str(pipe.dtype).removeprefix("torch."),
         records=answer["glosses"],
         origin=find_origin(options.file),
+        notes=notes,
         summary={"text": answer["text"], "log_probability": answer["score"], "n_best": answer["n_best"]},
     )
     write_records(options, records, format, path)

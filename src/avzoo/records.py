@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +37,7 @@ class Records:
         summary: what is said of the source as a whole; JSON alone has a place for it, beside the header.
         origin: seconds from the source's beginning, where players start to count, to where the records do: the first
             picture of a video. JSON has it in its header; the other formats add it to all times.
+        notes: what may make the answer wrong, such as damage of the source; in JSON's header, where there are any.
     """
 
     task: str
@@ -48,6 +49,7 @@ class Records:
     records: list[Mapping[str, Any]] = field(default_factory=list)
     summary: Mapping[str, Any] = field(default_factory=dict)
     origin: float = 0.0
+    notes: Sequence[str] = ()
 
     def __post_init__(self):
         for index, record in enumerate(self.records):
@@ -67,6 +69,7 @@ class Records:
             "schema_version": SCHEMA_VERSION,
             **{name: getattr(self, name) for name in ("task", "model", "source", "score", "device", "dtype")},
             **({"origin": self.origin} if "start" in self.required else {}),
+            **({"notes": list(self.notes)} if self.notes else {}),
         }
 
     def _place(self) -> list[Mapping[str, Any]]:
