@@ -12,7 +12,7 @@
 | lrs2 | the folder of the videos' folders, with `--list` for `train.txt` or another |
 | lrs3 | the folder of `pretrain`, `trainval` and `test`; `--split` one of them |
 | folder | your own: a folder of mp4 files for each speaker |
-| csv | your own: the folder that paths start from, with `--list` for a table of path, speaker and perhaps audio and split |
+| csv | your own: the folder of the clips, with `--list` for a table of path, speaker and perhaps audio and split |
 
 Each clip becomes a safetensors file of the largest face's mouth (several if it is longer than `--max_seconds`) and a
 JSON file that is written last: a run that was interrupted goes on where it stopped. `targets.json` lists all of them.
