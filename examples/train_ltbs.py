@@ -39,7 +39,6 @@ On drawn people who say one word, with nothing to download, the claims in half a
 
 import argparse
 import json
-import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -51,7 +50,6 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import gather_object, send_to_device
 from torch import nn
 from transformers import AutoModel
-from transformers.utils import cached_file
 
 from avzoo import LTBSConfig, LTBSForLipToSpeech, LTBSProcessor
 from avzoo.audio import write_wav
@@ -66,7 +64,6 @@ from avzoo.models.ltbs.training_clips import (
     LTBSClips,
     SpeakerTable,
     SpeakerVectors,
-    choose_recordings,
     count_minutes,
     hold_out,
     measure_mean_spectrogram,
@@ -77,15 +74,20 @@ from avzoo.models.ltbs.training_ltbs import (
     JointTraining,
     PostNetTraining,
     average,
+    draw_noise,
     initialize_flow,
     measure_batch,
     set_mean_spectrogram,
 )
 from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model, load_task_pipeline
+from avzoo.pipelines.shared.speaker_vectors import (
+    ENCODER_FOLDER,
+    SPEAKERS_FILE,
+    embed_recordings,
+    find_embedding_size,
+    read_speaker_names,
+)
 from avzoo.training import StepInfo, TrainingArguments, report_errors, train
-
-logger = logging.getLogger("avzoo.examples.train_ltbs")
-SPEAKERS_FILE, ENCODER_FOLDER = "speakers.json", "speaker_encoder"
 
 
 @report_errors
@@ -104,7 +106,8 @@ def main() -> None:
     model, speakers = load(options, rows, processor)
     encoder = load_speaker_encoder(options, model, arguments)
     if encoder is not None:
-        speakers = embed_speakers(encoder, rows + held_out, options)
+        vectors = embed_recordings(encoder, rows + held_out, options.data_dir, options.speaker_recordings)
+        speakers = partial(SpeakerVectors, vectors=vectors)
         model.ltbs.mean_speaker.copy_(speakers(rows).mean)
     network = make_network(options, model)
     collate = ClipCollator(processor)
@@ -281,7 +284,7 @@ def load(
     refuse_another_processor(own, processor, options.model, options.targets[0])
     if model.config.speaker_conditioning != "table":
         return model, None
-    return model, TableOf(read_speakers(options, model.config))
+    return model, TableOf(read_speaker_names(options.model, model.config.num_speakers, options.speakers_file))
 
 
 def make_new(
@@ -301,30 +304,10 @@ def make_new(
         fields["num_speakers"] = len(names)
     if options.speakers == "embedding":
         encoder = load_task_pipeline("speaker-verification", options.speaker_encoder)
-        fields["speaker_encoder_dim"] = find_encoder_dim(encoder)
+        fields["speaker_encoder_dim"] = find_embedding_size(encoder)
     model = LTBSForLipToSpeech(LTBSConfig(**fields))
     set_mean_spectrogram(model, measure_mean_spectrogram(rows))
     return model, TableOf(names) if options.speakers == "table" else None
-
-
-def read_speakers(options: argparse.Namespace, config: LTBSConfig) -> list[str]:
-    """The names of a table's rows."""
-    file = options.speakers_file
-    if file is None:
-        found = cached_file(os.fspath(options.model), SPEAKERS_FILE, _raise_exceptions_for_missing_entries=False)
-        if found is None:
-            raise ValueError(
-                f"`model` ({options.model}) has a table of {config.num_speakers} speakers and no {SPEAKERS_FILE} that "
-                "names them; give --speakers_file, a JSON list of their names in the table's order."
-            )
-        file = Path(found)
-    try:
-        names = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"`{file}` is not valid JSON: {error}.") from error
-    if not isinstance(names, list) or len(set(map(str, names))) != config.num_speakers:
-        raise ValueError(f"`{file}` must be a list of {config.num_speakers} different names, got {str(names)[:100]}.")
-    return list(map(str, names))
 
 
 def make_network(options: argparse.Namespace, model: LTBSForLipToSpeech) -> nn.Module:
@@ -369,12 +352,6 @@ def begin_flow(
 # ------------------------------------------------------------------------------------------------------------ speakers
 
 
-def find_encoder_dim(encoder: Any) -> int:
-    """Width of the embeddings of a speaker-verification pipeline."""
-    noise = torch.randn(2 * int(encoder.rate), generator=torch.Generator().manual_seed(0)) * 0.1
-    return next(iter(encoder.embed([noise.numpy()]))).speaker.shape[-1]
-
-
 def load_speaker_encoder(
     options: argparse.Namespace, model: LTBSForLipToSpeech, arguments: TrainingArguments
 ) -> Any | None:
@@ -393,45 +370,13 @@ def load_speaker_encoder(
         )
     device = PartialState(cpu=arguments.cpu).device
     encoder = load_task_pipeline("speaker-verification", options.speaker_encoder, device=device)
-    size = find_encoder_dim(encoder)
+    size = find_embedding_size(encoder)
     if size != model.config.given_speaker_dim:
         raise ValueError(
             f"`speaker_encoder` ({options.speaker_encoder}) gives embeddings of {size} numbers, the network takes "
             f"{model.config.given_speaker_dim}."
         )
     return encoder
-
-
-def embed_speakers(
-    encoder: Any, rows: Sequence[dict[str, Any]], options: argparse.Namespace
-) -> Callable[[Sequence[dict[str, Any]]], SpeakerVectors]:
-    """Embed some recordings of each speaker; the processes share the work."""
-    if options.data_dir is None:
-        raise ValueError("`data_dir` is needed with a speaker encoder: the folder of the recordings of the targets.")
-    chosen = choose_recordings(rows, options.speaker_recordings)
-    without = [row["name"] for row in chosen if "audio" not in row]
-    if without:
-        raise ValueError(f"`targets`: {without[0]} names no recording; run extract_ltbs_targets.py again.")
-    paths = [options.data_dir / row["audio"] for row in chosen]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(
-            f"{len(missing)} of the {len(paths)} recordings to embed are missing, the first is {missing[0]}; is "
-            f"`data_dir` ({options.data_dir}) the one of the extraction?"
-        )
-    state, own, complaints = PartialState(), {}, []
-    for place in range(state.process_index, len(chosen), state.num_processes):
-        name = chosen[place]["id"]
-        try:
-            vector = next(iter(encoder.embed([os.fspath(paths[place])], names=[name]))).speaker[0]
-            own[name] = torch.from_numpy(vector.copy())
-        except ValueError as error:  # silent, or too short
-            complaints.append(str(error))
-    vectors = {name: vector for part in gather_object([own]) for name, vector in part.items()}
-    complaints = gather_object(complaints)
-    if complaints and state.is_main_process:
-        logger.warning(f"{len(complaints)} of the {len(chosen)} recordings have no voice, the first: {complaints[0]}")
-    return partial(SpeakerVectors, vectors=vectors)
 
 
 class SavedParts:
@@ -473,14 +418,6 @@ def evaluate(
         vocoder.to(accelerator.device)
         write_samples(model, options, clips, collate, vocoder, arguments)
     return average(gather_object(totals))
-
-
-def draw_noise(mel: torch.Tensor, places: Sequence[int], seed: int) -> torch.Tensor:
-    """Standard normal values like spectrograms (clips, mel frames, rows), the same for a clip in every batch."""
-    noise = torch.empty(mel.shape)
-    for row, place in zip(noise, places, strict=True):
-        row.normal_(generator=torch.Generator().manual_seed(seed * 1_000_003 + place))
-    return noise.to(mel.device)
 
 
 def write_samples(

@@ -4,7 +4,7 @@ Batches hold what [`LTBSProcessor`] names: `pixel_values`, `attention_mask` wher
 `unit_labels`, `pitch_labels`, `energy_labels` and `mel_labels`; and `speaker_ids` or `speaker_embeddings`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -216,6 +216,18 @@ def measure_batch(
     return measured
 
 
+def draw_noise(mel: torch.Tensor, places: Sequence[int], seed: int) -> torch.Tensor:
+    """Standard normal values like spectrograms (clips, mel frames, rows), the same for a clip in every batch.
+
+    Args:
+        places: number of each clip, which with `seed` decides its noise.
+    """
+    noise = torch.empty(mel.shape)
+    for row, place in zip(noise, places, strict=True):
+        row.normal_(generator=torch.Generator().manual_seed(seed * 1_000_003 + place))
+    return noise.to(mel.device)
+
+
 def average(totals: Iterable[dict[str, Total]]) -> dict[str, float]:
     """Means over all values of several batches; NaN where there is none, such as of units where none is known."""
     sums: dict[str, list[float]] = {}
@@ -255,6 +267,7 @@ __all__ = [
     "PostNetTraining",
     "average",
     "compute_flow_loss",
+    "draw_noise",
     "initialize_flow",
     "make_constants",
     "measure_batch",
