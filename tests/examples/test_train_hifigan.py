@@ -97,12 +97,12 @@ def refuse(run_main, *given: object) -> str:
 
 
 def test_a_few_steps_bring_a_sweep_nearer(recordings, start, run_main, caplog, tmp_path):
-    given = ["--model", start, "--max_steps", 24, "--learning_rate", 0.003, "--evaluate_every_steps", 1]
+    given = ["--model", start, "--max_steps", 16, "--learning_rate", 0.003, "--evaluate_every_steps", 1]
     status, _, stderr = run_main(SCRIPT, *options(recordings, tmp_path, *given))
     assert status == 0, stderr
     assert f"`model` ({start}) has no discriminators beside it" in caplog.text
     distances = [row["mel L1"] for row in read_metrics(tmp_path) if row["split"] == "evaluation"]
-    assert distances[-1] < 0.6 * distances[0]
+    assert distances[-1] < 0.7 * distances[0]
     trained = load_vocoder(tmp_path, MEL)
     assert not any("parametrizations" in name for name in trained.state_dict())
     assert (tmp_path / "discriminators" / "model.safetensors").is_file()
