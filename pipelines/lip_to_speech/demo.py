@@ -38,15 +38,12 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
         return [speak_and_draw(speak, path, output, seed) for path in files]
     person = STRANGERS[np.random.default_rng(seed).integers(len(STRANGERS))]
     said, sample = SpokenWords(2, seed, split="demo", identities=[person])  # two words of one voice
-    silent, voice, real = (
-        output / f"{said['word']}.silent.mp4",
-        output / "voice.wav",
-        output / f"{said['word']}.real.wav",
-    )
+    word = said["word"]
+    silent, real, voice = output / f"{word}.silent.mp4", output / f"{word}.real.wav", output / "voice.wav"
     write_video(silent, said["frames"], said["fps"], metadata={"comment": f"{TOYWORLD_COMMENT} spoken_words"})
     write_wav(voice, sample["audio"], sample["sampling_rate"])
     write_wav(real, said["audio"], said["sampling_rate"])
-    print(f"  the word is {said['word']!r} ({real}); the lips alone allow {said['lip_class']}: {silent}")
+    print(f"  the word is {word!r} ({real}); the lips alone allow {said['lip_class']}: {silent}")
     print(f"  the voice is taken from {sample['word']!r}: {voice}")
     return [speak_and_draw(speak, silent, output, seed, speaker=voice, real=said["audio"])]
 

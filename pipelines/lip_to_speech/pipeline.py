@@ -216,9 +216,7 @@ class LipToSpeechPipeline(FaceVideoPipeline):
             )
             waveform = vocode(self.vocoder, made.mel.float().to(self.vocoder.dtype))[0].float()
             if not (made.mel.isfinite().all() and waveform.isfinite().all()):
-                raise ValueError(
-                    f"`model`: what it makes is NaN or infinite; its weights are {self.dtype}, try float32."
-                )
+                raise ValueError(f"`model`: its speech is NaN or infinite; its weights are {self.dtype}, try float32.")
             as_spoken = {name: given.get(name, made[name] * control)[0] for name, control in controls.items()}
             probabilities = made.unit_logits[0].float().softmax(-1)
             score = probabilities.gather(1, made.units[0][:, None].clamp(min=0)).mean()

@@ -96,14 +96,14 @@ class VoiceReader:
             if config.num_speakers == 1:
                 return self._take_row(0, name)
             raise ValueError(
-                f"`{name}` is missing: this network speaks with {config.num_speakers} voices; give the row of one, 0 to "
-                f"{config.num_speakers - 1}, or an embedding of {config.given_speaker_dim} values."
+                f"`{name}` is missing: this network speaks with {config.num_speakers} voices; give the row of one, 0 "
+                f"to {config.num_speakers - 1}, or an embedding of {config.given_speaker_dim} values."
             )
         mean = self.model.ltbs.mean_speaker
         if not mean.any():
             raise ValueError(
-                f"`{name}` is missing, and this network keeps no mean voice of its training. Give a recording of a voice "
-                f"of at least {MIN_SECONDS:g} s, or an embedding of {config.given_speaker_dim} values."
+                f"`{name}` is missing, and this network keeps no mean voice of its training. Give a recording of a "
+                f"voice, at least {MIN_SECONDS:g} s, or an embedding of {config.given_speaker_dim} values."
             )
         return Voice(MEAN_VOICE, {"speaker_embeddings": mean[None].clone()})
 
@@ -143,7 +143,7 @@ class VoiceReader:
         if self.encoder is None:
             raise ValueError(
                 f"`{name}` is a recording, and nothing here can tell its voice: pass `speaker_encoder`, a model for "
-                f"x-vectors of {self.config.given_speaker_dim} values that the network was trained with, or an embedding."
+                f"x-vectors of {self.config.given_speaker_dim} values that the network learned with, or an embedding."
             )
         source = wrap_recording(read_once(recording), sampling_rate or self.encoder.rate)
         samples, rate = read_audio(source, self.encoder.rate, channels=self.encoder.channels, name=name)
@@ -177,8 +177,8 @@ def assign_voices(voices: Voice | list[Voice] | dict[int, Voice], tracks: Sequen
         return [voices[face] for face in faces]
     if len(voices) != len(faces):
         raise ValueError(
-            f"`speaker` lists {len(voices)} voices, {len(faces)} faces were found: {faces}. Give one for each, one alone "
-            "for all, or choose faces by `max_faces` or `faces`."
+            f"`speaker` lists {len(voices)} voices, {len(faces)} faces were found: {faces}. Give one for each, one "
+            "alone for all, or choose faces by `max_faces` or `faces`."
         )
     return voices
 
