@@ -260,7 +260,7 @@ def test_several_videos_have_no_common_output(speak, tmp_path):
 def test_speech_that_is_not_finite_is_refused(speak):
     with torch.no_grad():
         speak.model.ltbs.mel_projection.bias[2] = float("nan")
-    with pytest.raises(ValueError, match="`model`: its speech is NaN or infinite; its weights are torch.float32"):
+    with pytest.raises(ValueError, match=r"`model`: its speech is NaN or infinite; its weights are torch\.float32"):
         speak(make_video(), **ONE)
 
 
@@ -328,7 +328,7 @@ def test_a_vocoder_of_other_spectrograms_is_refused(folder, tmp_path):
         (griffin_lim, folder),
         (None, inside),
     ):
-        with pytest.raises(ValueError, match="was trained on other spectrograms .*8000"):
+        with pytest.raises(ValueError, match=r"was trained on other spectrograms .*8000"):
             load(model, vocoder=vocoder)
 
 
