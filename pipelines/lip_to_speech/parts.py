@@ -32,7 +32,7 @@ def find_part(model: PreTrainedModel, name: str) -> dict[str, Any] | None:
         {"source", "subfolder", "revision"}, what `from_pretrained` takes; None where there is no such part, or the
         model came from no folder.
     """
-    source, revision = model.config._name_or_path, getattr(model.config, "_commit_hash", None)
+    source, revision = model.config._name_or_path, getattr(model, "loaded_revision", None)
     if not source:
         return None
     quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}

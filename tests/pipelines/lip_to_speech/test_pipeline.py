@@ -7,14 +7,23 @@ import pytest
 import torch
 import transformers
 from contract.tiny import tiny_model
-from tiny_lips import NUM_MEL_BINS, NUM_UNITS, Constant, load, make_processor, make_tracks, make_video, write_model
+from tiny_lips import (
+    NUM_MEL_BINS,
+    NUM_UNITS,
+    Constant,
+    load,
+    make_hifigan,
+    make_processor,
+    make_tracks,
+    make_video,
+    write_model,
+)
 from transformers import SpeechT5HifiGan
 
 import avzoo
 from avzoo import LipToSpeechPipeline, zoo
 from avzoo.audio import MelSettings, read_audio
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
-from avzoo.models.layers.vocoding import make_hifigan_config
 from avzoo.video import GivenBoxes, Video, VideoReader, read_video, write_video
 
 EXACT = {"rtol": 0, "atol": 0}
@@ -27,10 +36,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def tiny_hifigan(mel: MelSettings | None = None) -> SpeechT5HifiGan:
-    torch.manual_seed(0)
-    config = make_hifigan_config(make_processor().mel_settings if mel is None else mel, "v2")
-    config.upsample_initial_channel = 16
-    return SpeechT5HifiGan(config).eval()
+    return make_hifigan(make_processor().mel_settings if mel is None else mel)
 
 
 # ---------------------------------------------------------------------------------------------------------------- times
@@ -303,7 +309,8 @@ def test_the_vocoder_beside_the_model_is_taken_and_saved_with_it(folder, tmp_pat
     assert face["vocoder"] == "HiFi-GAN"
     with torch.no_grad():
         expected = vocoder(torch.from_numpy(face["mel"])[None])[0, : 20 * 640]
-    np.testing.assert_allclose(face["audio"][: len(expected)], expected.numpy(), rtol=1e-4, atol=1e-6)
+    assert expected.std() > 1e-3
+    np.testing.assert_allclose(face["audio"][: len(expected)], expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_griffin_lim_is_not_saved(speak, tmp_path):

@@ -7,9 +7,12 @@ import numpy as np
 import torch
 import transformers
 from contract.tiny.ltbs import FOR_SPEECH
+from transformers import SpeechT5HifiGan
 
 from avzoo import LTBSConfig, LTBSForLipToSpeech, LTBSProcessor
+from avzoo.audio import MelSettings
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
+from avzoo.models.layers.vocoding import make_hifigan_config
 from avzoo.video import FaceTracks, Track, Video
 
 NUM_MEL_BINS, NUM_UNITS = 8, 5
@@ -49,6 +52,17 @@ def make_tracks(*spans: tuple[int, int], num_frames: int = 40) -> FaceTracks:
         for number, (first, stop) in enumerate(spans)
     ]
     return FaceTracks(tracks, 25.0, WIDTH, HEIGHT, num_frames)
+
+
+def make_hifigan(mel: MelSettings, seed: int = 0) -> SpeechT5HifiGan:
+    """A small vocoder; its own first weights would be all but silent."""
+    torch.manual_seed(seed)
+    config = make_hifigan_config(mel, "v2")
+    config.upsample_initial_channel = 16
+    vocoder = SpeechT5HifiGan(config).eval()
+    for parameter in vocoder.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return vocoder
 
 
 class Constant(GriffinLimVocoder):
