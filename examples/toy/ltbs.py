@@ -49,7 +49,8 @@ from transformers.utils import logging
 
 from avzoo import FlowPostNet, LTBSConfig, LTBSForLipToSpeech
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
-from avzoo.models.ltbs.loss_ltbs import LTBSTargets, acoustic_losses, flow_loss
+from avzoo.models.ltbs.loss_ltbs import flow_loss
+from avzoo.models.ltbs.training_ltbs import AcousticTraining, PostNetTraining, make_constants
 from avzoo.training import StepInfo, TrainingArguments, train
 
 NETWORK = {
@@ -145,70 +146,6 @@ def name_shares(what: str, shares: Sequence[float]) -> dict[str, float]:
 
 
 # ----------------------------------------------------------------------------------------------------------- networks
-
-
-class AcousticTraining(nn.Module):
-    """The acoustic part of a network with its losses.
-
-    Args:
-        model: in training.
-        uses_conditions: units, pitch and energy are learned and embedded; else they are constants.
-    """
-
-    def __init__(self, model: LTBSForLipToSpeech, uses_conditions: bool):
-        super().__init__()
-        self.model, self.uses_conditions = model, uses_conditions
-
-    def forward(self, batch: dict[str, torch.Tensor], num_given: int) -> dict[str, torch.Tensor]:
-        """Losses of a batch, whose first `num_given` clips have the true conditions, the rest the predicted ones."""
-        count, config = len(batch["mel_labels"]), self.model.config
-        parts = [slice(0, num_given), slice(num_given, count)]
-        total: dict[str, torch.Tensor] = {}
-        for part in parts:
-            share = (part.stop - part.start) / count
-            if share == 0:
-                continue
-            rows = {name: values[part] for name, values in batch.items()}
-            targets = LTBSTargets(*(rows[f"{name}_labels"] for name in ("unit", "pitch", "energy", "mel")))
-            told = {}
-            if not self.uses_conditions:
-                told = make_constants(targets.units)
-            elif part.start == 0:
-                told = {"units": targets.units, "pitch": targets.pitch, "energy": targets.energy}
-            seen = {name: rows[name] for name in ("pixel_values", "speaker_embeddings")}
-            output = self.model.ltbs(**seen, **told, return_dict=True)
-            for name, loss in acoustic_losses(output, targets, config).items():
-                total[name] = total.get(name, 0) + share * loss
-        weight = config.variance_loss_weight if self.uses_conditions else 0
-        return total | {"loss": total["mel"] + weight * (total["units"] + total["pitch"] + total["energy"])}
-
-
-def make_constants(units: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Conditions that tell nothing, of the shape of `units` (clips, frames)."""
-    nothing = torch.zeros(units.shape)
-    return {"units": torch.zeros_like(units), "pitch": nothing, "energy": nothing}
-
-
-class PostNetTraining(nn.Module):
-    """The flow behind a frozen acoustic part, whose own predictions are its condition."""
-
-    def __init__(self, model: LTBSForLipToSpeech):
-        super().__init__()
-        self.model = model
-        model.ltbs.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> "PostNetTraining":
-        super().train(mode)
-        self.model.ltbs.eval()
-        return self
-
-    def forward(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        with torch.no_grad():
-            seen = {name: batch[name] for name in ("pixel_values", "speaker_embeddings")}
-            acoustic = self.model.ltbs(**seen, return_dict=True)
-        mask, condition = self.model.describe_frames(acoustic)
-        latent, log_determinant = self.model.postnet(batch["mel_labels"].mT, mask, condition)
-        return flow_loss(latent, log_determinant, self.model._place_prior(acoustic), mask)
 
 
 def make_network(data: SpokenClips, seed: int) -> LTBSForLipToSpeech:
@@ -347,18 +284,7 @@ def measure_roughness(mel: torch.Tensor, loud: torch.Tensor) -> float:
 
 def make_vocoder(data: SpokenClips) -> GriffinLimVocoder:
     mel = data.make_processor().mel_settings
-    return GriffinLimVocoder(
-        GriffinLimVocoderConfig(
-            model_in_dim=mel.num_mel_bins,
-            sampling_rate=mel.sampling_rate,
-            fft_size=mel.fft_size,
-            hop_length=mel.hop_size,
-            window_size=mel.window_size,
-            low_frequency=mel.low_frequency,
-            high_frequency=mel.high_frequency,
-            mel_type=mel.mel_type,
-        )
-    ).eval()
+    return GriffinLimVocoder(GriffinLimVocoderConfig.from_mel_settings(mel)).eval()
 
 
 def hear_again(mel: torch.Tensor, data: SpokenClips) -> torch.Tensor:

@@ -121,7 +121,7 @@ def prepare(world: SpokenWords, processor: LTBSProcessor) -> Clips:
         track = Track(0, np.arange(len(boxes)), boxes)
         targets = processor.prepare_targets(processor.prepare_sound(clip["audio"]), NUM_FRAMES)
         parts["mouths"].append(torch.from_numpy(processor.read_mouths(clip["frames"], track)))
-        parts["mel"].append(targets["labels"])
+        parts["mel"].append(targets["mel_labels"])
         parts["pitch"].append(targets["pitch_labels"])
         parts["energy"].append(targets["energy_labels"])
         parts["voices"].append(torch.tensor(clip["identity"] % 96))

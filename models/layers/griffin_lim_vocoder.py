@@ -43,6 +43,21 @@ class GriffinLimVocoderConfig(PreTrainedConfig):
         check_fields(self, sizes, at_least=1)
         MelSettings.from_dict(self.mel_settings)
 
+    @classmethod
+    def from_mel_settings(cls, mel: MelSettings, **fields: Any) -> "GriffinLimVocoderConfig":
+        """The config of a vocoder for some spectrograms, which needs no training."""
+        return cls(
+            model_in_dim=mel.num_mel_bins,
+            sampling_rate=mel.sampling_rate,
+            fft_size=mel.fft_size,
+            hop_length=mel.hop_size,
+            window_size=mel.window_size,
+            low_frequency=mel.low_frequency,
+            high_frequency=mel.high_frequency,
+            mel_type=mel.mel_type,
+            **fields,
+        )
+
     @property
     def mel_settings(self) -> dict[str, Any]:
         """Of the spectrograms that it takes, see [`avzoo.audio.MelSettings`]."""

@@ -1,6 +1,6 @@
 """Configuration of LTBS."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers import PreTrainedConfig
@@ -27,6 +27,8 @@ class LTBSConfig(PreTrainedConfig):
         num_mel_bins: rows of the spectrogram.
         speaker_conditioning: "table", a vector for each of `num_speakers`; "embedding", a vector is given; "none".
         num_speakers, speaker_embed_dim: of it.
+        speaker_encoder_dim: width of the vectors that are given, which are projected to `speaker_embed_dim`. None: they
+            have that width and are taken as they are.
         postnet_hidden, postnet_kernel, postnet_dilation_rate, postnet_steps, postnet_layers, postnet_dropout,
             postnet_group, postnet_squeeze, postnet_sigmoid_scale, postnet_share_group: see [`FlowPostNet`].
         postnet_prior: mean of the latents, "coarse" (the coarse spectrogram) or "standard" (0).
@@ -37,7 +39,6 @@ class LTBSConfig(PreTrainedConfig):
         label_smoothing: of the units.
         pixel_mean, pixel_std: of grey levels in [0, 1].
         sampling_rate, hop_length, fps: of the sound in Hz, of the spectrogram in samples, of the video.
-        vocoder_config: of the vocoder that turns spectrograms into sound, a `SpeechT5HifiGan`'s; None: there is none.
     """
 
     model_type = "ltbs"
@@ -65,6 +66,7 @@ class LTBSConfig(PreTrainedConfig):
     speaker_conditioning: Literal["table", "embedding", "none"] = "table"
     num_speakers: int = 11
     speaker_embed_dim: int = 256
+    speaker_encoder_dim: int | None = None
     postnet_hidden: int = 192
     postnet_kernel: int = 3
     postnet_dilation_rate: int = 1
@@ -86,7 +88,6 @@ class LTBSConfig(PreTrainedConfig):
     sampling_rate: int = 16000
     hop_length: int = 160
     fps: int = 25
-    vocoder_config: dict[str, Any] | None = None
 
     def __post_init__(self, **kwargs):
         self.trunk_channels = tuple(self.trunk_channels)  # JSON has no tuples
@@ -109,6 +110,15 @@ class LTBSConfig(PreTrainedConfig):
         for name in ("conv_kernel_size", "predictor_kernel", "postnet_kernel"):
             if getattr(self, name) % 2 == 0:
                 raise ValueError(f"`{name}` must be odd, got {getattr(self, name)}.")
+
+    def validate_speaker(self):
+        if self.speaker_encoder_dim is not None:
+            check_fields(self, ("speaker_encoder_dim",), at_least=1)
+            if self.speaker_conditioning != "embedding":
+                raise ValueError(
+                    f'`speaker_encoder_dim` ({self.speaker_encoder_dim}) needs the `speaker_conditioning` "embedding", '
+                    f"got {self.speaker_conditioning!r}."
+                )
 
     def validate_postnet(self):
         rows = self.num_mel_bins * self.postnet_squeeze
@@ -136,6 +146,11 @@ class LTBSConfig(PreTrainedConfig):
                 f"`hop_length` ({self.hop_length}) times `upsample_factor` ({self.upsample_factor}) times `fps` "
                 f"({self.fps}) must be `sampling_rate` ({self.sampling_rate}): a video frame is so many samples."
             )
+
+    @property
+    def given_speaker_dim(self) -> int:
+        """Width of `speaker_embeddings`."""
+        return self.speaker_encoder_dim or self.speaker_embed_dim
 
     @property
     def samples_per_frame(self) -> int:

@@ -8,9 +8,12 @@ Shapes: clips; frames of the video, 25 per second; mel frames, four for each; ro
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
+from torch.compiler import is_exporting
 from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
@@ -18,6 +21,7 @@ from transformers.utils import ModelOutput
 from avzoo.models.layers.labels import check_whole_labels
 from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
+from avzoo.models.layers.vocoding import vocode
 
 from .configuration_ltbs import LTBSConfig
 from .conformer import Conformer, RelativeAttention
@@ -25,6 +29,7 @@ from .flow_post_net import ActNorm, ChannelMixing, Coupling, FlowPostNet, Weight
 from .loss_ltbs import LTBSTargets, acoustic_losses, flow_loss
 from .variance import VariancePredictor
 from .visual_front_end import VisualFrontEnd
+from .windows_ltbs import join_windows, lay_windows
 
 
 @dataclass
@@ -57,7 +62,7 @@ class LipToSpeechOutput(ModelOutput):
 
     Args:
         loss: of the batch, where there are targets.
-        mel: (clips, mel frames, rows), natural logarithm, as refined; in training, where nothing is sampled, None.
+        mel: (clips, mel frames, rows), natural logarithm, as refined; None beside losses, where nothing is sampled.
         mel_coarse, unit_logits, pitch, energy, units: see [`LTBSOutput`].
         latent: (clips, mel frames, rows), of the target; log_determinant: (clips,).
         losses: {term: tensor}, unweighted: mel, units, pitch, energy, postnet.
@@ -137,6 +142,8 @@ class LTBSPreTrainedModel(PreTrainedModel):
             weight = torch.linalg.qr(torch.randn(module.group_size, module.group_size))[0]
             weight[0] *= torch.linalg.det(weight).sign()
             init.copy_(module.weight, weight)
+        elif isinstance(module, LTBSModel) and module.config.speaker_conditioning == "embedding":
+            init.zeros_(module.mean_speaker)
         elif isinstance(module, Coupling):  # comes after its parts
             init.zeros_(module.end.weight)
             init.zeros_(module.end.bias)
@@ -149,9 +156,13 @@ class LTBSModel(LTBSPreTrainedModel):
         super().__init__(config)
         size, width = config.hidden_size, config.variance_embed_dim
         self.front_end = VisualFrontEnd(config)
-        self.speaker_embedding = None
+        self.speaker_embedding = self.speaker_projection = None
         if config.speaker_conditioning == "table":
             self.speaker_embedding = nn.Embedding(config.num_speakers, config.speaker_embed_dim)
+        elif config.speaker_conditioning == "embedding":
+            self.register_buffer("mean_speaker", torch.zeros(config.given_speaker_dim))
+            if config.speaker_encoder_dim is not None:
+                self.speaker_projection = nn.Linear(config.speaker_encoder_dim, config.speaker_embed_dim)
         self.encoder_fusion = SpeakerFusion(config, config.trunk_channels[-1])
         self.encoder = Conformer(config, config.encoder_layers)
 
@@ -192,7 +203,9 @@ class LTBSModel(LTBSPreTrainedModel):
                 0 to 255 (uint8), or floating point as normalised.
             attention_mask: (clips, frames), 1 = frame, 0 = behind the end of a clip. None: every frame counts.
             speaker_ids: (clips,), rows of the table.
-            speaker_embeddings: (clips, speaker_embed_dim), in place of them, or where there is no table.
+            speaker_embeddings: (clips, speaker_embed_dim), in place of them, or where there is no table; of width
+                `speaker_encoder_dim` where the config has one. None where there is no table: `mean_speaker`, the mean
+                of those in training.
             units: (clips, frames), to embed in place of those predicted; -100 where there is none.
             pitch, energy: (clips, frames), in place of those predicted.
             pitch_control, energy_control: factors on those predicted.
@@ -271,18 +284,33 @@ class LTBSModel(LTBSPreTrainedModel):
             if speaker_ids is not None or speaker_embeddings is not None:
                 raise ValueError("`speaker_ids` and `speaker_embeddings`: this network knows no speakers.")
             return None
-        if (speaker_ids is None) == (speaker_embeddings is None):
-            raise ValueError("Give one of `speaker_ids` and `speaker_embeddings`.")
+        if speaker_ids is not None and speaker_embeddings is not None:
+            raise ValueError("Give one of `speaker_ids` and `speaker_embeddings`, not both.")
+        clips = pixels.shape[0]
         if speaker_ids is not None:
             if self.speaker_embedding is None:
                 raise ValueError("`speaker_ids`: this network has no table of speakers; give `speaker_embeddings`.")
-            if speaker_ids.shape != pixels.shape[:1]:
-                raise ValueError(f"`speaker_ids` must be ({pixels.shape[0]},), got {tuple(speaker_ids.shape)}.")
+            if speaker_ids.shape != (clips,):
+                raise ValueError(f"`speaker_ids` must be ({clips},), got {tuple(speaker_ids.shape)}.")
             speaker_embeddings = self.speaker_embedding(speaker_ids)
-        wanted = (pixels.shape[0], config.speaker_embed_dim)
-        if speaker_embeddings.shape != wanted:
-            raise ValueError(f"`speaker_embeddings` must be {wanted}, got {tuple(speaker_embeddings.shape)}.")
-        return nn.functional.normalize(speaker_embeddings.to(pixels.dtype), dim=-1)
+        elif speaker_embeddings is None:
+            speaker_embeddings = self._take_mean_speaker().expand(clips, -1)
+        elif speaker_embeddings.shape != (clips, config.given_speaker_dim):
+            raise ValueError(
+                f"`speaker_embeddings` must be {(clips, config.given_speaker_dim)}, got "
+                f"{tuple(speaker_embeddings.shape)}."
+            )
+        speaker_embeddings = speaker_embeddings.to(pixels.dtype)
+        if self.speaker_projection is not None:
+            speaker_embeddings = self.speaker_projection(nn.functional.normalize(speaker_embeddings, dim=-1))
+        return nn.functional.normalize(speaker_embeddings, dim=-1)
+
+    def _take_mean_speaker(self) -> torch.Tensor:
+        if self.speaker_embedding is not None:
+            raise ValueError("Give `speaker_ids`, rows of this network's table, or `speaker_embeddings`.")
+        if not is_exporting() and not self.mean_speaker.any():
+            raise ValueError("Give `speaker_embeddings`: this network keeps no mean speaker of its training.")
+        return self.mean_speaker
 
 
 class LTBSForLipToSpeech(LTBSPreTrainedModel):
@@ -361,7 +389,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         targets = LTBSTargets(unit_labels, pitch_labels, energy_labels, mel_labels)
         losses = acoustic_losses(acoustic, targets, self.config)
         latent, log_determinant = self.postnet(mel_labels.mT, *self.describe_frames(acoustic))
-        losses["postnet"] = flow_loss(latent, log_determinant, self._place_prior(acoustic), self._mel_mask(acoustic))
+        losses["postnet"] = flow_loss(latent, log_determinant, self.place_prior(acoustic), self._mel_mask(acoustic))
         loss = losses["mel"] + self.config.postnet_loss_weight * losses["postnet"]
         loss = loss + self.config.variance_loss_weight * (losses["units"] + losses["pitch"] + losses["energy"])
         flow = {"latent": latent.mT, "log_determinant": log_determinant}
@@ -370,7 +398,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
     def refine(self, acoustic: LTBSOutput, noise: torch.Tensor | None = None, noise_scale: float = 0.0) -> torch.Tensor:
         """The spectrogram of a latent: noise around the coarse one (or around 0). (clips, mel frames, rows)."""
         mask, condition = self.describe_frames(acoustic)
-        latent = self._place_prior(acoustic)
+        latent = self.place_prior(acoustic)
         if noise is not None:
             if noise.shape != acoustic.mel_coarse.shape:
                 raise ValueError(
@@ -392,6 +420,8 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         units: torch.Tensor | None = None,
         pitch: torch.Tensor | None = None,
         energy: torch.Tensor | None = None,
+        window_frames: int | None = 250,
+        overlap_frames: int = 25,
         **options: torch.Tensor | float,
     ) -> LipToSpeechOutput | tuple[torch.Tensor, torch.Tensor]:
         """Sample a spectrogram, and its sound where there is a vocoder.
@@ -401,27 +431,102 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             noise, noise_scale: see `forward`; 0 gives the same every time.
             vocoder: (clips, mel frames, rows) to (clips, samples). None: the spectrogram is returned.
             units, pitch, energy: (clips, frames), in place of what is predicted.
+            window_frames: longer clips are made in windows of so many frames, so that memory does not grow with the
+                square of their length. None: as a whole.
+            overlap_frames: that windows share, in which one fades into the next. They share the noise, too.
             options: speakers and controls, see `forward`.
 
         Returns:
-            [`LipToSpeechOutput`], or waveforms (clips, samples) and the samples of each, (clips,).
+            [`LipToSpeechOutput`], or waveforms (clips, samples), 0 behind a clip's end, and the samples of each,
+            (clips,).
+
+        Raises:
+            ValueError: what `forward` raises; windows that are not longer than what they share.
         """
         config = self.config
-        frames = pixel_values.shape[-3]
+        if pixel_values.ndim == 5 and pixel_values.shape[1] == 1:
+            pixel_values = pixel_values[:, 0]
+        clips, frames = pixel_values.shape[0], pixel_values.shape[-3]
         if noise is None and noise_scale:
-            shape = (pixel_values.shape[0], frames * config.upsample_factor, config.num_mel_bins)
+            shape = (clips, frames * config.upsample_factor, config.num_mel_bins)
             device = pixel_values.device if generator is None else generator.device
             noise = torch.randn(shape, generator=generator, device=device).to(pixel_values.device)
-        variance = {"unit_labels": units, "pitch_labels": pitch, "energy_labels": energy}
-        output = self(
-            pixel_values, attention_mask, noise=noise, noise_scale=noise_scale, return_dict=True, **variance, **options
-        )
+        self._check_targets(pixel_values, units, pitch, energy, None)
+        for name, value in {"noise": noise, "pitch": pitch, "energy": energy}.items():
+            if value is not None and not bool(value.isfinite().all()):
+                raise ValueError(f"`{name}` has values that are NaN or infinite.")
+        inputs = {"pixel_values": pixel_values, "attention_mask": attention_mask, "noise": noise}
+        inputs |= {"unit_labels": units, "pitch_labels": pitch, "energy_labels": energy, "noise_scale": noise_scale}
+        inputs |= options
+        if window_frames is None or frames <= window_frames:
+            output = self(**inputs, return_dict=True)
+        else:
+            if not 0 <= overlap_frames < window_frames:
+                raise ValueError(
+                    f"`overlap_frames` must be from 0 to less than `window_frames` ({window_frames}), got "
+                    f"{overlap_frames}."
+                )
+            output = self._make_in_windows(inputs, window_frames, overlap_frames)
         if vocoder is None:
             return output
-        lengths = torch.full((pixel_values.shape[0],), frames, device=pixel_values.device)
+        lengths = torch.full((clips,), frames, device=pixel_values.device)
         if attention_mask is not None:
             lengths = count_frames(attention_mask)
-        return vocoder(output.mel), lengths * config.samples_per_frame
+        return self._sound(output.mel, lengths, vocoder), lengths * config.samples_per_frame
+
+    def _make_in_windows(self, inputs: dict[str, Any], window: int, overlap: int) -> LipToSpeechOutput:
+        """`forward` without targets, clip by clip and window by window."""
+        factor, frames = self.config.upsample_factor, inputs["pixel_values"].shape[1]
+        mask = inputs.pop("attention_mask")
+        lengths = [frames] * len(inputs["pixel_values"]) if mask is None else count_frames(mask).tolist()
+        rates = {name: 1 for name in ("pixel_values", "unit_labels", "pitch_labels", "energy_labels")}
+        rates |= {"noise": factor, "mel": factor, "mel_coarse": factor}
+        rows: dict[str, list[torch.Tensor]] = {}
+        for clip, length in enumerate(lengths):
+            own = {
+                name: value[clip : clip + 1] if isinstance(value, torch.Tensor) else value
+                for name, value in inputs.items()
+            }
+            starts, pieces = lay_windows(length, window, overlap), []
+            for start in starts:
+                stop = min(start + window, length)
+                piece = {
+                    name: value[:, start * rates[name] : stop * rates[name]]
+                    if name in rates and value is not None
+                    else value
+                    for name, value in own.items()
+                }
+                pieces.append(self(**piece, return_dict=True))
+            for name in ("mel", "mel_coarse", "unit_logits", "pitch", "energy"):
+                rate = rates.get(name, 1)
+                made = [piece[name] for piece in pieces]
+                rows.setdefault(name, []).append(
+                    join_windows(made, [start * rate for start in starts], overlap * rate)[0]
+                )
+            given = own["unit_labels"]
+            units = rows["unit_logits"][-1].argmax(-1) if given is None else given[0, :length]
+            rows.setdefault("units", []).append(units)
+        behind = {"units": -100}
+        return LipToSpeechOutput(
+            **{
+                name: fill_clips(values, frames * rates.get(name, 1), behind.get(name, 0))
+                for name, values in rows.items()
+            }
+        )
+
+    def _sound(
+        self, mel: torch.Tensor, lengths: torch.Tensor, vocoder: Callable[[torch.Tensor], torch.Tensor]
+    ) -> torch.Tensor:
+        """Waveforms (clips, samples). A shorter clip is sounded alone: the zeros behind its end would be loud noise."""
+        config, frames = self.config, mel.shape[1] // self.config.upsample_factor
+        speak = partial(vocode, vocoder) if isinstance(vocoder, PreTrainedModel) else vocoder
+        if bool((lengths == frames).all()):
+            return speak(mel)[:, : frames * config.samples_per_frame]
+        waveforms = [
+            speak(row[None, : length * config.upsample_factor])[0, : length * config.samples_per_frame]
+            for row, length in zip(mel, lengths.tolist(), strict=True)
+        ]
+        return fill_clips(waveforms, frames * config.samples_per_frame)
 
     def describe_frames(self, acoustic: LTBSOutput) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask (clips, 1, mel frames) and condition (clips, hidden_size + rows, mel frames) of the flow."""
@@ -433,7 +538,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             return mel.new_ones(mel.shape[0], 1, mel.shape[1])
         return acoustic.mask.repeat_interleave(self.config.upsample_factor, dim=1)[:, None].to(mel.dtype)
 
-    def _place_prior(self, acoustic: LTBSOutput) -> torch.Tensor:
+    def place_prior(self, acoustic: LTBSOutput) -> torch.Tensor:
         """Mean of the latents, (clips, rows, mel frames)."""
         mel = acoustic.mel_coarse.mT
         return mel if self.config.postnet_prior == "coarse" else torch.zeros_like(mel)
@@ -455,6 +560,14 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
                 f"`mel_labels` must be {shape}, {config.upsample_factor} mel frames for each frame, got "
                 f"{tuple(mel_labels.shape)}."
             )
+
+
+def fill_clips(clips: list[torch.Tensor], length: int, value: float = 0) -> torch.Tensor:
+    """Clips (places, ...) as rows of one tensor (clips, length, ...), `value` behind their ends."""
+    filled = clips[0].new_full((len(clips), length, *clips[0].shape[1:]), value)
+    for row, clip in zip(filled, clips, strict=True):
+        row[: clip.shape[0]] = clip
+    return filled
 
 
 __all__ = ["LTBSForLipToSpeech", "LTBSModel", "LTBSOutput", "LipToSpeechOutput"]

@@ -36,7 +36,7 @@ ENERGY_FLOOR = 0.01  # of FastSpeech 2's energy, before the logarithm; speech at
 
 
 class LTBSProcessor(SavedProcessorMixin):
-    """Videos to `pixel_values`, recordings to `labels`, `pitch_labels` and `energy_labels`, units to `unit_labels`.
+    """Videos to `pixel_values`, recordings to `mel_labels`, `pitch_labels` and `energy_labels`, units to `unit_labels`.
 
         inputs = processor("silent.mp4", tracks=track)  # of avzoo.video.find_face_tracks
         inputs.pixel_values  # (1, frames, 88, 88), uint8, 25 frames per second
@@ -176,8 +176,8 @@ class LTBSProcessor(SavedProcessorMixin):
 
         Returns:
             pixel_values (clips, frames, crop_size, crop_size) uint8, which the network normalises itself;
-            attention_mask (clips, frames), where lengths differ; of sounds `labels` (clips, mel frames, num_mel_bins),
-            `pitch_labels` and `energy_labels` (clips, frames); of units `unit_labels` (clips, frames).
+            attention_mask (clips, frames), where lengths differ; of sounds `mel_labels` (clips, mel frames,
+            num_mel_bins), `pitch_labels` and `energy_labels` (clips, frames); of units `unit_labels` (clips, frames).
 
         Raises:
             ValueError: an empty list, lists of unequal length, what [`read_mouths`] and [`prepare_sound`] raise.
@@ -328,7 +328,7 @@ class LTBSProcessor(SavedProcessorMixin):
             waveform: (samples,), of [`prepare_sound`]; cut or filled with silence to the frames.
 
         Returns:
-            labels (upsample_factor * num_frames, num_mel_bins), natural logarithm; pitch_labels (num_frames,),
+            mel_labels (upsample_factor * num_frames, num_mel_bins), natural logarithm; pitch_labels (num_frames,),
             normalised over the clip's voiced frames, 0 where nothing is voiced; energy_labels (num_frames,).
         """
         return self.normalize_targets(self.measure_targets(waveform, num_frames))
@@ -359,7 +359,7 @@ class LTBSProcessor(SavedProcessorMixin):
         if self.energy_type == "linear":
             energy = (energy - self.energy_mean) / self.energy_std
         pitch = normalize_pitch(measured["pitch"])
-        return {"labels": measured["mel"], "pitch_labels": pitch, "energy_labels": energy}
+        return {"mel_labels": measured["mel"], "pitch_labels": pitch, "energy_labels": energy}
 
     def measure_energy(self, waveform: torch.Tensor) -> torch.Tensor:
         """The logarithm of FastSpeech 2's energy at the video's rate: (samples,) to (frames,)."""
@@ -396,7 +396,7 @@ class LTBSProcessor(SavedProcessorMixin):
 
     def pad_targets(self, targets: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         """A batch of what [`prepare_targets`] makes; behind a clip's end is silence, and 0 of pitch and energy."""
-        silence = {"labels": math.log(self.mel_settings.log_floor)}
+        silence = {"mel_labels": math.log(self.mel_settings.log_floor)}
         return {
             name: nn.utils.rnn.pad_sequence(
                 [clip[name] for clip in targets], batch_first=True, padding_value=silence.get(name, 0.0)

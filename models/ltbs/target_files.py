@@ -38,7 +38,7 @@ def save_clip(
 
 
 def load_clip(path: str | os.PathLike, processor: LTBSProcessor) -> dict[str, torch.Tensor]:
-    """Read a clip: `mouths`, `labels`, `pitch_labels`, `energy_labels`, and `unit_labels` where there are units.
+    """Read a clip: `mouths`, `mel_labels`, `pitch_labels`, `energy_labels`, and `unit_labels` where there are units.
 
     Raises:
         OSError: there is no such file. ValueError: it holds something else, or clips of other settings.

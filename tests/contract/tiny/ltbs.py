@@ -81,6 +81,7 @@ FOR_SPEECH = Tiny(
         "speaker_conditioning": "voice",
         "num_speakers": 0,
         "speaker_embed_dim": 0,
+        "speaker_encoder_dim": 4,  # there is a table
         "postnet_hidden": 0,
         "postnet_kernel": 2,
         "postnet_dilation_rate": 0,

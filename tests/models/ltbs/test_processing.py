@@ -101,14 +101,14 @@ def test_what_cannot_be_prepared_is_refused(arguments, error, message):
 def test_a_clip_has_four_mel_frames_for_each_of_the_video():
     inputs = LTBSProcessor()(mouths(5), audio=voice(5), units=[3, 1, 4, 1, 5])
     shapes = {name: tuple(value.shape) for name, value in inputs.items() if name != "pixel_values"}
-    assert shapes == {"labels": (1, 20, 80), "pitch_labels": (1, 5), "energy_labels": (1, 5), "unit_labels": (1, 5)}
+    assert shapes == {"mel_labels": (1, 20, 80), "pitch_labels": (1, 5), "energy_labels": (1, 5), "unit_labels": (1, 5)}
 
 
 @pytest.mark.parametrize(("mel_type", "function"), [("hifigan", hifigan_log_mel), ("centered", tacotron_log_mel)])
 def test_the_mel_is_that_of_the_sound_at_its_peak(mel_type, function):
     processor = LTBSProcessor(mel_type=mel_type)
     sound = torch.from_numpy(voice(5))
-    labels = processor(mouths(5), audio=sound).labels[0]
+    labels = processor(mouths(5), audio=sound).mel_labels[0]
     scaled = sound / 1.1 / sound.abs().max()
     bounds = {"window_size": 640, "low_frequency": 55.0, "high_frequency": 7500.0}
     # Between harmonics there is rounding alone.
@@ -117,16 +117,16 @@ def test_the_mel_is_that_of_the_sound_at_its_peak(mel_type, function):
 
 def test_shorter_sounds_end_in_silence_and_longer_ones_are_cut():
     processor = LTBSProcessor()
-    short = processor(mouths(8), audio=voice(4)).labels[0]
+    short = processor(mouths(8), audio=voice(4)).mel_labels[0]
     torch.testing.assert_close(short[20:], torch.full((12, 80), math.log(1e-5)))
-    whole = processor(mouths(8), audio=voice(12)).labels[0]
-    torch.testing.assert_close(whole[:28], processor(mouths(12), audio=voice(12)).labels[0, :28])
+    whole = processor(mouths(8), audio=voice(12)).mel_labels[0]
+    torch.testing.assert_close(whole[:28], processor(mouths(12), audio=voice(12)).mel_labels[0, :28])
 
 
 def test_padding_is_silence_no_unit_and_zero():
     inputs = LTBSProcessor()([mouths(2), mouths(4)], audio=[voice(2), voice(4)], units=[[1, 2], [1, 2, 3, 4]])
     assert inputs.unit_labels.tolist() == [[1, 2, -100, -100], [1, 2, 3, 4]]
-    assert (inputs.labels[0, 8:] == math.log(1e-5)).all()
+    assert (inputs.mel_labels[0, 8:] == math.log(1e-5)).all()
     assert not inputs.pitch_labels[0, 2:].any()
     assert not inputs.energy_labels[0, 2:].any()
 
@@ -139,7 +139,7 @@ def test_units_are_cut_and_filled_to_the_frames():
 
 def test_silence_stays_silence_and_is_finite():
     inputs = LTBSProcessor()(mouths(3), audio=np.zeros(3 * PER_FRAME, np.float32))
-    torch.testing.assert_close(inputs.labels, torch.full((1, 12, 80), math.log(1e-5)))
+    torch.testing.assert_close(inputs.mel_labels, torch.full((1, 12, 80), math.log(1e-5)))
     assert not inputs.pitch_labels.any()
     torch.testing.assert_close(inputs.energy_labels, torch.full((1, 3), math.log(0.01)))
 
@@ -161,7 +161,7 @@ def test_energy_is_the_logarithm_over_the_corpus_or_the_norm_of_the_log_mel():
     energy = LTBSProcessor(energy_mean=2.0, energy_std=4.0)(mouths(5), audio=sound).energy_labels[0]
     torch.testing.assert_close(energy, (expected - 2) / 4)
     inputs = LTBSProcessor(energy_type="log_mel")(mouths(5), audio=sound)
-    torch.testing.assert_close(inputs.energy_labels[0], inputs.labels[0, ::4].norm(dim=-1))
+    torch.testing.assert_close(inputs.energy_labels[0], inputs.mel_labels[0, ::4].norm(dim=-1))
 
 
 def test_energy_of_a_corpus_has_mean_0_and_deviation_1():
@@ -177,22 +177,24 @@ def test_energy_of_a_corpus_has_mean_0_and_deviation_1():
 def test_16_bit_samples_and_files_of_other_rates_are_taken(tmp_path):
     sound = voice(10)
     processor = LTBSProcessor()
-    expected = processor(mouths(10), audio=sound).labels
+    expected = processor(mouths(10), audio=sound).mel_labels
     whole = np.round(sound * 32768).astype(np.int16)
     same = (whole / 32768).astype(np.float32)
-    torch.testing.assert_close(processor(mouths(10), audio=whole).labels, processor(mouths(10), audio=same).labels)
+    torch.testing.assert_close(
+        processor(mouths(10), audio=whole).mel_labels, processor(mouths(10), audio=same).mel_labels
+    )
     time = np.arange(48000 * 4 // 10) / 48000
     fast = sum(0.1 / k * np.sin(2 * np.pi * 150 * k * time) for k in range(1, 8)).astype(np.float32)
     write_wav(tmp_path / "fast.wav", fast, 48000)
-    labels = processor(mouths(10), audio=str(tmp_path / "fast.wav")).labels
+    labels = processor(mouths(10), audio=str(tmp_path / "fast.wav")).mel_labels
     assert (labels - expected)[:, 4:-4, :40].abs().mean() < 0.1
 
 
 def test_a_track_takes_the_sound_from_its_first_frame_on():
     processor, video = LTBSProcessor(), Video(colours(10), 25.0, None, None)
     sound = voice(10) * np.linspace(0, 1, 10 * PER_FRAME, dtype=np.float32)
-    labels = processor(video, audio=sound, tracks=track(4, 9)).labels
-    torch.testing.assert_close(labels, processor(mouths(5), audio=sound[4 * PER_FRAME : 9 * PER_FRAME]).labels)
+    labels = processor(video, audio=sound, tracks=track(4, 9)).mel_labels
+    torch.testing.assert_close(labels, processor(mouths(5), audio=sound[4 * PER_FRAME : 9 * PER_FRAME]).mel_labels)
     with pytest.raises(ValueError, match="`audio` has 1280 samples at 16000 Hz and ends before video frame 4"):
         processor(video, audio=sound[: 2 * PER_FRAME], tracks=track(4, 9))
 
@@ -202,8 +204,8 @@ def test_the_path_of_the_video_gives_its_own_sound(tmp_path):
     write_video(path, colours(10, 64, 64), 25, audio=voice(10), sampling_rate=16000)
     processor = LTBSProcessor()
     inputs = processor(str(path), audio=str(path))
-    assert inputs.labels.shape == (1, 40, 80)
-    assert (inputs.labels - processor(mouths(10), audio=voice(10)).labels)[:, 4:-4, :20].abs().mean() < 0.5
+    assert inputs.mel_labels.shape == (1, 40, 80)
+    assert (inputs.mel_labels - processor(mouths(10), audio=voice(10)).mel_labels)[:, 4:-4, :20].abs().mean() < 0.5
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------
