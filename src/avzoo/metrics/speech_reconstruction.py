@@ -193,7 +193,7 @@ def aligned_estoi(
 
 
 def pitch_moments(pitch: ArrayLike) -> PitchMoments:
-    """Deviation, skewness and kurtosis of the pitch of voiced frames, which FastSpeech 2 prints of made and real speech.
+    """Deviation, skewness and kurtosis of the pitch of voiced frames, which FastSpeech 2 prints.
 
     Args:
         pitch: (frames,), Hz, 0 where nothing is voiced; of several clips one after the other.
