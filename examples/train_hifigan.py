@@ -97,6 +97,7 @@ def main() -> None:
     discriminators = Discriminators(divisor=options.discriminator_divisor)
     if options.model is not None and not load_discriminators(options.model, discriminators):
         logger.warning(f"`model` ({options.model}) has no discriminators beside it; new ones have to learn first.")
+    kind = "recordings" if options.targets is None else "clips"
     train(
         VocoderTraining(generator, discriminators),
         VocoderSegments(rows, read, mel, options.segment_frames),
@@ -114,7 +115,7 @@ def main() -> None:
             method="hifigan",
             output_dir=arguments.output_dir,
             repository=repository,
-            data=f"{len(rows)} recordings for training, {len(held_out)} for validation"
+            data=f"{len(rows)} {kind} for training, {len(held_out)} for validation"
             + ("" if options.mels is None else "; the spectrograms were a network's"),
             started_from=options.model,
         ),
