@@ -3,6 +3,7 @@ import importlib.util
 import json
 import math
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -147,7 +148,8 @@ def test_the_language_is_part_of_a_recognisers_name_and_given_to_it():
 def test_the_commit_of_a_repository_is_part_of_a_recognisers_name(monkeypatch):
     config = SimpleNamespace(_commit_hash="0123456789abcdef")
     pipe = SimpleNamespace(model=SimpleNamespace(config=config))
-    monkeypatch.setattr(transformers, "pipeline", lambda *_, **__: pipe)
+    assert transformers.pipeline  # with its first use the package takes another object for itself
+    monkeypatch.setattr(sys.modules["transformers"], "pipeline", lambda *_, **__: pipe)
     assert load_recognizer("some/recogniser").name == "some/recogniser@0123456789ab"
 
 
