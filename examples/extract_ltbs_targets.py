@@ -291,6 +291,7 @@ def finish(rows: list[dict[str, Any]], options: argparse.Namespace, processor: L
         content = json.loads((options.output_dir / f"{row['id']}.json").read_text(encoding="utf-8"))
         known = {name: row[name] for name in ("id", "speaker", "text", "split") if name in row}
         known["audio"] = os.path.relpath(row["audio"], options.data_dir)  # data sets move, and so do their targets
+        known["is_video"] = row["audio"] == row["video"]
         clips += [known | piece for piece in content["pieces"]]
     if not clips:
         raise ValueError(f"no clip of {options.data_dir} has a face; nothing can be trained on it.")

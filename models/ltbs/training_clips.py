@@ -1,6 +1,6 @@
 """Clips that LTBS is trained on, as `examples/extract_ltbs_targets.py` leaves them in a folder.
 
-    targets/targets.json            [{"id": "s1/bbaf2n", "speaker": "s1", "audio": "s1/bbaf2n.mpg",
+    targets/targets.json            [{"id": "s1/bbaf2n", "speaker": "s1", "audio": "s1/bbaf2n.mpg", "is_video": true,
                                       "file": "s1/bbaf2n-0.safetensors", "start_frame": 0, "frames": 75}, ...]
     targets/s1/bbaf2n-0.safetensors
 
@@ -77,6 +77,7 @@ def _read_entry(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     if os.path.isabs(name) or name.split(os.sep)[0] == "..":
         raise ValueError(f"{name!r} leads out of the folder")
     row |= {"path": folder / name, "name": os.path.splitext(name)[0], "start_frame": int(entry.get("start_frame", 0))}
+    row["is_video"] = bool(entry.get("is_video", False))
     return row | {name: str(entry[name]) for name in ("audio", "split") if name in entry}
 
 

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avzoo.checks import check_whole_number
 from avzoo.files import check_readable
 from avzoo.pipelines.shared.commands import (
     TaskCommand,
     add_cropped_face_options,
     add_model_options,
+    check_device,
     check_face_options,
     check_writable,
     choose_faces,
     load_chosen_pipeline,
     refuse_inputs_as_output,
     show_warnings,
+    silence_hub,
+    silence_transformers,
     write_records,
 )
 
@@ -71,9 +75,9 @@ def _speak(options: argparse.Namespace) -> None:
         "progress": sys.stderr.isatty(),
     }
     check_parameters(parameters)
+    check_whole_number("--seed", options.seed, at_least=0, at_most=2**63 - 1)
     speaker = _read_speakers(options.speaker)
-    parts = {"vocoder": options.vocoder, "speaker_encoder": options.speaker_encoder}
-    pipe, model = load_chosen_pipeline(TASK, options, **parts)
+    pipe, model = load_chosen_pipeline(TASK, options, **_load_parts(options))
     with show_warnings():
         answer = pipe(
             str(options.file),
@@ -105,6 +109,29 @@ def _check_files(options: argparse.Namespace, writes_media: bool) -> None:
         if path is not None:
             check_writable(path)
             refuse_inputs_as_output(path, [options.file, *recordings])
+
+
+def _load_parts(options: argparse.Namespace) -> dict[str, Any]:
+    """The vocoder and the speaker encoder that the options name; errors are about these, and not about the model."""
+    from avzoo.hub.errors import explain_hub_errors
+    from avzoo.models.layers.vocoding import load_vocoder
+    from avzoo.pipelines.lip_to_speech.parts import load_speaker_encoder
+    from avzoo.pipelines.shared.saved_folders import explain_damage
+
+    check_device(options.device)
+    silence_transformers()
+    silence_hub()
+    loaders = {
+        "vocoder": load_vocoder,
+        "speaker_encoder": lambda source: load_speaker_encoder(source, options.device),
+    }
+    parts = {}
+    for name, load in loaders.items():
+        source = getattr(options, name)
+        if source is not None:
+            with explain_damage(source), explain_hub_errors(source):
+                parts[name] = load(source)
+    return parts
 
 
 def _read_speakers(names: Sequence[str] | None) -> Any:

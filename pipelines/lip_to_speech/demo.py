@@ -16,7 +16,7 @@ from avzoo.toyworld.spoken_words import SpokenWords, english_identities
 from avzoo.video import write_video
 from avzoo.video.drawn_faces import TOYWORLD_COMMENT
 
-STRANGERS = english_identities(range(4, 8), ENGLISH_SPEAKERS[1::3])  # voices and faces the toy checkpoint has never met
+STRANGERS = english_identities(range(8, 12), ENGLISH_SPEAKERS[1::3])  # voices and faces of no clip of its training
 
 
 def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: int | None = None) -> list[Path]:
@@ -37,14 +37,15 @@ def demo(files: Sequence[Path] = (), output: Path = Path("demo_output"), seed: i
     if files:
         return [speak_and_draw(speak, path, output, seed) for path in files]
     person = STRANGERS[np.random.default_rng(seed).integers(len(STRANGERS))]
-    said, sample = SpokenWords(2, seed, split="demo", identities=[person])  # two words of one voice
+    said, *others = SpokenWords(4, seed, split="demo", identities=[person])  # four words of one voice
+    sample = np.concatenate([clip["audio"] for clip in others])
     word = said["word"]
     silent, real, voice = output / f"{word}.silent.mp4", output / f"{word}.real.wav", output / "voice.wav"
     write_video(silent, said["frames"], said["fps"], metadata={"comment": f"{TOYWORLD_COMMENT} spoken_words"})
-    write_wav(voice, sample["audio"], sample["sampling_rate"])
+    write_wav(voice, sample, said["sampling_rate"])
     write_wav(real, said["audio"], said["sampling_rate"])
     print(f"  the word is {word!r} ({real}); the lips alone allow {said['lip_class']}: {silent}")
-    print(f"  the voice is taken from {sample['word']!r}: {voice}")
+    print(f"  the voice is taken from {', '.join(repr(clip['word']) for clip in others)}: {voice}")
     return [speak_and_draw(speak, silent, output, seed, speaker=voice, real=said["audio"])]
 
 

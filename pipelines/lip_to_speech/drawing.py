@@ -12,7 +12,7 @@ from avzoo.video.drawing import BACKGROUND, draw_heatmap, write_picture
 
 TEXT = (225, 225, 230)
 _LETTERS, _MARGIN, _ROW_HEIGHT = 16, 12, 160  # pixels
-_LEAST_WIDTH, _MOST_WIDTH, _SECOND_WIDTH = 480, 4000, 240  # pixels of the axis of time
+_LEAST_WIDTH, _MOST_WIDTH, _SECOND_WIDTH = 480, 1600, 240  # pixels of the axis of time
 _RANGE = 9.0  # nats from the loudest value to black
 _MOST_TICKS = 8
 

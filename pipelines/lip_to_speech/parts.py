@@ -32,7 +32,7 @@ def find_part(model: PreTrainedModel, name: str) -> dict[str, Any] | None:
         {"source", "subfolder", "revision"}, what `from_pretrained` takes; None where there is no such part, or the
         model came from no folder.
     """
-    source, revision = model.config._name_or_path, getattr(model.config, "_commit_hash", None)
+    source, revision = model.config._name_or_path, getattr(model, "loaded_revision", None)
     if not source:
         return None
     quietly = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
@@ -80,10 +80,10 @@ def choose_speaker_encoder(encoder: Any, model: PreTrainedModel, device: Any) ->
             memory without a feature extractor. What loading raises.
     """
     if isinstance(encoder, str | os.PathLike):
-        return _load_encoder(os.fspath(encoder), device)
+        return load_speaker_encoder(os.fspath(encoder), device)
     if encoder is None:
         place = find_part(model, SPEAKER_ENCODER)
-        return None if place is None else _load_encoder(place.pop("source"), device, **place)
+        return None if place is None else load_speaker_encoder(place.pop("source"), device, **place)
     if isinstance(encoder, SpeakerVerificationPipeline):
         return encoder
     if not isinstance(encoder, PreTrainedModel):
@@ -103,7 +103,17 @@ def choose_speaker_encoder(encoder: Any, model: PreTrainedModel, device: Any) ->
     return SpeakerVerificationPipeline(model=encoder.eval(), feature_extractor=extractor, device=device)
 
 
-def _load_encoder(source: str, device: Any, **place: Any) -> SpeakerVerificationPipeline:
+def load_speaker_encoder(source: str, device: Any, **place: Any) -> SpeakerVerificationPipeline:
+    """Load a model for x-vectors, of avzoo or of transformers, with its feature extractor.
+
+    Args:
+        source: a folder or a name on the Hub.
+        device: where it computes.
+        place: `subfolder` and `revision` of `from_pretrained`.
+
+    Raises:
+        ValueError: no model for x-vectors, or weights are missing. What loading raises.
+    """
     config, _ = PreTrainedConfig.get_config_dict(source, **place)
     label = os.path.join(source, place["subfolder"]) if place else source
     kind, names = config.get("model_type"), config.get("architectures") or ["nothing"]
@@ -123,4 +133,11 @@ def _load_encoder(source: str, device: Any, **place: Any) -> SpeakerVerification
     return SpeakerVerificationPipeline(model=model.eval(), feature_extractor=extractor, device=device)
 
 
-__all__ = ["SPEAKER_ENCODER", "VOCODER", "choose_speaker_encoder", "choose_vocoder", "find_part"]
+__all__ = [
+    "SPEAKER_ENCODER",
+    "VOCODER",
+    "choose_speaker_encoder",
+    "choose_vocoder",
+    "find_part",
+    "load_speaker_encoder",
+]

@@ -182,8 +182,9 @@ class LipToSpeechPipeline(FaceVideoPipeline):
         tracks = find_video_faces(video, reader, faces, detector_model, fps, **options)
         if not tracks.tracks:
             raise ValueError(
-                f"`video`{name_file(video)}: no face was found in its {tracks.num_frames} frames. If it is cropped to "
-                'one face, pass faces="frame"; if faces are small or turned away, pass boxes or another detector.'
+                f"`video`{name_file(video)}: no face was found in its {tracks.num_frames} frames; one must be seen in "
+                'more than 10. If it is cropped to one face, pass faces="frame" (--face-video); if faces are small or '
+                "turned away, pass boxes or another detector."
             )
         voices = assign_voices(voices, tracks.tracks)
         given = self._check_given(of_one_face, tracks)
