@@ -12,6 +12,7 @@
 | lrs2 | the folder of the videos' folders, with `--list` for `train.txt` or another |
 | lrs3 | the folder of `pretrain`, `trainval` and `test`; `--split` one of them |
 | folder | your own: a folder of mp4 files for each speaker |
+| csv | your own: the folder of the clips, with `--list` for a table of path, speaker and perhaps audio and split |
 
 Each clip becomes a safetensors file of the largest face's mouth (several if it is longer than `--max_seconds`) and a
 JSON file that is written last: a run that was interrupted goes on where it stopped. `targets.json` lists all of them.
@@ -25,6 +26,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +42,7 @@ from avzoo.data.grid import grid
 from avzoo.data.lip2wav import lip2wav
 from avzoo.data.lrs2 import lrs2
 from avzoo.data.lrs3 import lrs3
-from avzoo.data.speaker_folders import read_speaker_folders
+from avzoo.data.speaker_folders import read_speaker_folders, read_speaker_table
 from avzoo.files import write_atomically
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.ltbs import LTBSProcessor
@@ -61,7 +63,7 @@ from avzoo.training import report_errors
 from avzoo.video import Track, VideoReader, find_face_tracks
 
 SETTINGS, CLIPS = "settings.json", "targets.json"
-DATASETS = ("grid", "lip2wav", "lrs2", "lrs3", "folder")
+DATASETS = ("grid", "lip2wav", "lrs2", "lrs3", "folder", "csv")
 
 
 @report_errors
@@ -91,7 +93,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=DATASETS, required=True)
     parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--list", type=Path, help="lrs2: train.txt, val.txt or test.txt")
+    parser.add_argument("--list", type=Path, help="lrs2: train.txt, val.txt or test.txt; csv: the table")
     parser.add_argument("--split", help="lip2wav: train, val, test; lrs3: pretrain, trainval, test")
     parser.add_argument("--speakers", nargs="+", help="grid: take only these")
     parser.add_argument("--skip_missing", action="store_true", help="leave out clips that are not there")
@@ -131,7 +133,10 @@ def read_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.dataset == "folder":
         return read_speaker_folders(options.data_dir)
     if options.list is None:
-        raise ValueError("--dataset lrs2 needs --list, such as train.txt.")
+        example = {"lrs2": "train.txt", "csv": "clips.csv"}[options.dataset]
+        raise ValueError(f"--dataset {options.dataset} needs --list, such as {example}.")
+    if options.dataset == "csv":
+        return read_speaker_table(options.list, options.data_dir, **missing)
     rows = list(lrs2(options.data_dir, options.list, **missing))
     for row in rows:
         if Path(row["path"]).is_dir():
@@ -244,7 +249,8 @@ def write_clip(
             units = None if extractor is None else extractor(sound, len(mouths))
             path = record.with_name(f"{record.stem}-{piece.start_frame}.safetensors")
             save_clip(path, torch.from_numpy(mouths), processor.measure_targets(sound, len(mouths)), units)
-            pieces.append({"file": str(path.relative_to(options.output_dir)), "frames": len(mouths)})
+            place = {"file": str(path.relative_to(options.output_dir)), "start_frame": piece.start_frame}
+            pieces.append(place | {"frames": len(mouths)})
         left_out = None if pieces else "no face"
     except (ValueError, OSError) as error:
         if not options.skip_damaged:
@@ -283,7 +289,9 @@ def finish(rows: list[dict[str, Any]], options: argparse.Namespace, processor: L
     clips = []
     for row in rows:
         content = json.loads((options.output_dir / f"{row['id']}.json").read_text(encoding="utf-8"))
-        known = {name: row[name] for name in ("id", "speaker", "text") if name in row}
+        known = {name: row[name] for name in ("id", "speaker", "text", "split") if name in row}
+        known["audio"] = os.path.relpath(row["audio"], options.data_dir)  # data sets move, and so do their targets
+        known["is_video"] = row["audio"] == row["video"]
         clips += [known | piece for piece in content["pieces"]]
     if not clips:
         raise ValueError(f"no clip of {options.data_dir} has a face; nothing can be trained on it.")

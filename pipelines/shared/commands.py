@@ -132,8 +132,12 @@ def run_task(options: argparse.Namespace) -> None:
     command.finish(options, answer)
 
 
-def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, str]:
-    """Load a task's transformers pipeline as the options `model`, `revision` and `device` say: (pipeline, its name)."""
+def load_chosen_pipeline(task: str, options: argparse.Namespace, **parts: Any) -> tuple[Any, str]:
+    """Load a task's transformers pipeline as the options `model`, `revision` and `device` say: (pipeline, its name).
+
+    Args:
+        parts: further arguments of the pipeline.
+    """
     import avzoo
     from avzoo import zoo
     from avzoo.pipelines.shared.saved_folders import load_task_pipeline
@@ -143,7 +147,7 @@ def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, s
     model = options.model or avzoo.toy_checkpoint(zoo.find_default_method(task).name)
     silence_transformers()
     silence_hub()
-    pipe = load_task_pipeline(task, model, options.device, options.revision)
+    pipe = load_task_pipeline(task, model, options.device, options.revision, **parts)
     return pipe, Path(model).name if options.model is None else model
 
 

@@ -16,6 +16,7 @@ import small_acl_ssl
 import small_avdiffuss
 import small_beats
 import small_flexiast
+import small_ltbs
 import small_mtdvocalist
 import small_ssl_alignment
 import small_voiceldm
@@ -79,6 +80,7 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         lambda: test_convert_hifigan.small_file()["generator"],
         lambda path: convert_checkpoint("hifigan", path),
     ),
+    "ltbs": (6, small_ltbs.small_file, lambda path: convert_checkpoint("ltbs", path)),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }

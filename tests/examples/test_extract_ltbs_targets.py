@@ -129,6 +129,20 @@ def test_long_clips_are_cut(speakers, run_main, tmp_path):
     assert {entry["speaker"] for entry in entries} == {"anna"}
 
 
+def test_clips_of_a_table_keep_their_split_and_name_their_recording(speakers, run_main, tmp_path):
+    table = tmp_path / "clips.csv"
+    table.write_text("path,speaker,split\nben/clip.mp4,b,val\nanna/clip.mp4,a,train\n")
+    given = ["--dataset", "csv", "--data_dir", speakers, "--list", table, "--output_dir", tmp_path / "targets"]
+    status, _, stderr = run_main(SCRIPT, *given)
+    assert status == 0, stderr
+    kept = [[entry[name] for name in ("speaker", "split", "audio")] for entry in read_list(tmp_path / "targets")]
+    assert kept == [["b", "validation", "ben/clip.mp4"], ["a", "train", "anna/clip.mp4"]]
+    assert all(entry["is_video"] and entry["start_frame"] >= 0 for entry in read_list(tmp_path / "targets"))
+    status, _, stderr = run_main(SCRIPT, *given[:4], *given[6:])
+    assert status != 0
+    assert "--dataset csv needs --list, such as clips.csv" in stderr
+
+
 def test_clips_without_a_face_are_counted_and_damaged_ones_refused(speakers, run_main, tmp_path):
     root, output = tmp_path / "speakers", tmp_path / "targets"
     (root / "carl").mkdir(parents=True)
