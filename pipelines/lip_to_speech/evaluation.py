@@ -49,6 +49,7 @@ from avzoo.metrics.speech_reconstruction import (
     pitch_moments,
     transcript_error_rate,
 )
+from avzoo.pipelines.shared.saved_folders import explain_damage
 
 RATE = 16000  # Hz
 REAL = "real"  # the column of the recordings themselves
@@ -229,16 +230,17 @@ def load_recognizer(name: str, *, language: str | None = None, device: Any = Non
     """A recogniser by its folder or Hub id, as transformers' `automatic-speech-recognition` loads it.
 
     Args:
-        language: for those that know several (Whisper); it becomes part of the name.
+        language: for those that know several (Whisper); part of the name, as is a repository's commit.
 
     Raises:
         OSError, ValueError: it can't be loaded.
     """
     import transformers
 
-    with explain_hub_errors(name):
+    with explain_damage(name), explain_hub_errors(name):
         pipe = transformers.pipeline("automatic-speech-recognition", model=name, device=device)
-    return wrap_recognizer(pipe, name, language=language)
+    commit = getattr(getattr(getattr(pipe, "model", None), "config", None), "_commit_hash", None)
+    return wrap_recognizer(pipe, name if commit is None else f"{name}@{commit[:12]}", language=language)
 
 
 def wrap_recognizer(pipe: Callable[..., Any], name: str, *, language: str | None = None) -> Recognizer:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ def recognizer(monkeypatch) -> list[str]:
         loaded.append(model)
         return lambda sound: {"text": " One."}
 
-    monkeypatch.setattr(transformers, "pipeline", pipeline)
+    # With the first use of `pipeline` the package takes another object for itself.
+    monkeypatch.setattr(sys.modules["transformers"], "pipeline", pipeline)
     return loaded
 
 

@@ -2,15 +2,19 @@ import csv
 import importlib.util
 import json
 import math
+import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from avzoo.audio import estimate_pitch
 from avzoo.metrics import estoi, pitch_moments
 from avzoo.pipelines.lip_to_speech import evaluation
-from avzoo.pipelines.lip_to_speech.evaluation import RATE, SpeechClip, score_speech, wrap_recognizer
+from avzoo.pipelines.lip_to_speech.evaluation import RATE, SpeechClip, load_recognizer, score_speech, wrap_recognizer
 
 
 def make_voice(seed: int = 0, seconds: float = 1.0, pitch_hz: float = 120.0) -> np.ndarray:
@@ -139,6 +143,19 @@ def test_the_language_is_part_of_a_recognisers_name_and_given_to_it():
     assert recognizer.transcribe(np.zeros(10, np.float32)) == "one"
     assert recognizer.name == "whisper (en)"
     assert asked == [{"generate_kwargs": {"language": "en", "task": "transcribe"}}]
+
+
+def test_the_commit_of_a_repository_is_part_of_a_recognisers_name(monkeypatch):
+    config = SimpleNamespace(_commit_hash="0123456789abcdef")
+    pipe = SimpleNamespace(model=SimpleNamespace(config=config))
+    assert transformers.pipeline  # with its first use the package takes another object for itself
+    monkeypatch.setattr(sys.modules["transformers"], "pipeline", lambda *_, **__: pipe)
+    assert load_recognizer("some/recogniser").name == "some/recogniser@0123456789ab"
+
+
+def test_a_folder_without_a_recogniser_is_named(tmp_path):
+    with pytest.raises((OSError, ValueError), match=re.escape(str(tmp_path))):
+        load_recognizer(str(tmp_path))
 
 
 def test_a_recogniser_cannot_change_the_sound():
