@@ -13,11 +13,17 @@ A network sees a mouth and never hears it. From twelve words, two pairs of which
 | with | the true ones for a third of the steps; then, in half of each batch, those it predicts |
 
 The post-net is trained behind the second one, with all else frozen. Each seed has clips and first weights of its own,
-which its networks share. Everything is measured on strangers: voices and faces that training has not seen.
+which its networks share. Everything is measured on strangers: voices and faces that training has not seen. A judge that
+has learned the words from real clips of the training voices says which word a made spectrogram is, and which one its
+sound, made by Griffin and Lim's algorithm.
+
+Units are clusters of spectrograms here, for there are no weights of HuBERT. A voice is the embedding of three other
+clips, by the speaker encoder of the session embeddings that ship. Dropout of the conformer and smoothing of labels are
+off: in so few steps they only slow the network down.
 
 Open vocabulary is not shown, nor that real lips can be read: all words are known, and drawn mouths move by visemes.
 
-The network of the first seed is saved, in float16; the sound is made by Griffin and Lim's algorithm.
+The network of the first seed is saved, in float16, with a copy of the encoder of voices.
 """
 
 import argparse
