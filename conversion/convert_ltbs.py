@@ -164,41 +164,48 @@ def convert(
 def infer_fields(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:
     """What shapes tell of a config."""
 
-    def shape(key: str) -> torch.Size:
+    def shape(key: str, num_axes: int) -> torch.Size:
         if key not in state_dict:
             raise ValueError(f"{name} lacks `{key}`: it is cut short, or of another method.")
-        return state_dict[key].shape
+        found = state_dict[key].shape
+        if len(found) != num_axes or 0 in found:
+            raise ValueError(
+                f"{name}: `{key}` has the shape {tuple(found)}, expected {num_axes} axes, none of length 0."
+            )
+        return found
 
     def count(pattern: str) -> int:
         return len({found[1] for key in state_dict if (found := re.match(pattern, key))})
 
-    num_heads, head_size = shape("video_encoder.encoder.0.self_attn.pos_bias_u")
+    num_heads, head_size = shape("video_encoder.encoder.0.self_attn.pos_bias_u", 2)
     flow = "post_net.flows.2"
-    hidden = shape(f"{flow}.start.weight_v")[0]
-    rows, bins = shape("post_net.flows.0.logs")[1], shape("mel_decoder.proj_mel.weight")[0]
-    num_speakers, speaker_dim = shape("video_encoder.spk_embedding.weight")
+    hidden = shape(f"{flow}.start.weight_v", 3)[0]
+    rows, bins = shape("post_net.flows.0.logs", 3)[1], shape("mel_decoder.proj_mel.weight", 2)[0]
+    num_speakers, speaker_dim = shape("video_encoder.spk_embedding.weight", 2)
     return {
-        "trunk_channels": tuple(shape(f"video_encoder.resnet.trunk.layer{n}.0.conv1.weight")[0] for n in range(1, 5)),
+        "trunk_channels": tuple(
+            shape(f"video_encoder.resnet.trunk.layer{n}.0.conv1.weight", 4)[0] for n in range(1, 5)
+        ),
         "encoder_layers": count(r"video_encoder\.encoder\.(\d+)\."),
         "decoder_layers": count(r"mel_decoder\.decoder\.(\d+)\."),
         "hidden_size": num_heads * head_size,
         "num_attention_heads": num_heads,
-        "intermediate_size": shape("video_encoder.encoder.0.feed_forward.w_1.weight")[0],
-        "conv_kernel_size": shape("video_encoder.encoder.0.conv_module.depthwise_conv.weight")[2],
+        "intermediate_size": shape("video_encoder.encoder.0.feed_forward.w_1.weight", 2)[0],
+        "conv_kernel_size": shape("video_encoder.encoder.0.conv_module.depthwise_conv.weight", 3)[2],
         "concat_after": "video_encoder.encoder.0.concat_linear.weight" in state_dict,
-        "num_units": shape("linguistic_predictor.linear_layer.weight")[0],
+        "num_units": shape("linguistic_predictor.linear_layer.weight", 2)[0],
         "unit_layers": count(r"linguistic_predictor\.conv_layer\.conv1d_(\d+)\."),
         "prosody_layers": count(r"pitch_predictor\.conv_layer\.conv1d_(\d+)\."),
-        "predictor_hidden": shape("linguistic_predictor.linear_layer.weight")[1],
-        "predictor_kernel": shape("linguistic_predictor.conv_layer.conv1d_1.conv.weight")[2],
-        "variance_embed_dim": shape("linguistic_embedding.weight")[1],
+        "predictor_hidden": shape("linguistic_predictor.linear_layer.weight", 2)[1],
+        "predictor_kernel": shape("linguistic_predictor.conv_layer.conv1d_1.conv.weight", 3)[2],
+        "variance_embed_dim": shape("linguistic_embedding.weight", 2)[1],
         "num_mel_bins": bins,
         "num_speakers": num_speakers,
         "speaker_embed_dim": speaker_dim,
         "postnet_hidden": hidden,
-        "postnet_kernel": shape(f"{flow}.wn.in_layers.0.weight_v")[2],
+        "postnet_kernel": shape(f"{flow}.wn.in_layers.0.weight_v", 3)[2],
         "postnet_steps": count(r"post_net\.flows\.(\d+)\.start\."),
         "postnet_layers": count(r"post_net\.flows\.2\.wn\.in_layers\.(\d+)\."),
-        "postnet_group": shape("post_net.flows.1.weight")[0],
+        "postnet_group": shape("post_net.flows.1.weight", 2)[0],
         "postnet_squeeze": rows // bins,
     }

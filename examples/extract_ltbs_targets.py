@@ -12,10 +12,12 @@
 | lrs2 | the folder of the videos' folders, with `--list` for `train.txt` or another |
 | lrs3 | the folder of `pretrain`, `trainval` and `test`; `--split` one of them |
 | folder | your own: a folder of mp4 files for each speaker |
+| csv | your own: the folder of the clips, with `--list` for a table of path, speaker and perhaps audio and split |
 
 Each clip becomes a safetensors file of the largest face's mouth (several if it is longer than `--max_seconds`) and a
 JSON file that is written last: a run that was interrupted goes on where it stopped. `targets.json` lists all of them.
-Clips without a face are left out and counted.
+Clips without a face are left out and counted. Mouths that others have cut are taken as they are: `--mouths mouths` for
+`mouths/s1/bbaf2n.mp4` and so on, 25 frames per second from the clip's first frame on; the network then knows their cut.
 
 Centres that are not there are found by k-means on HuBERT's features of some clips and saved; give those of the training
 set to all other sets, and its folder as `--processor`, whose mean and deviation of energy the network knows.
@@ -25,6 +27,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +43,7 @@ from avzoo.data.grid import grid
 from avzoo.data.lip2wav import lip2wav
 from avzoo.data.lrs2 import lrs2
 from avzoo.data.lrs3 import lrs3
-from avzoo.data.speaker_folders import read_speaker_folders
+from avzoo.data.speaker_folders import read_speaker_folders, read_speaker_table
 from avzoo.files import write_atomically
 from avzoo.hub.errors import explain_hub_errors
 from avzoo.models.ltbs import LTBSProcessor
@@ -58,10 +61,10 @@ from avzoo.pipelines.shared.face_detectors import DETECTORS, faces_from, whole_f
 from avzoo.pipelines.shared.saved_folders import explain_damage
 from avzoo.rates import FRAMES_PER_SECOND
 from avzoo.training import report_errors
-from avzoo.video import Track, VideoReader, find_face_tracks
+from avzoo.video import Track, VideoReader, find_face_tracks, to_grey
 
 SETTINGS, CLIPS = "settings.json", "targets.json"
-DATASETS = ("grid", "lip2wav", "lrs2", "lrs3", "folder")
+DATASETS = ("grid", "lip2wav", "lrs2", "lrs3", "folder", "csv")
 
 
 @report_errors
@@ -91,7 +94,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=DATASETS, required=True)
     parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--list", type=Path, help="lrs2: train.txt, val.txt or test.txt")
+    parser.add_argument("--list", type=Path, help="lrs2: train.txt, val.txt or test.txt; csv: the table")
     parser.add_argument("--split", help="lip2wav: train, val, test; lrs3: pretrain, trainval, test")
     parser.add_argument("--speakers", nargs="+", help="grid: take only these")
     parser.add_argument("--skip_missing", action="store_true", help="leave out clips that are not there")
@@ -108,6 +111,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of k-means (%(default)s)")
     parser.add_argument("--max_seconds", type=float, default=10.0, help="cut longer clips (%(default)s)")
     parser.add_argument("--cropped", action="store_true", help="the videos are already cropped to one face")
+    parser.add_argument("--mouths", type=Path, help="folder of ready mouths: an mp4 file for the id of each clip")
     parser.add_argument("--detector", choices=DETECTORS, help="default: yunet, which needs OpenCV")
     parser.add_argument("--detector_model", type=Path, help="YuNet's ONNX file, or folder of a converted S3FD")
     parser.add_argument("--every", type=int, default=1, help="find faces in each n-th frame only (%(default)s)")
@@ -115,6 +119,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.hubert and options.centres is None:
         parser.error("--hubert needs --centres, a file to read or to write")
+    if options.mouths and options.cropped:
+        parser.error("--mouths and --cropped: choose one")
     return options
 
 
@@ -131,7 +137,10 @@ def read_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     if options.dataset == "folder":
         return read_speaker_folders(options.data_dir)
     if options.list is None:
-        raise ValueError("--dataset lrs2 needs --list, such as train.txt.")
+        example = {"lrs2": "train.txt", "csv": "clips.csv"}[options.dataset]
+        raise ValueError(f"--dataset {options.dataset} needs --list, such as {example}.")
+    if options.dataset == "csv":
+        return read_speaker_table(options.list, options.data_dir, **missing)
     rows = list(lrs2(options.data_dir, options.list, **missing))
     for row in rows:
         if Path(row["path"]).is_dir():
@@ -211,6 +220,7 @@ def check_settings(options: argparse.Namespace, processor: LTBSProcessor, extrac
     settings = {name: value for name, value in processor.to_dict().items() if not name.startswith("energy_")}
     settings |= {"energy_type": processor.energy_type, "hubert": options.hubert, "cropped": options.cropped}
     settings |= {"max_seconds": options.max_seconds, "centres": extractor and extractor.digest}
+    settings |= {"ready_mouths": True} if options.mouths else {}
     settings["layer"] = options.layer if options.hubert else None
     file = options.output_dir / SETTINGS
     if file.is_file():
@@ -238,13 +248,18 @@ def write_clip(
     record.parent.mkdir(parents=True, exist_ok=True)
     pieces, left_out = [], None
     try:
-        for piece in find_pieces(row, options):
-            mouths = processor.read_mouths(row["video"], piece, name=row["id"])
+        ready = None if options.mouths is None else read_ready_mouths(row, options, processor)
+        for piece in find_pieces(row, options, ready):
+            if ready is None:
+                mouths = processor.read_mouths(row["video"], piece, name=row["id"])
+            else:
+                mouths = ready[piece.start_frame : piece.stop_frame]
             sound = read_sound(row, processor, piece)
             units = None if extractor is None else extractor(sound, len(mouths))
             path = record.with_name(f"{record.stem}-{piece.start_frame}.safetensors")
             save_clip(path, torch.from_numpy(mouths), processor.measure_targets(sound, len(mouths)), units)
-            pieces.append({"file": str(path.relative_to(options.output_dir)), "frames": len(mouths)})
+            place = {"file": str(path.relative_to(options.output_dir)), "start_frame": piece.start_frame}
+            pieces.append(place | {"frames": len(mouths)})
         left_out = None if pieces else "no face"
     except (ValueError, OSError) as error:
         if not options.skip_damaged:
@@ -254,10 +269,17 @@ def write_clip(
         unfinished.write_text(json.dumps({"pieces": pieces, "left_out": left_out}), encoding="utf-8")
 
 
-def find_pieces(row: dict[str, Any], options: argparse.Namespace) -> Iterator[Track]:
-    """The track of the largest face in pieces of nearly equal length."""
-    reader = VideoReader(row["video"], name=row["id"])
-    if options.cropped:
+def read_ready_mouths(row: dict[str, Any], options: argparse.Namespace, processor: LTBSProcessor) -> np.ndarray:
+    """Mouths that others have cut, (frames, rows, columns) uint8."""
+    path = options.mouths / f"{row['id']}.mp4"
+    frames = VideoReader(path, name=str(path)).read(FRAMES_PER_SECOND)
+    return processor.read_mouths(np.stack([to_grey(frame) for frame in frames]), name=str(path))
+
+
+def find_pieces(row: dict[str, Any], options: argparse.Namespace, ready: np.ndarray | None = None) -> Iterator[Track]:
+    """The track of the largest face, or of what is ready, in pieces of nearly equal length."""
+    reader = VideoReader(row["video"] if ready is None else options.mouths / f"{row['id']}.mp4", name=row["id"])
+    if options.cropped or ready is not None:
         tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
     else:
         faces = faces_from(options.detector, options.detector_model, reader.info.metadata)
@@ -283,7 +305,9 @@ def finish(rows: list[dict[str, Any]], options: argparse.Namespace, processor: L
     clips = []
     for row in rows:
         content = json.loads((options.output_dir / f"{row['id']}.json").read_text(encoding="utf-8"))
-        known = {name: row[name] for name in ("id", "speaker", "text") if name in row}
+        known = {name: row[name] for name in ("id", "speaker", "text", "split") if name in row}
+        known["audio"] = os.path.relpath(row["audio"], options.data_dir)  # data sets move, and so do their targets
+        known["is_video"] = row["audio"] == row["video"]
         clips += [known | piece for piece in content["pieces"]]
     if not clips:
         raise ValueError(f"no clip of {options.data_dir} has a face; nothing can be trained on it.")

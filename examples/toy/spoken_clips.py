@@ -1,7 +1,7 @@
 """Clips of spoken words as tensors, and a judge that tells which word a spectrogram is; used by `ltbs.py`.
 
 Clips are `avzoo.toyworld.spoken_words`': one of twelve words in a second. 24 of the 36 English voices are for training,
-with four faces each. Test clips are of two kinds: new clips of these people, and clips of strangers, the other 12
+with eight faces each. Test clips are of two kinds: new clips of these people, and clips of strangers, the other 12
 voices with faces of their own.
 """
 
@@ -14,7 +14,13 @@ import torch
 from torch import nn
 from toy.runs import as_detected
 
-from avzoo import LTBSProcessor
+from avzoo import (
+    LTBSProcessor,
+    SessionEmbeddingForXVector,
+    SpeakerEncoderForXVector,
+    SpeakerFeatureExtractor,
+    toy_checkpoint,
+)
 from avzoo.models.ltbs.augmentation_ltbs import augment_mouths
 from avzoo.models.ltbs.speech_units import find_units, fit_centres
 from avzoo.toyworld.caption_words import ENGLISH_SPEAKERS
@@ -24,18 +30,20 @@ from avzoo.video import Track
 
 STRANGERS = ENGLISH_SPEAKERS[1::3]
 KNOWN = tuple(voice for voice in ENGLISH_SPEAKERS if voice not in STRANGERS)
+NUM_FACES = 8  # of each voice in training
 PEOPLE = {
-    "train": english_identities(range(4), KNOWN),
-    "known": english_identities(range(4), KNOWN),
-    "strangers": english_identities(range(4, 8), STRANGERS),
+    "train": english_identities(range(NUM_FACES), KNOWN),
+    "known": english_identities(range(NUM_FACES), KNOWN),
+    "strangers": english_identities(range(NUM_FACES, NUM_FACES + 4), STRANGERS),
 }
-NUM_CLIPS = {"train": 640, "known": 72, "strangers": 144}
+NUM_CLIPS = {"train": 1600, "known": 144, "strangers": 144}
 NUM_FRAMES, NUM_MEL_FRAMES, NUM_MEL_BINS = 25, 100, 80
-MOUTH_SIZE, CROP_SIZE = 48, 44
+MOUTH_SIZE, CROP_SIZE = 36, 32
 NUM_UNITS = 50
+VOICE_SIZE, SAMPLE_CLIPS = 64, 3  # of a speaker embedding; clips that are joined to a voice sample
 DELTA_WEIGHT = 2.0  # of the change over time among the features of units
-JUDGE_STEPS, JUDGE_BATCH_SIZE = 600, 32
-MOST_SHIFT = 3  # bins by which a judge's training clips are moved
+JUDGE_STEPS, JUDGE_BATCH_SIZE = 1200, 32
+MOST_SHIFT = 5  # bins by which a judge's training clips are moved
 LIP_CLASS_OF_WORD = torch.tensor([LIP_CLASSES.index(LIP_CLASS_OF[word]) for word in WORDS])
 
 Clips = dict[str, torch.Tensor]
@@ -46,8 +54,8 @@ class SpokenClips:
     """All clips of a seed.
 
     Args:
-        splits: {"train", "known", "strangers": clips}; clips are mouths (clips, 25, 48, 48) uint8, mel (clips, 100, 80)
-            natural logarithm, units, pitch and energy (clips, 25), voice_vectors (clips, 80), voices, words (clips,).
+        splits: {"train", "known", "strangers": clips}; clips are mouths (clips, 25, 36, 36) uint8, mel (clips, 100, 80)
+            natural logarithm, units, pitch and energy (clips, 25), voice_vectors (clips, 64), voices, words (clips,).
         mean, std: (80,), of each bin over the training clips.
         centres: (units, 80), of the units.
         energy: mean and deviation of its logarithm over the training clips.
@@ -102,20 +110,26 @@ def render_clips(seed: int, num_clips: dict[str, int] = NUM_CLIPS) -> SpokenClip
     energy = (float(training["energy"].mean()), float(training["energy"].std(correction=0)))
     mean, std = training["mel"].mean((0, 1)), training["mel"].std((0, 1))
     centres = None
-    for clips in splits.values():
+    sounds = {split: (clips["voices"], clips.pop("sounds")) for split, clips in splits.items()}
+    for split, clips in splits.items():
         clips["energy"] = (clips["energy"] - energy[0]) / energy[1]
         features = describe_sound((clips["mel"] - mean) / std)
         if centres is None:
             generator = torch.Generator().manual_seed(seed)
             centres = fit_centres(features.flatten(0, 1), NUM_UNITS, generator=generator, num_starts=1)
         clips["units"] = find_units(features.flatten(0, 1), centres).view(features.shape[:2])
-        clips["voice_vectors"] = describe_voices((clips["mel"] - mean) / std, clips["energy"])
+        voices, sound = sounds["train" if split == "known" else split]
+        clips["voice_vectors"] = describe_voices(sound[find_others(clips["voices"], voices)].flatten(1))
     return SpokenClips(splits, mean, std, centres, energy)
 
 
 def prepare(world: SpokenWords, processor: LTBSProcessor) -> Clips:
-    """Mouths as they are cut from detected faces, spectrograms, pitch and energy (not normalised yet), and labels."""
-    parts: dict[str, list] = {"mouths": [], "mel": [], "pitch": [], "energy": [], "voices": [], "words": []}
+    """Mouths as they are cut from detected faces, spectrograms, pitch and energy (not normalised yet), and labels.
+
+    And sounds (clips, 16000), as recorded.
+    """
+    names = ("mouths", "mel", "pitch", "energy", "voices", "words", "sounds")
+    parts: dict[str, list] = {name: [] for name in names}
     for index, clip in enumerate(world):
         boxes = as_detected(clip["boxes"][0], index)
         track = Track(0, np.arange(len(boxes)), boxes)
@@ -126,6 +140,7 @@ def prepare(world: SpokenWords, processor: LTBSProcessor) -> Clips:
         parts["energy"].append(targets["energy_labels"])
         parts["voices"].append(torch.tensor(clip["identity"] % 96))
         parts["words"].append(torch.tensor(WORDS.index(clip["word"])))
+        parts["sounds"].append(torch.from_numpy(clip["audio"]))
     return {name: torch.stack(values) for name, values in parts.items()}
 
 
@@ -139,26 +154,43 @@ def describe_sound(mel: torch.Tensor) -> torch.Tensor:
     return (mel + DELTA_WEIGHT * change).unflatten(1, (NUM_FRAMES, -1)).mean(2)
 
 
-def describe_voices(mel: torch.Tensor, energy: torch.Tensor) -> torch.Tensor:
-    """How a voice sounds in each clip: the mean of its loud frames of a normalised spectrogram. (clips, 80)."""
-    loud = (energy > 0).repeat_interleave(mel.shape[1] // energy.shape[1], dim=1)[..., None]
-    return (mel * loud).sum(1) / loud.sum(1).clamp(min=1)
+def find_others(voices: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """(clips, 3): for each of the `voices`, places among `others` where it is heard, too.
 
-
-def draw_partners(voices: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-    """For each clip another one of its voice, at random or the next one; itself where there is no other."""
-    partners = torch.arange(len(voices))
+    Where both are the same clips, these are the next ones of the voice, and not the clip itself if there are four.
+    """
+    found = torch.empty(len(voices), SAMPLE_CLIPS, dtype=torch.long)
     for voice in voices.unique():
-        rows = (voices == voice).nonzero()[:, 0]
-        step = 1
-        if generator is not None and len(rows) > 1:
-            step = int(torch.randint(1, len(rows), (), generator=generator))
-        partners[rows] = rows.roll(step)
-    return partners
+        rows, there = ((clips == voice).nonzero()[:, 0] for clips in (voices, others))
+        places = torch.arange(len(rows))[:, None] + torch.arange(1, SAMPLE_CLIPS + 1)
+        found[rows] = there[places % len(there)]
+    return found
+
+
+def load_speaker_encoder() -> SpeakerEncoderForXVector:
+    """The encoder of the session embeddings that ship. It was trained on some of these voices, with other words.
+
+    Of the strangers it has heard 7 of 12.
+    """
+    return SessionEmbeddingForXVector.from_pretrained(toy_checkpoint("session_embedding")).encoder.eval()
+
+
+def load_speaker_features() -> SpeakerFeatureExtractor:
+    """What brings a voice sample to that encoder."""
+    return SpeakerFeatureExtractor.from_pretrained(toy_checkpoint("session_embedding"))
+
+
+@torch.no_grad()
+def describe_voices(sounds: torch.Tensor) -> torch.Tensor:
+    """Speaker embeddings (clips, 64) of voice samples (clips, samples)."""
+    encoder = load_speaker_encoder()
+    extract = load_speaker_features()
+    inputs = extract(list(sounds.numpy()), sampling_rate=extract.sampling_rate, return_tensors="pt")
+    return torch.cat([encoder(values, return_dict=True).embeddings for values in inputs["input_values"].split(16)])
 
 
 class TalkingMouths(torch.utils.data.Dataset):
-    """Training clips, cut and mirrored at random, each with the voice of another clip of the same person.
+    """Training clips, cut and mirrored at random, each with one of the samples of its voice.
 
     Draws come from torch's global generator, which the training loop seeds.
     """
@@ -186,13 +218,12 @@ class TalkingMouths(torch.utils.data.Dataset):
 
 
 def get_inputs(clips: Clips, rows: slice) -> dict[str, torch.Tensor]:
-    """What a network is given of test clips: the middle of each mouth, and the voice of the person's next clip."""
+    """What a network is given of test clips: the middle of each mouth, and the voice as it is in other clips."""
     edge = (MOUTH_SIZE - CROP_SIZE) // 2
     inside = slice(edge, edge + CROP_SIZE)
-    partners = draw_partners(clips["voices"])
     return {
         "pixel_values": clips["mouths"][rows, :, inside, inside].clone(),
-        "speaker_embeddings": clips["voice_vectors"][partners[rows]],
+        "speaker_embeddings": clips["voice_vectors"][rows],
     }
 
 

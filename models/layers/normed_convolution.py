@@ -134,4 +134,4 @@ def has_values(tensor: torch.Tensor) -> bool:
     return type(tensor) in (torch.Tensor, nn.Parameter) and not is_functorch_wrapped_tensor(tensor)
 
 
-__all__ = ["NormedConvolution", "can_fold"]
+__all__ = ["NormedConvolution", "can_fold", "has_hooks", "has_values"]

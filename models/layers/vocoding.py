@@ -99,30 +99,36 @@ def make_hifigan_config(mel: MelSettings, size: Literal["v1", "v2"] = "v1") -> S
     )
 
 
-def load_vocoder(source: str | os.PathLike, mel: MelSettings | None = None) -> SpeechT5HifiGan | GriffinLimVocoder:
+def load_vocoder(
+    source: str | os.PathLike, mel: MelSettings | None = None, *, subfolder: str = "", revision: str | None = None
+) -> SpeechT5HifiGan | GriffinLimVocoder:
     """Load a vocoder from a folder or the Hub, in evaluation mode.
 
     Args:
         source: what `avzoo convert hifigan` or `save_pretrained` wrote, or a name on the Hub.
         mel: of the spectrograms that it will get. None: it isn't checked for any.
+        subfolder: of the folder or repository, where the vocoder lies.
+        revision: of a repository on the Hub.
 
     Raises:
         ValueError: no vocoder, weights are missing, or it takes other spectrograms.
         OSError: there is no such folder or name.
     """
-    config, _ = PreTrainedConfig.get_config_dict(source)
+    place = {"subfolder": subfolder, "revision": revision}
+    config, _ = PreTrainedConfig.get_config_dict(source, **place)
+    label = os.path.join(source, subfolder) if subfolder else os.fspath(source)
     classes = {cls.config_class.model_type: cls for cls in (SpeechT5HifiGan, GriffinLimVocoder)}
     if config.get("model_type") not in classes:
         raise ValueError(
-            f"`{source}` holds no vocoder: its config has the model_type {config.get('model_type')!r}, expected "
+            f"`{label}` holds no vocoder: its config has the model_type {config.get('model_type')!r}, expected "
             f"{' or '.join(classes)}."
         )
     if mel is not None:  # before weights are read
-        check_vocoder(classes[config["model_type"]].config_class.from_dict(config), mel, str(source))
-    vocoder, report = classes[config["model_type"]].from_pretrained(source, output_loading_info=True)
+        check_vocoder(classes[config["model_type"]].config_class.from_dict(config), mel, label)
+    vocoder, report = classes[config["model_type"]].from_pretrained(source, **place, output_loading_info=True)
     if report["missing_keys"]:
         first = sorted(report["missing_keys"])[0]
-        raise ValueError(f"`{source}` lacks {len(report['missing_keys'])} weights of a vocoder, the first is {first}.")
+        raise ValueError(f"`{label}` lacks {len(report['missing_keys'])} weights of a vocoder, the first is {first}.")
     return vocoder.eval()
 
 

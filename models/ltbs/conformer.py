@@ -12,6 +12,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from avzoo.models.layers.attention import eager_attention_forward
+from avzoo.models.layers.linear_maps import apply_linear, apply_pointwise
 from avzoo.models.layers.normed_convolution import NormedConvolution
 
 from .configuration_ltbs import LTBSConfig
@@ -42,10 +43,11 @@ class RelativeAttention(nn.Module):
     def forward(self, hidden_states: torch.Tensor, positions: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """`positions` of [`make_relative_positions`]; `mask` is added to scores, (clips, 1, 1, frames)."""
         query, key, value = (
-            project(hidden_states).unflatten(-1, (self.num_heads, self.head_size))
+            apply_linear(project, hidden_states).unflatten(-1, (self.num_heads, self.head_size))
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        distances = self.position_proj(positions).unflatten(-1, (self.num_heads, self.head_size)).transpose(0, 1)
+        distances = apply_linear(self.position_proj, positions)  # (2 * frames - 1, size)
+        distances = distances.unflatten(-1, (self.num_heads, self.head_size)).transpose(0, 1)
         by_position = ((query + self.position_bias).transpose(1, 2) * self.scaling) @ distances.mT
         bias = shift_distances(by_position)
         if mask is not None:
@@ -60,7 +62,7 @@ class RelativeAttention(nn.Module):
             scaling=self.scaling,
             dropout=self.config.hidden_dropout if self.training else 0.0,
         )
-        return self.o_proj(mixed.flatten(-2))
+        return apply_linear(self.o_proj, mixed.flatten(-2))
 
 
 def shift_distances(scores: torch.Tensor) -> torch.Tensor:
@@ -82,11 +84,11 @@ class ConvolutionModule(nn.Module):
         self.pointwise_conv2 = nn.Conv1d(size, size, 1)
 
     def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None) -> torch.Tensor:
-        hidden_states = nn.functional.glu(self.pointwise_conv1(hidden_states.mT), dim=1)
+        hidden_states = nn.functional.glu(apply_pointwise(self.pointwise_conv1, hidden_states), dim=-1)
         if frame_mask is not None:
-            hidden_states = hidden_states * frame_mask.mT
-        hidden_states = nn.functional.silu(self.depthwise_conv(hidden_states))
-        return self.pointwise_conv2(hidden_states).mT
+            hidden_states = hidden_states * frame_mask
+        hidden_states = nn.functional.silu(self.depthwise_conv(hidden_states.mT))
+        return apply_pointwise(self.pointwise_conv2, hidden_states.mT)
 
 
 class FeedForward(nn.Module):
@@ -97,7 +99,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.hidden_dropout)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.linear2(self.dropout(self.linear1(hidden_states).relu()))
+        return apply_linear(self.linear2, self.dropout(apply_linear(self.linear1, hidden_states).relu()))
 
 
 class ConformerLayer(GradientCheckpointingLayer):
@@ -133,7 +135,7 @@ class ConformerLayer(GradientCheckpointingLayer):
         if self.concat_proj is None:
             hidden_states = hidden_states + self.dropout(attended)
         else:
-            hidden_states = hidden_states + self.concat_proj(torch.cat([normed, attended], dim=-1))
+            hidden_states = hidden_states + apply_linear(self.concat_proj, torch.cat([normed, attended], dim=-1))
         normed = self.convolution_norm(hidden_states)
         hidden_states = hidden_states + self.dropout(self.convolution(normed, frame_mask))
         normed = self.feed_forward_norm(hidden_states)
@@ -153,7 +155,7 @@ class Conformer(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         """(clips, frames, size); `frame_mask` (clips, frames), True where there is a frame."""
-        hidden_states = self.dropout(self.embedding(hidden_states) * self.scale)
+        hidden_states = self.dropout(apply_linear(self.embedding, hidden_states) * self.scale)
         positions = make_relative_positions(hidden_states.shape[1], hidden_states.shape[2], hidden_states)
         positions = self.dropout(positions)
         attention_mask = seen = None

@@ -17,6 +17,8 @@ import torch
 from torch import nn
 from torch.compiler import is_exporting
 
+from avzoo.models.layers.linear_maps import map_channels
+
 # A WaveNet as a function. A module among the arguments of another would be moved with them where weights are offloaded.
 Look = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -43,8 +45,15 @@ class WeightNormedConvolution(nn.Module):
         return self.direction * (self.length / self.direction.norm(dim=(1, 2), keepdim=True))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        padding = self.dilation * (self.direction.shape[2] - 1) // 2
-        return nn.functional.conv1d(inputs, self.compute_weight(), self.bias, padding=padding, dilation=self.dilation)
+        # Lengths are applied to what comes out: it is smaller than the weight.
+        scale = (self.length / self.direction.norm(dim=(1, 2), keepdim=True))[..., 0]
+        kernel_size = self.direction.shape[2]
+        if kernel_size == 1:
+            mapped = map_channels(inputs, self.direction[..., 0])
+        else:
+            padding = self.dilation * (kernel_size - 1) // 2
+            mapped = nn.functional.conv1d(inputs, self.direction, padding=padding, dilation=self.dilation)
+        return torch.addcmul(self.bias[:, None], mapped, scale)
 
 
 class WaveNet(nn.Module):

@@ -316,6 +316,16 @@ class LTBSModel(LTBSPreTrainedModel):
 class LTBSForLipToSpeech(LTBSPreTrainedModel):
     """A video of lips to a spectrogram with the detail of one possibility, and by a vocoder to sound."""
 
+    loaded_revision: str | None = None  # of its repository; vocoder and speaker encoder are taken from the same
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, revision: str = "main", **kwargs: Any) -> Any:
+        """Load it as transformers does, and remember the revision, which no config keeps."""
+        loaded = super().from_pretrained(*args, revision=revision, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        model.loaded_revision = revision
+        return loaded
+
     def __init__(self, config: LTBSConfig):
         super().__init__(config)
         self.ltbs = LTBSModel(config)

@@ -41,7 +41,8 @@ def load_clip(path: str | os.PathLike, processor: LTBSProcessor) -> dict[str, to
     """Read a clip: `mouths`, `mel_labels`, `pitch_labels`, `energy_labels`, and `unit_labels` where there are units.
 
     Raises:
-        OSError: there is no such file. ValueError: it holds something else, or clips of other settings.
+        OSError: there is no such file. ValueError: it holds something else, clips of other settings, or values that are
+            NaN or infinite.
     """
     tensors = read_clip_file(path)
     frames, rows = len(tensors["mouths"]), (processor.upsample_factor, processor.num_mel_bins)
@@ -52,9 +53,13 @@ def load_clip(path: str | os.PathLike, processor: LTBSProcessor) -> dict[str, to
                 f"`{path}`: its `{name}` is {tuple(tensors[name].shape)}, {frames} frames have {shape}; it was written "
                 "with other settings."
             )
+        if not bool(tensors[name].isfinite().all()):
+            raise ValueError(f"`{path}`: its `{name}` has values that are NaN or infinite; extract the clip again.")
     clip = {"mouths": tensors["mouths"], **processor.normalize_targets(tensors)}
     if "units" in tensors:
         check_units(tensors["units"], processor.num_units, f"units of {path}")
+        if len(tensors["units"]) != frames:
+            raise ValueError(f"`{path}`: {len(tensors['units'])} units for {frames} frames; extract the clip again.")
         clip["unit_labels"] = tensors["units"].long()
     return clip
 

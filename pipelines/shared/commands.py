@@ -197,8 +197,12 @@ def run_task(options: argparse.Namespace) -> None:
     command.finish(options, answer)
 
 
-def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, str]:
-    """Load a task's transformers pipeline as the options `model`, `revision` and `device` say: (pipeline, its name)."""
+def load_chosen_pipeline(task: str, options: argparse.Namespace, **parts: Any) -> tuple[Any, str]:
+    """Load a task's transformers pipeline as the options `model`, `revision` and `device` say: (pipeline, its name).
+
+    Args:
+        parts: further arguments of the pipeline.
+    """
     import avzoo
     from avzoo import zoo
     from avzoo.pipelines.shared.saved_folders import load_task_pipeline
@@ -209,7 +213,7 @@ def load_chosen_pipeline(task: str, options: argparse.Namespace) -> tuple[Any, s
     model = options.model or avzoo.toy_checkpoint(method)
     silence_transformers()
     silence_hub()
-    pipe = load_task_pipeline(task, model, options.device, options.revision)
+    pipe = load_task_pipeline(task, model, options.device, options.revision, **parts)
     return pipe, name_toy(method) if options.model is None else model
 
 

@@ -94,9 +94,28 @@ def open_face_video(
     video = read_once(video)
     reader = VideoReader(video)
     if reader.info.sampling_rate is None:
-        file = f" ({os.path.basename(video)})" if isinstance(video, str | os.PathLike) else ""
-        raise ValueError(f"`video`{file} has no sound track, so {without_sound}.")
+        raise ValueError(f"`video`{name_file(video)} has no sound track, so {without_sound}.")
+    return reader, find_video_faces(video, reader, faces, detector_model, fps, **options)
+
+
+def find_video_faces(
+    video: Any, reader: VideoReader, faces: Any, detector_model: str | os.PathLike | None, fps: int, **options: Any
+) -> FaceTracks:
+    """Find the tracks of a video's faces, or take the whole frame as one.
+
+    Args:
+        video: of `reader`; no file object, which can't be read twice.
+        faces, detector_model, fps, options: as for [`open_face_video`].
+
+    Raises:
+        What reading and detection raise.
+    """
     if isinstance(faces, str) and faces == WHOLE_FRAME:
-        return reader, whole_frame_track(reader, fps)
+        return whole_frame_track(reader, fps)
     detector = faces_from(faces, detector_model, reader.info.metadata)
-    return reader, find_face_tracks(video, detector, fps=fps, **options)
+    return find_face_tracks(video, detector, fps=fps, **options)
+
+
+def name_file(source: Any) -> str:
+    """The name of a file in brackets, for messages: ` (clip.mp4)`; empty for what is no path."""
+    return f" ({os.path.basename(source)})" if isinstance(source, str | os.PathLike) else ""

@@ -24,12 +24,15 @@ _MOST_FROZEN = 1000  # tensors of a frozen network that a folder names
 _STEMS = ("model", "pytorch_model", "diffusion_pytorch_model")
 
 
-def load_task_pipeline(task: str, model: str | os.PathLike, device: Any = None, revision: str | None = None) -> Any:
+def load_task_pipeline(
+    task: str, model: str | os.PathLike, device: Any = None, revision: str | None = None, **options: Any
+) -> Any:
     """`transformers.pipeline(task, model)` of a folder whose weights are all there, finite, and of the config's shapes.
 
     Args:
         model: folder or Hub id.
         revision: of a repository on the Hub.
+        options: of the pipeline.
 
     Raises:
         OSError, ValueError: it can't be loaded; the message names the folder, and the first tensor that does not fit.
@@ -39,7 +42,7 @@ def load_task_pipeline(task: str, model: str | os.PathLike, device: Any = None, 
     with explain_damage(model), explain_hub_errors(model, revision=revision):
         if Path(model).is_dir():
             _check_task_model(task, Path(model))
-        pipe = transformers.pipeline(task, model=os.fspath(model), revision=revision, device=device)
+        pipe = transformers.pipeline(task, model=os.fspath(model), revision=revision, device=device, **options)
         if not Path(model).is_dir():  # in the cache now
             config = transformers.utils.cached_file(os.fspath(model), "config.json", revision=revision)
             _check_task_model(task, Path(config).parent)

@@ -16,6 +16,7 @@ import small_acl_ssl
 import small_avdiffuss
 import small_beats
 import small_flexiast
+import small_ltbs
 import small_mtdvocalist
 import small_ssl_alignment
 import small_voiceldm
@@ -79,6 +80,7 @@ CHECKPOINTS: dict[str, tuple[int, Callable[[], dict], Callable[[Any], Any]]] = {
         lambda: test_convert_hifigan.small_file()["generator"],
         lambda path: convert_checkpoint("hifigan", path),
     ),
+    "ltbs": (6, small_ltbs.small_file, lambda path: convert_checkpoint("ltbs", path)),
     "avdiffuss": (4, small_avdiffuss.small_weights, lambda path: convert_checkpoint("avdiffuss", path)),
     "voiceldm": (1, small_voiceldm.small_file, small_voiceldm.convert),
 }
@@ -89,6 +91,7 @@ FOLDERS = {
     "acl_ssl": 5,
     "mtdvocalist": 5,
     "slowfast_cslr": 5,
+    "ltbs": 5,
     "talknce": 5,
     "s3fd": 5,
     "transformers": 8,
@@ -180,6 +183,8 @@ def save_tiny(name: str, folder: Path) -> None:
         settings = {}
         if name == "flexiast":
             settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
+        if name == "ltbs":
+            settings = {key: TINY[row.model_class].config[key] for key in ("num_mel_bins", "num_units")}
         row.load(row.processor_class)(**settings).save_pretrained(folder)
 
 

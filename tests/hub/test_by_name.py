@@ -42,6 +42,7 @@ COMMANDS = {
     "ssl_alignment": ("sound-source-localization", "{video}", "--fps", "2"),
     "acl_ssl": ("sound-source-localization", "{video}", "--fps", "2"),
     "slowfast_cslr": ("sign-language-recognition", "{video}"),
+    "ltbs": ("lip-to-speech", "{video}", "--face-video"),
 }
 TOKENIZER_FILES = {"merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"}
 EXACT = {"rtol": 0, "atol": 0}

@@ -14,7 +14,7 @@ from safetensors.torch import load
 from transformers import ASTConfig, ASTFeatureExtractor, ASTForAudioClassification
 
 import avzoo
-from avzoo import ActiveSpeakerProcessor, FlexiASTForAudioClassification, VocaLiSTProcessor, zoo
+from avzoo import ActiveSpeakerProcessor, FlexiASTForAudioClassification, LTBSProcessor, VocaLiSTProcessor, zoo
 from avzoo.cli import main
 from avzoo.conversion.any_ast import load_any_ast
 from avzoo.hub.upload import push_folder
@@ -153,6 +153,23 @@ def test_what_the_hub_could_not_read_is_named_before_it_is_asked(hub, ask, tmp_p
 def test_a_checkpoint_file_that_is_not_there_is_told_as_a_file():
     with pytest.raises(FileNotFoundError, match=r"`/nowhere/ast\.pth` does not exist"):
         load_any_ast("/nowhere/ast.pth")
+
+
+def test_ltbs_and_the_names_of_its_speakers_load_by_name(hub, ask, tmp_path):
+    ask(hub)
+    processor = LTBSProcessor(num_mel_bins=8, num_units=5)
+    tiny_model(zoo.find_row("ltbs")).push_to_hub("you/ltbs")
+    processor.push_to_hub("you/ltbs")
+    (repository,) = hub.repositories.values()
+    repository.commit({"speakers.json": b'["anna", "ben", "carl"]'})
+    ask(hub)
+    options = {"model": "you/ltbs", "speakers_file": None, "targets": [tmp_path]}
+    model, speakers = load_example("ltbs", [], processor, **options)
+    assert (type(model).__name__, speakers.names) == ("LTBSForLipToSpeech", ["anna", "ben", "carl"])
+    repository.commit({"speakers.json": None})
+    ask(hub)
+    with pytest.raises(ValueError, match=r"`model` \(you/ltbs\) has a table of 3 speakers and no speakers.json"):
+        load_example("ltbs", [], processor, **options)
 
 
 @pytest.mark.slow

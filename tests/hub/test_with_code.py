@@ -112,6 +112,12 @@ def test_every_pipeline_runs_by_name_where_avzoo_is_not_installed(hub, ask, tmp_
         "speaker-verification": {"first": recordings["tone"], "second": recordings["chirp"]},
         "sound-source-localization": {"inputs": {"image": recordings["picture"], "audio": recordings["tone"]}},
         "sign-language-recognition": {"videos": recordings["video"], "n_best": 2},
+        "lip-to-speech": {
+            "video": recordings["video"],
+            "speaker": recordings["tone"],
+            "faces": "frame",
+            "noise_scale": 0,
+        },
         "audio-visual-separation": {
             "audio": recordings["tone"],
             "video": recordings["video"],
@@ -274,7 +280,7 @@ def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
     monkeypatch.chdir(tmp_path)
     for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav", "siren.wav"):
         (tmp_path / file).symlink_to(recordings["tone"])
-    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4", "weather.mp4"):
+    for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4", "weather.mp4", "silent.mp4"):
         (tmp_path / file).symlink_to(recordings["video"])
     for file in ("street.jpg", "room.jpg"):
         (tmp_path / file).symlink_to(recordings["picture"])

@@ -16,7 +16,7 @@ from avzoo import zoo
 from avzoo.audio import MelSettings, write_wav
 from avzoo.model_cards import render_card
 from avzoo.toyworld.talkers import Talkers
-from avzoo.video import write_video
+from avzoo.video import probe_video, write_video
 
 # The processor of ACL-SSL has one kind of spectrogram.
 HEARS_128_BANDS = {**TINY["ACLForSoundLocalization"].config["audio_config"], "num_mel_bins": 128, "patch_size": 16}
@@ -220,6 +220,22 @@ def test_s3fds_card_runs(capsys):
     write_video("clip.mp4", noise, 25)
     run_card("s3fd", [3, 5])
     assert "'num_frames': 12" in capsys.readouterr().out
+
+
+def test_ltbss_card_runs(capsys):
+    config = TINY["LTBSForLipToSpeech"].config
+    sizes = {
+        "crop_size": 32,
+        "mouth_size": 36,
+        "num_mel_bins": config["num_mel_bins"],
+        "num_units": config["num_units"],
+    }
+    save_tiny_model("ltbs", sizes, speaker_conditioning="none")
+    write_talkers("silent.mp4")
+    namespace = run_card("ltbs", [3, 5])
+    assert "(16000,)" in capsys.readouterr().out
+    assert probe_video("spoken.mp4").sampling_rate == 16000
+    assert namespace["higher"].shape == (16000,)
 
 
 def test_hifigans_card_runs(capsys):

@@ -329,7 +329,7 @@ def test_a_gradient_that_is_not_finite_is_never_applied(tmp_path):
         ({"adam_beta2": 1.0}, "`adam_beta2` must be below 1"),
         ({"max_gradient_norm": 0.0}, "`max_gradient_norm` must be more than 0"),
         ({"optimizer": "sgd"}, "`optimizer` must be one of adamw, adam, muon, got 'sgd'"),
-        ({"schedule": "exponential"}, "`schedule` must be one of constant, .* got 'exponential'"),
+        ({"schedule": "sawtooth"}, "`schedule` must be one of constant, .* got 'sawtooth'"),
         ({"schedule": "step"}, "`schedule_milestones`"),
         ({"schedule_milestones": [1]}, "`schedule_milestones`"),
         ({"mixed_precision": "fp8"}, "`mixed_precision` must be one of no, fp16, bf16"),

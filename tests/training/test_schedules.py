@@ -37,6 +37,12 @@ def test_step_multiplies_warm_up_and_decay():
     assert values("step", range(4), **options) == [0.25, 0.5, 0.375, 0.5]
 
 
+def test_exponential_falls_after_each_epoch():
+    options = {"total_steps": 6, "steps_per_epoch": 2, "factor": 0.5}
+    assert values("exponential", range(6), **options) == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert values("exponential", range(4), **options, warmup_steps=4) == [0.25, 0.5, 0.375, 0.5]
+
+
 def test_one_cycle_is_torchs():
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=1.0)
@@ -66,9 +72,10 @@ def test_short_runs_have_finite_rates(name, total_steps):
         assert all(0 <= rate <= 1 for rate in rates)
 
 
-def test_step_needs_to_know_the_epoch():
-    with pytest.raises(ValueError, match=r"`schedule`=\"step\" counts in epochs"):
-        make_schedule("step", total_steps=10, milestones=(1,))
+@pytest.mark.parametrize("name", ["step", "exponential"])
+def test_what_falls_by_epochs_needs_to_know_them(name):
+    with pytest.raises(ValueError, match=rf"`schedule`=\"{name}\" counts in epochs"):
+        make_schedule(name, total_steps=10, milestones=(1,))
 
 
 def test_an_unknown_schedule_is_refused():

@@ -1,5 +1,6 @@
 """The checkpoints that ship: small, and the tagger right about real recordings it never saw."""
 
+import importlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from avzoo import zoo
 from avzoo.audio import mix_at_equal_level, read_audio, resample
 from avzoo.metrics import ava_average_precision, equal_error_rate, si_sdr
 from avzoo.metrics.sign_glosses import word_error_rate
+from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.toyworld.scenes import Scenes
 from avzoo.toyworld.sessions import Sessions
 from avzoo.toyworld.signs import Signs
@@ -34,6 +36,7 @@ def recording(name: str) -> str:
 def test_they_are_small():
     limits = {"flexiast": 2e6, "coarse_to_fine_ast": 1e6, "mtdvocalist": 3e6, "voiceldm": 12e6, "avdiffuss": 6e6}
     limits |= {"talknce": 2e6, "session_embedding": 2e6, "ssl_alignment": 2e6, "acl_ssl": 4e6, "slowfast_cslr": 2e6}
+    limits |= {"ltbs": 4e6}
     assert set(limits) == {row.name for row in zoo.METHODS}
     for method, limit in limits.items():
         files = [path for path in Path(avzoo.toy_checkpoint(method)).rglob("*") if path.is_file()]
@@ -193,3 +196,53 @@ def test_a_drawn_person_is_read_in_videos_of_unseen_sentences(tmp_path, num_clip
         references.append(clip["glosses"])
         answers.append(processor.spell(processor.decode(output.logits[0], num_beams=num_beams)[0].ids))
     assert word_error_rate(references, answers).value <= 15
+
+
+@pytest.fixture
+def spoken_clips(monkeypatch):
+    """The clips of LTBS's toy claims, and their judge."""
+    pytest.importorskip("espeakng_loader")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "examples")
+    return importlib.import_module("toy.spoken_clips")
+
+
+@pytest.fixture(scope="module")
+def lip_reader():
+    model = avzoo.LTBSForLipToSpeech.from_pretrained(avzoo.toy_checkpoint("ltbs"))
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}  # stored in half precision
+    return model
+
+
+def test_voices_of_the_lip_reader_are_those_of_the_speaker_verifier(lip_reader):
+    own = avzoo.SpeakerEncoderForXVector.from_pretrained(f"{avzoo.toy_checkpoint('ltbs')}/speaker_encoder")
+    verifier = AutoModelForAudioXVector.from_pretrained(avzoo.toy_checkpoint("session_embedding"))
+    weights = verifier.encoder.state_dict()
+    assert all(torch.equal(weight, weights[name]) for name, weight in own.state_dict().items())
+    assert own.config.embedding_size == lip_reader.config.speaker_encoder_dim
+
+
+@torch.inference_mode()
+def test_the_spectrogram_of_a_strangers_lips_is_nearest_to_their_own_sound(lip_reader, spoken_clips):
+    clips = spoken_clips.render_clips(5, {"train": 12, "strangers": 24}).splits["strangers"]
+    made = lip_reader.generate(**spoken_clips.get_inputs(clips, slice(None)), noise_scale=0).mel_coarse
+    distances = (made[:, None] - clips["mel"][None]).abs().mean((2, 3))
+    assert (distances.argmin(1) == torch.arange(24)).float().mean() > 0.7  # 0.04 by chance
+
+
+@pytest.mark.slow
+def test_the_word_of_a_strangers_lips_is_heard(lip_reader, spoken_clips, tmp_path):
+    """By a small network that was trained on the sound of other people; as made, and as sound."""
+    data = spoken_clips.render_clips(5, {"train": 900, "strangers": 120})
+    judge, clips = spoken_clips.train_judge(data, 0, tmp_path), data.splits["strangers"]
+    assert spoken_clips.recognize(judge, data.normalize(clips["mel"]), clips["words"])[0] >= 0.85
+    mel = data.make_processor().mel_settings
+    vocoder = GriffinLimVocoder(GriffinLimVocoderConfig.from_mel_settings(mel)).eval()
+    inputs = spoken_clips.get_inputs(clips, slice(None))
+    with torch.inference_mode():
+        made = lip_reader.generate(**inputs, generator=torch.Generator().manual_seed(0))
+        for spectrograms in (made.mel_coarse, made.mel):
+            heard = torch.stack([mel.compute(waveform) for waveform in vocoder(spectrograms)])[:, :100]
+            for values in (spectrograms, heard):
+                word, lip_class, _ = spoken_clips.recognize(judge, data.normalize(values), clips["words"])
+                assert word >= 0.5
+                assert lip_class >= 0.7

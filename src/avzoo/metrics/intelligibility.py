@@ -1,7 +1,7 @@
 """Scores of separated or enhanced speech: intelligibility, perceived quality, and distance of spectra.
 
-Metrics: `estoi` (intelligibility) and `pesq_wb` (quality), higher is better; `log_spectral_distance`, in dB, lower is
-better. The first two are computed by the libraries pystoi and pesq, as in papers. Both are optional:
+Metrics: `stoi` and `estoi` (intelligibility) and `pesq_wb` (quality), higher is better; `log_spectral_distance`, in dB,
+lower is better. All but the last are computed by the libraries pystoi and pesq, as in papers. Both are optional:
 `pip install pystoi`, and `pip install pesq`, which needs a C compiler.
 """
 
@@ -69,6 +69,15 @@ def estoi(estimate: ArrayLike, target: ArrayLike, sampling_rate: int, *, extende
         )
 
     return _score_each(score, estimate, target)
+
+
+def stoi(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.ndarray:
+    """Short-time objective intelligibility, the older form of [`estoi`], which papers print beside it.
+
+    Source: Taal et al., "An algorithm for intelligibility prediction of time-frequency weighted noisy speech" (2011),
+    by pystoi. Arguments, result and errors: as [`estoi`].
+    """
+    return estoi(estimate, target, sampling_rate, extended=False)
 
 
 def pesq_wb(estimate: ArrayLike, target: ArrayLike, sampling_rate: int) -> np.ndarray:

@@ -55,12 +55,14 @@ class TrainingArguments:
     max_gradient_norm: float | None = _argument(1.0, "clip the gradient to this norm; none: don't", more_than=0)
 
     # Learning-rate schedule
-    schedule: Literal["constant", "linear", "cosine", "one_cycle", "step"] = _argument(
+    schedule: Literal["constant", "linear", "cosine", "one_cycle", "step", "exponential"] = _argument(
         "constant", "how the learning rate moves; linear, cosine and one_cycle end near 0 at the last step"
     )
     warmup_steps: int = _argument(0, "optimizer steps of linear warm-up (one_cycle: until its peak)", at_least=0)
     schedule_milestones: tuple[float, ...] = _argument((), "schedule step: epochs before the rate drops", more_than=0)
-    schedule_factor: float = _argument(0.5, "schedule step: what a milestone multiplies the rate by", more_than=0)
+    schedule_factor: float = _argument(
+        0.5, "schedule step: what a milestone multiplies the rate by; exponential: what an epoch does", more_than=0
+    )
 
     # Numerics
     mixed_precision: Literal["no", "fp16", "bf16"] | None = _argument(

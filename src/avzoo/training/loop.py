@@ -379,7 +379,11 @@ class _Run:
         """What must be the same for a resumed run to be the run that was interrupted."""
         steers = {"schedule": self.arguments.schedule}  # first: it decides whether the length is compared
         steers |= {name: getattr(self.arguments, name) for name in self.arguments.list_fixed_names()}
-        if self.arguments.schedule in ("constant", "step"):  # no rate depends on where the end is: it may be moved
+        if self.arguments.schedule in (
+            "constant",
+            "step",
+            "exponential",
+        ):  # no rate depends on where the end is: it may be moved
             steers = {name: value for name, value in steers.items() if name not in ("num_epochs", "max_steps")}
         if self.data.is_stream:  # the workers' number decides the order of a stream
             steers["num_workers"] = self.arguments.num_workers

@@ -57,6 +57,11 @@ def step_decay(
     return warmup(step, warmup_steps) * factor**passed
 
 
+def exponential(step: int, steps_per_epoch: int, factor: float, warmup_steps: int = 0) -> float:
+    """Warm-up, times `factor` after each whole epoch."""
+    return warmup(step, warmup_steps) * factor ** (step // steps_per_epoch)
+
+
 def make_schedule(
     name: str,
     *,
@@ -69,7 +74,7 @@ def make_schedule(
     """The schedule called `name` as a function of the step alone.
 
     Raises:
-        ValueError: an unknown name; "step" without `steps_per_epoch`.
+        ValueError: an unknown name; "step" or "exponential" without `steps_per_epoch`.
     """
     if name == "constant":
         return lambda step: warmup(step, warmup_steps)
@@ -79,8 +84,10 @@ def make_schedule(
         return lambda step: cosine(step, total_steps, warmup_steps)
     if name == "one_cycle":
         return lambda step: one_cycle(step, total_steps, warmup_steps)
+    if name in ("step", "exponential") and steps_per_epoch is None:
+        raise ValueError(f'`schedule`="{name}" counts in epochs; a dataset without a length has none of known size.')
+    if name == "exponential":
+        return lambda step: exponential(step, steps_per_epoch, factor, warmup_steps)
     if name == "step":
-        if steps_per_epoch is None:
-            raise ValueError('`schedule`="step" counts in epochs; a dataset without a length has none of known size.')
         return lambda step: step_decay(step, steps_per_epoch, milestones, factor, warmup_steps)
-    raise ValueError(f"`schedule` must be constant, linear, cosine, one_cycle or step, got {name!r}.")
+    raise ValueError(f"`schedule` must be constant, linear, cosine, one_cycle, step or exponential, got {name!r}.")

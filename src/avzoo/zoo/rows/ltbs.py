@@ -1,6 +1,6 @@
 """LTBS (arXiv 2308.15256)."""
 
-from avzoo.zoo.row import License, Row, Variant
+from avzoo.zoo.row import License, Row, Task, Variant
 
 ROW = Row(
     name="ltbs",
@@ -9,10 +9,20 @@ ROW = Row(
     paper="2308.15256",
     paper_title="Let There Be Sound: Reconstructing High Quality Speech from Silent Videos",
     repository="YangKangJNU/LTBS@6c977e1",
-    tasks=(),
+    tasks=(
+        Task(
+            "lip-to-speech",
+            pipeline="LipToSpeechPipeline",
+            command="pipelines.lip_to_speech.command",
+            demo="pipelines.lip_to_speech.demo",
+        ),
+    ),
     pipeline_tag="other",
     tags=("lip-to-speech", "video", "speech", "normalizing-flow"),
-    exports={"models.ltbs": ("FlowPostNet", "LTBSConfig", "LTBSForLipToSpeech", "LTBSModel", "LTBSProcessor")},
+    exports={
+        "models.ltbs": ("FlowPostNet", "LTBSConfig", "LTBSForLipToSpeech", "LTBSModel", "LTBSProcessor"),
+        "pipelines.lip_to_speech.pipeline": ("LipToSpeechPipeline",),
+    },
     config_class="LTBSConfig",
     model_class="LTBSForLipToSpeech",
     processor_class="LTBSProcessor",

@@ -1,0 +1,1 @@
+"""Lip to speech: a silent video in, a voice for each face out."""
