@@ -272,13 +272,15 @@ def write_clip(
 def read_ready_mouths(row: dict[str, Any], options: argparse.Namespace, processor: LTBSProcessor) -> np.ndarray:
     """Mouths that others have cut, (frames, rows, columns) uint8."""
     path = options.mouths / f"{row['id']}.mp4"
-    frames = VideoReader(path, name=str(path)).read(FRAMES_PER_SECOND)
+    frames = VideoReader(path, name=str(path), strict=True).read(FRAMES_PER_SECOND)
     return processor.read_mouths(np.stack([to_grey(frame) for frame in frames]), name=str(path))
 
 
 def find_pieces(row: dict[str, Any], options: argparse.Namespace, ready: np.ndarray | None = None) -> Iterator[Track]:
     """The track of the largest face, or of what is ready, in pieces of nearly equal length."""
-    reader = VideoReader(row["video"] if ready is None else options.mouths / f"{row['id']}.mp4", name=row["id"])
+    reader = VideoReader(
+        row["video"] if ready is None else options.mouths / f"{row['id']}.mp4", name=row["id"], strict=True
+    )
     if options.cropped or ready is not None:
         tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
     else:
@@ -296,7 +298,8 @@ def read_sound(row: dict[str, Any], processor: LTBSProcessor, piece: Track | Non
     wanted = {} if piece is None else {"start_frame": piece.start_frame, "num_frames": len(piece)}
     sound = row["audio"]
     if sound == row["video"]:
-        sound = VideoReader(sound, name=row["id"]).soundtrack(processor.sampling_rate)[0]  # on the video's clock
+        reader = VideoReader(sound, name=row["id"], strict=True)
+        sound, _ = reader.soundtrack(processor.sampling_rate)  # on the video's clock
     return processor.prepare_sound(sound, **wanted, name=row["id"])
 
 

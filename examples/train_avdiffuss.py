@@ -129,7 +129,7 @@ def read_rows(options: argparse.Namespace, root: Path, split: str) -> list[dict[
 def check_talking_face(row: dict[str, str]) -> None:
     """Decode all of an utterance."""
     read_audio(row["audio"], name=row["audio"])
-    for _ in VideoReader(row["video"], name=row["video"]).frames(FRAMES_PER_SECOND):
+    for _ in VideoReader(row["video"], name=row["video"], strict=True).frames(FRAMES_PER_SECOND):
         pass
 
 

@@ -184,7 +184,7 @@ class AVDiffuSSMixtures(torch.utils.data.Dataset):
     def _read_frames(self, row: Mapping[str, str], first: int) -> np.ndarray:
         """Those from number `first` on that are there, (up to num_frames, face_size, face_size) uint8."""
         start, end = (Fraction(frame, FRAMES_PER_SECOND) for frame in (first, first + self.num_frames))
-        blocks = VideoReader(row["video"]).frames(FRAMES_PER_SECOND, start=start, end=end)
+        blocks = VideoReader(row["video"], strict=True).frames(FRAMES_PER_SECOND, start=start, end=end)
         return np.concatenate([grey_face(block, self.face_size) for block in blocks])
 
     def _check_length(self, frames: float, what: str) -> None:
@@ -276,7 +276,7 @@ def _read_random_segment(
     found = read_rate_and_length(path)
     if found is None:
         of_video = path == row.get("video")  # then the sound is on the clock of the frames
-        samples, _ = VideoReader(path).soundtrack(rate) if of_video else read_audio(path, rate)
+        samples, _ = VideoReader(path, strict=True).soundtrack(rate) if of_video else read_audio(path, rate)
         start = random_start(len(samples))
         return samples[start : start + num_samples], start
     source_rate, length = found

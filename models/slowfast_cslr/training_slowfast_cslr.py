@@ -147,7 +147,7 @@ def count_clip_frames(path: str | os.PathLike, frame_rate: float) -> int:
     """
     if os.path.isdir(path):
         return len(list_frames(path))
-    return VideoReader(path, name=os.fspath(path)).count_frames(frame_rate)
+    return VideoReader(path, name=os.fspath(path), strict=True).count_frames(frame_rate)
 
 
 @dataclass(frozen=True)

@@ -348,6 +348,15 @@ def test_a_last_packet_that_is_not_whole_is_not_lost_in_silence(tmp_path):
         assert numbers(read_video(path).frames[:45]) == list(range(45))
 
 
+def test_a_reader_can_be_strict_by_itself(tmp_path):
+    path = write_clip(tmp_path / "cut.mp4", noise(), movflags="faststart")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ValueError, match=r"`video` \(cut.mp4\) breaks off"):
+        VideoReader(path, strict=True).read()
+    with read_with(strict=True), pytest.warns(UserWarning, match="picture is damaged or missing"):
+        VideoReader(path, strict=False).read()
+
+
 def test_a_file_without_its_index_is_no_video(tmp_path):
     path = cut(write_clip(tmp_path / "cut.mp4", noise()), 0.6)
     with pytest.raises(ValueError, match=r"\(cut.mp4\) is no audio or video file that .* can read \(Invalid data"):

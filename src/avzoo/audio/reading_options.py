@@ -53,13 +53,13 @@ class ReadingOptions:
             check_number("end", self.end, above=self.start)
 
 
-_DEFAULT = ReadingOptions()
-_OPTIONS = contextvars.ContextVar("reading options", default=_DEFAULT)
+_EVERYDAY = ReadingOptions()
+_CURRENT = contextvars.ContextVar("reading options", default=_EVERYDAY)
 
 
 def current_options(opened: Any) -> ReadingOptions:
     """What a file, a path or a file object, is read with now, see [`ReadingOptions`]."""
-    options = _OPTIONS.get()
+    options = _CURRENT.get()
     if options.only is None:
         return options
     is_meant = isinstance(opened, str) and os.path.abspath(opened) == os.path.abspath(os.fsdecode(options.only))
@@ -69,11 +69,11 @@ def current_options(opened: Any) -> ReadingOptions:
 @contextlib.contextmanager
 def read_with(**changes: Any) -> Iterator[None]:
     """Files that are opened inside are read with other [`ReadingOptions`]; those that are not named stay."""
-    token = _OPTIONS.set(dataclasses.replace(_OPTIONS.get(), **changes))
+    token = _CURRENT.set(dataclasses.replace(_CURRENT.get(), **changes))
     try:
         yield
     finally:
-        _OPTIONS.reset(token)
+        _CURRENT.reset(token)
 
 
 def select_sound(streams: Sequence[av.AudioStream], track: int | str | None, label: str) -> av.AudioStream | None:

@@ -278,7 +278,7 @@ def read_clip_picture(row: Row) -> np.ndarray:
     """
     if "video" not in row:
         return read_picture(row["image"], name=row["image"])
-    reader = VideoReader(row["video"], name=row["video"])
+    reader = VideoReader(row["video"], name=row["video"], strict=True)
     number = int(_find_duration(reader) / 2 * reader.fps)  # of the frame shown then; `start` would be rounded up
     return next(reader.frames(start=number / reader.fps, block_frames=1))[0]
 
@@ -289,7 +289,7 @@ def read_middle_sound(row: Row, sampling_rate: int, num_samples: int) -> np.ndar
     Raises:
         OSError, ValueError: the file is missing or damaged, or has no sound.
     """
-    reader = VideoReader(row["video"], name=row["video"])
+    reader = VideoReader(row["video"], name=row["video"], strict=True)
     duration = _find_duration(reader)
     first = max(0.0, (duration - num_samples / sampling_rate) / 2)
     last = max(duration - first, first + 1 / sampling_rate)
@@ -304,7 +304,7 @@ def check_clip(row: Row) -> None:
     """
     read_clip_picture(row)
     if "video" in row:
-        VideoReader(row["video"], name=row["video"]).soundtrack()
+        VideoReader(row["video"], name=row["video"], strict=True).soundtrack()
     else:
         read_audio(row["audio"], name=row["audio"])
 

@@ -119,7 +119,8 @@ def keep_readable(rows: Sequence[Row], read: Callable[[Row], Any], what: str) ->
 
     def find_damage(row: Row) -> str | None:
         try:
-            read(row)
+            with read_with(strict=True):  # here, since a thread does not take over what is said outside
+                read(row)
         except (ValueError, OSError) as error:
             return str(error)
         return None

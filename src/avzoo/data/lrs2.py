@@ -107,7 +107,7 @@ def read_lrs2_faces(path: PathLike) -> tuple[Sequence[np.ndarray], np.ndarray]:
         pictures: Sequence[np.ndarray] = _JpegFaces(_numbered_jpegs(path))
         samples, _ = read_audio(path / _SOUND, SAMPLING_RATE, name=clip)
     else:
-        reader = VideoReader(path, name=clip)
+        reader = VideoReader(path, name=clip, strict=True)
         pictures = list(reader.read(FRAMES_PER_SECOND))
         samples, _ = reader.soundtrack(SAMPLING_RATE)
     count = min(len(pictures), len(samples) // SAMPLES_PER_FRAME)

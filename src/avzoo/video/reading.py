@@ -11,20 +11,21 @@ early is cut, gaps in its time stamps are zeros.
 
 Frames are upright (the rotation and mirroring a file asks for are done) and have square pixels (a file that asks for
 others gets its width stretched). Where the shape of the pictures changes midway, the later ones get black bars.
-Interlaced pictures stay as they are, and so do the tones of HDR. Damaged and
-truncated files are refused where the decoder notices; with an `end` before that they can be read up to there.
+Interlaced pictures stay as they are, and so do the tones of HDR. What is damaged or missing is left out with a warning
+where the decoder notices, or refused ([`avzoo.audio.ReadingOptions`]).
 """
 
 import math
 import numbers
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from avzoo.audio.reading_options import read_with
 from avzoo.audio.resampling import check_rate
 from avzoo.video.conversion import LONGEST_SIDE, RgbConverter
 from avzoo.video.sources import open_source
@@ -121,14 +122,19 @@ class VideoReader:
 
     Args:
         source, source_fps, name: as for [`read_video`].
+        strict: a file that is damaged or cut short is an error, as for data that is to be trained on. None: as
+            [`avzoo.audio.read_with`] says, else what is damaged is left out with a warning.
 
     Attributes:
         info: what the video says about itself, [`VideoInfo`].
         fps: its own rate, as a fraction.
     """
 
-    def __init__(self, source: Any, *, source_fps: float | None = None, name: str = "video"):
-        self._source = open_source(source, source_fps, f"`{name}`")
+    def __init__(
+        self, source: Any, *, source_fps: float | None = None, name: str = "video", strict: bool | None = None
+    ):
+        with nullcontext() if strict is None else read_with(strict=strict):
+            self._source = open_source(source, source_fps, f"`{name}`")
         self.info: VideoInfo = self._source.info
         self.fps: Fraction = self._source.fps
 

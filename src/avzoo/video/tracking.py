@@ -2,7 +2,7 @@
 
 The tracker is the greedy one of TalkNet's demo (TaoRuijie/TalkNet-ASD@6d68214, demoTalkNet.py), which SyncNet's
 preparation scripts share, so that models trained on such tracks see the same. It only stops where nothing can follow;
-and in shots of fewer than 20 frames, of which the original leaves out the shortest, half of the frames suffice.
+and shots that the original leaves out, since they have no more frames than a track needs, give their faces.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -95,9 +95,9 @@ def track_faces(
         detections: one per frame of the video, in order.
         shots: (first, stop) frames of each shot; a track never reaches over a cut. None: the whole video is one shot.
         iou_threshold: intersection over union above which two boxes are one face.
-        min_detections: a track needs MORE detections than this (interpolated frames don't count), in a shot of fewer
-            than twice as many frames more than half of the shot's. With detections in each n-th frame only, that is n
-            times as many frames: lower it.
+        min_detections: a track needs MORE detections than this (interpolated frames don't count), in a shot of no more
+            frames more than half of the shot's. With detections in each n-th frame only, that is n times as many
+            frames: lower it.
         max_gap: most frames from one detection to the next.
         min_face_size: tracks whose mean width and height both don't exceed it are dropped, pixels.
         max_faces: keep only as many tracks, those with the largest sum of face sizes over time (large and long).
@@ -123,7 +123,8 @@ def track_faces(
     for first, stop in [(0, len(detections))] if shots is None else shots:
         if not 0 <= first <= stop <= len(detections):
             raise ValueError(f"`shots`: ({first}, {stop}) is no part of {len(detections)} frames.")
-        least = min(min_detections, (stop - first) // 2)
+        # A shot in which no track could have so many detections still gives the faces that stay.
+        least = min_detections if stop - first > min_detections else (stop - first) // 2
         for chain in _chain_detections(detections, first, stop, iou_threshold, max_gap):
             if len(chain) > least and not _is_doubtful(chain, min_score):
                 frames, boxes, scores = (np.array(values) for values in zip(*(face[:3] for face in chain), strict=True))
