@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from avzoo.audio.reading_options import read_with
+
 logger = logging.getLogger(__name__)
 
 PathLike = str | os.PathLike
