@@ -21,7 +21,7 @@ import av
 
 MOST_GAP = 60  # seconds without picture and sound that are believed
 # Seconds by which stamps may go back: in the order of decoding they should not, in that of showing they do.
-_MOST_BACK = {"decoding": Fraction(1, 10), "showing": Fraction(1)}
+_MOST_BACK = {"decoding": 0.1, "showing": 1.0}
 _MOST_TOLD = 3  # places that a message names
 _INDEXED = {"mp4", "matroska", "avi"}  # formats whose files hold an index; of others FFmpeg makes one as it reads
 _JOINABLE = {"matroska", "flv"}  # formats of which FFmpeg does not read all that is joined
@@ -47,15 +47,16 @@ class PartFinder:
 
     def __init__(self):
         self._parts: dict[int, int] = {}  # stream -> part
-        self._last: dict[int, dict[str, Fraction]] = {}  # stream -> its latest stamp of each kind
-        self._ends: dict[int, Fraction] = {}  # part -> the latest end of any stream in it
+        self._last: dict[int, dict[str, float]] = {}  # stream -> its latest stamp of each kind, seconds
+        self._ends: dict[int, float] = {}  # part -> the latest end of any stream in it
 
     def find(self, packet: av.Packet) -> int:
         """The part's number, from 0 on; a packet without a stamp belongs to its stream's part."""
         index = packet.stream.index
         part = self._parts.get(index, 0)
         stamps = {"decoding": packet.dts, "showing": packet.pts}
-        times = {kind: stamp * packet.time_base for kind, stamp in stamps.items() if stamp is not None}
+        tick = float(packet.time_base)  # a stamp's last digits decide nothing here
+        times = {kind: stamp * tick for kind, stamp in stamps.items() if stamp is not None}
         if not times:
             return part
         time, last = next(iter(times.values())), self._last.setdefault(index, {})
@@ -66,15 +67,10 @@ class PartFinder:
             last.clear()
         self._parts[index] = part
         last.update(times)
-        end = time + read_duration(packet)
+        duration = (packet.duration or 0) * tick
+        end = time + (duration if duration <= MOST_GAP else 0.0)
         self._ends[part] = max(end, self._ends.get(part, end))
         return part
-
-
-def read_duration(packet: av.Packet) -> Fraction:
-    """Seconds of a packet; 0 where it does not tell, or tells more than is believed."""
-    duration = (packet.duration or 0) * packet.time_base
-    return duration if duration <= MOST_GAP else Fraction(0)
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def read_clock(
         label: what messages call the file; a warning tells where FFmpeg does not read it to its end.
     """
     finder = PartFinder()
-    stamps: dict[tuple[int, int], list[Fraction]] = {}  # (part, stream) -> stamps of showing
+    stamps: dict[tuple[int, int], list[int]] = {}  # (part, stream) -> stamps of showing
     reached = 0
     streams = [stream for stream in (pictures, sound) if stream is not None]
     with contextlib.suppress(av.error.FFmpegError):  # what is damaged is told when it is decoded
@@ -132,7 +128,7 @@ def read_clock(
             part, stamp = finder.find(packet), packet.dts if packet.pts is None else packet.pts
             reached = max(reached, (packet.pos or 0) + packet.size)
             if stamp is not None:
-                stamps.setdefault((part, packet.stream.index), []).append(stamp * packet.time_base)
+                stamps.setdefault((part, packet.stream.index), []).append(stamp)
     unread = container.size - reached
     if _JOINABLE.intersection(container.format.name.split(",")) and unread > max(_MOST_UNREAD, 0.2 * container.size):
         warnings.warn(
@@ -143,23 +139,25 @@ def read_clock(
     count = 1 + max((part for part, _ in stamps), default=0)
     if count == 1:
         return None
-    intervals = [
+    steps = [
         after - before
-        for (_, index), times in stamps.items()
-        for before, after in itertools.pairwise(sorted(times))
+        for (_, index), own in stamps.items()
         if index == pictures.index
+        for before, after in itertools.pairwise(sorted(own))
     ]
-    interval = statistics.median(intervals) if intervals else Fraction(1, 25)
+    interval = statistics.median_low(steps) * pictures.time_base if steps else Fraction(1, 25)
     shifts, starts, joins, end = [], [], [], None
     for part in range(count):
-        times = stamps.get((part, pictures.index)) or (sound and stamps.get((part, sound.index)))
+        lead = next((stream for stream in streams if (part, stream.index) in stamps), None)
         shift = shifts[-1] if shifts else Fraction(0)
-        if times:
+        if lead is not None:
+            own = stamps[part, lead.index]
+            first, last = min(own) * lead.time_base, max(own) * lead.time_base
             if end is not None:
-                jump, shift = min(times) + shift - end, end - min(times)
+                jump, shift = first + shift - end, end - first
                 starts.append(end)
                 joins.append(Join(float(end - origin), float(jump)))
-            end = max(max(times) + interval + shift, end or origin)
+            end = max(last + interval + shift, end or origin)
         shifts.append(shift)
     return FileClock(tuple(shifts), tuple(starts), tuple(joins), (end or origin) - origin, interval)
 
