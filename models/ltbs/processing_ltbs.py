@@ -94,6 +94,11 @@ class LTBSProcessor(SavedProcessorMixin):
             check_number(name, value, above=0)
         check_number("pitch_high", pitch_high, above=pitch_low)
         check_number("energy_mean", energy_mean)
+        if pitch_high > sampling_rate / 2 or pitch_frame <= sampling_rate / pitch_low + 1:
+            raise ValueError(
+                f"`pitch_high` ({pitch_high}) must be at most half of `sampling_rate` ({sampling_rate}), and "
+                f"`pitch_frame` ({pitch_frame}) longer than a period of `pitch_low` ({pitch_low} Hz)."
+            )
         check_number("peak", peak, above=0, at_most=1)
         check_choice("energy_type", energy_type, ("linear", "log_mel"))
         if hop_size * upsample_factor * frame_rate != sampling_rate:
@@ -235,7 +240,7 @@ class LTBSProcessor(SavedProcessorMixin):
             video = video.numpy(force=True)
         if isinstance(video, np.ndarray) and video.ndim == 3:
             return self._resize_mouths(video, track, source_fps, name)
-        reader = VideoReader(video, source_fps=source_fps or self.frame_rate, name=name)
+        reader = VideoReader(video, source_fps=self.frame_rate if source_fps is None else source_fps, name=name)
         if track is None:
             height, width = reader.info.height, reader.info.width
             blocks = [self._cut_blocks(block, (width, height)) for block in reader.frames(self.frame_rate)]
@@ -310,7 +315,7 @@ class LTBSProcessor(SavedProcessorMixin):
         bare = isinstance(audio, np.ndarray | torch.Tensor | list | tuple)
         if isinstance(audio, np.ndarray | torch.Tensor) and str(audio.dtype) in ("int16", "torch.int16"):
             audio = np.asarray(audio, dtype=np.float32) / 32768
-        rate = (sampling_rate or self.sampling_rate) if bare else None
+        rate = (self.sampling_rate if sampling_rate is None else sampling_rate) if bare else None
         samples, _ = read_audio(audio, self.sampling_rate, source_rate=rate, name=name)
         stop = None if num_frames is None else (start_frame + num_frames) * self.samples_per_frame
         wanted = samples[start_frame * self.samples_per_frame : stop]
