@@ -1,4 +1,4 @@
-"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
+r"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
 
     python examples/extract_ltbs_targets.py --dataset grid --data_dir grid --output_dir targets/train \
         --hubert facebook/hubert-large-ll60k --centres centres.safetensors
