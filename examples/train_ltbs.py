@@ -144,6 +144,7 @@ def main() -> None:
             repository=repository,
             data=minutes,
             started_from=options.model,
+            facts={"speakers": model.config.speaker_conditioning},
         ),
     )
 
