@@ -1,4 +1,4 @@
-"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
+r"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
 
     python examples/evaluate_ltbs.py --model LTBS_FOLDER --dataset grid --data_dir grid --speakers s1 s2 --faces frame \
         --voice other --asr openai/whisper-small.en --output report.json --clips clips.csv

@@ -1,4 +1,4 @@
-"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
+r"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
 
     python examples/extract_ltbs_targets.py --dataset grid --data_dir grid --output_dir targets/train \
         --hubert facebook/hubert-large-ll60k --centres centres.safetensors
@@ -107,7 +107,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hubert", help="folder or Hub id; without it no units are written")
     parser.add_argument("--layer", type=int, default=12, help="of HuBERT (%(default)s)")
     parser.add_argument("--centres", type=Path, help="safetensors file of k-means centres, found if it is not there")
-    parser.add_argument("--num_units", type=int, default=200, help="centres to find (%(default)s)")
+    parser.add_argument(
+        "--num_units", type=int, default=200, help="centres to find, where there is no file (%(default)s)"
+    )
     parser.add_argument("--fit_clips", type=int, default=1000, help="clips to find them in (%(default)s)")
     parser.add_argument("--fit_frames", type=int, default=200_000, help="frames of these (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of k-means (%(default)s)")

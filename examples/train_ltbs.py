@@ -1,4 +1,4 @@
-"""Train LTBS: speech for a silent video of lips, in two stages or at once.
+r"""Train LTBS: speech for a silent video of lips, in two stages or at once.
 
 Mouths are cut, and spectrograms, pitch, energy and units measured, once for all epochs; GRID, Lip2Wav, LRS2, LRS3 and
 your own clips become folders of one kind:
@@ -144,6 +144,7 @@ def main() -> None:
             repository=repository,
             data=minutes,
             started_from=options.model,
+            facts={"speakers": model.config.speaker_conditioning},
         ),
     )
 
