@@ -1,4 +1,4 @@
-"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
+r"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
 
     python examples/evaluate_ltbs.py --model LTBS_FOLDER --dataset grid --data_dir grid --speakers s1 s2 --faces frame \
         --voice other --asr openai/whisper-small.en --output report.json --clips clips.csv
@@ -102,9 +102,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--speaker_encoder", help="folder or Hub id (default: the one beside the model)")
     parser.add_argument(
         "--voice",
-        default="mean",
         help="own: of the sound that is to be made, which flatters; other: of another clip of the speaker; mean: none "
-        "is given; table: the speaker's row; or a recording for all (%(default)s)",
+        "is given; table: the speaker's row; or a recording for all (default: table if there is one, else mean)",
     )
     parser.add_argument("--speakers_file", type=Path, help="names of the rows, if the model has no speakers.json")
     parser.add_argument("--noise_scale", type=float, default=0.667, help="of the flow (%(default)s)")
@@ -134,7 +133,7 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--hubert and --centres belong together")
     if options.limit is not None and options.limit < 1:
         parser.error("--limit must be at least 1")
-    if options.voice not in VOICES and not Path(options.voice).is_file():
+    if options.voice not in (None, *VOICES) and not Path(options.voice).is_file():
         parser.error(f"--voice must be {', '.join(VOICES)} or a recording; {options.voice} is neither")
     return options
 
@@ -154,21 +153,22 @@ def speak(
     chosen = rows[: options.limit]
     parts = {name: getattr(options, name) for name in ("vocoder", "speaker_encoder") if getattr(options, name)}
     pipe = load_task_pipeline("lip-to-speech", options.model, options.device, **parts)
-    table = None
-    if options.voice == "table":
-        if pipe.model.config.speaker_conditioning != "table":
+    has_table = pipe.model.config.speaker_conditioning == "table"
+    voice, table = options.voice or ("table" if has_table else "mean"), None
+    if voice == "table":
+        if not has_table:
             raise ValueError(f"--voice table: `model` ({options.model}) has no table of speakers.")
         table = read_speaker_names(options.model, pipe.model.config.num_speakers, options.speakers_file)
     units = None
     if options.hubert is not None:
         units = UnitReader.load(options.hubert, options.centres, layer=options.layer, device=options.device)
-    told |= {"model": options.model, "dataset": f"{options.dataset} ({options.data_dir})", "voice": options.voice}
+    told |= {"model": options.model, "dataset": f"{options.dataset} ({options.data_dir})", "voice": voice}
     told |= {"noise": f"{options.noise_scale:g}, seed {options.seed}", "vocoder": pipe.vocoder_name}
     faces = {"faces": options.faces, "detector_model": options.detector_model}
     clips = speak_clips(
         pipe,
         chosen,
-        voice=options.voice,
+        voice=voice,
         table=table,
         texts=texts,
         units=units,

@@ -1,4 +1,4 @@
-"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
+r"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
 
     python examples/extract_ltbs_targets.py --dataset grid --data_dir grid --output_dir targets/train \
         --hubert facebook/hubert-large-ll60k --centres centres.safetensors
@@ -16,7 +16,8 @@
 
 Each clip becomes a safetensors file of the largest face's mouth (several if it is longer than `--max_seconds`) and a
 JSON file that is written last: a run that was interrupted goes on where it stopped. `targets.json` lists all of them.
-Clips without a face are left out and counted.
+Clips without a face are left out and counted. Mouths that others have cut are taken as they are: `--mouths mouths` for
+`mouths/s1/bbaf2n.mp4` and so on, 25 frames per second from the clip's first frame on; the network then knows their cut.
 
 Centres that are not there are found by k-means on HuBERT's features of some clips and saved; give those of the training
 set to all other sets, and its folder as `--processor`, whose mean and deviation of energy the network knows.
@@ -61,7 +62,7 @@ from avzoo.pipelines.shared.face_detectors import DETECTORS, faces_from, whole_f
 from avzoo.pipelines.shared.saved_folders import explain_damage
 from avzoo.rates import FRAMES_PER_SECOND
 from avzoo.training import report_errors
-from avzoo.video import Track, VideoReader, find_face_tracks
+from avzoo.video import Track, VideoReader, find_face_tracks, to_grey
 
 SETTINGS, CLIPS = "settings.json", "targets.json"
 DATASETS = ("grid", "lip2wav", "lrs2", "lrs3", "folder", "csv")
@@ -106,12 +107,15 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hubert", help="folder or Hub id; without it no units are written")
     parser.add_argument("--layer", type=int, default=12, help="of HuBERT (%(default)s)")
     parser.add_argument("--centres", type=Path, help="safetensors file of k-means centres, found if it is not there")
-    parser.add_argument("--num_units", type=int, default=200, help="centres to find (%(default)s)")
+    parser.add_argument(
+        "--num_units", type=int, default=200, help="centres to find, where there is no file (%(default)s)"
+    )
     parser.add_argument("--fit_clips", type=int, default=1000, help="clips to find them in (%(default)s)")
     parser.add_argument("--fit_frames", type=int, default=200_000, help="frames of these (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of k-means (%(default)s)")
     parser.add_argument("--max_seconds", type=float, default=10.0, help="cut longer clips (%(default)s)")
     parser.add_argument("--cropped", action="store_true", help="the videos are already cropped to one face")
+    parser.add_argument("--mouths", type=Path, help="folder of ready mouths: an mp4 file for the id of each clip")
     parser.add_argument("--detector", choices=DETECTORS, help="default: yunet, which needs OpenCV")
     parser.add_argument("--detector_model", type=Path, help="YuNet's ONNX file, or folder of a converted S3FD")
     parser.add_argument("--every", type=int, default=1, help="find faces in each n-th frame only (%(default)s)")
@@ -119,6 +123,8 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if options.hubert and options.centres is None:
         parser.error("--hubert needs --centres, a file to read or to write")
+    if options.mouths and options.cropped:
+        parser.error("--mouths and --cropped: choose one")
     return options
 
 
@@ -235,6 +241,7 @@ def check_settings(options: argparse.Namespace, processor: LTBSProcessor, extrac
     settings = {name: value for name, value in processor.to_dict().items() if not name.startswith("energy_")}
     settings |= {"energy_type": processor.energy_type, "hubert": options.hubert, "cropped": options.cropped}
     settings |= {"max_seconds": options.max_seconds, "centres": extractor and extractor.digest}
+    settings |= {"ready_mouths": True} if options.mouths else {}
     settings["layer"] = options.layer if options.hubert else None
     file = options.output_dir / SETTINGS
     if file.is_file():
@@ -262,14 +269,18 @@ def write_clip(
     record.parent.mkdir(parents=True, exist_ok=True)
     found, left_out = [], None
     try:
-        found = list(find_pieces(row, options))
+        ready = None if options.mouths is None else read_ready_mouths(row, options, processor)
+        found = list(find_pieces(row, options, ready))
         left_out = None if found else "no face"
     except (ValueError, OSError) as error:
         left_out = refuse_or_tell(error, options)
     pieces = []
     for piece in found:
         try:
-            mouths = processor.read_mouths(row["video"], piece, name=row["id"])
+            if ready is None:
+                mouths = processor.read_mouths(row["video"], piece, name=row["id"])
+            else:
+                mouths = ready[piece.start_frame : piece.stop_frame]
             sound = read_sound(row, processor, piece)
             units = None if extractor is None else extractor(sound, len(mouths))
             measured = processor.measure_targets(sound, len(mouths))
@@ -292,10 +303,17 @@ def refuse_or_tell(error: Exception, options: argparse.Namespace) -> str:
     return str(error)
 
 
-def find_pieces(row: dict[str, Any], options: argparse.Namespace) -> Iterator[Track]:
-    """The track of the largest face in pieces of nearly equal length."""
-    reader = VideoReader(row["video"], name=row["id"])
-    if options.cropped:
+def read_ready_mouths(row: dict[str, Any], options: argparse.Namespace, processor: LTBSProcessor) -> np.ndarray:
+    """Mouths that others have cut, (frames, rows, columns) uint8."""
+    path = options.mouths / f"{row['id']}.mp4"
+    frames = VideoReader(path, name=str(path)).read(FRAMES_PER_SECOND)
+    return processor.read_mouths(np.stack([to_grey(frame) for frame in frames]), name=str(path))
+
+
+def find_pieces(row: dict[str, Any], options: argparse.Namespace, ready: np.ndarray | None = None) -> Iterator[Track]:
+    """The track of the largest face, or of what is ready, in pieces of nearly equal length."""
+    reader = VideoReader(row["video"] if ready is None else options.mouths / f"{row['id']}.mp4", name=row["id"])
+    if options.cropped or ready is not None:
         tracks = whole_frame_track(reader, FRAMES_PER_SECOND)
     else:
         faces = faces_from(options.detector, options.detector_model, reader.info.metadata)

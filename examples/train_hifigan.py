@@ -1,4 +1,4 @@
-"""Train a vocoder, HiFi-GAN, or fine-tune one on the spectrograms that LTBS makes.
+r"""Train a vocoder, HiFi-GAN, or fine-tune one on the spectrograms that LTBS makes.
 
 On a folder of recordings of speech, for the spectrograms of LTBS (16 kHz, 100 frames per second):
 
@@ -66,8 +66,9 @@ from avzoo.models.ltbs.training_clips import (
     read_target_list,
 )
 from avzoo.models.ltbs.training_ltbs import draw_noise, take_conditions, take_inputs
-from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model, load_task_pipeline
-from avzoo.pipelines.shared.speaker_vectors import ENCODER_FOLDER, embed_recordings, read_speaker_names
+from avzoo.pipelines.lip_to_speech.parts import choose_speaker_encoder
+from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
+from avzoo.pipelines.shared.speaker_vectors import embed_recordings, read_speaker_names
 from avzoo.training import TrainingArguments, report_errors, train
 from avzoo.video import VideoReader
 
@@ -97,6 +98,7 @@ def main() -> None:
     discriminators = Discriminators(divisor=options.discriminator_divisor)
     if options.model is not None and not load_discriminators(options.model, discriminators):
         logger.warning(f"`model` ({options.model}) has no discriminators beside it; new ones have to learn first.")
+    kind = "recordings" if options.targets is None else "clips"
     train(
         VocoderTraining(generator, discriminators),
         VocoderSegments(rows, read, mel, options.segment_frames),
@@ -114,7 +116,7 @@ def main() -> None:
             method="hifigan",
             output_dir=arguments.output_dir,
             repository=repository,
-            data=f"{len(rows)} recordings for training, {len(held_out)} for validation"
+            data=f"{len(rows)} {kind} for training, {len(held_out)} for validation"
             + ("" if options.mels is None else "; the spectrograms were a network's"),
             started_from=options.model,
         ),
@@ -129,9 +131,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--ltbs", help="folder or Hub id of the LTBS that makes those of --mels that are not there")
     parser.add_argument("--noise_scale", type=float, default=0.667, help="of the spectrograms it makes (%(default)s)")
     parser.add_argument("--speakers_file", type=Path, help="names in its table's order, if it has no speakers.json")
-    parser.add_argument(
-        "--speaker_encoder", help="folder or Hub id (default: speaker_encoder/ in the folder of --ltbs)"
-    )
+    parser.add_argument("--speaker_encoder", help="folder or Hub id (default: speaker_encoder/ beside --ltbs)")
     parser.add_argument("--model", help="vocoder to go on with: a folder or a Hub id")
     parser.add_argument("--processor", help="of a new vocoder: folder of LTBS whose spectrograms it is for")
     parser.add_argument("--size", choices=("v1", "v2"), help="of a new vocoder (default: v1)")
@@ -320,12 +320,11 @@ def find_speakers(
         return SpeakerTable(rows, read_speaker_names(options.ltbs, config.num_speakers, options.speakers_file))
     if config.speaker_conditioning == "none":
         return None
-    source = options.speaker_encoder or os.path.join(options.ltbs, ENCODER_FOLDER)
-    if options.speaker_encoder is None and not os.path.isdir(source):
+    encoder = choose_speaker_encoder(options.speaker_encoder, model, device)
+    if encoder is None:
         raise ValueError(
             f"`speaker_encoder` is needed: `ltbs` ({options.ltbs}) is given embeddings, and has none inside."
         )
-    encoder = load_task_pipeline("speaker-verification", source, device=device)
     return SpeakerVectors(rows, embed_recordings(encoder, rows, options.data_dir))
 
 

@@ -1,4 +1,4 @@
-"""Train LTBS: speech for a silent video of lips, in two stages or at once.
+r"""Train LTBS: speech for a silent video of lips, in two stages or at once.
 
 Mouths are cut, and spectrograms, pitch, energy and units measured, once for all epochs; GRID, Lip2Wav, LRS2, LRS3 and
 your own clips become folders of one kind:
@@ -79,9 +79,9 @@ from avzoo.models.ltbs.training_ltbs import (
     measure_batch,
     set_mean_spectrogram,
 )
-from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model, load_task_pipeline
+from avzoo.pipelines.lip_to_speech.parts import SPEAKER_ENCODER, choose_speaker_encoder, load_speaker_encoder
+from avzoo.pipelines.shared.saved_folders import explain_damage, load_checked_model
 from avzoo.pipelines.shared.speaker_vectors import (
-    ENCODER_FOLDER,
     SPEAKERS_FILE,
     embed_recordings,
     find_embedding_size,
@@ -104,7 +104,7 @@ def main() -> None:
     processor = load_processor([*options.targets, *options.val_targets])
     torch.manual_seed(arguments.seed)  # of new weights
     model, speakers = load(options, rows, processor)
-    encoder = load_speaker_encoder(options, model, arguments)
+    encoder = find_speaker_encoder(options, model, arguments)
     if encoder is not None:
         vectors = embed_recordings(encoder, rows + held_out, options.data_dir, options.speaker_recordings)
         speakers = partial(SpeakerVectors, vectors=vectors)
@@ -144,6 +144,7 @@ def main() -> None:
             repository=repository,
             data=minutes,
             started_from=options.model,
+            facts={"speakers": model.config.speaker_conditioning},
         ),
     )
 
@@ -163,7 +164,7 @@ def parse_arguments() -> argparse.Namespace:
         help="of a new network (default: embedding with --speaker_encoder, else table)",
     )
     parser.add_argument("--speakers_file", type=Path, help="names in a table's order, if --model has no speakers.json")
-    parser.add_argument("--speaker_encoder", help="folder or Hub id (default: speaker_encoder/ in --model's folder)")
+    parser.add_argument("--speaker_encoder", help="folder or Hub id (default: speaker_encoder/ beside --model)")
     parser.add_argument("--data_dir", type=Path, help="folder of the recordings that --speaker_encoder listens to")
     parser.add_argument("--speaker_recordings", type=int, default=20, help="of each speaker, at most (%(default)s)")
     parser.add_argument("--predictions_from", type=float, default=2 / 3, help="part of the acoustic steps (two thirds)")
@@ -196,9 +197,6 @@ def parse_arguments() -> argparse.Namespace:
         parser.error("--stage postnet needs --model, which the acoustic stage has left")
     if options.model is not None and (options.config or options.speakers):
         parser.error("--config and --speakers are for a new network; --model has its own")
-    if options.speaker_encoder is None and options.model is not None:
-        inside = Path(options.model) / ENCODER_FOLDER
-        options.speaker_encoder = str(inside) if inside.is_dir() else None
     if options.model is None:
         options.speakers = options.speakers or ("embedding" if options.speaker_encoder else "table")
         if (options.speakers == "embedding") != (options.speaker_encoder is not None):
@@ -303,7 +301,8 @@ def make_new(
     if options.speakers == "table":
         fields["num_speakers"] = len(names)
     if options.speakers == "embedding":
-        encoder = load_task_pipeline("speaker-verification", options.speaker_encoder)
+        with explain_hub_errors(options.speaker_encoder):
+            encoder = load_speaker_encoder(options.speaker_encoder, None)
         fields["speaker_encoder_dim"] = find_embedding_size(encoder)
     model = LTBSForLipToSpeech(LTBSConfig(**fields))
     set_mean_spectrogram(model, measure_mean_spectrogram(rows))
@@ -352,7 +351,7 @@ def begin_flow(
 # ------------------------------------------------------------------------------------------------------------ speakers
 
 
-def load_speaker_encoder(
+def find_speaker_encoder(
     options: argparse.Namespace, model: LTBSForLipToSpeech, arguments: TrainingArguments
 ) -> Any | None:
     """The pipeline that embeds voices; None for networks that are given none."""
@@ -363,17 +362,18 @@ def load_speaker_encoder(
                 f"{model.config.speaker_conditioning!r} and is given no embeddings."
             )
         return None
-    if options.speaker_encoder is None:
+    device = PartialState(cpu=arguments.cpu).device
+    encoder = choose_speaker_encoder(options.speaker_encoder, model, device)
+    if encoder is None:
         raise ValueError(
             f"`speaker_encoder` is needed: `model` ({options.model}) is given embeddings of "
             f"{model.config.given_speaker_dim} numbers; name the network that made those of its training."
         )
-    device = PartialState(cpu=arguments.cpu).device
-    encoder = load_task_pipeline("speaker-verification", options.speaker_encoder, device=device)
     size = find_embedding_size(encoder)
     if size != model.config.given_speaker_dim:
+        name = options.speaker_encoder or f"beside {options.model}"
         raise ValueError(
-            f"`speaker_encoder` ({options.speaker_encoder}) gives embeddings of {size} numbers, the network takes "
+            f"`speaker_encoder` ({name}) gives embeddings of {size} numbers, the network takes "
             f"{model.config.given_speaker_dim}."
         )
     return encoder
@@ -391,8 +391,8 @@ class SavedParts:
             text = json.dumps(self.names, ensure_ascii=False, indent=1) + "\n"
             (Path(folder) / SPEAKERS_FILE).write_text(text, encoding="utf-8")
         if self.encoder is not None:
-            self.encoder.model.save_pretrained(Path(folder) / ENCODER_FOLDER)
-            self.encoder.feature_extractor.save_pretrained(Path(folder) / ENCODER_FOLDER)
+            self.encoder.model.save_pretrained(Path(folder) / SPEAKER_ENCODER)
+            self.encoder.feature_extractor.save_pretrained(Path(folder) / SPEAKER_ENCODER)
 
 
 # ---------------------------------------------------------------------------------------------------------- validation

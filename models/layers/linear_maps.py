@@ -1,9 +1,9 @@
 """Linear layers on a CPU as convolutions of one frame, which oneDNN computes with the widest instructions there are.
 
-torch gives matrix products to MKL, which takes narrow instructions on processors that are not its maker's: half of the
-speed on an AMD EPYC with AVX-512, measured. Convolutions go to oneDNN, except those of one frame on one thread, unless
-they are dilated; a dilation changes nothing about one frame. Weights stay as they are, and sums are taken in another
-order.
+torch gives matrix products to MKL, which takes narrow instructions on processors that are not its maker's: about half
+of the speed for large layers on an AMD EPYC with AVX-512, measured. Convolutions go to oneDNN, except those of one
+frame on one thread, unless they are dilated; a dilation changes nothing about one frame. Weights stay as they are,
+and sums are taken in another order.
 """
 
 import torch

@@ -12,7 +12,8 @@ Protocol:
 3. STOI, ESTOI, PESQ (wide band), and ESTOI at the best lag, for sets whose sound and video don't start together.
 4. Pitch by [`avzoo.audio.estimate_pitch`]: moments of all voiced frames of the set, of made and real ones, and the
    distance of melodies clip by clip.
-5. Energy (FastSpeech 2's, linear) and log-mel spectrograms are of sounds brought to one peak, 1 / 1.1.
+5. Energy (FastSpeech 2's, linear) and log-mel spectrograms are of sounds brought to one peak, 1 / 1.1,
+   unless they are silent (below 1e-4); where the real sound is silent, both are undefined.
 
 Means are over the clips whose score is defined: silence has no ESTOI, a whisper no pitch. The report counts the others.
 """
@@ -24,6 +25,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,7 @@ from avzoo.pipelines.shared.saved_folders import explain_damage
 RATE = 16000  # Hz
 REAL = "real"  # the column of the recordings themselves
 PEAK = 1 / 1.1
+SILENCE = 1e-4  # peak of full scale below which a sound is silent: -80 dB
 
 # Scores of a clip: what a reader sees of each, and how many digits.
 SCORES = {
@@ -352,7 +355,7 @@ class _Scorer:
                 raise ValueError(f"`clips`: the sound {name!r} of {clip.id} holds NaN or infinite samples.")
 
     def _find_pitch(self, sound: np.ndarray) -> np.ndarray:
-        return estimate_pitch(torch.from_numpy(_bring_to_peak(sound))).numpy()
+        return estimate_pitch(torch.from_numpy(np.ascontiguousarray(_bring_to_peak(sound)))).numpy()
 
     def _score(
         self, made: np.ndarray, real: np.ndarray, system: str, clip: SpeechClip
@@ -381,10 +384,10 @@ class _Scorer:
             calls["pesq_wb"] = lambda: pesq_wb(made, real, RATE)
         calls |= {
             "pitch_dtw_hz": lambda: pitch_dtw_distance(*pitches),
-            "energy_error": lambda: compare(frame_distance, energies),
+            "energy_error": lambda: compare(partial(_compare_levels, real), energies),
             "variance_ratio": lambda: compare(global_variance_ratio, mels),
             "detail_ratio": lambda: compare(bin_detail_ratio, mels),
-            "mel_l1": lambda: compare(frame_distance, mels),
+            "mel_l1": lambda: compare(partial(_compare_levels, real), mels),
         }
         scores: dict[str, float | None] = {}
         undefined: dict[str, str] = {}
@@ -454,7 +457,15 @@ class _Scorer:
 
 
 def _bring_to_peak(sound: np.ndarray) -> np.ndarray:
+    if np.abs(sound).max() < SILENCE:
+        return sound  # noise of the last bit would become loud
     return normalize_peak(torch.from_numpy(np.ascontiguousarray(sound)), PEAK)[0].numpy()
+
+
+def _compare_levels(real: np.ndarray, made_frames: np.ndarray, real_frames: np.ndarray) -> float:
+    if np.abs(real).max() < SILENCE:
+        raise ValueError("the real sound is silent, and levels are relative to its peak.")
+    return frame_distance(made_frames, real_frames)
 
 
 __all__ = [

@@ -16,7 +16,7 @@ from avzoo.models.ltbs.training_clips import choose_recordings
 
 logger = logging.getLogger(__name__)
 
-SPEAKERS_FILE, ENCODER_FOLDER = "speakers.json", "speaker_encoder"
+SPEAKERS_FILE = "speakers.json"
 
 
 def find_embedding_size(encoder: Any) -> int:
@@ -98,4 +98,4 @@ def read_speaker_names(model: str | os.PathLike, count: int, file: str | os.Path
     return list(map(str, names))
 
 
-__all__ = ["ENCODER_FOLDER", "SPEAKERS_FILE", "embed_recordings", "find_embedding_size", "read_speaker_names"]
+__all__ = ["SPEAKERS_FILE", "embed_recordings", "find_embedding_size", "read_speaker_names"]

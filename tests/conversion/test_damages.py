@@ -91,6 +91,7 @@ FOLDERS = {
     "acl_ssl": 5,
     "mtdvocalist": 5,
     "slowfast_cslr": 5,
+    "ltbs": 5,
     "talknce": 5,
     "s3fd": 5,
     "transformers": 8,
@@ -182,6 +183,8 @@ def save_tiny(name: str, folder: Path) -> None:
         settings = {}
         if name == "flexiast":
             settings = {"num_mel_bins": TINY[row.model_class].config["num_mel_bins"], "max_length": 48}
+        if name == "ltbs":
+            settings = {key: TINY[row.model_class].config[key] for key in ("num_mel_bins", "num_units")}
         row.load(row.processor_class)(**settings).save_pretrained(folder)
 
 

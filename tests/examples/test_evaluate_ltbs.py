@@ -124,6 +124,29 @@ def test_units_are_compared_with_huberts(speakers, model, run_main, tmp_path):
     assert 0 <= float(share) <= 100
 
 
+def test_a_table_of_speakers_gives_everyone_his_own_voice(speakers, run_main, tmp_path):
+    torch.manual_seed(0)
+    fields = {**FOR_SPEECH.config, "speaker_conditioning": "table", "num_speakers": 2}
+    LTBSForLipToSpeech(LTBSConfig(**fields)).save_pretrained(tmp_path)
+    LTBSProcessor(crop_size=24, mouth_size=28, num_mel_bins=8, num_units=5).save_pretrained(tmp_path)
+    options = ["--model", tmp_path, "--dataset", "folder", "--data_dir", speakers, "--max_lag", 0, "--limit", 1]
+    (tmp_path / "speakers.json").write_text('["ben", "anna"]')
+    status, stdout, stderr = run_main(SCRIPT, *options)
+    assert status == 0, stderr
+    assert "voice: table" in stdout
+    (tmp_path / "speakers.json").write_text('["ben", "clara"]')
+    status, _, stderr = run_main(SCRIPT, *options)
+    assert status == 1
+    assert "anna/0: speaker 'anna' is not in the network's table: ben, clara" in stderr
+
+
+def test_a_table_of_a_network_without_one_is_refused(speakers, model, run_main):
+    options = ["--model", model, "--dataset", "folder", "--data_dir", speakers]
+    status, _, stderr = run_main(SCRIPT, *options, "--voice", "table")
+    assert status == 1
+    assert "has no table of speakers" in stderr
+
+
 def test_any_systems_sounds_are_compared_by_a_named_recogniser(sounds, recognizer, run_main):
     folders = ["--made", sounds / "made", "--real", sounds / "real", "--texts", sounds / "texts.csv"]
     status, stdout, stderr = run_main(SCRIPT, *folders, "--asr", "some/recogniser", "--max_lag", 0)

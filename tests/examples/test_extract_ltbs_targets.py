@@ -131,6 +131,31 @@ def test_long_clips_are_cut(speakers, run_main, tmp_path):
     assert {entry["speaker"] for entry in entries} == {"anna"}
 
 
+def test_ready_mouths_are_taken_as_they_are(speakers, run_main, tmp_path):
+    shades = {"anna": 40, "ben": 200}
+    for name, shade in shades.items():
+        (tmp_path / "mouths" / name).mkdir(parents=True)
+        write_video(tmp_path / "mouths" / name / "clip.mp4", np.full((20, 96, 96, 3), shade, np.uint8), 25)
+    given = extraction(speakers, tmp_path / "targets", "--mouths", tmp_path / "mouths", "--max_seconds", 0.5)
+    status, _, stderr = run_main(SCRIPT, *given)
+    assert status == 0, stderr
+    processor, entries = LTBSProcessor.from_pretrained(tmp_path / "targets"), read_list(tmp_path / "targets")
+    assert [(entry["id"], entry["start_frame"], entry["frames"]) for entry in entries] == [
+        (f"{name}/clip", start, 10) for name in shades for start in (0, 10)
+    ]
+    for entry in entries:
+        clip = load_clip(tmp_path / "targets" / entry["file"], processor)
+        assert float(clip["mouths"].float().mean()) == pytest.approx(shades[entry["speaker"]], abs=3)
+        sound = VideoReader(speakers / f"{entry['id']}.mp4").soundtrack(16000)[0]
+        part = processor.prepare_sound(sound, start_frame=entry["start_frame"], num_frames=10)
+        torch.testing.assert_close(clip["mel_labels"], processor.prepare_targets(part, 10)["mel_labels"])
+    (tmp_path / "mouths" / "ben" / "clip.mp4").unlink()
+    (tmp_path / "targets" / "ben" / "clip.json").unlink()
+    status, _, stderr = run_main(SCRIPT, *given)
+    assert status != 0
+    assert "mouths/ben/clip.mp4" in stderr
+
+
 def test_clips_of_a_table_keep_their_split_and_name_their_recording(speakers, run_main, tmp_path):
     table = tmp_path / "clips.csv"
     table.write_text("path,speaker,split\nben/clip.mp4,b,val\nanna/clip.mp4,a,train\n")

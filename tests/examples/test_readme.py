@@ -13,7 +13,15 @@ import soundfile
 import torch
 from contract.tiny.avdiffuss import tiny_separation_parts
 from sign_clips import save_sign_model
-from transformers import HubertConfig, HubertModel
+from transformers import (
+    HubertConfig,
+    HubertModel,
+    Wav2Vec2Config,
+    Wav2Vec2CTCTokenizer,
+    Wav2Vec2FeatureExtractor,
+    Wav2Vec2ForCTC,
+    Wav2Vec2Processor,
+)
 
 import avzoo
 from avzoo.cli import main
@@ -34,6 +42,7 @@ FASTER = {
 PRINTS_ONLY = {
     "mine_neighbours.py": "",
     "evaluate_slowfast_cslr.py": "",
+    "evaluate_ltbs.py": "--max_lag 0",
     "extract_ltbs_targets.py": "--layer 1 --num_units 8",
 }
 SMALL_LTBS = {  # of a new one; the others begin from it
@@ -91,11 +100,33 @@ def write_speakers(*names: str) -> None:
         shutil.copyfile(drawn, name)
 
 
+SMALL_SPEECH_NETWORK = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "conv_dim": (8,) * 7,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 2,
+}
+
+
 def save_small_hubert(folder: Path) -> Path:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
-    sizes |= {"conv_dim": (8,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
     torch.manual_seed(0)
-    HubertModel(HubertConfig(do_stable_layer_norm=True, feat_extract_norm="layer", **sizes)).save_pretrained(folder)
+    config = HubertConfig(do_stable_layer_norm=True, feat_extract_norm="layer", **SMALL_SPEECH_NETWORK)
+    HubertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_small_recognizer(folder: Path) -> Path:
+    """Letters at random."""
+    folder.mkdir()
+    letters = {letter: index for index, letter in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ABC"])}
+    (folder / "vocab.json").write_text(json.dumps(letters))
+    tokenizer = Wav2Vec2CTCTokenizer(folder / "vocab.json")
+    Wav2Vec2Processor(Wav2Vec2FeatureExtractor(), tokenizer).save_pretrained(folder)
+    torch.manual_seed(0)
+    Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(tokenizer), **SMALL_SPEECH_NETWORK)).save_pretrained(folder)
     return folder
 
 
@@ -128,6 +159,8 @@ def test_the_commands_for_own_data_run_as_they_stand(run_main, monkeypatch, tmp_
     write_videos()
     write_clips(*blocks["videos/street/1.mp4"][0].split())
     write_speakers(*blocks["speakers/anna/1.mp4"][0].split())
+    write_speakers("test-speakers/anna/1.mp4", "test-speakers/ben/1.mp4")
+    Path("texts.csv").write_text("id,text\nanna/1,one two\nben/1,three\n")
     Path("small.json").write_text(json.dumps(SMALL_LTBS))
     avzoo.AVDiffuSSPipeline(**tiny_separation_parts()).save_pretrained("avdiffuss_start")
     models = {"MIT/ast-finetuned-audioset-10-10-0.4593": small_ast, "AST_FOLDER": small_ast}
@@ -140,6 +173,7 @@ def test_the_commands_for_own_data_run_as_they_stand(run_main, monkeypatch, tmp_
     models |= {"microsoft/resnet-18": small_encoders / "resnet18"}
     models |= {"SLOWFAST_FOLDER": save_sign_model(tmp_path / "slowfast")}
     models |= {"facebook/hubert-large-ll60k": save_small_hubert(tmp_path / "hubert")}
+    models |= {"openai/whisper-small.en": save_small_recognizer(tmp_path / "recognizer")}
     done = []
     for command in blocks["sh"]:
         words = [str(models.get(word, word)) for word in shlex.split(command)]

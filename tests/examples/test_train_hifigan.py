@@ -9,7 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import SpeechT5HifiGan
 
-from avzoo import LTBSConfig, LTBSForLipToSpeech, LTBSProcessor
+from avzoo import (
+    LTBSConfig,
+    LTBSForLipToSpeech,
+    LTBSProcessor,
+    SpeakerEncoderConfig,
+    SpeakerEncoderForXVector,
+    SpeakerFeatureExtractor,
+)
 from avzoo.audio import MelSettings, write_wav
 from avzoo.models.layers.griffin_lim_vocoder import GriffinLimVocoder, GriffinLimVocoderConfig
 from avzoo.models.layers.vocoding import load_vocoder, make_hifigan_config
@@ -156,6 +163,23 @@ def test_it_is_tuned_on_what_ltbs_makes_of_true_units(recordings, targets, ltbs,
     assert (mels / "anna" / "0-0.safetensors").stat().st_mtime_ns == written
     line = refuse(run_main, *options(recordings, tmp_path / "other", *made, "--noise_scale", 0.5))
     assert line.startswith(f"`mels` ({mels}) holds spectrograms of {{'ltbs': '{ltbs}', 'noise_scale': 0.667}}, not of ")
+
+
+def test_a_network_that_is_given_voices_gets_them(recordings, targets, ltbs, start, run_main, caplog, tmp_path):
+    encoder = {"hidden_size": 8, "aggregation_size": 12, "squeeze_size": 4, "attention_size": 4, "embedding_size": 6}
+    torch.manual_seed(0)
+    config = LTBSConfig.from_pretrained(ltbs, speaker_conditioning="embedding", speaker_encoder_dim=6)
+    LTBSForLipToSpeech(config).save_pretrained(tmp_path / "ltbs")
+    made = ["--model", start, "--ltbs", tmp_path / "ltbs", "--targets", targets, "--mels", tmp_path / "mels"]
+    line = refuse(run_main, *options(recordings, tmp_path / "out", *made, "--max_steps", 1))
+    assert line.startswith(f"`speaker_encoder` is needed: `ltbs` ({tmp_path / 'ltbs'}) is given embeddings")
+    inside = tmp_path / "ltbs" / "speaker_encoder"
+    SpeakerEncoderForXVector(SpeakerEncoderConfig(num_mel_bins=16, **encoder)).save_pretrained(inside)
+    SpeakerFeatureExtractor().save_pretrained(inside)
+    status, _, stderr = run_main(SCRIPT, *options(recordings, tmp_path / "out", *made, "--max_steps", 1))
+    assert status == 0, stderr
+    assert "has a flow that was never trained; its coarse spectrograms are taken" in caplog.text
+    assert load_file(tmp_path / "mels" / "ben" / "1-0.safetensors")["mel"].shape == (64, 12)
 
 
 def test_spectrograms_are_found_by_the_names_of_recordings(recordings, start, run_main, tmp_path):

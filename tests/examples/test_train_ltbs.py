@@ -441,6 +441,16 @@ def test_a_changed_option_is_refused_when_a_run_resumes(targets, acoustic, run_m
     assert line.startswith("`predicted_share`: checkpoint-000004 was written with 0.5, this run has 0.25; ")
 
 
+def test_the_toy_is_what_the_option_runs(run_main, monkeypatch, tmp_path):
+    from toy import ltbs
+
+    seen = []
+    monkeypatch.setattr(ltbs, "show_claim", lambda options: seen.append((options.toy_seeds, options.output_dir)))
+    status, _, stderr = run_main(SCRIPT, "--toy", "--toy_seeds", 3, "--output_dir", tmp_path)
+    assert status == 0, stderr
+    assert seen == [([3], str(tmp_path))]
+
+
 def test_what_is_missing_is_told(targets, run_main, tmp_path):
     for given, message in (
         ([], "--targets must be given, or --toy"),

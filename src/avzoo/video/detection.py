@@ -243,8 +243,8 @@ class YuNetDetector:
         except Exception as error:  # no network, a proxy, a renamed file: all have the same way out
             raise OSError(
                 f"YuNet's file {name} can't be downloaded from https://huggingface.co/{self.REPOSITORY} "
-                f"({type(error).__name__}). Fetch it (0.2 MB) where there is a network and pass its path as `model`, "
-                "or give boxes of your own."
+                f"({type(error).__name__}). Fetch it (0.2 MB) where there is a network and pass its path as `model` "
+                "(`detector_model` of pipelines, --detector-model), or give boxes of your own."
             ) from error
 
 

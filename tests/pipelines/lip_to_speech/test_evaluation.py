@@ -81,6 +81,21 @@ def test_silence_is_counted_and_left_out_of_the_mean():
     )
 
 
+def test_a_silent_recording_has_no_scores():
+    (clip,) = score_speech([SpeechClip("a", np.zeros(RATE, np.float32), {"made": make_voice()})]).clips
+    assert set(clip.scores.values()) == {None}
+    assert "the real sound is silent" in clip.undefined["energy_error"]
+
+
+def test_noise_of_the_last_bit_is_not_made_loud():
+    real = make_voice()
+    bit = (np.random.default_rng(0).integers(-1, 2, RATE) / 32768).astype(np.float32)
+    still, hiss = score_speech(
+        [SpeechClip("still", real, {"made": 0 * real}), SpeechClip("hiss", real, {"made": bit})]
+    ).clips
+    assert hiss.scores["energy_error"] == pytest.approx(still.scores["energy_error"], rel=0.01)
+
+
 def test_a_sound_too_short_for_a_spectrogram_is_counted_and_left_out_of_the_mean():
     report = score_speech([make_clip("a"), SpeechClip("b", make_voice(1), {"made": make_voice(1)[:100]})])
     assert report.means["made"]["mel_l1"] == {"mean": 0, "clips": 1, "undefined": 1}

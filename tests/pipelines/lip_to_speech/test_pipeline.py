@@ -348,6 +348,10 @@ def test_a_vocoder_of_other_spectrograms_is_refused(folder, tmp_path):
     ):
         with pytest.raises(ValueError, match=r"was trained on other spectrograms .*8000"):
             load(model, vocoder=vocoder)
+    with pytest.raises(
+        ValueError, match=rf"^`vocoder` was trained on other spectrograms than the model `{folder}` makes"
+    ):
+        load(folder, vocoder=tiny_hifigan(other))
 
 
 @pytest.mark.parametrize("vocoder", [lambda mel: mel, torch.nn.Identity(), 3])
