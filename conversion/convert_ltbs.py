@@ -162,9 +162,7 @@ def convert(
     return model, variant or "reimplementation", processor
 
 
-def check_shared_wavenets(
-    tensors: Mapping[str, torch.Tensor], source: str, steps_per_wavenet: int, name: str
-) -> None:
+def check_shared_wavenets(tensors: Mapping[str, torch.Tensor], source: str, steps_per_wavenet: int, name: str) -> None:
     """Refuse WaveNets that differ where steps of the flow share one: all but the first would be lost.
 
     Raises:
