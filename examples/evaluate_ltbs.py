@@ -42,6 +42,7 @@ from avzoo.pipelines.lip_to_speech.evaluated_clips import (
     speak_clips,
 )
 from avzoo.pipelines.lip_to_speech.evaluation import RATE, SpeechClip, load_recognizer, score_speech
+from avzoo.pipelines.shared.commands import check_writable
 from avzoo.pipelines.shared.saved_folders import load_task_pipeline
 from avzoo.pipelines.shared.speaker_vectors import read_speaker_names
 from avzoo.training import report_errors
@@ -56,6 +57,8 @@ def main() -> None:
         path = getattr(options, name)
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"--{name} ({path}): there is no folder {path.absolute().parent}.")
+        if path is not None:
+            check_writable(path)
     texts = None if options.texts is None else read_texts(options.texts)
     told: dict[str, object] = {}
     if options.made is not None:

@@ -217,7 +217,8 @@ class LipToSpeechPipeline(FaceVideoPipeline):
             )
             waveform = vocode(self.vocoder, made.mel.float().to(self.vocoder.dtype))[0].float()
             if not (made.mel.isfinite().all() and waveform.isfinite().all()):
-                raise ValueError(f"`model`: its speech is NaN or infinite; its weights are {self.dtype}, try float32.")
+                advice = "try float32" if self.dtype != torch.float32 else "noise or given values may be too large"
+                raise ValueError(f"`model`: its speech is NaN or infinite; its weights are {self.dtype}, {advice}.")
             as_spoken = {name: given.get(name, made[name] * control)[0] for name, control in controls.items()}
             probabilities = made.unit_logits[0].float().softmax(-1)
             score = probabilities.gather(1, made.units[0][:, None].clamp(min=0)).mean()
@@ -278,7 +279,10 @@ class LipToSpeechPipeline(FaceVideoPipeline):
             shape: Sequence[int] = (len(track),)
             if name == "noise":
                 shape = (len(track) * config.upsample_factor, config.num_mel_bins)
-            value = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value)
+            try:
+                value = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"`{name}` must be an array of numbers, {tuple(shape)}; {error}") from error
             if tuple(value.shape) not in (tuple(shape), (1, *shape)):
                 raise ValueError(
                     f"`{name}` must be {tuple(shape)} for the {len(track)} frames of face {track.track_id}, got "

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -195,3 +196,19 @@ def test_options_that_do_not_fit_together_are_refused(run_main, options, message
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 2
     assert message in stderr
+
+
+def test_a_report_in_place_of_a_device_is_refused_before_anything_is_read(sounds, run_main, tmp_path):
+    os.mkfifo(tmp_path / "report.json")
+    folders = ["--made", sounds / "nowhere", "--real", sounds / "real"]
+    status, _, stderr = run_main(SCRIPT, *folders, "--output", tmp_path / "report.json")
+    assert status == 1
+    assert "report.json` is a pipe or a device" in stderr
+
+
+def test_rows_of_a_network_without_a_table_are_refused(model, speakers, run_main):
+    status, _, stderr = run_main(
+        SCRIPT, "--model", model, "--dataset", "folder", "--data_dir", speakers, "--voice", "table"
+    )
+    assert status == 1
+    assert re.search(r"--voice table: `model` \(.*\) has no table of speakers", stderr)
