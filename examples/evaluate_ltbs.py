@@ -42,7 +42,7 @@ from avzoo.pipelines.lip_to_speech.evaluated_clips import (
     speak_clips,
 )
 from avzoo.pipelines.lip_to_speech.evaluation import RATE, SpeechClip, load_recognizer, score_speech
-from avzoo.pipelines.shared.commands import check_writable
+from avzoo.pipelines.shared.commands import check_writable, silence_hub
 from avzoo.pipelines.shared.saved_folders import load_task_pipeline
 from avzoo.pipelines.shared.speaker_vectors import read_speaker_names
 from avzoo.training import report_errors
@@ -152,6 +152,7 @@ def speak(
     )
     chosen = rows[: options.limit]
     parts = {name: getattr(options, name) for name in ("vocoder", "speaker_encoder") if getattr(options, name)}
+    silence_hub()
     pipe = load_task_pipeline("lip-to-speech", options.model, options.device, **parts)
     has_table = pipe.model.config.speaker_conditioning == "table"
     voice, table = options.voice or ("table" if has_table else "mean"), None
@@ -159,6 +160,8 @@ def speak(
         if not has_table:
             raise ValueError(f"--voice table: `model` ({options.model}) has no table of speakers.")
         table = read_speaker_names(options.model, pipe.model.config.num_speakers, options.speakers_file)
+    elif has_table:
+        raise ValueError(f"--voice {voice}: `model` ({options.model}) has a table of speakers; leave --voice out.")
     units = None
     if options.hubert is not None:
         units = UnitReader.load(options.hubert, options.centres, layer=options.layer, device=options.device)

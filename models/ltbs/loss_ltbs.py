@@ -1,4 +1,4 @@
-"""What LTBS is trained with."""
+"""The losses of LTBS."""
 
 import math
 from typing import NamedTuple

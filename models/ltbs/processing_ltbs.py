@@ -56,8 +56,8 @@ class LTBSProcessor(SavedProcessorMixin):
         energy_mean, energy_std: of the logarithm over a corpus, see [`fit_energy`].
         pitch_low, pitch_high, pitch_frame: of pYIN, Hz and samples. The public implementation looks from 55 Hz on in
             frames too short for it, at the wrong rate.
-        peak: of recordings; silence stays silence.
-        num_units: there are.
+        peak: to which the loudest sample of a recording is scaled; silence stays silence.
+        num_units: number of different units of speech.
     """
 
     model_input_names = ["pixel_values", "attention_mask"]
@@ -307,7 +307,7 @@ class LTBSProcessor(SavedProcessorMixin):
             audio: what [`avzoo.audio.read_audio`] takes, 16-bit samples, too.
             sampling_rate: of bare samples, Hz; None: the processor's.
             start_frame: the video frame from which on the sound is wanted.
-            num_frames: how many are wanted. None: all that follow.
+            num_frames: number of video frames that are wanted. None: all that follow.
 
         Raises:
             ValueError: the sound ends before `start_frame`; what [`avzoo.audio.read_audio`] raises.
@@ -339,7 +339,7 @@ class LTBSProcessor(SavedProcessorMixin):
         return self.normalize_targets(self.measure_targets(waveform, num_frames))
 
     def measure_targets(self, waveform: torch.Tensor, num_frames: int) -> dict[str, torch.Tensor]:
-        """The same as measured: mel, pitch in Hz, and energy that knows of no corpus; what files keep."""
+        """What [`prepare_targets`] gives, before normalisation: mel, pitch in Hz, energy; files of targets hold it."""
         check_whole_number("num_frames", num_frames, at_least=1)
         num_samples = num_frames * self.samples_per_frame
         waveform = nn.functional.pad(waveform[:num_samples], (0, max(0, num_samples - len(waveform))))
@@ -359,7 +359,7 @@ class LTBSProcessor(SavedProcessorMixin):
         return {"mel": mel, "pitch": decimate_pitch(pitch, num_frames, self.upsample_factor), "energy": energy}
 
     def normalize_targets(self, measured: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What [`measure_targets`] gives to what the network is trained on."""
+        """Normalise what [`measure_targets`] gives; see [`prepare_targets`]."""
         energy = measured["energy"]
         if self.energy_type == "linear":
             energy = (energy - self.energy_mean) / self.energy_std

@@ -134,6 +134,9 @@ def test_a_table_of_speakers_gives_everyone_his_own_voice(speakers, run_main, tm
     status, stdout, stderr = run_main(SCRIPT, *options)
     assert status == 0, stderr
     assert "voice: table" in stdout
+    status, _, stderr = run_main(SCRIPT, *options, "--voice", "other")
+    assert status == 1
+    assert "has a table of speakers; leave --voice out" in stderr
     (tmp_path / "speakers.json").write_text('["ben", "clara"]')
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 1
