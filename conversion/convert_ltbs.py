@@ -151,6 +151,7 @@ def convert(
     fields = infer_fields(state_dict, checkpoint.name) | dict(config or {})
     with build_without_memory(len(state_dict), checkpoint.name):  # no weight is drawn at random first
         model = LTBSForLipToSpeech(LTBSConfig(**fields))
+    check_shared_wavenets(state_dict, "post_net.", model.config.postnet_share_group, checkpoint.name)
     tensors = join_conditions(state_dict, "post_net.")
     # A checkpoint was trained, so its norms of rows are set from data; their file does not say so.
     flags = {name: torch.tensor(True) for name in model.state_dict() if name.endswith(".is_initialized")}
@@ -159,6 +160,26 @@ def convert(
     processor = {"mel_type": "centered", "energy_type": "log_mel"}
     processor |= {name: getattr(model.config, name) for name in ("num_units", "num_mel_bins")}
     return model, variant or "reimplementation", processor
+
+
+def check_shared_wavenets(tensors: Mapping[str, torch.Tensor], source: str, steps_per_wavenet: int, name: str) -> None:
+    """Refuse WaveNets that differ where steps of the flow share one: all but the first would be lost.
+
+    Raises:
+        ValueError: they differ; which.
+    """
+    pattern = re.compile(re.escape(source) + r"flows\.(\d+)\.wn\.((?!cond_layer\.).+)")
+    for key, value in tensors.items():
+        found = pattern.fullmatch(key)
+        if found is None:
+            continue
+        step = int(found[1]) // 3
+        first = tensors.get(f"{source}flows.{3 * (step - step % steps_per_wavenet) + 2}.wn.{found[2]}")
+        if first is not None and not torch.equal(first, value):
+            raise ValueError(
+                f"{name}: `postnet_share_group` is {steps_per_wavenet}, but `{key}` differs from the WaveNet of the "
+                "first step of its group; they are not shared."
+            )
 
 
 def infer_fields(state_dict: Mapping[str, torch.Tensor], name: str) -> dict[str, Any]:

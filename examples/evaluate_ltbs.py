@@ -1,4 +1,4 @@
-"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
+r"""Evaluate LTBS on GRID, Lip2Wav, LRS2, LRS3 or your own videos, or compare any system's sounds with the real ones.
 
     python examples/evaluate_ltbs.py --model LTBS_FOLDER --dataset grid --data_dir grid --speakers s1 s2 --faces frame \
         --voice other --asr openai/whisper-small.en --output report.json --clips clips.csv
@@ -42,6 +42,7 @@ from avzoo.pipelines.lip_to_speech.evaluated_clips import (
     speak_clips,
 )
 from avzoo.pipelines.lip_to_speech.evaluation import RATE, SpeechClip, load_recognizer, score_speech
+from avzoo.pipelines.shared.commands import check_writable, silence_hub
 from avzoo.pipelines.shared.saved_folders import load_task_pipeline
 from avzoo.pipelines.shared.speaker_vectors import read_speaker_names
 from avzoo.training import report_errors
@@ -56,6 +57,8 @@ def main() -> None:
         path = getattr(options, name)
         if path is not None and not path.absolute().parent.is_dir():
             raise FileNotFoundError(f"--{name} ({path}): there is no folder {path.absolute().parent}.")
+        if path is not None:
+            check_writable(path)
     texts = None if options.texts is None else read_texts(options.texts)
     told: dict[str, object] = {}
     if options.made is not None:
@@ -149,6 +152,7 @@ def speak(
     )
     chosen = rows[: options.limit]
     parts = {name: getattr(options, name) for name in ("vocoder", "speaker_encoder") if getattr(options, name)}
+    silence_hub()
     pipe = load_task_pipeline("lip-to-speech", options.model, options.device, **parts)
     has_table = pipe.model.config.speaker_conditioning == "table"
     voice, table = options.voice or ("table" if has_table else "mean"), None
@@ -156,6 +160,8 @@ def speak(
         if not has_table:
             raise ValueError(f"--voice table: `model` ({options.model}) has no table of speakers.")
         table = read_speaker_names(options.model, pipe.model.config.num_speakers, options.speakers_file)
+    elif has_table:
+        raise ValueError(f"--voice {voice}: `model` ({options.model}) has a table of speakers; leave --voice out.")
     units = None
     if options.hubert is not None:
         units = UnitReader.load(options.hubert, options.centres, layer=options.layer, device=options.device)

@@ -1,4 +1,4 @@
-"""Evaluate SlowFastSign on PHOENIX14, PHOENIX14-T, CSL-Daily or your own clips, as the published numbers were made.
+r"""Evaluate SlowFastSign on PHOENIX14, PHOENIX14-T, CSL-Daily or your own clips, as the published numbers were made.
 
     python examples/evaluate_slowfast_cslr.py --model SIGN_FOLDER --dataset phoenix14 \
         --data_dir phoenix-2014-multisigner --split test --official_padding --output_dir report

@@ -1,4 +1,4 @@
-"""Evaluate a speaker encoder, or a session model on one, on VoxCeleb1's lists of trials.
+r"""Evaluate a speaker encoder, or a session model on one, on VoxCeleb1's lists of trials.
 
     python examples/evaluate_speaker_verification.py --model ENCODER_FOLDER --data_dir voxceleb1/wav \
         --lists veri_test2.txt list_test_all2.txt list_test_hard2.txt

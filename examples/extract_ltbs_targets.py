@@ -1,4 +1,4 @@
-"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
+r"""Cut mouths and measure what LTBS is trained on, once for all epochs: spectrogram, pitch, energy, units of speech.
 
     python examples/extract_ltbs_targets.py --dataset grid --data_dir grid --output_dir targets/train \
         --hubert facebook/hubert-large-ll60k --centres centres.safetensors
@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 from transformers import HubertModel
+from transformers.utils import PROCESSOR_NAME
 
 from avzoo.checks import check_number, check_whole_number
 from avzoo.data.grid import grid
@@ -73,6 +74,7 @@ def main() -> None:
     check_number("max_seconds", options.max_seconds, above=0)
     check_whole_number("every", options.every, at_least=1)
     rows = read_rows(options)
+    refuse_taken_names(rows)
     processor = load_processor(options)
     extractor = load_units(options, rows, processor) if options.hubert else None
     check_settings(options, processor, extractor)
@@ -105,7 +107,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--hubert", help="folder or Hub id; without it no units are written")
     parser.add_argument("--layer", type=int, default=12, help="of HuBERT (%(default)s)")
     parser.add_argument("--centres", type=Path, help="safetensors file of k-means centres, found if it is not there")
-    parser.add_argument("--num_units", type=int, default=200, help="centres to find (%(default)s)")
+    parser.add_argument(
+        "--num_units", type=int, default=200, help="centres to find, where there is no file (%(default)s)"
+    )
     parser.add_argument("--fit_clips", type=int, default=1000, help="clips to find them in (%(default)s)")
     parser.add_argument("--fit_frames", type=int, default=200_000, help="frames of these (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of k-means (%(default)s)")
@@ -153,6 +157,18 @@ def read_rows(options: argparse.Namespace) -> list[dict[str, Any]]:
     ]
 
 
+def refuse_taken_names(rows: list[dict[str, Any]]) -> None:
+    """Refuse clips whose record would be one of the folder's own files.
+
+    Raises:
+        ValueError: a clip is called so; rename it.
+    """
+    taken = {Path(name).stem for name in (SETTINGS, CLIPS, PROCESSOR_NAME)}
+    for row in rows:
+        if os.path.normpath(row["id"]) in taken:
+            raise ValueError(f"a clip is called {row['id']}, as a file of `output_dir` is; rename it ({row['video']}).")
+
+
 def load_processor(options: argparse.Namespace) -> LTBSProcessor:
     """That of another set, or a new one whose energy isn't fitted yet."""
     if options.processor is not None:
@@ -195,10 +211,15 @@ def load_units(options: argparse.Namespace, rows: list[dict[str, Any]], processo
         chosen = torch.randperm(len(rows), generator=generator)[: options.fit_clips].tolist()
         features = []
         for place in tqdm(sorted(chosen), desc="features for k-means", unit="clip"):
-            sound = read_sound(rows[place], processor)
-            part = extract_hubert_features(model, sound)
+            try:
+                part = extract_hubert_features(model, read_sound(rows[place], processor))
+            except (ValueError, OSError) as error:
+                refuse_or_tell(error, options)
+                continue
             most = max(1, options.fit_frames // len(chosen))
             features.append(part[torch.randperm(len(part), generator=generator)[:most]])
+        if not features:
+            raise ValueError(f"none of the {len(chosen)} clips that --centres are to be found in can be read.")
         centres = fit_centres(torch.cat(features), options.num_units, generator=generator)
         options.centres.parent.mkdir(parents=True, exist_ok=True)
         save_centres(options.centres, centres)
@@ -246,27 +267,40 @@ def write_clip(
 ) -> None:
     """The files of one clip, and last its record."""
     record.parent.mkdir(parents=True, exist_ok=True)
-    pieces, left_out = [], None
+    found, left_out = [], None
     try:
         ready = None if options.mouths is None else read_ready_mouths(row, options, processor)
-        for piece in find_pieces(row, options, ready):
+        found = list(find_pieces(row, options, ready))
+        left_out = None if found else "no face"
+    except (ValueError, OSError) as error:
+        left_out = refuse_or_tell(error, options)
+    pieces = []
+    for piece in found:
+        try:
             if ready is None:
                 mouths = processor.read_mouths(row["video"], piece, name=row["id"])
             else:
                 mouths = ready[piece.start_frame : piece.stop_frame]
             sound = read_sound(row, processor, piece)
             units = None if extractor is None else extractor(sound, len(mouths))
-            path = record.with_name(f"{record.stem}-{piece.start_frame}.safetensors")
-            save_clip(path, torch.from_numpy(mouths), processor.measure_targets(sound, len(mouths)), units)
-            place = {"file": str(path.relative_to(options.output_dir)), "start_frame": piece.start_frame}
-            pieces.append(place | {"frames": len(mouths)})
-        left_out = None if pieces else "no face"
-    except (ValueError, OSError) as error:
-        if not options.skip_damaged:
-            raise
-        pieces, left_out = [], str(error)
+            measured = processor.measure_targets(sound, len(mouths))
+        except (ValueError, OSError) as error:
+            pieces, left_out = [], refuse_or_tell(error, options)
+            break
+        # Outside: a full disk is no damaged clip.
+        path = record.with_name(f"{record.stem}-{piece.start_frame}.safetensors")
+        save_clip(path, torch.from_numpy(mouths), measured, units)
+        place = {"file": str(path.relative_to(options.output_dir)), "start_frame": piece.start_frame}
+        pieces.append(place | {"frames": len(mouths)})
     with write_atomically(record) as unfinished:
         unfinished.write_text(json.dumps({"pieces": pieces, "left_out": left_out}), encoding="utf-8")
+
+
+def refuse_or_tell(error: Exception, options: argparse.Namespace) -> str:
+    """Why a clip is left out, with --skip_damaged."""
+    if not options.skip_damaged:
+        raise error
+    return str(error)
 
 
 def read_ready_mouths(row: dict[str, Any], options: argparse.Namespace, processor: LTBSProcessor) -> np.ndarray:

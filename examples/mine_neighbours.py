@@ -1,4 +1,4 @@
-"""Find the clips that are similar to each clip, in the picture and in the sound, for `train_ssl_alignment.py`.
+r"""Find the clips that are similar to each clip, in the picture and in the sound, for `train_ssl_alignment.py`.
 
     python examples/mine_neighbours.py --dataset vggsound --data_dir vggsound --list train.txt \
         --image_model openai/clip-vit-base-patch32 --audio_model MIT/ast-finetuned-audioset-10-10-0.4593 \

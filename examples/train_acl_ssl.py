@@ -1,4 +1,4 @@
-"""Train ACL-SSL: CLIP hears where in a picture the sound is, learnt from pictures with their sounds, without labels.
+r"""Train ACL-SSL: CLIP hears where in a picture the sound is, learnt from pictures with their sounds, without labels.
 
 A frozen BEATs and a frozen CLIPSeg, 241 M weights, and between them 7.3 M that are trained. On VGGSound, in the
 authors' layout, with the frozen networks of a converted folder:

@@ -1,4 +1,4 @@
-"""Train an AST from coarse to fine: on short spectrograms first, at full resolution last.
+r"""Train an AST from coarse to fine: on short spectrograms first, at full resolution last.
 
 On a public dataset as its owners lay it out, or on your own recordings, in a folder for each class (`--dataset folder`)
 or named by a table of paths and labels (`--dataset csv`), from any AST or FlexiAST:

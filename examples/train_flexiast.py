@@ -1,4 +1,4 @@
-"""Train a FlexiAST: an audio tagger for every patch size.
+r"""Train a FlexiAST: an audio tagger for every patch size.
 
 On a public dataset as its owners lay it out, or on your own recordings, in a folder for each class (`--dataset folder`)
 or named by a table of paths and labels (`--dataset csv`), from any AST or FlexiAST:

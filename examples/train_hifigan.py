@@ -1,4 +1,4 @@
-"""Train a vocoder, HiFi-GAN, or fine-tune one on the spectrograms that LTBS makes.
+r"""Train a vocoder, HiFi-GAN, or fine-tune one on the spectrograms that LTBS makes.
 
 On a folder of recordings of speech, for the spectrograms of LTBS (16 kHz, 100 frames per second):
 

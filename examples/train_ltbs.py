@@ -1,4 +1,4 @@
-"""Train LTBS: speech for a silent video of lips, in two stages or at once.
+r"""Train LTBS: speech for a silent video of lips, in two stages or at once.
 
 Mouths are cut, and spectrograms, pitch, energy and units measured, once for all epochs; GRID, Lip2Wav, LRS2, LRS3 and
 your own clips become folders of one kind:
@@ -15,8 +15,8 @@ your own clips become folders of one kind:
 | joint | both at once, as the public implementation does |
 
 In the acoustic stage the spectrogram is made of true units, pitch and energy; from `--predictions_from` of the steps
-on, in `--predicted_share` of the clips, of those that the network predicts. Without this it is lost with its own. The
-first batch sets the norms of a new flow; the flow is computed in float32 under mixed precision, too.
+on, in `--predicted_share` of the clips, of those that the network predicts. Without this it makes poor speech of its
+own predictions. The first batch sets the norms of a new flow, which is computed in float32 under mixed precision, too.
 
 Speakers are the rows of a table (the default, for people who are all in the training), or embeddings of another clip of
 the same person, by any network that `pipeline("speaker-verification")` takes: `--speaker_encoder FOLDER --data_dir
@@ -144,6 +144,7 @@ def main() -> None:
             repository=repository,
             data=minutes,
             started_from=options.model,
+            facts={"speakers": model.config.speaker_conditioning},
         ),
     )
 
@@ -168,12 +169,20 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--speaker_recordings", type=int, default=20, help="of each speaker, at most (%(default)s)")
     parser.add_argument("--predictions_from", type=float, default=2 / 3, help="part of the acoustic steps (two thirds)")
     parser.add_argument("--predicted_share", type=float, default=0.5, help="of the clips from then on (%(default)s)")
-    parser.add_argument("--postnet_given", action="store_true", help="postnet: the condition is of true units")
-    parser.add_argument("--max_frames", type=int, help="of a training clip; longer ones are cut at random")
+    parser.add_argument(
+        "--postnet_given",
+        action="store_true",
+        help="postnet: make the condition of true units, pitch and energy, not of predicted ones",
+    )
+    parser.add_argument(
+        "--max_frames", type=int, help="longest training clip, in video frames; a random part of longer ones is taken"
+    )
     parser.add_argument("--augment", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--noise_scale", type=float, default=0.667, help="of samples in validation (%(default)s)")
     parser.add_argument("--vocoder", help="folder or Hub id, to hear some clips of the validation")
-    parser.add_argument("--num_samples", type=int, default=4, help="with --vocoder: so many clips (%(default)s)")
+    parser.add_argument(
+        "--num_samples", type=int, default=4, help="with --vocoder: number of these clips (%(default)s)"
+    )
     parser.add_argument("--toy", action="store_true", help="drawn people who say one word instead of a dataset")
     parser.add_argument("--toy_seeds", type=int, nargs="+", default=[0, 1, 2], help="with --toy: seeds to report")
     TrainingArguments.add_to(

@@ -1,4 +1,4 @@
-"""Train VocaLiST (the teacher) or MTDVocaLiST (the student), with a teacher or without.
+r"""Train VocaLiST (the teacher) or MTDVocaLiST (the student), with a teacher or without.
 
 On LRS2, as Wav2Lip's preprocessing script cuts its faces (folders of 0.jpg, 1.jpg, ... and audio.wav):
 

@@ -1,4 +1,4 @@
-"""Train a session network on a speaker encoder, or the encoder itself.
+r"""Train a session network on a speaker encoder, or the encoder itself.
 
 On VoxCeleb as its owners lay it out (speaker/video/file; a video is a session), on top of a trained encoder:
 

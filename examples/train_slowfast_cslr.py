@@ -1,4 +1,4 @@
-"""Train SlowFastSign: the glosses of a video of signing, learnt from sentences without times.
+r"""Train SlowFastSign: the glosses of a video of signing, learnt from sentences without times.
 
 On PHOENIX14, from a network that was trained on videos of actions, as the authors begin:
 

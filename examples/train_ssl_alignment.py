@@ -1,4 +1,4 @@
-"""Train cross-modal alignment: where in a picture what is heard is, learnt from videos without labels.
+r"""Train cross-modal alignment: where in a picture what is heard is, learnt from videos without labels.
 
 On VGGSound, a picture and ten seconds of sound for each clip, in the authors' layout:
 

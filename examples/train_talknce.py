@@ -1,4 +1,4 @@
-"""Train an active speaker detector, LoCoNet or TalkNet, with or without the TalkNCE loss.
+r"""Train an active speaker detector, LoCoNet or TalkNet, with or without the TalkNCE loss.
 
 On AVA-ActiveSpeaker, as LoCoNet's and TalkNet's scripts lay it out (csv/train_orig.csv, csv/val_orig.csv, and the faces
 and sounds of tracks under clips_videos/ and clips_audios/, each with train/ and val/):

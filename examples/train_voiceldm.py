@@ -1,4 +1,4 @@
-"""Train VoiceLDM: denoiser and content encoder, on recordings of speech with transcripts.
+r"""Train VoiceLDM: denoiser and content encoder, on recordings of speech with transcripts.
 
 On the lists of glory20h/voiceldm-data (columns file_path, text, data), each dataset in a folder of its own:
 

@@ -18,6 +18,7 @@ def write_trained_card(
     data: str,
     started_from: str | None = None,
     repository: str | None = None,
+    facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write `output_dir/README.md`: the method's card with the numbers of a run, and the command that was called.
 
@@ -27,6 +28,7 @@ def write_trained_card(
         data: what it was trained and evaluated on, a sentence without its full stop.
         started_from: folder, file or Hub id of the model that training began from.
         repository: that the examples load. None: `output_dir`.
+        facts: further values that the method's template takes.
     """
     source = {
         "variant": "trained",
@@ -34,6 +36,7 @@ def write_trained_card(
         "data": data,
         "started_from": started_from,
         "results": results,
+        **(facts or {}),
     }
     folder = str(output_dir) if os.path.isabs(output_dir) else os.path.join(".", output_dir)
     render_card(method, source=source, model_folder=repository or folder).save(Path(output_dir) / "README.md")

@@ -320,3 +320,12 @@ def test_a_cache_that_does_not_fit_on_the_disk_is_told_before_it_is_filled(full_
     FeatureCache(tmp_path / "small", 20).write([0], {"mel": np.zeros((1, 30))})
     allocated = (tmp_path / "small" / "values.f16").stat().st_blocks * 512
     assert allocated >= 20 * 30 * 2
+
+
+def test_a_device_is_not_replaced_by_a_file(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="is a pipe or a device, in whose place no file is put"), write_atomically(pipe):
+        pass
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert list(tmp_path.iterdir()) == [pipe]

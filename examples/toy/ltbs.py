@@ -2,7 +2,8 @@
 
 A network sees a mouth and never hears it. From twelve words, two pairs of which look the same, it learns
 
-1. that units, pitch and energy make the spectrogram easier: their true values more than those it predicts itself;
+1. that true units, pitch and energy make the spectrogram easier. Those that the network predicts itself do so for new
+   clips of the people it knows; for strangers, of whom it tells a third of the units, they do not;
 2. that an averaged spectrogram is too smooth, and that a flow gives its detail back: the likelihood of real ones
    rises, and so does the roughness over frequency;
 3. that a flow can hold two spectra for one picture, where regression is near neither.

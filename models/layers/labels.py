@@ -84,8 +84,10 @@ def check_no_name_moves(stored: Mapping[int, str], names: Mapping[int, str]) -> 
             )
 
 
-def check_whole_labels(labels: torch.Tensor, num_classes: int) -> None:
+def check_whole_labels(labels: torch.Tensor, num_classes: int, name: str = "labels") -> None:
     """Raise unless these are class indices, whole numbers in [0, num_classes) or -100 for what does not count.
+
+    `name` is the argument, for messages.
 
     Raises:
         TypeError: floating point.
@@ -93,14 +95,14 @@ def check_whole_labels(labels: torch.Tensor, num_classes: int) -> None:
     """
     if labels.is_floating_point() or labels.is_complex():
         raise TypeError(
-            f"`labels` must be whole numbers, the indices of {num_classes} classes, got {labels.dtype}. Convert them "
-            "with `labels.long()` if they are."
+            f"`{name}` must be whole numbers, the indices of {num_classes} classes, got {labels.dtype}. Convert them "
+            f"with `{name}.long()` if they are."
         )
     if can_read_values(labels):
         wrong = labels[(labels != IGNORED) & ((labels < 0) | (labels >= num_classes))]
         if len(wrong):
             raise ValueError(
-                f"`labels` must be class indices in [0, {num_classes}), or {IGNORED}, got {int(wrong[0])}."
+                f"`{name}` must be class indices in [0, {num_classes}), or {IGNORED}, got {int(wrong[0])}."
             )
 
 

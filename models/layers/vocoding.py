@@ -112,16 +112,18 @@ def load_vocoder(
 
     Raises:
         ValueError: no vocoder, weights are missing, or it takes other spectrograms.
-        OSError: there is no such folder or name.
+        OSError: there is no such folder or name, or no config.json in it.
     """
     place = {"subfolder": subfolder, "revision": revision}
     config, _ = PreTrainedConfig.get_config_dict(source, **place)
     label = os.path.join(source, subfolder) if subfolder else os.fspath(source)
     classes = {cls.config_class.model_type: cls for cls in (SpeechT5HifiGan, GriffinLimVocoder)}
+    if not config:
+        raise OSError(f"`{label}` holds no vocoder: it has no config.json.")
     if config.get("model_type") not in classes:
         raise ValueError(
-            f"`{label}` holds no vocoder: its config has the model_type {config.get('model_type')!r}, expected "
-            f"{' or '.join(classes)}."
+            f"`{label}` holds no vocoder: the `model_type` of its config.json is {config.get('model_type')!r}, "
+            f"expected {' or '.join(classes)}."
         )
     if mel is not None:  # before weights are read
         check_vocoder(classes[config["model_type"]].config_class.from_dict(config), mel, label)
@@ -156,21 +158,30 @@ def read_mel_settings(config: PreTrainedConfig) -> MelSettings:
     return settings
 
 
-def check_vocoder(config: PreTrainedConfig, mel: MelSettings, name: str = "vocoder") -> None:
+def check_vocoder(
+    config: PreTrainedConfig, mel: MelSettings, name: str = "vocoder", model_name: str | None = None
+) -> None:
     """Refuse a vocoder of other spectrograms than `mel`: what it made of them would be noise or metal.
 
+    Args:
+        config: of the vocoder.
+        mel: of the spectrograms that it will get.
+        name: of the vocoder, in messages.
+        model_name: of what makes the spectrograms, in messages.
+
     Raises:
-        ValueError: its settings differ, each named with both values, or aren't known; `name` is the argument.
+        ValueError: its settings differ, each named with both values, or aren't known.
     """
     try:
         settings = read_mel_settings(config)
     except ValueError as error:
         raise ValueError(f"`{name}`: {error}") from error
     differences = settings.list_differences(mel)
+    model = "the model" if model_name is None else f"the model `{model_name}`"
     if differences:
         raise ValueError(
-            f"`{name}` was trained on other spectrograms than the model makes ({'; '.join(differences)}; the vocoder's "
-            "first). Take a vocoder of the model's settings, or train one."
+            f"`{name}` was trained on other spectrograms than {model} makes ({'; '.join(differences)}; the vocoder's "
+            "first). Take a vocoder of the model's settings, or train one: examples/train_hifigan.py --processor MODEL."
         )
 
 

@@ -127,6 +127,11 @@ class LTBSConfig(PreTrainedConfig):
                 f"`postnet_group` ({self.postnet_group}) must be even and divide `num_mel_bins` times "
                 f"`postnet_squeeze` ({rows})."
             )
+        if self.postnet_squeeze > 0 and self.upsample_factor % self.postnet_squeeze:
+            raise ValueError(
+                f"`upsample_factor` ({self.upsample_factor}) must be a multiple of `postnet_squeeze` "
+                f"({self.postnet_squeeze}): the flow would drop mel frames that lack others of their position."
+            )
         if self.postnet_steps % self.postnet_share_group:
             raise ValueError(
                 f"`postnet_share_group` ({self.postnet_share_group}) must divide `postnet_steps` "

@@ -87,8 +87,17 @@ class ConvolutionModule(nn.Module):
         hidden_states = nn.functional.glu(apply_pointwise(self.pointwise_conv1, hidden_states), dim=-1)
         if frame_mask is not None:
             hidden_states = hidden_states * frame_mask
-        hidden_states = nn.functional.silu(self.depthwise_conv(hidden_states.mT))
+        hidden_states = nn.functional.silu(self._convolve(hidden_states.mT))
         return apply_pointwise(self.pointwise_conv2, hidden_states.mT)
+
+    def _convolve(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        norm = self.depthwise_conv.norm
+        if not norm.training or hidden_states.shape[0] * hidden_states.shape[2] > 1:
+            return self.depthwise_conv(hidden_states)
+        # A batch of one frame has no variance: the running one is taken, as in evaluation.
+        mean, variance = norm.running_mean, norm.running_var
+        convolved = self.depthwise_conv.convolution(hidden_states)
+        return nn.functional.batch_norm(convolved, mean, variance, norm.weight, norm.bias, eps=norm.eps)
 
 
 class FeedForward(nn.Module):

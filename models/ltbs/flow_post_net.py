@@ -238,7 +238,8 @@ class FlowPostNet(nn.Module):
         squeeze: frames that are one position.
         sigmoid_scale: scales of couplings are below 1.
         steps_per_wavenet: so many steps share one WaveNet; each has its own condition.
-        odd_length: frames that lack others of their position: "drop" them (their result is 0) or "pad" a clip by zeros.
+        odd_length: frames that lack others of their position: "drop" them (their result is 0), or "pad" the clip by
+            zeros, so that they are kept. (PortaSpeech pads, too, but masks that position, which is "drop".)
     """
 
     def __init__(
@@ -299,6 +300,10 @@ class FlowPostNet(nn.Module):
         self, mel: torch.Tensor, mask: torch.Tensor, condition: torch.Tensor, inverse: bool = False
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As `forward`, but the logarithm in parts: (clips, 3 * num_steps), of norm, mixing, coupling of each step."""
+        if torch.is_autocast_enabled(mel.device.type):  # logarithms and exponentials of many steps: as the weights are
+            kept = self.condition_projection.bias.dtype
+            with torch.autocast(mel.device.type, enabled=False):
+                return self.transform(mel.to(kept), mask.to(kept), condition.to(kept), inverse)
         size, dtype = self.squeeze_size, mel.dtype
         mask = mask.to(dtype)
         places = mask[:, :, size - 1 :: size]
@@ -308,6 +313,8 @@ class FlowPostNet(nn.Module):
             x, places, condition = padded[0], padded[1][:, :, ::size], padded[2]
         else:
             x = mel
+        if not is_exporting() and places.shape[2] == 0:  # a frame without its others; torch convolves no positions
+            return torch.zeros_like(mel), mel.new_zeros(mel.shape[0], 3 * len(self.steps))
         x = self.squeeze(x) * places
         conditions = self.condition_projection(self.squeeze(condition) * places).chunk(len(self.steps), dim=1)
         order, parts = range(len(self.steps)), {}

@@ -1,4 +1,4 @@
-"""What LTBS is trained with."""
+"""The losses of LTBS."""
 
 import math
 from typing import NamedTuple
@@ -39,7 +39,8 @@ def acoustic_losses(output: ModelOutput, targets: LTBSTargets, config: LTBSConfi
         targets.units.flatten(),
         ignore_index=IGNORED,
         label_smoothing=config.label_smoothing,
-    )
+        reduction="sum",
+    ) / (targets.units != IGNORED).sum().clamp(min=1)  # 0, not NaN, where no frame has a unit
     return {
         "mel": measure(output.mel_coarse, targets.mel, mel_mask),
         "units": units,

@@ -6,6 +6,7 @@ sizes and details are those of the one public implementation, YangKangJNU/LTBS@6
 Shapes: clips; frames of the video, 25 per second; mel frames, four for each; rows (mel bins).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from transformers import PreTrainedModel
 from transformers import initialization as init
 from transformers.utils import ModelOutput
 
-from avzoo.models.layers.labels import check_whole_labels
+from avzoo.checks import check_number, check_whole_number
+from avzoo.models.layers.labels import can_read_values, check_whole_labels
 from avzoo.models.layers.outputs import with_output_options
 from avzoo.models.layers.padding import count_frames
 from avzoo.models.layers.vocoding import vocode
@@ -211,10 +213,14 @@ class LTBSModel(LTBSPreTrainedModel):
             pitch_control, energy_control: factors on those predicted.
 
         Raises:
-            ValueError: a shape does not fit, or speakers are told otherwise than the network takes them.
+            TypeError: `units` or `speaker_ids` are floating point.
+            ValueError: a shape does not fit, a unit or a speaker does not exist, or speakers are told otherwise than
+                the network takes them.
         """
         config = self.config
         pixels, mask = self._prepare(pixel_values, attention_mask)
+        if units is not None:
+            check_whole_labels(units, config.num_units, "units")
         speaker = self._find_speaker(pixels, speaker_ids, speaker_embeddings)
         seen = self.front_end(pixels)
         hidden_states = self.encoder(self.encoder_fusion(seen, speaker), mask)
@@ -292,6 +298,7 @@ class LTBSModel(LTBSPreTrainedModel):
                 raise ValueError("`speaker_ids`: this network has no table of speakers; give `speaker_embeddings`.")
             if speaker_ids.shape != (clips,):
                 raise ValueError(f"`speaker_ids` must be ({clips},), got {tuple(speaker_ids.shape)}.")
+            check_speaker_rows(speaker_ids, config.num_speakers)
             speaker_embeddings = self.speaker_embedding(speaker_ids)
         elif speaker_embeddings is None:
             speaker_embeddings = self._take_mean_speaker().expand(clips, -1)
@@ -381,6 +388,9 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             ValueError: targets are missing beside `mel_labels`, a shape does not fit, a unit does not exist.
         """
         self._check_targets(pixel_values, unit_labels, pitch_labels, energy_labels, mel_labels)
+        for name, value in {"pitch_labels": pitch_labels, "energy_labels": energy_labels}.items():
+            if value is not None and can_read_values(value):
+                check_finite(name, value)
         acoustic = self.ltbs(
             pixel_values,
             attention_mask,
@@ -451,20 +461,30 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             (clips,).
 
         Raises:
-            ValueError: what `forward` raises; windows that are not longer than what they share.
+            TypeError, ValueError: what `forward` raises; a factor, noise, pitch, energy or embedding that is NaN;
+                windows that are not longer than what they share; a vocoder that gives something else.
         """
         config = self.config
+        check_number("noise_scale", noise_scale, at_least=0)
+        if window_frames is not None:
+            check_whole_number("window_frames", window_frames, at_least=1)
         if pixel_values.ndim == 5 and pixel_values.shape[1] == 1:
             pixel_values = pixel_values[:, 0]
-        clips, frames = pixel_values.shape[0], pixel_values.shape[-3]
+        if pixel_values.ndim != 4 or 0 in pixel_values.shape:  # before noise is drawn for it
+            raise ValueError(f"`pixel_values` must be (clips, frames, rows, columns), got {tuple(pixel_values.shape)}.")
+        clips, frames = pixel_values.shape[:2]
         if noise is None and noise_scale:
             shape = (clips, frames * config.upsample_factor, config.num_mel_bins)
             device = pixel_values.device if generator is None else generator.device
             noise = torch.randn(shape, generator=generator, device=device).to(pixel_values.device)
         self._check_targets(pixel_values, units, pitch, energy, None)
-        for name, value in {"noise": noise, "pitch": pitch, "energy": energy}.items():
-            if value is not None and not bool(value.isfinite().all()):
-                raise ValueError(f"`{name}` has values that are NaN or infinite.")
+        given = {"noise": noise, "pitch": pitch, "energy": energy, "speaker_embeddings": None}
+        for name, value in (given | {name: options[name] for name in given.keys() & options.keys()}).items():
+            if value is not None:
+                check_finite(name, value)
+        for name in ("pitch_control", "energy_control"):
+            if not math.isfinite(options.get(name, 1.0)):
+                raise ValueError(f"`{name}` must be finite, got {float(options[name])}.")
         inputs = {"pixel_values": pixel_values, "attention_mask": attention_mask, "noise": noise}
         inputs |= {"unit_labels": units, "pitch_labels": pitch, "energy_labels": energy, "noise_scale": noise_scale}
         inputs |= options
@@ -494,7 +514,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         rows: dict[str, list[torch.Tensor]] = {}
         for clip, length in enumerate(lengths):
             own = {
-                name: value[clip : clip + 1] if isinstance(value, torch.Tensor) else value
+                name: value[clip : clip + 1] if isinstance(value, torch.Tensor) and value.ndim else value
                 for name, value in inputs.items()
             }
             starts, pieces = lay_windows(length, window, overlap), []
@@ -529,14 +549,23 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
     ) -> torch.Tensor:
         """Waveforms (clips, samples). A shorter clip is sounded alone: the zeros behind its end would be loud noise."""
         config, frames = self.config, mel.shape[1] // self.config.upsample_factor
-        speak = partial(vocode, vocoder) if isinstance(vocoder, PreTrainedModel) else vocoder
+        convert = partial(vocode, vocoder) if isinstance(vocoder, PreTrainedModel) else vocoder
+
+        def speak(spectrograms: torch.Tensor, length: int) -> torch.Tensor:
+            waveforms = convert(spectrograms)
+            if waveforms.ndim != 2 or len(waveforms) != len(spectrograms):
+                raise ValueError(
+                    f"`vocoder` must make (clips, samples) of {tuple(spectrograms.shape)}, got "
+                    f"{tuple(waveforms.shape)}."
+                )
+            return waveforms[:, : length * config.samples_per_frame]
+
         if bool((lengths == frames).all()):
-            return speak(mel)[:, : frames * config.samples_per_frame]
-        waveforms = [
-            speak(row[None, : length * config.upsample_factor])[0, : length * config.samples_per_frame]
-            for row, length in zip(mel, lengths.tolist(), strict=True)
-        ]
-        return fill_clips(waveforms, frames * config.samples_per_frame)
+            waveforms = list(speak(mel, frames))
+        else:
+            rows = zip(mel, lengths.tolist(), strict=True)
+            waveforms = [speak(row[None, : length * config.upsample_factor], length)[0] for row, length in rows]
+        return fill_clips(waveforms, frames * config.samples_per_frame)  # a vocoder may make a few fewer
 
     def describe_frames(self, acoustic: LTBSOutput) -> tuple[torch.Tensor, torch.Tensor]:
         """Mask (clips, 1, mel frames) and condition (clips, hidden_size + rows, mel frames) of the flow."""
@@ -555,6 +584,8 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
 
     def _check_targets(self, pixel_values, unit_labels, pitch_labels, energy_labels, mel_labels) -> None:
         config = self.config
+        if pixel_values.ndim < 4:
+            return  # the network refuses it
         clips, frames = pixel_values.shape[0], pixel_values.shape[-3]
         given = {"unit_labels": unit_labels, "pitch_labels": pitch_labels, "energy_labels": energy_labels}
         for name, value in given.items():
@@ -563,13 +594,28 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
             if value is not None and value.shape != (clips, frames):
                 raise ValueError(f"`{name}` must be {(clips, frames)}, got {tuple(value.shape)}.")
         if unit_labels is not None:
-            check_whole_labels(unit_labels, num_classes=config.num_units)
+            check_whole_labels(unit_labels, config.num_units, "unit_labels")
         shape = (clips, frames * config.upsample_factor, config.num_mel_bins)
         if mel_labels is not None and mel_labels.shape != shape:
             raise ValueError(
                 f"`mel_labels` must be {shape}, {config.upsample_factor} mel frames for each frame, got "
                 f"{tuple(mel_labels.shape)}."
             )
+
+
+def check_finite(name: str, values: torch.Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"`{name}` has values that are NaN or infinite.")
+
+
+def check_speaker_rows(speaker_ids: torch.Tensor, num_speakers: int) -> None:
+    """Refuse what are no rows of a table; values are read on a CPU only, as a GPU would have to synchronise."""
+    if speaker_ids.is_floating_point() or speaker_ids.dtype == torch.bool:
+        raise TypeError(f"`speaker_ids` must be whole numbers, rows of the table, got {speaker_ids.dtype}.")
+    if can_read_values(speaker_ids):
+        wrong = speaker_ids[(speaker_ids < 0) | (speaker_ids >= num_speakers)]
+        if len(wrong):
+            raise ValueError(f"`speaker_ids` must be from 0 to {num_speakers - 1}, got {int(wrong[0])}.")
 
 
 def fill_clips(clips: list[torch.Tensor], length: int, value: float = 0) -> torch.Tensor:

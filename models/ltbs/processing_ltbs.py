@@ -56,8 +56,8 @@ class LTBSProcessor(SavedProcessorMixin):
         energy_mean, energy_std: of the logarithm over a corpus, see [`fit_energy`].
         pitch_low, pitch_high, pitch_frame: of pYIN, Hz and samples. The public implementation looks from 55 Hz on in
             frames too short for it, at the wrong rate.
-        peak: of recordings; silence stays silence.
-        num_units: there are.
+        peak: to which the loudest sample of a recording is scaled; silence stays silence.
+        num_units: number of different units of speech.
     """
 
     model_input_names = ["pixel_values", "attention_mask"]
@@ -94,6 +94,11 @@ class LTBSProcessor(SavedProcessorMixin):
             check_number(name, value, above=0)
         check_number("pitch_high", pitch_high, above=pitch_low)
         check_number("energy_mean", energy_mean)
+        if pitch_high > sampling_rate / 2 or pitch_frame <= sampling_rate / pitch_low + 1:
+            raise ValueError(
+                f"`pitch_high` ({pitch_high}) must be at most half of `sampling_rate` ({sampling_rate}), and "
+                f"`pitch_frame` ({pitch_frame}) longer than a period of `pitch_low` ({pitch_low} Hz)."
+            )
         check_number("peak", peak, above=0, at_most=1)
         check_choice("energy_type", energy_type, ("linear", "log_mel"))
         if hop_size * upsample_factor * frame_rate != sampling_rate:
@@ -235,7 +240,7 @@ class LTBSProcessor(SavedProcessorMixin):
             video = video.numpy(force=True)
         if isinstance(video, np.ndarray) and video.ndim == 3:
             return self._resize_mouths(video, track, source_fps, name)
-        reader = VideoReader(video, source_fps=source_fps or self.frame_rate, name=name)
+        reader = VideoReader(video, source_fps=self.frame_rate if source_fps is None else source_fps, name=name)
         if track is None:
             height, width = reader.info.height, reader.info.width
             blocks = [self._cut_blocks(block, (width, height)) for block in reader.frames(self.frame_rate)]
@@ -302,7 +307,7 @@ class LTBSProcessor(SavedProcessorMixin):
             audio: what [`avzoo.audio.read_audio`] takes, 16-bit samples, too.
             sampling_rate: of bare samples, Hz; None: the processor's.
             start_frame: the video frame from which on the sound is wanted.
-            num_frames: how many are wanted. None: all that follow.
+            num_frames: number of video frames that are wanted. None: all that follow.
 
         Raises:
             ValueError: the sound ends before `start_frame`; what [`avzoo.audio.read_audio`] raises.
@@ -310,7 +315,7 @@ class LTBSProcessor(SavedProcessorMixin):
         bare = isinstance(audio, np.ndarray | torch.Tensor | list | tuple)
         if isinstance(audio, np.ndarray | torch.Tensor) and str(audio.dtype) in ("int16", "torch.int16"):
             audio = np.asarray(audio, dtype=np.float32) / 32768
-        rate = (sampling_rate or self.sampling_rate) if bare else None
+        rate = (self.sampling_rate if sampling_rate is None else sampling_rate) if bare else None
         samples, _ = read_audio(audio, self.sampling_rate, source_rate=rate, name=name)
         stop = None if num_frames is None else (start_frame + num_frames) * self.samples_per_frame
         wanted = samples[start_frame * self.samples_per_frame : stop]
@@ -334,7 +339,7 @@ class LTBSProcessor(SavedProcessorMixin):
         return self.normalize_targets(self.measure_targets(waveform, num_frames))
 
     def measure_targets(self, waveform: torch.Tensor, num_frames: int) -> dict[str, torch.Tensor]:
-        """The same as measured: mel, pitch in Hz, and energy that knows of no corpus; what files keep."""
+        """What [`prepare_targets`] gives, before normalisation: mel, pitch in Hz, energy; files of targets hold it."""
         check_whole_number("num_frames", num_frames, at_least=1)
         num_samples = num_frames * self.samples_per_frame
         waveform = nn.functional.pad(waveform[:num_samples], (0, max(0, num_samples - len(waveform))))
@@ -354,7 +359,7 @@ class LTBSProcessor(SavedProcessorMixin):
         return {"mel": mel, "pitch": decimate_pitch(pitch, num_frames, self.upsample_factor), "energy": energy}
 
     def normalize_targets(self, measured: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What [`measure_targets`] gives to what the network is trained on."""
+        """Normalise what [`measure_targets`] gives; see [`prepare_targets`]."""
         energy = measured["energy"]
         if self.energy_type == "linear":
             energy = (energy - self.energy_mean) / self.energy_std

@@ -183,6 +183,7 @@ def check_units(units: torch.Tensor, num_units: int, name: str = "units") -> Non
         raise TypeError(f"`{name}` must be whole numbers, got {units.dtype}.")
     if units.ndim != 1:
         raise ValueError(f"`{name}` must be (frames,), got {tuple(units.shape)}.")
+    units = units.long()  # torch compares no uint64
     bad = ((units < 0) & (units != IGNORED)) | (units >= num_units)
     if bool(bad.any()):
         place = int(bad.long().argmax())

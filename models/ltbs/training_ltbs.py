@@ -57,8 +57,8 @@ class AcousticTraining(StageTraining):
         """Losses of a batch, as means over its clips: mel, units, pitch, energy and their sum `loss`.
 
         Args:
-            num_given: so many clips, the first ones, have the true conditions, the rest those that are predicted. A
-                network that has only seen true ones is lost with its own. None: all.
+            num_given: the first `num_given` clips have the true units, pitch and energy, the others those that are
+                predicted. A network that has only seen true ones makes poor speech of its own. None: all.
         """
         count, config = batch["mel_labels"].shape[0], self.model.config
         num_given = count if num_given is None else num_given

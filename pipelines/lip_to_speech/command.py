@@ -29,27 +29,52 @@ MEDIA, PICTURES = (".mp4", ".m4v", ".mov", ".wav"), (".png", ".jpg", ".jpeg")
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="a video of one or more faces; its sound is not listened to")
+    parser.add_argument("file", type=Path, help="a video of one or more faces; its sound is ignored")
     parser.add_argument(
         "-o",
         "--output",
         type=Path,
-        help=".mp4, the video with its new sound; .wav, the sound alone; .json, what was told from the lips (default: "
-        "print JSON)",
+        help=".mp4, .m4v or .mov: the video with its new sound; .wav: the sound alone; .json: times, units, pitch and "
+        "energy of each face (default: print JSON)",
     )
-    parser.add_argument("--render", type=Path, metavar="PNG", help="draw the spectrograms, coarse and refined")
+    parser.add_argument(
+        "--render", type=Path, metavar="PNG", help="draw each face's spectrograms, coarse and as refined by the flow"
+    )
     parser.add_argument(
         "--speaker",
         action="append",
         metavar="VOICE",
-        help="recording of the voice, at least 0.5 s, or a row number of a model with a table; one for all faces, or "
-        "repeated for each (default: the mean voice of the training, if the model keeps it)",
+        help="recording of the voice, at least 0.5 s, or for a model with a table of speakers a row number (0: the "
+        "first name in its speakers.json); once for all faces, or once for each (default: the mean voice of the "
+        "training, if the model keeps it)",
     )
-    parser.add_argument("--vocoder", help="folder or Hub id (default: the model's own, else Griffin-Lim)")
-    parser.add_argument("--speaker-encoder", help="folder or Hub id (default: the model's own)")
-    parser.add_argument("--noise-scale", type=float, default=0.667, help="0: no noise; default 0.667")
-    parser.add_argument("--pitch-control", type=float, default=1.0, help="factor on the predicted pitch; default 1")
-    parser.add_argument("--energy-control", type=float, default=1.0, help="factor on the predicted energy; default 1")
+    parser.add_argument(
+        "--vocoder",
+        help="folder or Hub id of a HiFi-GAN for the model's spectrograms (default: vocoder/ of the model, else "
+        "Griffin-Lim)",
+    )
+    parser.add_argument(
+        "--speaker-encoder",
+        help="folder or Hub id of the network that embeds voices (default: speaker_encoder/ of the model)",
+    )
+    parser.add_argument(
+        "--noise-scale",
+        type=float,
+        default=0.667,
+        help="of the flow; 0: smooth, and the same every time; default 0.667",
+    )
+    parser.add_argument(
+        "--pitch-control",
+        type=float,
+        default=1.0,
+        help="factor on the predicted pitch, which is normalised: 0 is monotonous; default 1",
+    )
+    parser.add_argument(
+        "--energy-control",
+        type=float,
+        default=1.0,
+        help="factor on the predicted energy, which is normalised; default 1",
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the noise; default 0")
     add_cropped_face_options(parser)
     parser.add_argument("--every", type=int, default=1, help="detect faces in every n-th frame only")
@@ -100,6 +125,11 @@ def _check_files(options: argparse.Namespace, writes_media: bool) -> None:
     check_readable(options.file, "file")
     recordings = [Path(voice) for voice in options.speaker or () if not voice.isdigit() or Path(voice).exists()]
     for recording in recordings:
+        if not recording.exists():
+            raise FileNotFoundError(
+                f"--speaker `{recording}` does not exist; give a recording, or a row number of a model with a table (0 "
+                "is the first name in its speakers.json)."
+            )
         check_readable(recording, "--speaker")
     if options.output is not None and not writes_media and options.output.suffix.lower() != ".json":
         raise ValueError(f"--output must end in {', '.join((*MEDIA, '.json'))}, got {options.output}.")

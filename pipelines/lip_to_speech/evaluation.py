@@ -25,6 +25,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -363,8 +364,19 @@ class _Scorer:
         pitches = self._find_pitch(made), self._find_pitch(real)
         self.pitch[system].append(pitches[0][pitches[0] > 0])
         level_made, level_real = (torch.from_numpy(_bring_to_peak(sound)) for sound in (made, real))
-        mels = [self.mel.compute(sound).numpy() for sound in (level_made, level_real)]
-        energies = [stft_energy(sound).numpy() for sound in (level_made, level_real)]
+        mels, energies = [], []
+        too_short = None
+        try:
+            mels = [self.mel.compute(sound).numpy() for sound in (level_made, level_real)]
+            energies = [stft_energy(sound).numpy() for sound in (level_made, level_real)]
+        except ValueError as error:
+            too_short = str(error)
+
+        def compare(measure: Callable[..., float], parts: list[np.ndarray]) -> float:
+            if too_short is not None:
+                raise ValueError(too_short)
+            return measure(*parts)
+
         calls: dict[str, Callable[[], float]] = {}
         if self.has_stoi:
             calls |= {"stoi": lambda: stoi(made, real, RATE), "estoi": lambda: estoi(made, real, RATE)}
@@ -372,10 +384,10 @@ class _Scorer:
             calls["pesq_wb"] = lambda: pesq_wb(made, real, RATE)
         calls |= {
             "pitch_dtw_hz": lambda: pitch_dtw_distance(*pitches),
-            "energy_error": lambda: _compare_levels(real, *energies),
-            "variance_ratio": lambda: global_variance_ratio(*mels),
-            "detail_ratio": lambda: bin_detail_ratio(*mels),
-            "mel_l1": lambda: _compare_levels(real, *mels),
+            "energy_error": lambda: compare(partial(_compare_levels, real), energies),
+            "variance_ratio": lambda: compare(global_variance_ratio, mels),
+            "detail_ratio": lambda: compare(bin_detail_ratio, mels),
+            "mel_l1": lambda: compare(partial(_compare_levels, real), mels),
         }
         scores: dict[str, float | None] = {}
         undefined: dict[str, str] = {}

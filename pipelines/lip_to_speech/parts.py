@@ -59,7 +59,8 @@ def choose_vocoder(vocoder: Any, model: PreTrainedModel, mel: MelSettings) -> Pr
                 "`vocoder` must be a folder, a name on the Hub, a SpeechT5HifiGan or a GriffinLimVocoder, got "
                 f"{type(vocoder).__name__}."
             )
-        check_vocoder(vocoder.config, mel)
+        # The model is named, or its folder would be reported as damaged.
+        check_vocoder(vocoder.config, mel, model_name=model.config._name_or_path or None)
         return vocoder.eval()
     place = find_part(model, VOCODER)
     if place is not None:
@@ -112,11 +113,13 @@ def load_speaker_encoder(source: str, device: Any, **place: Any) -> SpeakerVerif
         place: `subfolder` and `revision` of `from_pretrained`.
 
     Raises:
-        ValueError: no model for x-vectors, or weights are missing. What loading raises.
+        ValueError: no model for x-vectors, or weights are missing. OSError: no config.json. What loading raises.
     """
     config, _ = PreTrainedConfig.get_config_dict(source, **place)
     label = os.path.join(source, place["subfolder"]) if place else source
-    kind, names = config.get("model_type"), config.get("architectures") or ["nothing"]
+    if not config:
+        raise OSError(f"`speaker_encoder`: `{label}` has no config.json; expected the folder of a model for x-vectors.")
+    kind, names = config.get("model_type"), config.get("architectures") or ["network of an unknown class"]
     if kind not in _OWN_ENCODERS and not any(name.endswith("ForXVector") for name in names):
         raise ValueError(
             f"`speaker_encoder`: `{label}` holds a {names[0]}, expected a model for x-vectors, such as "

@@ -50,17 +50,17 @@ def check_parameters(parameters: Mapping[str, Any]) -> None:
 
 
 class LipToSpeechPipeline(FaceVideoPipeline):
-    """`transformers.pipeline("lip-to-speech")`: what do these lips say, and in this voice?
+    """`transformers.pipeline("lip-to-speech")`: speech that fits the lips of each face of a video, in a given voice.
 
         speak = pipeline("lip-to-speech", model=folder)
         for face in speak("silent.mp4", speaker="voice.wav", generator=torch.Generator().manual_seed(0)):
             print(face["track_id"], face["start"], face["audio"].shape)
         speak("silent.mp4", speaker="voice.wav", output="spoken.mp4")
 
-    Faces are found first; what the detector misses doesn't speak. From each face's mouth the network tells units, pitch
-    and energy, from these a spectrogram, and a vocoder makes sound of it, exactly as long as the face is seen. The
-    sound that a video has is not listened to, which a warning tells once. A face that is lost for longer than the
-    tracker bridges (10 frames) comes back as another face.
+    Faces are found first; what the detector misses doesn't speak. From each face's mouth the network predicts units,
+    pitch and energy, and from these a spectrogram; a vocoder makes sound of it, exactly as long as the face is seen.
+    Sound that a video has is ignored, which a warning tells once. A face that is lost for longer than the tracker
+    bridges (10 frames) comes back as another face.
 
     Takes a path, the bytes of a file, an `avzoo.video.Video`, a row of `datasets`, or a list of these; frames in memory
     need their rate, so wrap them in a `Video`. Any frame rate is brought to 25 per second by its time stamps. The video
@@ -96,7 +96,7 @@ class LipToSpeechPipeline(FaceVideoPipeline):
 
     Returns, per video, a list of one dict per face track:
         track_id, start, end: seconds. label: "speech".
-        score: mean probability that the network gives the units it speaks; low: it guesses.
+        score: mean probability that the network gives the units it speaks; not calibrated.
         audio: (samples,) float32, from `start` to `end`, 640 for each frame at 16 kHz. sampling_rate: Hz.
         units: (frames,) int64, 25 per second from `start` on. pitch, energy: (frames,) float32, as spoken.
         mel, mel_coarse: (mel frames, bins) float32, natural logarithm, with and without the flow's detail.
@@ -217,7 +217,8 @@ class LipToSpeechPipeline(FaceVideoPipeline):
             )
             waveform = vocode(self.vocoder, made.mel.float().to(self.vocoder.dtype))[0].float()
             if not (made.mel.isfinite().all() and waveform.isfinite().all()):
-                raise ValueError(f"`model`: its speech is NaN or infinite; its weights are {self.dtype}, try float32.")
+                advice = "try float32" if self.dtype != torch.float32 else "noise or given values may be too large"
+                raise ValueError(f"`model`: its speech is NaN or infinite; its weights are {self.dtype}, {advice}.")
             as_spoken = {name: given.get(name, made[name] * control)[0] for name, control in controls.items()}
             probabilities = made.unit_logits[0].float().softmax(-1)
             score = probabilities.gather(1, made.units[0][:, None].clamp(min=0)).mean()
@@ -278,7 +279,10 @@ class LipToSpeechPipeline(FaceVideoPipeline):
             shape: Sequence[int] = (len(track),)
             if name == "noise":
                 shape = (len(track) * config.upsample_factor, config.num_mel_bins)
-            value = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value)
+            try:
+                value = torch.as_tensor(np.asarray(value) if isinstance(value, list | tuple) else value)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"`{name}` must be an array of numbers, {tuple(shape)}; {error}") from error
             if tuple(value.shape) not in (tuple(shape), (1, *shape)):
                 raise ValueError(
                     f"`{name}` must be {tuple(shape)} for the {len(track)} frames of face {track.track_id}, got "

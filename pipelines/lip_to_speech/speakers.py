@@ -177,8 +177,8 @@ def assign_voices(voices: Voice | list[Voice] | dict[int, Voice], tracks: Sequen
         return [voices[face] for face in faces]
     if len(voices) != len(faces):
         raise ValueError(
-            f"`speaker` lists {len(voices)} voices, {len(faces)} faces were found: {faces}. Give one for each, one "
-            "alone for all, or choose faces by `max_faces` or `faces`."
+            f"`speaker` lists {len(voices)} voices, and the faces that were found are {faces}. Give one voice for "
+            "each, one alone for all, or choose faces by `max_faces` or `faces`."
         )
     return voices
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from avzoo.files import refuse_devices
+
 
 @dataclass(frozen=True)
 class TaskCommand:
@@ -271,6 +273,7 @@ def check_writable(path: Path) -> None:
     """Raise an OSError if no file can be written to `path`, before anything is computed."""
     if path.is_dir() or not path.parent.is_dir():
         raise OSError(f"`{path}` cannot be written: it is a folder, or its parent folder does not exist.")
+    refuse_devices(path)
 
 
 def refuse_inputs_as_output(output: Path, inputs: Iterable[Path]) -> None:

@@ -27,9 +27,10 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
             unfinished.write_text(text)
 
     Raises:
-        OSError: the folder is missing or can't be written, or `path` is a folder.
+        OSError: the folder is missing or can't be written, or `path` is a folder, a pipe or a device.
     """
     path = Path(path)
+    refuse_devices(path)  # the rename would put a file in its place
     # In the same folder, since a rename is atomic only within one file system. The suffix stays, for
     # writers that choose their format by it.
     unfinished = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.part{path.suffix}")
@@ -40,6 +41,17 @@ def write_atomically(path: str | os.PathLike) -> Iterator[Path]:
             os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def refuse_devices(path: str | os.PathLike) -> None:
+    """Refuse to write to what is neither a file nor a folder, such as /dev/null: a file would take its place.
+
+    Raises:
+        OSError: it is a pipe or a device.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(f"`{path}` is a pipe or a device, in whose place no file is put; name a file.")
 
 
 @contextmanager

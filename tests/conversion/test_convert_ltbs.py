@@ -47,3 +47,13 @@ def test_a_file_that_is_cut_short_is_named():
     del tensors["linguistic_embedding.weight"]
     with pytest.raises(ValueError, match=r"lacks `linguistic_embedding.weight`: it is cut short, or of another method"):
         convert_checkpoint("ltbs", tensors)
+
+
+def test_wavenets_that_differ_are_not_taken_for_one_that_is_shared():
+    tensors = small_ltbs.small_file()
+    with pytest.raises(ValueError, match=r"`postnet_share_group` is 3, but `post_net\.flows\.5\.wn\..*` differs from"):
+        convert_checkpoint("ltbs", tensors, config={"postnet_share_group": 3})
+    for key in [key for key in tensors if ".flows.2.wn." in key and "cond_layer" not in key]:
+        for step in (1, 2):
+            tensors[key.replace("flows.2.", f"flows.{3 * step + 2}.")] = tensors[key].clone()
+    assert len(convert_checkpoint("ltbs", tensors, config={"postnet_share_group": 3}).postnet.wavenets) == 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -133,6 +134,9 @@ def test_a_table_of_speakers_gives_everyone_his_own_voice(speakers, run_main, tm
     status, stdout, stderr = run_main(SCRIPT, *options)
     assert status == 0, stderr
     assert "voice: table" in stdout
+    status, _, stderr = run_main(SCRIPT, *options, "--voice", "other")
+    assert status == 1
+    assert "has a table of speakers; leave --voice out" in stderr
     (tmp_path / "speakers.json").write_text('["ben", "clara"]')
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 1
@@ -195,3 +199,19 @@ def test_options_that_do_not_fit_together_are_refused(run_main, options, message
     status, _, stderr = run_main(SCRIPT, *options)
     assert status == 2
     assert message in stderr
+
+
+def test_a_report_in_place_of_a_device_is_refused_before_anything_is_read(sounds, run_main, tmp_path):
+    os.mkfifo(tmp_path / "report.json")
+    folders = ["--made", sounds / "nowhere", "--real", sounds / "real"]
+    status, _, stderr = run_main(SCRIPT, *folders, "--output", tmp_path / "report.json")
+    assert status == 1
+    assert "report.json` is a pipe or a device" in stderr
+
+
+def test_rows_of_a_network_without_a_table_are_refused(model, speakers, run_main):
+    status, _, stderr = run_main(
+        SCRIPT, "--model", model, "--dataset", "folder", "--data_dir", speakers, "--voice", "table"
+    )
+    assert status == 1
+    assert re.search(r"--voice table: `model` \(.*\) has no table of speakers", stderr)

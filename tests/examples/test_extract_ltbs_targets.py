@@ -1,6 +1,8 @@
 """The extraction of LTBS's targets: mouths and targets of each clip, resumed, one set of settings in a folder."""
 
+import errno
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -222,3 +224,38 @@ def test_centres_of_another_network_are_refused(extracted, speakers, hubert, run
     status, _, stderr = run_main(SCRIPT, *output)
     assert status != 0
     assert "are 5, the processor has 8 units" in stderr
+
+
+def test_centres_are_found_without_the_clips_that_are_damaged(speakers, hubert, run_main, tmp_path):
+    root = tmp_path / "speakers"
+    shutil.copytree(speakers, root)
+    write_video(root / "ben" / "mute.mp4", np.zeros((25, 64, 64, 3), np.uint8), 25)
+    units = ["--hubert", hubert, "--layer", 2, "--centres", tmp_path / "centres.safetensors", "--num_units", 8]
+    given = extraction(root, tmp_path / "targets", *units, "--detector", "drawn")
+    status, _, stderr = run_main(SCRIPT, *given)
+    assert status != 0
+    assert "ben/mute` (mute.mp4) has no audio stream" in stderr
+    status, _, stderr = run_main(SCRIPT, *given, "--skip_damaged")
+    assert status == 0, stderr
+    assert len(read_list(tmp_path / "targets")) == 2
+
+
+def test_a_full_disk_is_no_damaged_clip(speakers, run_main, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("avzoo.models.ltbs.target_files.save_file", fail)
+    output = tmp_path / "targets"
+    status, _, stderr = run_main(SCRIPT, *extraction(speakers, output, "--cropped", "--skip_damaged"))
+    assert status != 0
+    assert "No space left on device" in stderr
+    assert not (output / "anna" / "clip.json").exists()
+
+
+def test_a_clip_that_is_called_as_a_file_of_the_folder_is_refused(speakers, run_main, tmp_path):
+    shutil.copy(speakers / "anna" / "clip.mp4", tmp_path / "settings.mp4")
+    (tmp_path / "clips.csv").write_text("path,speaker\nsettings.mp4,anna\n")
+    given = ["--dataset", "csv", "--data_dir", tmp_path, "--list", tmp_path / "clips.csv"]
+    status, _, stderr = run_main(SCRIPT, *given, "--output_dir", tmp_path / "targets")
+    assert status != 0
+    assert "a clip is called settings, as a file of `output_dir` is; rename it" in stderr

@@ -254,7 +254,9 @@ def test_the_claim_runs_at_a_small_size(toy, spoken, monkeypatch, tmp_path, caps
     monkeypatch.setattr(spoken, "JUDGE_STEPS", 2)
     for name, size in {"ACOUSTIC_STEPS": 2, "POSTNET_STEPS": 2, "SPECTRA_STEPS": 2}.items():
         monkeypatch.setattr(toy, name, size)
-    monkeypatch.setattr(toy, "render_clips", lambda seed: spoken.render_clips(seed, dict.fromkeys(spoken.PEOPLE, 36)))
+    monkeypatch.setattr(
+        toy, "render_clips", lambda seed: spoken.render_clips(seed, dict.fromkeys(spoken.PEOPLE, 36) | {"train": 96})
+    )
     toy.show_claim(argparse.Namespace(output_dir=str(tmp_path), toy_seeds=[0]))
     printed = capsys.readouterr().out
     assert "coarse L1 lower by, conditions given" in printed

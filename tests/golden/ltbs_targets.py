@@ -1,5 +1,6 @@
 """How the golden cases of LTBS's targets and vocoder are computed: one function per kind, for `runners_ltbs.py`."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +43,7 @@ def run_mel_energy(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     sizes = {"fft_size": settings["n_fft"], "window_size": settings["win"], "hop_size": settings["hop"]}
     waveform, _ = normalize_peak(case.inputs["samples"], 1 / 1.1)
     bounds = {"low_frequency": settings["fmin"], "high_frequency": settings["fmax"]}
+    bounds |= {"sampling_rate": settings.get("sampling_rate", 16000), "num_mel_bins": settings.get("n_mels", 80)}
     log_mel = MelSettings("centered", **sizes, **bounds).compute(waveform)
     yield {
         "mel": log_mel.mT,
@@ -54,6 +56,7 @@ def run_pitch(case: GoldenCase, folder: Path) -> Iterator[Expected]:
     settings = case.config
     pitch = estimate_pitch(
         case.inputs["waveform"],
+        sampling_rate=settings.get("sampling_rate", 16000),
         low_frequency=settings["fmin"],
         high_frequency=settings["fmax"],
         frame_size=settings["frame_length"],
@@ -93,9 +96,13 @@ def run_units(case: GoldenCase, folder: Path) -> Iterator[Expected]:
 
 @torch.no_grad()
 def run_vocoder(case: GoldenCase, folder: Path) -> Iterator[Expected]:
-    """Rates and dilations are inferred; the case's are read by nobody."""
+    """With the case's rates and dilations, which shapes don't tell."""
     checkpoint = {"generator": case.checkpoint()}
-    vocoder = convert_checkpoint("hifigan", checkpoint)
+    fields = {name: case.config[name] for name in ("upsample_rates", "resblock_dilation_sizes")}
+    hop, num_bins = math.prod(fields["upsample_rates"]), case.inputs["mel"].shape[1]
+    if hop not in (160, 256):  # of no known spectrogram
+        fields["mel_settings"] = MelSettings(num_mel_bins=num_bins, hop_size=hop).to_dict()
+    vocoder = convert_checkpoint("hifigan", checkpoint, config=fields)
     parameters = sum(weight.numel() for weight in checkpoint["generator"].values())
     vocoder.save_pretrained(folder)
     for model in (vocoder, SpeechT5HifiGan.from_pretrained(folder)):

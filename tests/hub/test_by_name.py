@@ -49,6 +49,9 @@ EXACT = {"rtol": 0, "atol": 0}
 
 
 def make_processor(row: zoo.Row):
+    if row.name == "ltbs":  # whose pipeline refuses a network of other sizes
+        tiny = TINY[row.model_class].config
+        return row.load(row.processor_class)(**{name: tiny[name] for name in ("num_mel_bins", "num_units")})
     sizes = TINY["FlexiASTForAudioClassification"].config if row.processor_class.endswith("FeatureExtractor") else {}
     return row.load(row.processor_class)(**({"num_mel_bins": sizes["num_mel_bins"], "max_length": 48} if sizes else {}))
 
@@ -234,13 +237,13 @@ def test_a_shell_that_never_saw_the_model_runs_it_by_name(hub, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [row.name for row in zoo.METHODS if row.tasks[0].pipeline is not None])
 def test_an_uploaded_task_pipeline_loads_by_name(hub, ask, go_offline, method):
-    """The model and what it reads media with; nothing else."""
+    """The model and what it reads media with; nothing else, but for a speaker encoder of the same three files."""
     ask(hub)
     pipe = transformers.pipeline(model=avzoo.toy_checkpoint(method))
     pipe.push_to_hub(f"you/{method}")
     files = {name for name in hub.repositories[f"you/{method}"].files("main") if not name.startswith(".")}
     assert {"config.json", "model.safetensors"} < files
-    assert len(files - {"README.md"} - TOKENIZER_FILES) == 3
+    assert len(files - {"README.md"} - TOKENIZER_FILES) == (6 if method == "ltbs" else 3)
     ask(hub)
     for _ in ("from the Hub", "from the cache"):
         loaded = transformers.pipeline(model=f"you/{method}")

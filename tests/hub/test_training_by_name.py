@@ -116,16 +116,20 @@ def test_a_name_that_is_neither_a_folder_nor_on_the_hub_is_told(hub, ask):
 def test_a_push_of_a_trained_folder_leaves_its_checkpoints_here(hub, ask, tmp_path):
     ask(hub)
     tiny_model(zoo.find_row("flexiast")).save_pretrained(tmp_path)
-    kept = {path.name for path in tmp_path.iterdir()} | {"README.md", "metrics.jsonl"}
+    kept = {path.name for path in tmp_path.iterdir()} | {"README.md", "metrics.jsonl", "vocoder/config.json"}
     for name in (
         "README.md",
         "metrics.jsonl",
         "checkpoint-000100/state.json",
         "best/config.json",
         "logs/events",
+        "discriminators/model.safetensors",
+        "vocoder/discriminators/model.safetensors",
+        "vocoder/checkpoint-000100/state.json",
+        "vocoder/config.json",
         ".training-lock",
     ):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("{}")
     assert main(["push", str(tmp_path), "you/tagger"]) == 0
     (repository,) = hub.repositories.values()

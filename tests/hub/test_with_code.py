@@ -278,7 +278,7 @@ def test_the_first_example_of_a_pushed_card_names_the_repository_and_runs(
     assert f"library_name: {library}" in card
     assert f'"{name}", trust_remote_code=True)' in card
     monkeypatch.chdir(tmp_path)
-    for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav", "siren.wav"):
+    for file in ("recording.wav", "mixture.wav", "enrolment.wav", "test.wav", "siren.wav", "voice.wav"):
         (tmp_path / file).symlink_to(recordings["tone"])
     for file in ("clip.mp4", "meeting.mp4", "face.mp4", "interview.mp4", "street.mp4", "weather.mp4", "silent.mp4"):
         (tmp_path / file).symlink_to(recordings["video"])

@@ -58,14 +58,17 @@ def write_tone(file: str) -> None:
     write_wav(file, np.sin(np.arange(16000) / 7).astype(np.float32), 16000)
 
 
-def run_card(name: str, num_lines: list[int], namespace: dict | None = None, **replacements: str) -> dict:
+def run_card(
+    name: str, num_lines: list[int], namespace: dict | None = None, *, source: dict | None = None, **replacements: str
+) -> dict:
     """Run the blocks of a card, which have so many lines, and return the names they define.
 
     Args:
         namespace: names that the card expects.
+        source: of the weights, see [`render_card`].
         replacements: {text of the card: what is run instead}.
     """
-    blocks = re.findall(r"```python\n(.*?)```", str(render_card(name, model_folder="model")), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", str(render_card(name, source=source, model_folder="model")), re.DOTALL)
     assert [len(list(filter(str.strip, block.splitlines()))) for block in blocks] == num_lines
     namespace = {} if namespace is None else namespace
     for block in blocks:
@@ -223,19 +226,30 @@ def test_s3fds_card_runs(capsys):
 
 
 def test_ltbss_card_runs(capsys):
-    config = TINY["LTBSForLipToSpeech"].config
-    sizes = {
-        "crop_size": 32,
-        "mouth_size": 36,
-        "num_mel_bins": config["num_mel_bins"],
-        "num_units": config["num_units"],
-    }
-    save_tiny_model("ltbs", sizes, speaker_conditioning="none")
+    Path("model").symlink_to(avzoo.toy_checkpoint("ltbs"))  # it takes recordings of voices
     write_talkers("silent.mp4")
-    namespace = run_card("ltbs", [3, 5])
+    write_tone("voice.wav")
+    namespace = run_card("ltbs", [4, 5])
     assert "(16000,)" in capsys.readouterr().out
     assert probe_video("spoken.mp4").sampling_rate == 16000
     assert namespace["higher"].shape == (16000,)
+
+
+@pytest.mark.parametrize(
+    ("source", "speakers"),
+    [
+        ({"variant": "reimplementation"}, "table"),
+        ({"variant": "trained", "speakers": "table"}, "table"),
+        ({"variant": "trained", "speakers": "none"}, "none"),
+    ],
+    ids=["converted", "trained, table", "trained, none"],
+)
+def test_the_card_of_an_ltbs_gives_it_speakers_of_its_kind(source, speakers):
+    config = TINY["LTBSForLipToSpeech"].config
+    sizes = {name: config[name] for name in ("num_mel_bins", "num_units")}
+    save_tiny_model("ltbs", {"crop_size": 32, "mouth_size": 36, **sizes}, speaker_conditioning=speakers)
+    write_talkers("silent.mp4")
+    assert run_card("ltbs", [4, 5], source=source)["higher"].shape == (16000,)
 
 
 def test_hifigans_card_runs(capsys):

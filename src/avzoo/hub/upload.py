@@ -16,7 +16,7 @@ from avzoo.hub.standalone import join_modules, write_modules
 
 MODEL_FILE, PIPELINE_FILE, CARD_FILE = "config.json", "model_index.json", "README.md"
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-OF_TRAINING = re.compile(r"checkpoint-\d+|phase-\d+|phases\.json|best|logs|\.training-lock|.*\.tmp")
+OF_TRAINING = re.compile(r"checkpoint-\d+|phase-\d+|phases\.json|best|logs|discriminators|\.training-lock|.*\.tmp")
 COMPONENT_CODE = '''"""{name}. Its code is in {pipeline}.py, which diffusers imports before it asks for a component."""
 
 import importlib
@@ -85,12 +85,13 @@ def check_texts(folder: Path) -> None:
 def copy_by_links(folder: Path) -> Iterator[Path]:
     """A temporary folder with links to the files of `folder`, and real copies of those that an upload may change.
 
-    What a training leaves beside its model is not in it: checkpoints, phases, the best model, logs.
+    What a training leaves beside its model, or beside a part of it, is not in it: checkpoints, phases, the best model,
+    logs, discriminators.
     """
     changed = (MODEL_FILE, PIPELINE_FILE, CARD_FILE, *PROCESSOR_FILES)
     with tempfile.TemporaryDirectory() as copy:
         for path in sorted(folder.rglob("*")):
-            if OF_TRAINING.fullmatch(path.relative_to(folder).parts[0]):
+            if any(map(OF_TRAINING.fullmatch, path.relative_to(folder).parts)):
                 continue
             target = Path(copy, path.relative_to(folder))
             if path.is_dir():

@@ -250,7 +250,7 @@ class YuNetDetector:
             raise OSError(
                 f"YuNet's file {name} can't be downloaded from https://huggingface.co/{self.REPOSITORY} "
                 f"({type(error).__name__}). Fetch it (0.2 MB) where there is a network and pass its path as `model` "
-                "(`detector_model` of a pipeline, --detector-model of a command), or give boxes of your own."
+                "(`detector_model` of pipelines, --detector-model), or give boxes of your own."
             ) from error
 
 

@@ -144,8 +144,11 @@ def test_folders_that_hold_no_whole_vocoder_are_refused(tmp_path):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "config.json").write_text('{"model_type": "hubert"}')
     with pytest.raises(
-        ValueError, match="holds no vocoder: its config has the model_type 'hubert', expected speecht5_"
+        ValueError, match=r"holds no vocoder: the `model_type` of its config.json is 'hubert', expected"
     ):
         load_vocoder(tmp_path / "other")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match=r"empty` holds no vocoder: it has no config.json"):
+        load_vocoder(tmp_path / "empty")
     with pytest.raises(OSError, match="nowhere"):
         load_vocoder(tmp_path / "nowhere")

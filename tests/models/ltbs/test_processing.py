@@ -245,3 +245,18 @@ def test_a_network_of_other_settings_is_refused():
 def test_settings_that_cannot_be_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         LTBSProcessor(**settings)
+
+
+def test_a_frame_too_short_for_the_lowest_pitch_is_refused_at_once():
+    with pytest.raises(ValueError, match=r"`pitch_frame` \(200\) longer than a period of `pitch_low` \(65\.0 Hz\)"):
+        LTBSProcessor(pitch_frame=200)
+    with pytest.raises(ValueError, match=r"`pitch_high` \(8001\.0\) must be at most half of `sampling_rate`"):
+        LTBSProcessor(pitch_high=8001.0)
+
+
+def test_rates_of_nothing_are_refused():
+    pictures = np.zeros((1, 96, 96), np.uint8)
+    with pytest.raises(ValueError, match="must be a positive number of Hz, got 0"):
+        LTBSProcessor()(pictures, audio=np.zeros(640, np.float32), sampling_rate=0)
+    with pytest.raises(ValueError, match=r"`source_fps` must be .*, got 0"):
+        LTBSProcessor()(np.zeros((2, 64, 64, 3), np.uint8), source_fps=0)

@@ -80,12 +80,13 @@ def test_controls_and_rows_of_a_table_reach_the_network(run, tmp_path):
         (["-o", "spoken.avi"], "--output must end in .mp4, .m4v, .mov, .wav, .json, got spoken.avi."),
         (["-o", "nowhere/spoken.mp4"], "`nowhere/spoken.mp4` cannot be written"),
         (["--render", "mel.pdf"], "--render must end in .png, .jpg, .jpeg, got mel.pdf."),
-        (["--speaker", "nobody.wav"], "--speaker `nobody.wav` does not exist."),
+        (["--speaker", "nobody.wav"], "--speaker `nobody.wav` does not exist; give a recording, or a row number"),
         (["--speaker", "voice.wav"], "`speaker`: this network has one voice and knows no speakers"),
         (["--noise-scale", "-1"], "`noise_scale` must be at least 0, got -1.0."),
         (["--every", "0"], "`every` must be at least 1, got 0."),
         (["--vocoder", "not/a/folder"], "avzoo: `not/a/folder` is neither a folder that exists nor a name on the Hub"),
         (["--speaker-encoder", "not/a/folder"], "avzoo: `not/a/folder` is neither a folder that exists nor"),
+        (["--vocoder", "empty"], "avzoo: `empty` holds no vocoder: it has no config.json."),
         (["--vocoder", "damaged"], "the config file at 'damaged/config.json' is not a valid JSON file"),
         (["--seed", "99999999999999999999"], "`--seed` must be at least 0"),
     ],
@@ -94,6 +95,7 @@ def test_controls_and_rows_of_a_table_reach_the_network(run, tmp_path):
 def test_a_wrong_command_is_one_line_and_writes_nothing(run, tmp_path, words, message):
     write_wav("voice.wav", np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), 16000)
     Path("damaged").mkdir()
+    Path("empty").mkdir()
     Path("damaged/config.json").write_text("{")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*.*")}
     status, out, err = run(*words)

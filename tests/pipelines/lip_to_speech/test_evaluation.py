@@ -96,6 +96,12 @@ def test_noise_of_the_last_bit_is_not_made_loud():
     assert hiss.scores["energy_error"] == pytest.approx(still.scores["energy_error"], rel=0.01)
 
 
+def test_a_sound_too_short_for_a_spectrogram_is_counted_and_left_out_of_the_mean():
+    report = score_speech([make_clip("a"), SpeechClip("b", make_voice(1), {"made": make_voice(1)[:100]})])
+    assert report.means["made"]["mel_l1"] == {"mean": 0, "clips": 1, "undefined": 1}
+    assert any("log-mel of the sound, L1 is undefined for 1 of 2 clips of made" in note for note in report.notes)
+
+
 def test_scores_that_no_clip_has_are_a_dash():
     report = score_speech([SpeechClip("b", make_voice(1), {"made": np.zeros(RATE, np.float32)})])
     assert report.means["made"]["estoi"]["mean"] is None

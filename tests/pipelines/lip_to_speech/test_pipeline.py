@@ -263,6 +263,17 @@ def test_several_videos_have_no_common_output(speak, tmp_path):
         speak([make_video(2)], faces="frame", output=tmp_path / "spoken.mp4")
 
 
+@pytest.mark.parametrize("value", ["ab", [None, 1.0], [[0.0], [1.0, 2.0]]])
+def test_pitch_that_is_no_array_of_numbers_is_refused_by_name(speak, value):
+    with pytest.raises(TypeError, match=r"`pitch` must be an array of numbers, \(2,\)"):
+        speak(make_video(2), faces="frame", pitch=value)
+
+
+def test_units_of_any_whole_numbers_are_taken(speak):
+    (face,) = speak(make_video(2), faces="frame", units=np.array([1, 2], np.uint64))
+    assert face["units"].tolist() == [1, 2]
+
+
 def test_speech_that_is_not_finite_is_refused(speak):
     with torch.no_grad():
         speak.model.ltbs.mel_projection.bias[2] = float("nan")
@@ -337,6 +348,10 @@ def test_a_vocoder_of_other_spectrograms_is_refused(folder, tmp_path):
     ):
         with pytest.raises(ValueError, match=r"was trained on other spectrograms .*8000"):
             load(model, vocoder=vocoder)
+    with pytest.raises(
+        ValueError, match=rf"^`vocoder` was trained on other spectrograms than the model `{folder}` makes"
+    ):
+        load(folder, vocoder=tiny_hifigan(other))
 
 
 @pytest.mark.parametrize("vocoder", [lambda mel: mel, torch.nn.Identity(), 3])

@@ -173,7 +173,7 @@ BAD = {
     "another width": ("embedding", np.ones(WIDTH + 1), rf"of shape \({WIDTH + 1},\): .* which has {WIDTH} values"),
     "an empty list": ("embedding", [], r"`speaker` is empty; name a speaker for each face"),
     "an empty mapping": ("table", {}, r"`speaker` names no face"),
-    "two voices for one face": ("table", [0, 1], r"`speaker` lists 2 voices, 1 faces were found: \[0\]"),
+    "two voices for one face": ("table", [0, 1], r"`speaker` lists 2 voices, and the faces that were found are \[0\]"),
     "a face that isn't there": ("table", {1: 0}, r"`speaker` is of the faces \[1\], those that were found are \[0\]"),
     "the second of a list": ("table", [0, 7], r"`speaker\[1\]` must be at least 0 and at most 2, got 7"),
     "a voice for a network of one": ("none", make_noise(1), r"`speaker`: this network has one voice and knows no"),
@@ -219,8 +219,11 @@ def test_an_encoder_of_another_width_is_refused(say):
         say("embedding", make_noise(1), encoder=encoder)
 
 
-def test_what_is_no_speaker_encoder_is_refused(folder):
+def test_what_is_no_speaker_encoder_is_refused(folder, tmp_path):
     with pytest.raises(TypeError, match="`speaker_encoder` must be a folder, a name on the Hub, a model for x-vectors"):
         load(folder, speaker_encoder=torch.nn.Identity())
     with pytest.raises(ValueError, match=r"`speaker_encoder`: `.*` holds a LTBSForLipToSpeech, expected a model for x"):
         load(folder, speaker_encoder=folder)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(OSError, match=r"`speaker_encoder`: `.*empty` has no config.json"):
+        load(folder, speaker_encoder=tmp_path / "empty")
