@@ -87,8 +87,8 @@ def _write_speakers(options: argparse.Namespace, records: Any, format: str, path
         raise ValueError(f"no face was found in {options.file.name}, so there is nothing to write to {path}.")
     else:
         info = probe_video(options.file)
-        size = {"width": info.width, "height": info.height}
-        print(write_ava_csv(path, records.records, **size, video_id=options.file.stem), file=sys.stderr)
+        place = {"width": info.width, "height": info.height, "origin": info.origin}
+        print(write_ava_csv(path, records.records, **place, video_id=options.file.stem), file=sys.stderr)
 
 
 def _finish_speakers(options: argparse.Namespace, answer: list[dict[str, Any]]) -> None:

@@ -13,7 +13,13 @@ from avzoo.rates import FRAMES_PER_SECOND
 
 
 def write_ava_csv(
-    path: str | os.PathLike, records: Sequence[Mapping[str, Any]], *, width: int, height: int, video_id: str
+    path: str | os.PathLike,
+    records: Sequence[Mapping[str, Any]],
+    *,
+    width: int,
+    height: int,
+    video_id: str,
+    origin: float = 0.0,
 ) -> Path:
     """Every frame's score as predictions in AVA-ActiveSpeaker's format; written atomically.
 
@@ -21,6 +27,7 @@ def write_ava_csv(
         records: of the pipeline, with scores.
         width, height: of the video, pixels: boxes are written in parts of them.
         video_id: first column; entities are called `<video_id>:<track_id>`.
+        origin: seconds from the file's beginning, where other programs start to count, to the first picture.
 
     Raises:
         ValueError: no records, or records without scores.
@@ -32,7 +39,7 @@ def write_ava_csv(
         {
             "entity_id": f"{video_id}:{record['track_id']}",
             "video_id": video_id,
-            "timestamps": np.round(frame_numbers(record) / FRAMES_PER_SECOND, 2),
+            "timestamps": np.round(origin + frame_numbers(record) / FRAMES_PER_SECOND, 2),
             "boxes": np.array(record["boxes"]) / size,
         }
         for record in records

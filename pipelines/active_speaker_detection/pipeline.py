@@ -85,7 +85,8 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
     Returns, per video, a list of one dict per face track (empty if nobody was seen):
         track_id, start, end: seconds.
         label: "speaking" if it has a segment, else "not speaking".
-        score: mean over its frames; a probability or a logit, as the processor's `score` says.
+        score: mean over the frames in which it speaks, or over all if it doesn't; a probability or a logit, as the
+            processor's `score` says.
         segments: [{start, end, score}] in which it speaks, seconds; score: mean over the segment.
         boxes: (frames, 4), x1, y1, x2, y2 in pixels, 25 per second from `start` on.
         scores: (frames,). speaking: (frames,), whether the smoothed score reaches the threshold.
@@ -166,18 +167,20 @@ class ActiveSpeakerDetectionPipeline(FaceVideoPipeline):
                 max_gap=max_gap,
                 first_frame=track.start_frame,
             )
+            speaking = speaking_frames(scores, threshold, smoothing)
+            meant = scores[speaking] if segments and speaking.any() else scores  # what the label is about
             record = {
                 "track_id": track.track_id,
                 "start": track.start_frame / FRAMES_PER_SECOND,
                 "end": track.stop_frame / FRAMES_PER_SECOND,
                 "label": "speaking" if segments else "not speaking",
-                "score": float(scores.mean()),
+                "score": float(meant.mean()),
                 "segments": segments,
             }
             if return_scores:
                 record["boxes"] = track.boxes.tolist()
                 record["scores"] = scores.tolist()
-                record["speaking"] = speaking_frames(scores, threshold, smoothing).tolist()
+                record["speaking"] = speaking.tolist()
             records.append(record)
         return records
 

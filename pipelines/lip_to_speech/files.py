@@ -70,7 +70,8 @@ def write_speech(
 ) -> Path:
     """Write what the faces of a video say: the video with this sound and no other, or the sound alone.
 
-    The video keeps its rate and size, is encoded again, and is read block by block. Files are written atomically.
+    The video keeps its rate and size, is encoded again, and is read block by block. A sound alone begins where the
+    video's file does, which may be before its first picture. Files are written atomically.
 
     Args:
         video: that `records` belong to; a path, the bytes of a file, or an [`avzoo.video.Video`].
@@ -84,10 +85,11 @@ def write_speech(
     """
     check_output(path, video)
     sound, rate = mix_voices(records, num_samples)
-    if Path(path).suffix.lower() in SOUNDS:
-        write_wav(path, sound, rate)
-        return Path(path)
     reader = VideoReader(video)
+    if Path(path).suffix.lower() in SOUNDS:
+        before = np.zeros(round(reader.info.origin * rate), np.float32)
+        write_wav(path, np.concatenate([before, sound]), rate)
+        return Path(path)
     own = {"fps": reader.fps, "audio": sound, "sampling_rate": rate, "progress": progress}
     return render_video(reader, path, lambda frame, index: frame, **own)
 

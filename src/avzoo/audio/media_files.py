@@ -162,6 +162,8 @@ def decode_frames(
             frames = packet.decode()
         except av.error.FFmpegError as error:
             skipped = error.strerror or str(error)
+            if skipped.startswith("Error number"):  # one that FFmpeg has no words for
+                skipped = "the decoder can't read a packet"
             if has_begun:
                 tell(skipped)
             continue
