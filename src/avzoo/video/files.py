@@ -42,19 +42,15 @@ class FileSource:
         self._lock = threading.Lock()
         self.options = current_options(opened)
         self._silent_until = Fraction(0)  # seconds of silence read so far; below 0 once something was heard
+        self._clock: FileClock | None = None
         with self.open() as container:
-            streams = _list_pictures(container, label)
-            self._index = streams[0].index
-            if self.options.video_track is not None or len(streams) > 1:
-                self._index = self._choose_pictures(container, streams)
-        with self.open() as container:
+            self._index = self._choose_pictures(_list_pictures(container, label))
             stream = self.select_pictures(container)
             stream.thread_type = "SLICE"  # one frame is wanted: frame threads would decode several before they give it
             first = next(decode_frames(container, stream, label, late_start=True), None)
             if first is None:
                 codec = stream.codec_context.name
                 raise ValueError(f"{label} holds no frames: its video stream ({codec}) is empty or damaged throughout.")
-            self.fps = _nominal_rate(stream)
             # AVI stores no time stamps, and FFmpeg's guess fails where the order of storing isn't that of showing.
             self._counted = container.format.name == "avi" and bool(stream.codec_context.has_b_frames)
             self.origin = self._read_time(first) or Fraction(0)
@@ -62,14 +58,15 @@ class FileSource:
             self.stored_size = (first.height, first.width)
             sound = select_sound(container.streams.audio, self.options.audio_track, label)
             self._sound_index = None if sound is None else sound.index
-            is_doubtful = may_be_joined(container)
-        self._clock = self._read_clock() if is_doubtful else None
-        if self._clock is not None and self._clock.interval and abs(self.fps * self._clock.interval - 1) > _MOST_OFF:
-            self.fps = (1 / self._clock.interval).limit_denominator(1001)  # the stated one is an average over the gaps
-        with self.open() as container:
+            self.fps = _nominal_rate(stream)
+            if may_be_joined(container):
+                self._clock = self._read_clock()
+            if self._clock is not None:
+                warnings.warn(describe_joins(label, self._clock.joins), stacklevel=2)
+                rate = 1 / self._clock.interval if self._clock.interval else self.fps
+                if abs(self.fps / rate - 1) > _MOST_OFF:  # what is stated is an average over the gaps
+                    self.fps = rate.limit_denominator(1001)
             self.info = self._describe(container, first)
-        if self._clock is not None:
-            warnings.warn(describe_joins(self.label, self._clock.joins), stacklevel=2)
 
     def open(self) -> av.container.InputContainer:
         opened = self._opened
@@ -164,16 +161,19 @@ class FileSource:
             stacklevel=2,
         )
 
-    def _choose_pictures(self, container: av.container.InputContainer, streams: list[av.VideoStream]) -> int:
+    def _choose_pictures(self, streams: list[av.VideoStream]) -> int:
         """Index of the video stream to read: the one that was asked for; else that of a default flag, but no still."""
         number = self.options.video_track
         if number is not None:
             if number > len(streams):
                 raise ValueError(f"`video_track` is {number}, but {self.label} has {len(streams)} video tracks.")
             return streams[number - 1].index
+        if len(streams) == 1:
+            return streams[0].index
         packets = dict.fromkeys((stream.index for stream in streams), 0)
-        with contextlib.suppress(av.error.FFmpegError):
-            for packet in itertools.islice(container.demux(*streams), _MOST_PACKETS):
+        with self.open() as container, contextlib.suppress(av.error.FFmpegError):
+            candidates = [container.streams[index] for index in packets]
+            for packet in itertools.islice(container.demux(*candidates), _MOST_PACKETS):
                 packets[packet.stream.index] += packet.size > 0
                 if min(packets.values()) > 1:
                     break
