@@ -326,3 +326,53 @@ def test_a_part_that_is_not_there_is_refused(tmp_path, part, message):
     write_part(tmp_path / "whole.mp4", 0)
     with pytest.raises(ValueError, match=message), read_with(**part):
         VideoReader(tmp_path / "whole.mp4")
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mkv"])
+def test_sound_that_is_stamped_an_hour_after_the_pictures_follows_them(tmp_path, kind):
+    path = tmp_path / f"apart.{kind}"
+    with av.open(str(path), "w") as container:
+        pictures = container.add_stream("libx264", rate=25, options={"preset": "superfast", "bf": "0"})
+        pictures.width, pictures.height, pictures.pix_fmt = 160, 64, "yuv420p"
+        sound = container.add_stream("aac", rate=RATE, layout="mono")
+        for index, image in enumerate(numbered(0)):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode(None))
+        samples = clicks(1, (0.5,))
+        for begin in range(0, RATE, 1024):
+            frame = av.AudioFrame.from_ndarray(samples[:, begin : begin + 1024], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts, frame.time_base = RATE, 3600 * RATE + begin, Fraction(1, RATE)
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    with pytest.warns(UserWarning, match="time stamps jump"):
+        reader = VideoReader(path)
+    assert read_numbers(reader.read(25)) == list(range(50))
+    heard, rate = reader.soundtrack()
+    assert len(heard) < 4 * rate
+    assert find_clicks(heard, rate) == pytest.approx([2.5], abs=0.05)
+
+
+def test_the_joins_of_a_part_are_on_its_clock(tmp_path):
+    content = b"".join(write_part(tmp_path / f"{part}.ts", 50 * part) for part in range(3))
+    (tmp_path / "all.ts").write_bytes(content)
+    with read_with(start=1, end=3), pytest.warns(UserWarning, match="jump"):
+        reader = VideoReader(tmp_path / "all.ts")
+    assert [join.time for join in reader.info.joins] == pytest.approx([1], abs=0.01)
+
+
+def test_sound_behind_the_end_of_a_part_is_silence(tmp_path):
+    write_part(tmp_path / "whole.mp4", 0)
+    with read_with(start=0.5, end=1):
+        reader = VideoReader(tmp_path / "whole.mp4")
+    samples, rate = reader.soundtrack(start=0.75, end=1)
+    assert (len(samples), rate) == (RATE // 4, RATE)
+    assert not samples.any()
+
+
+def test_a_part_behind_the_last_picture_is_refused(tmp_path):
+    """Sound lasts longer than the pictures, and the file's length is that of the sound."""
+    path = write_clip(tmp_path / "short.mkv", numbered(0, 10), sound=clicks(3, (0.5,)))
+    with read_with(start=1), pytest.raises(ValueError, match=r"not before the end|ends at"):
+        VideoReader(path).read(25)

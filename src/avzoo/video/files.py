@@ -18,7 +18,7 @@ import numpy as np
 
 from avzoo.audio.media_files import damage_error, decode_frames, describe_streams, open_container
 from avzoo.audio.reading_options import current_options, describe_sound, select_sound
-from avzoo.video.joins import FileClock, describe_joins, may_be_joined, read_clock
+from avzoo.video.joins import FileClock, describe_joins, list_media, may_be_joined, read_clock
 from avzoo.video.soundtrack import read_soundtrack
 from avzoo.video.video import FASTEST, VideoInfo
 
@@ -203,8 +203,7 @@ class FileSource:
         """The packets of a joined file, from its beginning, on one clock; None where they are on one as they are."""
         if self._clock is None:
             return None
-        streams = [stream for stream in (self.select_pictures(container), self.select_sound(container)) if stream]
-        return self._clock.shift_packets(container.demux(*streams))
+        return self._clock.shift_packets(container.demux(*list_media(container)))
 
     def _read_time(self, frame: av.VideoFrame) -> Fraction | None:
         if self._counted:

@@ -122,15 +122,17 @@ def read_clock(
     finder = PartFinder()
     stamps: dict[tuple[int, int], list[int]] = {}  # (part, stream) -> stamps of showing
     reached = 0
-    streams = [stream for stream in (pictures, sound) if stream is not None]
+    streams, every = [stream for stream in (pictures, sound) if stream is not None], list_media(container)
     with contextlib.suppress(av.error.FFmpegError):  # what is damaged is told when it is decoded
-        for packet in container.demux(*streams):
+        for packet in container.demux(*every):
             part, stamp = finder.find(packet), packet.dts if packet.pts is None else packet.pts
             reached = max(reached, (packet.pos or 0) + packet.size)
             if stamp is not None:
                 stamps.setdefault((part, packet.stream.index), []).append(stamp)
     unread = container.size - reached
-    if _JOINABLE.intersection(container.format.name.split(",")) and unread > max(_MOST_UNREAD, 0.2 * container.size):
+    holds_more = any(stream.type == "attachment" for stream in container.streams)  # fonts may lie behind the packets
+    may_hold_more = not holds_more and _JOINABLE.intersection(container.format.name.split(","))
+    if may_hold_more and unread > max(_MOST_UNREAD, 0.2 * container.size):
         warnings.warn(
             f"{label}: FFmpeg reads nothing of its last {unread} bytes ({unread / container.size:.0%}), as where "
             "recordings are joined byte by byte; convert them one by one and join them then.",
@@ -177,15 +179,24 @@ def may_be_joined(container: av.container.InputContainer) -> bool:
     covered = False
     if not _INDEXED.intersection(container.format.name.split(",")):
         return True
-    for stream in (*container.streams.video, *container.streams.audio):
+    begins, ends = [], []
+    for stream in list_media(container):
         entries = stream.index_entries
         if not len(entries):
             continue
         stamps = [entry.timestamp * stream.time_base for entry in entries]
         if any(after - before > MOST_GAP for before, after in itertools.pairwise(stamps)):
             return True
+        begins.append(stamps[0])
+        ends.append(stamps[-1])
         covered = covered or entries[-1].pos > _COVERED * container.size
-    return not covered
+    return not covered or max(begins) > min(ends) + MOST_GAP
 
 
-__all__ = ["MOST_GAP", "FileClock", "Join", "describe_joins", "may_be_joined", "read_clock"]
+def list_media(container: av.container.InputContainer) -> list[av.stream.Stream]:
+    """The streams that show or say something, also those that are not read: what plays on is no gap."""
+    media = (*container.streams.video, *container.streams.audio)
+    return [stream for stream in media if not stream.disposition & av.stream.Disposition.attached_pic]
+
+
+__all__ = ["MOST_GAP", "FileClock", "Join", "describe_joins", "list_media", "may_be_joined", "read_clock"]

@@ -309,7 +309,9 @@ class VideoReader:
                     return
                 shown, end = picture, time + duration
         upto = round_half_up(end * fps)
-        if not position:  # a video shorter than half a frame still has one
+        if shown is None:
+            upto = position
+        elif not position:  # a video shorter than half a frame still has one
             upto = max(upto, 1)
         if stop is not None:
             upto = min(upto, stop)

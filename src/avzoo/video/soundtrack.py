@@ -116,6 +116,8 @@ def _fill_gaps(
         if join is not None and not late:  # the encoder's filling, or sound that lasts longer than the pictures
             samples = samples[:, : sample_index(join - now, rate)]
         for gap in range(0, shift, CHUNK_SIZE):
+            if stop is not None and now + Fraction(gap, rate) >= stop:
+                return
             yield rate, np.zeros((len(samples), min(CHUNK_SIZE, shift - gap)), np.float32)
         samples = samples[:, max(0, -shift) :]
         yield rate, samples

@@ -5,6 +5,7 @@ iterator of (time, duration, picture) in seconds on the video clock, and `soundt
 picture is an `av.VideoFrame` or a (height, width, 3) array.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -89,7 +90,14 @@ class CutSource:
             if start >= duration:
                 raise ValueError(f"{self.label} ends at {duration:.2f} s, before `start` ({float(start):g} s).")
             duration = (duration if end is None else min(duration, float(end))) - float(start)
-        self.info = replace(source.info, duration=duration, origin=source.info.origin + float(start))
+        until = math.inf if end is None else float(end)
+        joins = [join for join in source.info.joins if float(start) < join.time < until]
+        self.info = replace(
+            source.info,
+            duration=duration,
+            origin=source.info.origin + float(start),
+            joins=tuple(replace(join, time=join.time - float(start)) for join in joins),
+        )
 
     def pictures(self, start: Fraction = Fraction(0)) -> Iterator[tuple[Fraction, Fraction, Any]]:
         shown = None  # the picture that is there when the part begins
@@ -114,6 +122,9 @@ class CutSource:
         stop = (
             self._end if end is None else self._start + end if self._end is None else min(self._start + end, self._end)
         )
+        rate = sampling_rate or self.info.sampling_rate
+        if rate is not None and stop is not None and self._start + start >= stop:  # behind the part
+            return align_to_clock(np.zeros(0, np.float32), rate, start, end)
         samples, rate = self._source.soundtrack(sampling_rate, self._start + start, stop)
         return align_to_clock(samples, rate, start, end)
 
