@@ -264,13 +264,10 @@ class LTBSModel(LTBSPreTrainedModel):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Normalised frames, 0 behind the end of a clip, and the mask; None where nothing is padded."""
         config = self.config
-        if pixel_values.ndim == 5 and pixel_values.shape[1] == 1:
-            pixel_values = pixel_values[:, 0]
-        shape = tuple(pixel_values.shape)
-        if pixel_values.ndim != 4 or 0 in shape:
-            raise ValueError(f"`pixel_values` must be (clips, frames, rows, columns), got {shape}.")
-        if attention_mask is not None and attention_mask.shape != pixel_values.shape[:2]:
-            raise ValueError(f"`attention_mask` must be {shape[:2]}, got {tuple(attention_mask.shape)}.")
+        pixel_values = take_pictures(pixel_values)
+        shape = tuple(pixel_values.shape[:2])
+        if attention_mask is not None and attention_mask.shape != shape:
+            raise ValueError(f"`attention_mask` must be {shape}, got {tuple(attention_mask.shape)}.")
         dtype = self.get_input_embeddings().weight.dtype
         if not pixel_values.is_floating_point():
             pixel_values = (pixel_values.to(torch.float32) / 255 - config.pixel_mean) / config.pixel_std
@@ -468,10 +465,7 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
         check_number("noise_scale", noise_scale, at_least=0)
         if window_frames is not None:
             check_whole_number("window_frames", window_frames, at_least=1)
-        if pixel_values.ndim == 5 and pixel_values.shape[1] == 1:
-            pixel_values = pixel_values[:, 0]
-        if pixel_values.ndim != 4 or 0 in pixel_values.shape:  # before noise is drawn for it
-            raise ValueError(f"`pixel_values` must be (clips, frames, rows, columns), got {tuple(pixel_values.shape)}.")
+        pixel_values = take_pictures(pixel_values)  # before noise is drawn for it
         clips, frames = pixel_values.shape[:2]
         if noise is None and noise_scale:
             shape = (clips, frames * config.upsample_factor, config.num_mel_bins)
@@ -601,6 +595,15 @@ class LTBSForLipToSpeech(LTBSPreTrainedModel):
                 f"`mel_labels` must be {shape}, {config.upsample_factor} mel frames for each frame, got "
                 f"{tuple(mel_labels.shape)}."
             )
+
+
+def take_pictures(pixel_values: torch.Tensor) -> torch.Tensor:
+    """(clips, frames, rows, columns), also of pictures with an axis of one colour; a ValueError for other shapes."""
+    if pixel_values.ndim == 5 and pixel_values.shape[1] == 1:
+        pixel_values = pixel_values[:, 0]
+    if pixel_values.ndim != 4 or 0 in pixel_values.shape:
+        raise ValueError(f"`pixel_values` must be (clips, frames, rows, columns), got {tuple(pixel_values.shape)}.")
+    return pixel_values
 
 
 def check_finite(name: str, values: torch.Tensor) -> None:

@@ -67,6 +67,13 @@ def read_class_folders(root: PathLike) -> tuple[list[dict[str, Any]], list[str]]
     return rows, sorted(names)
 
 
+def parse_split(text: str, table: Path, line: int) -> str:
+    """ "train", "validation" or "test", from a line of a table; a ValueError names both where it is none."""
+    if text.lower() not in SPLIT_NAMES:
+        raise malformed(table, line, f"`split` must be one of {', '.join(SPLIT_NAMES)}, got {text!r}")
+    return SPLIT_NAMES[text.lower()]
+
+
 def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_missing: bool = False):
     """Yield the recordings of a comma-separated table with a header.
 
@@ -111,9 +118,7 @@ def read_labelled_table(table: PathLike, root: PathLike | None = None, *, skip_m
             raise malformed(table, line, f"`{label_column}` is empty or has an empty part, {text!r}")
         row = {"id": name, "path": Path(path), "labels": list(dict.fromkeys(labels))}
         if "split" in header:
-            if named["split"].lower() not in SPLIT_NAMES:
-                raise malformed(table, line, f"`split` must be one of {', '.join(SPLIT_NAMES)}, got {named['split']!r}")
-            row["split"] = SPLIT_NAMES[named["split"].lower()]
+            row["split"] = parse_split(named["split"], table, line)
         rows.append(row)
     if not rows:
         raise ValueError(f"{table} holds a header and no recording.")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from avzoo.checks import check_number
 from avzoo.data.lists import PathLike, malformed, read_records
-from avzoo.data.own_recordings import SPLIT_NAMES
+from avzoo.data.own_recordings import parse_split
 from avzoo.data.sign_sentences import Row, Sentences
 
 
@@ -52,10 +52,8 @@ def read_sign_table(table: PathLike, root: PathLike | None = None, *, skip_missi
         path = os.path.normpath(os.path.join(root, named["path"]))
         if not named["path"] or os.path.commonpath([root, path]) != root:
             raise malformed(table, line, f"{named['path']!r} is no path below {root}, the folder that paths start from")
-        split = named.get("split", "").lower()
-        if "split" in named and split not in SPLIT_NAMES:
-            raise malformed(table, line, f"`split` must be one of {', '.join(SPLIT_NAMES)}, got {named['split']!r}")
-        split = {"validation": "dev"}.get(SPLIT_NAMES.get(split, ""), SPLIT_NAMES.get(split, ""))
+        split = parse_split(named["split"], table, line) if "split" in named else ""
+        split = "dev" if split == "validation" else split
         name = named.get("id") or named["path"]
         sentences.add(line, name, path, named.get("signer") or "unknown", named["glosses"], split)
     return sentences.keep(skip_missing)

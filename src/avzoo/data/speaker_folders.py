@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 
 from avzoo.data.lists import PathLike, check_relative_path, keep_complete, malformed, read_records
-from avzoo.data.own_recordings import SPLIT_NAMES
+from avzoo.data.own_recordings import parse_split
 from avzoo.data.talking_face_clips import Row, list_names, make_row
 
 _COLUMNS = ("path", "speaker", "audio", "split")
@@ -79,9 +79,7 @@ def read_speaker_table(table: PathLike, root: PathLike | None = None, *, skip_mi
         row = make_row(identifier, os.path.join(root, named["audio"]) if named.get("audio") else video, video)
         row["speaker"] = named["speaker"]
         if "split" in header:
-            if named["split"].lower() not in SPLIT_NAMES:
-                raise malformed(table, line, f"`split` must be one of {', '.join(SPLIT_NAMES)}, got {named['split']!r}")
-            row["split"] = SPLIT_NAMES[named["split"].lower()]
+            row["split"] = parse_split(named["split"], table, line)
         rows.append(row)
     if not rows:
         raise ValueError(f"{table} holds a header and no clip.")

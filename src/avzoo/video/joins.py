@@ -184,11 +184,12 @@ def may_be_joined(container: av.container.InputContainer) -> bool:
         entries = stream.index_entries
         if not len(entries):
             continue
-        stamps = [entry.timestamp * stream.time_base for entry in entries]
-        if any(after - before > MOST_GAP for before, after in itertools.pairwise(stamps)):
+        stamps = [entry.timestamp for entry in entries]  # whole numbers: a film has half a million
+        most_steps = math.floor(MOST_GAP / stream.time_base)
+        if any(after - before > most_steps for before, after in itertools.pairwise(stamps)):
             return True
-        begins.append(stamps[0])
-        ends.append(stamps[-1])
+        begins.append(stamps[0] * stream.time_base)
+        ends.append(stamps[-1] * stream.time_base)
         covered = covered or entries[-1].pos > _COVERED * container.size
     return not covered or max(begins) > min(ends) + MOST_GAP
 
